@@ -1,0 +1,95 @@
+"""Everything that can go wrong on the list side and is not a bug.
+
+Each error says what is wrong, where, and what to do, and carries a stable `reason` for programs.
+No message repeats a hash.
+"""
+
+from __future__ import annotations
+
+from hashlists.model import Place
+
+
+class HashlistsError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        reason: stable, UPPER_SNAKE_CASE, for programs (AIP-193 `ErrorInfo.reason`).
+    """
+
+    reason = "HASHLISTS_ERROR"
+
+
+class FormatError(HashlistsError):
+    """A file is not what it says, or is cut off. Nothing of it is imported."""
+
+    reason = "LIST_FILE_MALFORMED"
+
+    def __init__(self, message: str, *, place: Place | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message)
+        self.place = place
+
+
+class UnknownFormatError(HashlistsError):
+    """No reader goes by that name."""
+
+    reason = "LIST_FORMAT_UNKNOWN"
+
+
+class OptionsError(HashlistsError):
+    """Options given for a format are wrong, e.g. a column mapping that names no hash."""
+
+    reason = "LIST_OPTIONS_INVALID"
+
+
+class TooManyRejectionsError(HashlistsError):
+    """The share of rejected records passed the limit, so nothing was imported."""
+
+    reason = "TOO_MANY_REJECTIONS"
+
+
+class DigestMismatchError(HashlistsError):
+    """The file is not the one that was announced (length or SHA-256 differ)."""
+
+    reason = "FILE_DIGEST_MISMATCH"
+
+
+class CatalogError(HashlistsError):
+    """The catalog cannot be opened, or is of another version."""
+
+    reason = "CATALOG_UNAVAILABLE"
+
+
+class ListNotFoundError(HashlistsError):
+    """No list goes by that name."""
+
+    reason = "LIST_NOT_FOUND"
+
+
+class ListExistsError(HashlistsError):
+    """A list of that name exists already."""
+
+    reason = "LIST_ALREADY_EXISTS"
+
+
+class EntryNotFoundError(HashlistsError):
+    """No entry goes by that id."""
+
+    reason = "ENTRY_NOT_FOUND"
+
+
+class InvalidNameError(HashlistsError):
+    """A list's name is not of the allowed form."""
+
+    reason = "LIST_NAME_INVALID"
+
+
+class ImportConflictError(HashlistsError):
+    """The idempotency key was used before, for another file or list."""
+
+    reason = "IMPORT_CONFLICT"
+
+
+class SnapshotError(HashlistsError):
+    """A snapshot is damaged, foreign, or of a version this build does not read."""
+
+    reason = "SNAPSHOT_INVALID"

@@ -1,0 +1,313 @@
+"""The words of the list side as types: frozen, typed, without behaviour that touches files or SQL.
+
+Bulk work moves in columns (`EntryBatch`), since one Python object per record would cost more than
+everything else an import does; single entries (`Entry`) serve the edges. Nothing here validates:
+`hashlists.validate` is the only maker of an `EntryBatch` from foreign data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntFlag, StrEnum
+from typing import Protocol
+
+
+class HashKind(StrEnum):
+    """A hash algorithm whose values a list may hold."""
+
+    PDQ = "pdq"
+    PHASH = "phash"
+    DHASH = "dhash"
+    AHASH = "ahash"
+    WHASH = "whash"
+    PHOTODNA = "photodna"
+    MD5 = "md5"
+    SHA1 = "sha1"
+    SHA256 = "sha256"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one value."""
+        return _NBYTES[self]
+
+    @property
+    def is_digest(self) -> bool:
+        """True for cryptographic digests, which match copies of a file only exactly."""
+        return self in DIGEST_KINDS
+
+    @property
+    def is_perceptual_code(self) -> bool:
+        """True for the kinds that Hashwarden computes itself and compares by Hamming distance."""
+        return self in CODE_KINDS
+
+
+_NBYTES: Mapping[HashKind, int] = {
+    HashKind.PDQ: 32,
+    HashKind.PHASH: 8,
+    HashKind.DHASH: 8,
+    HashKind.AHASH: 8,
+    HashKind.WHASH: 8,
+    HashKind.PHOTODNA: 144,
+    HashKind.MD5: 16,
+    HashKind.SHA1: 20,
+    HashKind.SHA256: 32,
+}
+#: Strongest first: the order in which a digest serves as an entry's key.
+DIGEST_KINDS: tuple[HashKind, ...] = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
+CODE64_KINDS: tuple[HashKind, ...] = (
+    HashKind.PHASH,
+    HashKind.DHASH,
+    HashKind.AHASH,
+    HashKind.WHASH,
+)
+CODE_KINDS: tuple[HashKind, ...] = (HashKind.PDQ, *CODE64_KINDS)
+
+
+class Harm(StrEnum):
+    """The kind of harm that a whole list is about; lists of different harms stay apart."""
+
+    CSAM = "csam"
+    NCII = "ncii"
+    TERRORISM = "terrorism"
+    KNOWN_GOOD = "known_good"
+    TEST = "test"
+
+
+class ListState(StrEnum):
+    """`SHADOW` lists are matched and counted and decide nothing; `LIVE` lists decide."""
+
+    SHADOW = "shadow"
+    LIVE = "live"
+
+
+class EntryFlag(IntFlag):
+    """What a source says of an entry beside its class. Guarded by role, never shown to platforms.
+
+    A flag is stored as two bits: known (the source said something) and set (it said yes), so that
+    an export can tell "no" from "not said".
+    """
+
+    VICTIM_IDENTIFIED = 1
+    OFFENDER_IDENTIFIED = 2
+    SERIES = 4
+    SELF_GENERATED = 8
+    DISTRIBUTED = 16
+    SUSPECTED = 32
+    PRECATEGORIZED = 64
+    BASELINE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A class as its source issued it, kept verbatim, e.g. `("vics", "US", "1")`."""
+
+    scheme: str
+    profile: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Who made an entry known and to whom it may go on. The default allows no onward sharing.
+
+    Attributes:
+        originator: who issued the entry; empty when the list's source did.
+        releasable_to: names of recipients to whom it may be released; empty means nobody.
+        expires_at: when the entry must no longer be used; None means no such day was set.
+    """
+
+    originator: str = ""
+    releasable_to: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+NO_ONWARD_SHARING = Handling()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One known item of a list, as the catalog holds it.
+
+    Attributes:
+        entry_id: the catalog's own id; opaque, stable over versions, shown in answers.
+        list_name: the list it stands in.
+        key: identity within the list (`validate` says how it is formed); never shown.
+        hashes: at most one value of each kind, raw bytes.
+        extra_hashes: further values, e.g. a second PDQ code of another crop.
+        size: bytes of the file, where the source says so.
+        flags: the flags that are set.
+        flags_known: the flags that the source said anything about.
+        verified_count: how many reviewers verified it, where the source says so.
+        source_id: the source's own id, e.g. a VICS `MediaID`.
+        source_updated_at: the source's own time stamp, verbatim.
+    """
+
+    entry_id: int
+    list_name: str
+    key: bytes = field(repr=False)
+    hashes: Mapping[HashKind, bytes] = field(repr=False)
+    extra_hashes: tuple[tuple[HashKind, bytes], ...] = field(default=(), repr=False)
+    size: int | None = None
+    classification: Classification | None = None
+    handling: Handling = NO_ONWARD_SHARING
+    flags: EntryFlag = EntryFlag(0)
+    flags_known: EntryFlag = EntryFlag(0)
+    verified_count: int | None = None
+    media_type: str | None = None
+    source_id: str | None = None
+    source_updated_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a list file something stands, in words a person can follow.
+
+    Attributes:
+        unit: "record" (JSON, XML) or "line" (CSV, text).
+        number: counted from 1, as an editor counts.
+        offset: bytes from the start of the (uncompressed) file, where known.
+    """
+
+    unit: str
+    number: int
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        """E.g. `record 17` or `line 18 (byte 2049)`."""
+        at = "" if self.offset is None else f" (byte {self.offset})"
+        return f"{self.unit} {self.number}{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that was not imported. Its `reason` never repeats a hash.
+
+    Attributes:
+        place: where it stands.
+        field: the field at fault, as the format names it; empty when the record as a whole is.
+        reason: what is wrong and what would be right.
+    """
+
+    place: Place
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """A source's own word that an entry is no longer on its list."""
+
+    key: bytes = field(repr=False)
+    reason: str = ""
+
+
+class PlaceAt(Protocol):
+    """Gives the place of row `i` of a batch; places are only worked out when one is needed."""
+
+    def __call__(self, row: int, /) -> Place: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EntryBatch:
+    """`N` validated entries of one list, as columns of equal length.
+
+    A kind that no row carries is absent from `hashes`. Rows are in file order.
+
+    Attributes:
+        keys: identity of each row within its list.
+        hashes: for each kind present, raw bytes of exactly `kind.nbytes`, or None.
+        extra_hashes: `(row, kind, value)` for values beyond the first of a kind.
+        sizes: file size in bytes, or None.
+        classifications: interned objects, or None.
+        handlings: interned objects.
+        flags, flags_known: `EntryFlag` bits as plain integers.
+        verified_counts, media_types, source_ids, source_updated_at: as in `Entry`.
+        content_digests: 16 bytes over everything above but the key; equal means unchanged.
+        place_at: where each row stood in its file.
+    """
+
+    keys: Sequence[bytes]
+    hashes: Mapping[HashKind, Sequence[bytes | None]]
+    extra_hashes: Sequence[tuple[int, HashKind, bytes]]
+    sizes: Sequence[int | None]
+    classifications: Sequence[Classification | None]
+    handlings: Sequence[Handling]
+    flags: Sequence[int]
+    flags_known: Sequence[int]
+    verified_counts: Sequence[int | None]
+    media_types: Sequence[str | None]
+    source_ids: Sequence[str | None]
+    source_updated_at: Sequence[str | None]
+    content_digests: Sequence[bytes]
+    place_at: PlaceAt = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class HashList:
+    """A named set of entries from one source, of one kind of harm.
+
+    Attributes:
+        name: lower-case letters, digits and dashes; what policies and answers call it.
+        source: the body that issues it.
+        legal_basis: why it may be held and matched here, in the operator's words.
+        handling: what an entry that names no handling of its own gets.
+    """
+
+    name: str
+    harm: Harm
+    source: str
+    title: str = ""
+    legal_basis: str = ""
+    state: ListState = ListState.LIVE
+    handling: Handling = NO_ONWARD_SHARING
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many of a list's entries carry each kind of hash.
+
+    A list of digests and PhotoDNA alone matches uploads only as exact copies: Hashwarden computes
+    no PhotoDNA. Its owner must know, so this stands in every report.
+    """
+
+    entries: int
+    by_kind: Mapping[HashKind, int]
+    near_matchable: int
+
+    @property
+    def near_matchable_share(self) -> float:
+        """Entries with at least one PDQ or 64-bit code, as a share of all (0 for an empty list)."""
+        return self.near_matchable / self.entries if self.entries else 0.0
+
+
+class ChangeKind(StrEnum):
+    """What a revision did."""
+
+    CREATE_LIST = "create_list"
+    IMPORT = "import"
+    RETRACT = "retract"
+    RESTORE = "restore"
+    ROLLBACK = "rollback"
+    PURGE = "purge"
+    UPDATE_LIST = "update_list"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One committed change of the catalog. Numbers are global and in commit order."""
+
+    number: int
+    kind: ChangeKind
+    list_name: str | None
+    author: str
+    reason: str
+    committed_at: datetime
+    added: int = 0
+    updated: int = 0
+    retracted: int = 0
+    restored: int = 0

@@ -1,0 +1,75 @@
+"""Everything that can go wrong on the image side and is not a bug.
+
+`matcher.service.errors` holds the one table from these (and those of `hashlists.errors`) to gRPC
+status codes. No message repeats a hash, a token or a byte of an upload.
+"""
+
+from __future__ import annotations
+
+
+class MatcherError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        reason: stable, UPPER_SNAKE_CASE, for programs (AIP-193 `ErrorInfo.reason`).
+    """
+
+    reason = "MATCHER_ERROR"
+
+
+class InvalidRequestError(MatcherError):
+    """A caller's request breaks the contract; `field` names the field at fault."""
+
+    reason = "REQUEST_INVALID"
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class TooLargeError(InvalidRequestError):
+    """An upload passes the limit of encoded bytes."""
+
+    reason = "IMAGE_TOO_LARGE"
+
+
+class PolicyError(MatcherError):
+    """A policy is empty, names what does not exist, or would raise too many chance hits."""
+
+    reason = "POLICY_INVALID"
+
+
+class UnknownPolicyError(PolicyError):
+    """No policy goes by that name."""
+
+    reason = "POLICY_UNKNOWN"
+
+
+class SettingsError(MatcherError):
+    """A setting, from the environment or a file, is wrong; the message names it and its place."""
+
+    reason = "SETTINGS_INVALID"
+
+
+class NotReadyError(MatcherError):
+    """Nothing is loaded yet, or the self-test failed."""
+
+    reason = "NOT_READY"
+
+
+class OverloadedError(MatcherError):
+    """More work is in flight than the service accepts; the caller may try again."""
+
+    reason = "OVERLOADED"
+
+
+class DecoderContractError(MatcherError):
+    """A decoder gave back something other than its contract; the item counts as failed."""
+
+    reason = "DECODER_CONTRACT_BROKEN"
+
+
+class ServerError(MatcherError):
+    """A server answered a client of ours with an error, or could not be reached."""
+
+    reason = "SERVER_ERROR"

@@ -41,6 +41,21 @@ class Basis(StrEnum):
     NEAR = "near"
 
 
+class Closeness(StrEnum):
+    """How near a match is, coarsely: an exact distance would help an attacker climb."""
+
+    EQUAL = "equal"
+    CLOSE = "close"
+    LOOSE = "loose"
+
+    @classmethod
+    def of(cls, distance: int, threshold: int) -> Closeness:
+        """`EQUAL` at distance 0, `CLOSE` within half of the threshold, else `LOOSE`."""
+        if distance == 0:
+            return cls.EQUAL
+        return cls.CLOSE if 2 * distance <= threshold else cls.LOOSE
+
+
 class NotHashableReason(StrEnum):
     """Why an upload could not be hashed; each has its own policy outcome and metric."""
 
@@ -293,6 +308,7 @@ __all__ = [
     "QUALITY_FLOOR",
     "Basis",
     "Classification",
+    "Closeness",
     "Decision",
     "DecodeRequest",
     "DecodedImage",

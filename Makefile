@@ -1,0 +1,208 @@
+# Hashwarden: everything one does with a checkout. Needs Python >= 3.11 and make.
+#
+#   make serve      set up, import the demo list, start the service on loopback
+#   make test       set up, run every test with coverage
+#   make lint       style, types, import contracts, protos, Dockerfile
+#   make help       all targets
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON  ?=
+VENV    ?= .venv
+DATA    ?= data
+JOBS    ?= 2
+ADDRESS ?= 127.0.0.1:50051
+
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+APP    := $(STAMPS)/app
+TEST   := $(STAMPS)/test
+LINT   := $(STAMPS)/lint
+BENCH  := $(STAMPS)/bench
+FUZZ   := $(STAMPS)/fuzz
+
+# What tools written in Python, and the generator of gRPC code, are run with.
+PY := $(BIN)/python
+GENERATE := $(PY) .ci/generate_protos.py
+
+.PHONY: help
+help: ## What can be made
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+# --- the environment -------------------------------------------------------------------------
+
+# An environment that somebody else made is used as it is; a half-made one is made anew.
+$(STAMPS)/venv:
+	@$(call make_environment)
+	@mkdir -p $(STAMPS) && touch $@
+
+define make_environment
+if ! $(PY) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+  python=''; \
+  for candidate in $(or $(PYTHON),python3.13 python3.12 python3.11 python3.14 python3 python); do \
+    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+    then python="$$candidate"; break; fi; \
+  done; \
+  if [ -z "$$python" ]; then \
+    echo 'Hashwarden needs Python 3.11 or newer, and none was found.' >&2; \
+    echo 'Debian, Ubuntu: apt-get install python3 python3-venv' >&2; \
+    echo 'or name one:    make PYTHON=/path/to/python3' >&2; exit 1; \
+  fi; \
+  if ! "$$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then \
+    version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+    echo "$$python lacks the modules venv and ensurepip, a package of their own here." >&2; \
+    echo "Debian, Ubuntu: apt-get install python$$version-venv (or python3-venv)" >&2; exit 1; \
+  fi; \
+  echo "Creating $(VENV) with $$("$$python" --version)"; \
+  "$$python" -m venv --clear $(VENV); \
+fi; \
+$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+endef
+
+INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check
+
+$(APP): pyproject.toml README.md LICENSE | $(STAMPS)/venv
+	@echo 'Installing Hashwarden'
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(TEST): pyproject.toml | $(APP)
+	@echo 'Installing what the tests need'
+	@$(INSTALL) --group test
+	@touch $@
+
+$(LINT): pyproject.toml | $(APP) $(TEST)
+	@echo 'Installing the linters and the generator of gRPC code'
+	@$(INSTALL) --group lint
+	@touch $@
+
+$(BENCH): pyproject.toml | $(APP)
+	@echo 'Installing what the benchmarks compare with'
+	@$(INSTALL) --group bench --group test
+	@touch $@
+
+$(FUZZ): pyproject.toml | $(TEST)
+	@echo 'Installing the fuzzer'
+	@$(INSTALL) --group fuzz
+	@touch $@
+
+.PHONY: setup
+setup: $(APP) $(TEST) $(LINT) ## The environment with all tools of a developer
+
+# --- running ---------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(APP) ## Harmless images and their list, imported into $(DATA)
+	@mkdir -p $(DATA)
+	@$(PY) -m matcher.demo $(DATA)/demo
+	@$(BIN)/hashwarden --data $(DATA) lists import $(DATA)/demo/demo-list.vics.json \
+	  --list demo --format vics --harm test --source 'Hashwarden demo'
+
+.PHONY: serve
+serve: demo ## Set up, import the demo list, start the service on loopback
+	@first=$$(ls $(DATA)/demo/*.jpg | head -n 1); \
+	printf '%s\n' '' \
+	  "Serving on $(ADDRESS). In another terminal, in this folder, try:" '' \
+	  "  $(BIN)/hashwarden match $$first --server $(ADDRESS)" '' \
+	  'or any generic gRPC client, which finds the methods by reflection, such as' \
+	  "($(BIN)/pip install buf-bin):" '' \
+	  "  $(BIN)/buf curl --protocol grpc --http2-prior-knowledge --data '{\"page_size\": 10}' \\" \
+	  "    http://$(ADDRESS)/hashwarden.lists.v1.HashListService/ListHashLists" ''
+	@exec $(BIN)/hashwarden --data $(DATA) serve
+
+# --- tests -----------------------------------------------------------------------------------
+
+PYTEST := $(PY) -m pytest
+COVERAGE := --cov --cov-report=term --cov-report=xml:build/coverage.xml
+
+.PHONY: test
+test: $(APP) $(TEST) ## Every test, with branch coverage (ARGS='-k name' for some)
+	@mkdir -p build
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST) -n $(JOBS) --dist worksteal \
+	  $(COVERAGE) --junitxml=build/tests.xml $(ARGS)
+
+.PHONY: test-long
+test-long: $(APP) $(TEST) ## Every test, slow ones included, with many more examples
+	HYPOTHESIS_PROFILE=long $(PYTEST) -n $(JOBS) --dist worksteal --timeout 3600 $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(FUZZ) ## Mutated inputs against the decoder and the list parsers (RUNS=100000 each)
+	$(PY) -m loadtest.fuzz --runs $${RUNS:-100000}
+
+.PHONY: bench
+bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)
+	$(PY) -m loadtest.hashing $(ARGS)
+	$(PY) -m loadtest.decoding $(ARGS)
+	$(PY) -m loadtest.importing $(ARGS)
+
+# --- checks ----------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: lint-python check-protos lint-protos lint-docker ## Every check that is not a test
+
+.PHONY: lint-python
+lint-python: $(LINT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: lint-docker
+lint-docker: $(LINT)
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: lint-protos
+lint-protos: $(LINT) protodeps
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path protos
+	@$(call check_breaking)
+
+# The wire contract is compared with the last release, or with the main line before the first.
+define check_breaking
+against=$${BREAKING_AGAINST:-$$(git describe --tags --abbrev=0 2>/dev/null \
+  || git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main || true)}; \
+if [ -z "$$against" ] || ! git cat-file -e "$$against:protos" 2>/dev/null; then \
+  echo 'buf breaking: no earlier protos to compare with'; exit 0; \
+fi; \
+echo "buf breaking against $$against"; \
+rm -rf build/breaking && mkdir -p build/breaking; \
+git archive "$$against" protos | tar -x -C build/breaking; \
+cp buf.yaml build/breaking/; \
+$(GENERATE) third-party build/breaking/build/protodeps; \
+$(BIN)/buf build build/breaking -o build/breaking/image.binpb; \
+$(BIN)/buf breaking --against build/breaking/image.binpb
+endef
+
+# --- generated code --------------------------------------------------------------------------
+
+.PHONY: protos
+protos: $(LINT) ## Generate matcher/_proto from protos/
+	$(GENERATE) generate matcher/_proto
+
+.PHONY: check-protos
+check-protos: $(LINT) ## Fail where matcher/_proto is not what protos/ gives
+	@rm -rf build/generated
+	@$(GENERATE) generate build/generated
+	@diff -r --exclude=__pycache__ build/generated matcher/_proto \
+	  || { echo 'matcher/_proto is stale: run make protos and commit it' >&2; exit 1; }
+	@echo 'matcher/_proto is fresh'
+
+.PHONY: protodeps
+protodeps: $(LINT) ## Lay the third-party protos where buf looks for them
+	@$(GENERATE) third-party build/protodeps
+
+# --- packages --------------------------------------------------------------------------------
+
+.PHONY: wheel
+wheel: $(TEST) ## The wheel, in dist/
+	$(PY) -m build --wheel --no-isolation --outdir dist
+
+.PHONY: clean
+clean: ## Remove what was built; keeps $(VENV) and $(DATA)
+	rm -rf build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+	  .hypothesis .import_linter_cache
+	find hashlists matcher loadtest tests .ci -name __pycache__ -prune -exec rm -rf {} +

@@ -16,7 +16,6 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ from matcher.hashing import pdq
 from matcher.hashing.digests import digest_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Float64Array = NDArray[np.float64]

@@ -8,12 +8,15 @@ likeness. Reads package data only; decodes nothing and needs no Pillow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
 
 from hashlists.model import HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEST_IMAGE_NAME = "hashwarden-test-image.png"
 _HASHES_NAME = "hashwarden-test-image.json"

@@ -1,0 +1,186 @@
+"""What every reader of an exchange format gives: batches of raw columns, and where they stood.
+
+A reader knows its format and nothing of hashes: it finds records, names their fields and keeps
+their values as written. `hashlists.validate` knows hashes and nothing of formats. Between the two
+stands `RawBatch`. Columns rather than one object per record, since a list has millions of records.
+
+Invariants: a reader never holds more than a few blocks of its file; it raises `FormatError` when
+the file as a whole cannot be trusted, and hands on a `Rejection` when only one record cannot.
+Nothing here decodes, judges or stores a hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from hashlists.model import EntryFlag, HashKind, PlaceAt, Rejection
+
+
+class Encoding(StrEnum):
+    """How a hash is written as text.
+
+    `HEX` takes either case, `BASE64` and `BASE32` the standard alphabets of RFC 4648, `DECIMAL`
+    one number of 0..255 per byte between commas, and `DETECT` tells these apart by their shape,
+    which for a kind of known length is never ambiguous.
+    """
+
+    HEX = "hex"
+    BASE64 = "base64"
+    BASE32 = "base32"
+    DECIMAL = "decimal"
+    DETECT = "detect"
+
+
+#: The order in which a value serves as an entry's key, when its format names no other.
+DEFAULT_KEY_KINDS: tuple[HashKind, ...] = (
+    HashKind.SHA256,
+    HashKind.SHA1,
+    HashKind.MD5,
+    HashKind.PDQ,
+    HashKind.PHOTODNA,
+    HashKind.PHASH,
+    HashKind.DHASH,
+    HashKind.AHASH,
+    HashKind.WHASH,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FileHeader:
+    """What a file says of itself.
+
+    Attributes:
+        format: name of the reader, e.g. `vics`.
+        version: version of the format, verbatim; empty where it has none.
+        scheme: scheme of the classifications, e.g. `vics`.
+        profile: profile of the scheme, e.g. a country's; empty where none is named.
+    """
+
+    format: str
+    version: str
+    scheme: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class HashColumn:
+    """One hash kind over all rows of a batch, as written.
+
+    Attributes:
+        kind: the kind.
+        values: one string or None per row; an empty string counts as None.
+        encoding: how the strings are written.
+        field: what the format calls the column, for rejections.
+    """
+
+    kind: HashKind
+    values: Sequence[str | None] = field(repr=False)
+    encoding: Encoding
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawHash:
+    """A further value of a kind for one row, e.g. a second PDQ code of another crop."""
+
+    row: int
+    kind: HashKind
+    value: str = field(repr=False)
+    encoding: Encoding
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlagColumn:
+    """One flag over all rows: JSON booleans, 0 or 1, words such as `true` or `N`, or None."""
+
+    flag: EntryFlag
+    values: Sequence[bool | int | str | None]
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldNames:
+    """What the format calls the plain columns, for rejections."""
+
+    key: str = "key"
+    source_id: str = "source_id"
+    category: str = "category"
+    size: str = "size"
+    media_type: str = "media_type"
+    updated_at: str = "updated_at"
+    verified_count: str = "verified_count"
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """`rows` records of a list file as raw columns, in file order.
+
+    Every column has `rows` values, or is None when the file has no such column.
+
+    Attributes:
+        rows: number of records in the columns; `rejections` come on top.
+        header: what the file says of itself; scheme and profile of the classifications.
+        hashes: at most one column of each kind.
+        extra_hashes: values beyond the first of a kind.
+        key_kinds: the first of these kinds that a row carries gives its key.
+        key_texts: the key as the source wrote it; takes the place of `key_kinds`.
+        codes: codes of the classification, verbatim; None and "" mean that there is none.
+        sizes: file sizes in bytes, as numbers or their decimal text.
+        flags: at most one column of each flag.
+        source_ids, media_types, updated_at, verified_counts: as in `EntryBatch`, unchecked.
+        names: what the format calls the plain columns.
+        place_at: where each row stood.
+        rejections: records found unreadable by the reader, in file order; not in the columns.
+        notes: what was left aside without harm, e.g. a hash of unknown name, and how often.
+    """
+
+    rows: int
+    header: FileHeader
+    hashes: Sequence[HashColumn]
+    place_at: PlaceAt = field(repr=False)
+    extra_hashes: Sequence[RawHash] = ()
+    key_kinds: Sequence[HashKind] = DEFAULT_KEY_KINDS
+    key_texts: Sequence[str | None] | None = field(default=None, repr=False)
+    codes: Sequence[int | str | None] | None = None
+    sizes: Sequence[int | str | None] | None = None
+    flags: Sequence[FlagColumn] = ()
+    source_ids: Sequence[int | str | None] | None = None
+    media_types: Sequence[str | None] | None = None
+    updated_at: Sequence[str | None] | None = None
+    verified_counts: Sequence[int | str | None] | None = None
+    names: FieldNames = FieldNames()
+    rejections: Sequence[Rejection] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.rows
+
+
+class ListReader(Protocol):
+    """An iterator of `RawBatch` over one open, seekable binary stream, which it does not close.
+
+    The header is known before the first batch. The file counts as whole only once the iterator is
+    exhausted without an error: a file that was cut off shows so at its end.
+
+    Attributes:
+        format: name of the format, as in `registry.format_names`.
+        header: what the file says of itself.
+        bytes_read: bytes of the stream consumed so far, for progress.
+    """
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def header(self) -> FileHeader: ...
+
+    @property
+    def bytes_read(self) -> int: ...
+
+    def __iter__(self) -> Iterator[RawBatch]: ...
+
+    def __next__(self) -> RawBatch: ...

@@ -1,0 +1,55 @@
+"""Every limit of an import as a typed field with its unit.
+
+The limits bound what one file may cost in memory and what one record may put into the catalog.
+They are far above what real lists need; passing one is reported with its name, so that an operator
+who meets a real case knows what to raise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ImportLimits:
+    """Ceilings of one import.
+
+    Attributes:
+        block_bytes: bytes read at a time; sets the size of a batch (about 6,000 VICS records).
+        max_record_bytes: bytes of one record; a longer one is rejected and skipped unread.
+        max_member_bytes: bytes of one member beside the array of records in a JSON file.
+        max_batch_objects: objects (records and what they nest) decoded at a time.
+        max_batch_rows: lines of a CSV file, or records that had to be read singly, in one batch.
+        max_line_chars: characters of one line of a CSV file.
+        max_columns: columns of a CSV file.
+        max_id_chars: characters of a source's own id or key.
+        max_code_chars: characters of a classification's code.
+        max_text_chars: characters of a media type or time stamp.
+        max_hash_chars: characters of one written hash value, before it is decoded.
+        max_extra_hashes: values of one record beyond the first of each kind.
+        max_size_bytes: largest file size that the catalog can hold.
+        max_rejected_share: rejected records as a share of all; above it nothing is imported.
+        max_reported_rejections: rejections that a report spells out; all are counted.
+    """
+
+    block_bytes: int = 4 * _MIB
+    max_record_bytes: int = 16 * _MIB
+    max_member_bytes: int = _MIB
+    max_batch_objects: int = 65_536
+    max_batch_rows: int = 8_192
+    max_line_chars: int = _MIB
+    max_columns: int = 1_000
+    max_id_chars: int = 256
+    max_code_chars: int = 64
+    max_text_chars: int = 128
+    max_hash_chars: int = _KIB
+    max_extra_hashes: int = 64
+    max_size_bytes: int = 2**63 - 1
+    max_rejected_share: float = 0.05
+    max_reported_rejections: int = 1_000
+
+
+DEFAULT_LIMITS = ImportLimits()

@@ -11,6 +11,7 @@ are then whole numbers, and sums over 8-bit pixels are exact in single precision
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,8 @@ _CACHED_AXES: Final = 128
 #: Axes shorter than this are cut into fewer, larger pieces: there, calls cost more than arithmetic.
 _SHORT_AXIS: Final = 512
 _OUTPUTS_PER_PIECE: Final = 4
+#: Wider images are taken in vertical strips, so that one row never passes `_MULTIPLICATIONS`.
+_TILE_COLUMNS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,10 @@ def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floa
         `(64, 64) float32`.
     """
     down, across = reduction(pixels.shape[0]), reduction(pixels.shape[1])
-    block = _across(across, _down(down, pixels))
+    # Pixels stored from right to left are read in memory order; mirroring waits for the few rows.
+    mirrored = pixels.strides[1] < 0
+    rows = _down(down, pixels[:, ::-1] if mirrored else pixels)
+    block = _across(across, rows[:, ::-1] if mirrored else rows)
     block *= down.scale * across.scale
     return block.astype(np.float32)
 
@@ -158,20 +164,31 @@ def _piece(
 
 
 def _down(axis: Reduction, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float64]:
-    width, *channels = pixels.shape[1:]
-    depth = channels[0] if channels else 1
+    width = pixels.shape[1]
     rows = np.empty((BLOCK_SIDE, width))
     for piece in axis.pieces:
         outputs, taps = piece.weights.shape
         into = rows[piece.first_output : piece.first_output + outputs]
         band = pixels[piece.start : piece.start + taps]
-        step = max(1, _MULTIPLICATIONS // (outputs * taps * depth))
-        for left in range(0, width, step):
-            # Widening a band at a time keeps it in cache, and reads pixels of any strides.
-            part = band[:, left : left + step].astype(np.float32, order="C")
-            sums = piece.weights @ part.reshape(taps, -1)
-            into[:, left : left + step] = _luminance(sums, outputs) if channels else sums
+        for left in range(0, width, _TILE_COLUMNS):
+            right = left + _TILE_COLUMNS
+            sums = _weighted_sums(piece.weights, band[:, left:right])
+            into[:, left:right] = _luminance(sums, outputs) if pixels.ndim > 2 else sums  # noqa: PLR2004 (RGB has a third axis)
     return rows
+
+
+def _weighted_sums(
+    weights: NDArray[np.float32], band: NDArray[np.uint8] | NDArray[np.float32]
+) -> NDArray[np.float32]:
+    # Whole rows at a time: memory is read in order, the widened copy stays in cache, and pixels of
+    # any strides will do. Partial sums of 8-bit pixels are exact, so their order does not matter.
+    taps, row_size = len(band), math.prod(band.shape[1:])
+    step = max(1, _MULTIPLICATIONS // (len(weights) * row_size))
+    total = np.zeros((len(weights), row_size), dtype=np.float32)
+    for top in range(0, taps, step):
+        part = band[top : top + step].astype(np.float32, order="C").reshape(-1, row_size)
+        total += weights[:, top : top + step] @ part
+    return total
 
 
 def _luminance(sums: NDArray[np.float32], outputs: int) -> NDArray[np.float64]:

@@ -97,16 +97,15 @@ setup: $(APP) $(TEST) $(LINT) ## The environment with all tools of a developer
 .PHONY: demo
 demo: $(APP) ## Harmless images and their list, imported into $(DATA)
 	@mkdir -p $(DATA)
-	@$(PY) -m matcher.demo $(DATA)/demo
+	@$(PY) -m matcher.demo $(DATA)/demo >/dev/null
 	@$(BIN)/hashwarden --data $(DATA) lists import $(DATA)/demo/demo-list.vics.json \
 	  --list demo --format vics --harm test --source 'Hashwarden demo'
 
 .PHONY: serve
 serve: demo ## Set up, import the demo list, start the service on loopback
-	@first=$$(ls $(DATA)/demo/*.jpg | head -n 1); \
-	printf '%s\n' '' \
+	@printf '%s\n' '' \
 	  "Serving on $(ADDRESS). In another terminal, in this folder, try:" '' \
-	  "  $(BIN)/hashwarden match $$first --server $(ADDRESS)" '' \
+	  "  $(BIN)/hashwarden match $(DATA)/demo/recompressed.jpg --server $(ADDRESS)" '' \
 	  'or any generic gRPC client, which finds the methods by reflection, such as' \
 	  "($(BIN)/pip install buf-bin):" '' \
 	  "  $(BIN)/buf curl --protocol grpc --http2-prior-knowledge --data '{\"page_size\": 10}' \\" \

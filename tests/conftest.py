@@ -35,7 +35,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
-class NetworkUsed(AssertionError):
+class NetworkUsedError(AssertionError):
     """A test, or the product under test, tried to leave the machine."""
 
 
@@ -43,7 +43,7 @@ def _check_address(address: Any) -> None:
     """Lets Unix sockets and loopback pass.
 
     Raises:
-        NetworkUsed: for any other address, host names that need looking up included.
+        NetworkUsedError: for any other address, host names that need looking up included.
     """
     if not isinstance(address, tuple):
         return
@@ -55,7 +55,7 @@ def _check_address(address: Any) -> None:
     except ValueError:
         loopback = False
     if not loopback:
-        raise NetworkUsed("tests talk to loopback only")
+        raise NetworkUsedError("tests talk to loopback only")
 
 
 @pytest.fixture(autouse=True)

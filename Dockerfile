@@ -1,0 +1,37 @@
+# The image of a Hashwarden service. Nothing but the wheel and its dependencies is in it.
+#
+#   docker build --tag hashwarden .
+#   docker run --network host --volume hashwarden:/data hashwarden
+#
+# See docs/deploy/README.md for why it shares the host's network.
+
+FROM python:3.13-slim AS build
+WORKDIR /source
+COPY pyproject.toml README.md LICENSE ./
+COPY hashlists hashlists
+COPY matcher matcher
+# Bytecode is compiled here, so that the running service never writes beside its code.
+RUN python -m venv /opt/hashwarden \
+    && /opt/hashwarden/bin/pip install --no-cache-dir --compile . \
+    && /opt/hashwarden/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="Hashwarden" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 hashwarden \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin hashwarden \
+    && install --directory --owner 10001 --group 10001 --mode 0700 /data
+COPY --from=build /opt/hashwarden /opt/hashwarden
+ENV PATH=/opt/hashwarden/bin:$PATH \
+    HASHWARDEN_DATA=/data \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /data
+VOLUME /data
+EXPOSE 50051
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["hashwarden", "doctor", "--server", "127.0.0.1:50051"]
+ENTRYPOINT ["hashwarden"]
+CMD ["serve"]

@@ -1,0 +1,234 @@
+"""Rules of the source tree that no linter checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("hashlists", "matcher")
+SETTINGS = ROOT / "matcher" / "settings.py"
+GENERATED = ROOT / "matcher" / "_proto"
+MIGRATIONS = ROOT / "hashlists" / "catalog" / "migrations"
+
+
+def sources(*folders: str) -> list[Path]:
+    """Hand-written Python files, in a stable order."""
+    return sorted(
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if GENERATED not in path.parents
+    )
+
+
+PRODUCT = sources(*PACKAGES)
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` for the expression that spells it, else an empty string."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ""
+    return ".".join([node.id, *reversed(parts)])
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Full names of all that a module imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def mentioned(tree: ast.AST) -> set[str]:
+    """Full names of all that a module imports or spells out."""
+    return {*imported(tree), *(dotted(node) for node in ast.walk(tree))}
+
+
+def environment_readers(tree: ast.AST) -> set[str]:
+    """What in a module reads the environment or TOML, by whatever name it was imported."""
+    forbidden = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "tomllib")
+    found = {
+        name
+        for name in mentioned(tree)
+        if any(name == word or name.startswith(f"{word}.") for word in forbidden)
+    }
+    aliases = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name == "os" and alias.asname
+    }
+    return found | {alias for alias in aliases if alias}
+
+
+def unpicklers(tree: ast.AST) -> set[str]:
+    """What in a module may pickle or unpickle, over pipes between processes included."""
+    modules = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+    names = {
+        "multiprocessing.Pipe",
+        "multiprocessing.Pool",
+        "multiprocessing.Queue",
+        "multiprocessing.SimpleQueue",
+        "multiprocessing.Manager",
+        "multiprocessing.Process",
+        "multiprocessing.connection",
+        "multiprocessing.managers",
+        "multiprocessing.pool",
+        "multiprocessing.queues",
+        "concurrent.futures.ProcessPoolExecutor",
+        "concurrent.futures.process",
+        "logging.handlers.SocketHandler",
+        "logging.config.listen",
+    }
+    found = {
+        name
+        for name in mentioned(tree)
+        if name.partition(".")[0] in modules
+        or any(name == word or name.startswith(f"{word}.") for word in names)
+    }
+    allowing = {
+        "allow_pickle"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword)
+        and node.arg == "allow_pickle"
+        and not (isinstance(node.value, ast.Constant) and node.value.value is False)
+    }
+    return found | allowing
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import os\nos.environ['A']", True),
+        ("from os import getenv", True),
+        ("import os as system", True),
+        ("import tomllib", True),
+        ("import os\nos.replace('a', 'b')", False),
+    ],
+)
+def test_the_environment_rule_sees_what_it_should(source: str, found: bool) -> None:
+    assert bool(environment_readers(ast.parse(source))) is found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from pickle import loads", True),
+        ("import multiprocessing\nmultiprocessing.Queue()", True),
+        ("from concurrent.futures import ProcessPoolExecutor", True),
+        ("import numpy as np\nnp.load('a', allow_pickle=True)", True),
+        ("import numpy as np\nnp.load('a', allow_pickle=False)", False),
+        ("from concurrent.futures import ThreadPoolExecutor", False),
+    ],
+)
+def test_the_pickle_rule_sees_what_it_should(source: str, found: bool) -> None:
+    assert bool(unpicklers(ast.parse(source))) is found
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(PRODUCT) > 20
+    assert SETTINGS in PRODUCT
+
+
+@pytest.mark.parametrize("path", [p for p in PRODUCT if p != SETTINGS], ids=name_of)
+def test_only_the_settings_read_environment_and_toml(path: Path) -> None:
+    assert environment_readers(ast.parse(path.read_text(encoding="utf-8"))) == set()
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_nothing_is_pickled(path: Path) -> None:
+    assert unpicklers(ast.parse(path.read_text(encoding="utf-8"))) == set()
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_modules_say_what_they_are(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
+def test_annotations_are_not_evaluated(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    has_code = any(not isinstance(node, ast.Expr) for node in tree.body)
+    if path.name == "__init__.py" and not any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in tree.body
+    ):
+        return
+    assert not has_code or "__future__.annotations" in set(imported(tree))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_folder_of_code_is_a_package(package: str) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        folder = path.parent
+        assert (folder / "__init__.py").is_file() or MIGRATIONS in [folder, *folder.parents], folder
+
+
+def tracked() -> list[Path]:
+    """The text files of the repository, or of an unpacked source archive."""
+    try:
+        listing = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    suffixes = {".py", ".pyi", ".md", ".toml", ".yaml", ".proto", ".mako", ".ini", ""}
+    return [
+        ROOT / name
+        for name in listing.split("\0")
+        if name and Path(name).suffix in suffixes and (ROOT / name).is_file()
+    ]
+
+
+def test_nothing_is_left_to_do() -> None:
+    marks = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
+    left = [name_of(p) for p in tracked() if p.suffix != ".toml" and marks.search(p.read_text())]
+    assert left == []
+
+
+def test_no_path_of_one_machine_is_in_the_tree() -> None:
+    homes = re.compile("/" + r"(?:home|Users|root|work)/[a-z.]+")
+    assert [name_of(p) for p in tracked() if homes.search(p.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=name_of
+)
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith(("#", "mailto:")):
+            continue
+        assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+def test_top_level_is_as_agreed() -> None:
+    listing = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    folders = {name for name in listing if (ROOT / name).is_dir()}
+    assert folders <= {".ci", "docs", "hashlists", "loadtest", "matcher", "protos", "tests"}
+
+
+def test_data_folders_never_reach_git_or_the_container_engine() -> None:
+    assert "/data/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"

@@ -156,7 +156,7 @@ lint-docker: $(LINT)
 .PHONY: lint-protos
 lint-protos: $(LINT) protodeps
 	$(BIN)/buf lint
-	$(BIN)/buf format --diff --exit-code --path protos
+	$(BIN)/buf format protos --diff --exit-code
 	@$(call check_breaking)
 
 # The wire contract is compared with the last release, or with the main line before the first.
@@ -172,8 +172,9 @@ git archive --output build/breaking/protos.tar "$$against" protos; \
 tar -xf build/breaking/protos.tar -C build/breaking; \
 cp buf.yaml build/breaking/; \
 $(GENERATE) third-party build/breaking/build/protodeps; \
-$(BIN)/buf build build/breaking -o build/breaking/image.binpb; \
-$(BIN)/buf breaking --against build/breaking/image.binpb
+$(BIN)/buf build build/breaking -o build/breaking/earlier.binpb; \
+$(BIN)/buf build -o build/breaking/present.binpb; \
+$(BIN)/buf breaking build/breaking/present.binpb --against build/breaking/earlier.binpb
 endef
 
 # --- generated code --------------------------------------------------------------------------
@@ -186,7 +187,7 @@ protos: $(LINT) ## Generate matcher/_proto from protos/
 check-protos: $(LINT) ## Fail where matcher/_proto is not what protos/ gives
 	@rm -rf build/generated
 	@$(GENERATE) generate build/generated
-	@diff -r --exclude=__pycache__ build/generated matcher/_proto \
+	@diff -rq --exclude=__pycache__ build/generated matcher/_proto \
 	  || { echo 'matcher/_proto is stale: run make protos and commit it' >&2; exit 1; }
 	@echo 'matcher/_proto is fresh'
 

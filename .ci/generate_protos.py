@@ -20,6 +20,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
+#: Where the plug-ins of protoc lie, whether or not the environment is activated.
+BIN = Path(sys.executable).parent
 PACKAGE = "hashwarden"
 TARGET_PACKAGE = "matcher._proto"
 #: What buf needs beside the well-known types that it carries itself.
@@ -50,6 +52,10 @@ def generate(target: Path) -> None:
             f"-I{PROTOS}",
             f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
             f"-I{third_party_includes()}",
+            *(
+                f"--plugin={name}={BIN / name}"
+                for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+            ),
             f"--python_out={out}",
             f"--grpc_python_out={out}",
             f"--mypy_out=quiet:{out}",

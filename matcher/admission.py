@@ -1,0 +1,52 @@
+"""A bound on work in flight, by count and by bytes, taken before any work is spent.
+
+More load than capacity is refused at once with `OverloadedError`; nothing queues without bound.
+Single event loop only: no lock is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from matcher.errors import OverloadedError
+
+
+class Admission:
+    """Counts accepted items and their bytes until they are answered.
+
+    Args:
+        max_items: items in flight.
+        max_bytes: their encoded bytes together.
+    """
+
+    def __init__(self, *, max_items: int, max_bytes: int) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._items = 0
+        self._bytes = 0
+
+    @property
+    def items(self) -> int:
+        """Items in flight now."""
+        return self._items
+
+    @contextmanager
+    def admit(self, nbytes: int) -> Iterator[None]:
+        """Holds a place for one item of `nbytes` while the block runs.
+
+        Raises:
+            OverloadedError: no place is free; an idle service accepts any single item.
+        """
+        full = self._items >= self._max_items or self._bytes + nbytes > self._max_bytes
+        if self._items and full:
+            raise OverloadedError(
+                f"{self._items} items are in flight; try again, with back-off"
+            )
+        self._items += 1
+        self._bytes += nbytes
+        try:
+            yield
+        finally:
+            self._items -= 1
+            self._bytes -= nbytes

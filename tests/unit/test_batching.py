@@ -1,0 +1,96 @@
+"""Gathering single items into batches."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from matcher.batching import Batcher
+
+
+async def test_items_that_wait_together_are_worked_on_together():
+    sizes = []
+    gate = threading.Event()
+
+    def work(items):
+        sizes.append(len(items))
+        assert gate.wait(10)
+        return [2 * item for item in items]
+
+    batcher = Batcher(work, max_size=4)
+    first = asyncio.create_task(batcher.submit(0))
+    await asyncio.sleep(0.05)  # the first is under way alone: an idle service adds no delay
+    rest = [asyncio.create_task(batcher.submit(i)) for i in range(1, 7)]
+    await asyncio.sleep(0.05)
+    gate.set()
+    assert await asyncio.gather(first, *rest) == [0, 2, 4, 6, 8, 10, 12]
+    assert sizes == [1, 4, 2]
+    await batcher.close()
+
+
+async def test_one_bad_item_never_fails_its_neighbours():
+    def work(items):
+        if "bad" in items:
+            raise ValueError("bad item")
+        return [item.upper() for item in items]
+
+    batcher = Batcher(work)
+    blocker = asyncio.create_task(batcher.submit("a"))
+    tasks = [asyncio.create_task(batcher.submit(each)) for each in ("b", "bad", "c")]
+    outcomes = await asyncio.gather(blocker, *tasks, return_exceptions=True)
+    assert outcomes[:2] == ["A", "B"]
+    assert isinstance(outcomes[2], ValueError)
+    assert outcomes[3] == "C"
+    await batcher.close()
+
+
+async def test_callers_who_gave_up_are_dropped_before_work_is_spent():
+    seen = []
+    gate = threading.Event()
+
+    def work(items):
+        seen.extend(items)
+        gate.wait(10)
+        return items
+
+    batcher = Batcher(work)
+    first = asyncio.create_task(batcher.submit(1))
+    await asyncio.sleep(0.05)
+    gone = asyncio.create_task(batcher.submit(2))
+    stays = asyncio.create_task(batcher.submit(3))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await first == 1
+    assert await stays == 3
+    assert seen == [1, 3]
+    await batcher.close()
+
+
+async def test_a_caller_who_gives_up_during_work_harms_nobody():
+    gate = threading.Event()
+
+    def work(items):
+        gate.wait(10)
+        return items
+
+    batcher = Batcher(work)
+    gone = asyncio.create_task(batcher.submit(1))
+    await asyncio.sleep(0.05)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    gate.set()
+    assert await batcher.submit(2) == 2
+    await batcher.close()
+
+
+async def test_close_answers_what_waits():
+    batcher = Batcher(lambda items: items)
+    waiting = [asyncio.create_task(batcher.submit(i)) for i in range(5)]
+    await asyncio.sleep(0)
+    await batcher.close()
+    assert await asyncio.gather(*waiting) == list(range(5))

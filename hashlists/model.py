@@ -75,6 +75,11 @@ class Harm(StrEnum):
     TEST = "test"
 
 
+#: The built-in list of the published harmless test image. Every policy counts it, so that whoever
+#: integrates can see at any time that the whole way from upload to answer works.
+TEST_LIST_NAME = "hashwarden-test"
+
+
 class ListState(StrEnum):
     """`SHADOW` lists are matched and counted and decide nothing; `LIVE` lists decide."""
 

@@ -57,6 +57,12 @@ class NotReadyError(MatcherError):
     reason = "NOT_READY"
 
 
+class SelfTestError(NotReadyError):
+    """Hashing or matching gives other results here than it must; nothing may be served."""
+
+    reason = "SELF_TEST_FAILED"
+
+
 class OverloadedError(MatcherError):
     """More work is in flight than the service accepts; the caller may try again."""
 
@@ -70,6 +76,14 @@ class DecoderContractError(MatcherError):
 
 
 class ServerError(MatcherError):
-    """A server answered a client of ours with an error, or could not be reached."""
+    """A server answered a client of ours with an error, or could not be reached.
 
-    reason = "SERVER_ERROR"
+    Attributes:
+        reason: the server's own, else the name of the gRPC status.
+        retryable: trying again, with back-off, may help.
+    """
+
+    def __init__(self, message: str, *, reason: str = "SERVER_ERROR", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable

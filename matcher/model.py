@@ -244,8 +244,9 @@ class Match:
         list_name, harm: the list and its kind of harm.
         entry_id: the catalog's id of the entry; opaque.
         kind, basis, view: which hash matched, how, and in which view (empty for exact matches).
-        distance: Hamming distance in bits (PhotoDNA: squared L2); 0 for exact matches.
-        threshold: the distance up to which this policy counts a hit there.
+        distance: Hamming distance in bits (PhotoDNA: squared L2); 0 for exact matches; None where
+            a server does not tell.
+        closeness: how near, coarsely.
         classification: as its source issued it.
         severity: what the operator's table makes of it; "unmapped" means review.
     """
@@ -256,8 +257,8 @@ class Match:
     kind: HashKind
     basis: Basis
     view: str
-    distance: int
-    threshold: int
+    distance: int | None
+    closeness: Closeness
     classification: Classification | None
     severity: str
 
@@ -270,7 +271,7 @@ class MatchResult:
         decision: the answer.
         reason: set with `NOT_HASHABLE`, or beside another decision where the pixels could not be
             hashed but digests matched.
-        detail: one line for a person.
+        detail: one line for a person: what the decision rests on.
         match_id: set with `MATCH` and `REVIEW`; unique, opaque.
         matches: the strongest first, at most the caller's `max_matches`.
         total_matches: how many there were.

@@ -696,12 +696,15 @@ class MatchResult(_message.Message):
     VIEWS_LEFT_OUT_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     match_id: _builtins.str
     """Set with MATCH and REVIEW."""
     total_matches: _builtins.int
     truncated: _builtins.bool
     """More matched than are listed."""
+    explanation: _builtins.str
+    """One line for a person: what the decision rests on. Holds no hash and no distance."""
     @_builtins.property
     def not_hashable(self) -> Global___NotHashable:
         """Set with NOT_HASHABLE, or where only digests could be tried."""
@@ -734,10 +737,11 @@ class MatchResult(_message.Message):
         views_left_out: _abc.Iterable[_builtins.str] | None = ...,
         image: Global___ImageInfo | None = ...,
         provenance: Global___Provenance | None = ...,
+        explanation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "not_hashable", b"not_hashable", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,48 @@
+"""The enums of the core and their numbers on the wire, both ways; used by service and client.
+
+A number of a later version, or the unspecified one, has no counterpart: `.get` gives None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from hashlists.model import Harm, HashKind, ListState
+from matcher._proto.hashwarden.lists.v1 import lists_pb2
+from matcher._proto.hashwarden.match.v1 import match_pb2
+from matcher.model import Basis, Closeness, Decision, NotHashableReason
+
+KINDS: Final[Mapping[HashKind, match_pb2.HashKind.ValueType]] = {
+    kind: match_pb2.HashKind.Value(f"HASH_KIND_{kind.name}") for kind in HashKind
+}
+DECISIONS: Final[Mapping[Decision, match_pb2.Decision.ValueType]] = {
+    each: match_pb2.Decision.Value(f"DECISION_{each.name}") for each in Decision
+}
+REASONS: Final[Mapping[NotHashableReason, match_pb2.NotHashableReason.ValueType]] = {
+    each: match_pb2.NotHashableReason.Value(f"NOT_HASHABLE_REASON_{each.name}")
+    for each in NotHashableReason
+}
+BASES: Final[Mapping[Basis, match_pb2.MatchBasis.ValueType]] = {
+    each: match_pb2.MatchBasis.Value(f"MATCH_BASIS_{each.name}") for each in Basis
+}
+CLOSENESS: Final[Mapping[Closeness, match_pb2.Closeness.ValueType]] = {
+    each: match_pb2.Closeness.Value(f"CLOSENESS_{each.name}") for each in Closeness
+}
+HARMS: Final[Mapping[Harm, lists_pb2.Harm.ValueType]] = {
+    each: lists_pb2.Harm.Value(f"HARM_{each.name}") for each in Harm
+}
+STATES: Final[Mapping[ListState, lists_pb2.ListState.ValueType]] = {
+    each: lists_pb2.ListState.Value(f"LIST_STATE_{each.name}") for each in ListState
+}
+
+KIND_OF: Final = {number: kind for kind, number in KINDS.items()}
+DECISION_OF: Final = {number: each for each, number in DECISIONS.items()}
+REASON_OF: Final = {number: each for each, number in REASONS.items()}
+BASIS_OF: Final = {number: each for each, number in BASES.items()}
+CLOSENESS_OF: Final = {number: each for each, number in CLOSENESS.items()}
+HARM_OF: Final = {number: each for each, number in HARMS.items()}
+STATE_OF: Final = {number: each for each, number in STATES.items()}
+
+#: Collection of list resources (AIP-122): `hashLists/{hash_list}`.
+LIST_COLLECTION: Final = "hashLists/"

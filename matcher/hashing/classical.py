@@ -77,13 +77,15 @@ def _phash(inputs: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _dhash(inputs: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return inputs[:, :, 1:] > inputs[:, :, :-1]
+    rising: NDArray[np.bool_] = inputs[:, :, 1:] > inputs[:, :, :-1]
+    return rising
 
 
 def _ahash(inputs: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # Whole numbers: 64 times a pixel against the sum is the comparison with the mean, exactly.
     totals = inputs.sum(axis=(1, 2), keepdims=True, dtype=np.int64)
-    return inputs.astype(np.int64) * _SIDE**2 > totals
+    above: NDArray[np.bool_] = inputs.astype(np.int64) * _SIDE**2 > totals
+    return above
 
 
 def _whash(inputs: NDArray[np.float64]) -> NDArray[np.bool_]:

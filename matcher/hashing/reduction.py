@@ -36,8 +36,8 @@ _CACHED_AXES: Final = 128
 #: Axes shorter than this are cut into fewer, larger pieces: there, calls cost more than arithmetic.
 _SHORT_AXIS: Final = 512
 _OUTPUTS_PER_PIECE: Final = 4
-#: Wider images are taken in vertical strips, so that one row never passes `_MULTIPLICATIONS`.
-_TILE_COLUMNS: Final = 16_384
+#: Wider images are taken in vertical strips, narrow enough for products of this many rows.
+_ROWS_AT_LEAST: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def tents(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
 
 def _build(n: int) -> Reduction:
     starts, weights, scale = tents(n)
-    outputs = _outputs_per_piece(n)
+    outputs = _OUTPUTS_PER_PIECE if n > _SHORT_AXIS else 4 * _OUTPUTS_PER_PIECE
     pieces = tuple(
         _piece(n, first, starts[first : first + outputs], weights[first : first + outputs])
         for first in range(0, BLOCK_SIDE, outputs)
@@ -143,12 +143,6 @@ def _build(n: int) -> Reduction:
 
 
 _cached = lru_cache(maxsize=_CACHED_AXES)(_build)
-
-
-def _outputs_per_piece(n: int) -> int:
-    if n > _SHORT_AXIS:
-        return _OUTPUTS_PER_PIECE
-    return 16 if n > _SHORT_AXIS // 4 else BLOCK_SIDE
 
 
 def _piece(
@@ -164,16 +158,16 @@ def _piece(
 
 
 def _down(axis: Reduction, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float64]:
-    width = pixels.shape[1]
+    width, depth = pixels.shape[1], math.prod(pixels.shape[2:])
     rows = np.empty((BLOCK_SIDE, width))
     for piece in axis.pieces:
         outputs, taps = piece.weights.shape
         into = rows[piece.first_output : piece.first_output + outputs]
         band = pixels[piece.start : piece.start + taps]
-        for left in range(0, width, _TILE_COLUMNS):
-            right = left + _TILE_COLUMNS
-            sums = _weighted_sums(piece.weights, band[:, left:right])
-            into[:, left:right] = _luminance(sums, outputs) if pixels.ndim > 2 else sums  # noqa: PLR2004 (RGB has a third axis)
+        strip = _MULTIPLICATIONS // (_ROWS_AT_LEAST * outputs * depth)
+        for left in range(0, width, strip):
+            sums = _weighted_sums(piece.weights, band[:, left : left + strip])
+            into[:, left : left + strip] = _luminance(sums, outputs) if depth > 1 else sums
     return rows
 
 
@@ -183,7 +177,7 @@ def _weighted_sums(
     # Whole rows at a time: memory is read in order, the widened copy stays in cache, and pixels of
     # any strides will do. Partial sums of 8-bit pixels are exact, so their order does not matter.
     taps, row_size = len(band), math.prod(band.shape[1:])
-    step = max(1, _MULTIPLICATIONS // (len(weights) * row_size))
+    step = _MULTIPLICATIONS // (len(weights) * row_size)
     total = np.zeros((len(weights), row_size), dtype=np.float32)
     for top in range(0, taps, step):
         part = band[top : top + step].astype(np.float32, order="C").reshape(-1, row_size)
@@ -200,5 +194,8 @@ def _across(axis: Reduction, rows: NDArray[np.float64]) -> NDArray[np.float64]:
     for piece in axis.pieces:
         taps, outputs = piece.weights_t.shape
         span = rows[:, piece.start : piece.start + taps]
-        block[:, piece.first_output : piece.first_output + outputs] = span @ piece.weights_t
+        into = block[:, piece.first_output : piece.first_output + outputs]
+        step = max(1, _MULTIPLICATIONS // piece.weights_t.size)
+        for top in range(0, BLOCK_SIDE, step):
+            into[top : top + step] = span[top : top + step] @ piece.weights_t
     return block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,3 +233,10 @@ def test_top_level_is_as_agreed() -> None:
 def test_data_folders_never_reach_git_or_the_container_engine() -> None:
     assert "/data/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
+
+
+@pytest.mark.parametrize("address", [("192.0.2.1", 9), ("example.invalid", 9), ("2001:db8::1", 9)])
+def test_tests_cannot_leave_the_machine(address: tuple[str, int]) -> None:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family) as tried, pytest.raises(AssertionError, match="loopback only"):
+        tried.connect(address)

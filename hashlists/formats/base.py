@@ -11,12 +11,14 @@ Nothing here decodes, judges or stores a hash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hashlists.model import EntryFlag, HashKind, PlaceAt, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Encoding(StrEnum):
@@ -173,13 +175,19 @@ class ListReader(Protocol):
     """
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str:
+        """Name of the format."""
+        ...
 
     @property
-    def header(self) -> FileHeader: ...
+    def header(self) -> FileHeader:
+        """What the file says of itself."""
+        ...
 
     @property
-    def bytes_read(self) -> int: ...
+    def bytes_read(self) -> int:
+        """Bytes consumed so far."""
+        ...
 
     def __iter__(self) -> Iterator[RawBatch]: ...
 

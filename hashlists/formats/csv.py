@@ -1,0 +1,384 @@
+"""Reads generic CSV files whose columns the importer declares.
+
+Nothing is guessed: every column that is taken over is named in the options, by the header line of
+the file, and every other column is never looked at. A line that does not fit is rejected alone,
+with its line number; the file as a whole is refused where its lines cannot be told apart any more.
+
+Options, all texts:
+    columns.KIND: column that holds a hash, for each `HashKind`, e.g. `columns.md5`; at least one.
+    columns.key: column that is an entry's identity; without it its strongest hash is.
+    columns.source_id, columns.category, columns.size, columns.media_type, columns.updated_at,
+    columns.verified_count: columns for these fields.
+    columns.FLAG: column of yes or no for each `EntryFlag` in lower case, e.g. `columns.baseline`;
+        in `columns.series` any other text means yes, and is not kept.
+    scheme, profile: of the classifications in the category column, which needs a scheme.
+    delimiter: one character, or `tab`; a comma by default.
+    encoding: `utf-8` (default; a byte-order mark is skipped), `utf-16`, `latin-1` or `cp1252`.
+    hash_encoding.KIND: `hex`, `base64`, `base32`, `decimal` or `detect` (default).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.base import (
+    DEFAULT_KEY_KINDS,
+    Encoding,
+    FieldNames,
+    FileHeader,
+    FlagColumn,
+    HashColumn,
+    RawBatch,
+)
+from hashlists.model import EntryFlag, HashKind, Place, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from typing_extensions import Buffer
+
+    from hashlists.limits import ImportLimits
+
+_ENCODINGS: Mapping[str, str] = {
+    "utf-8": "utf-8-sig",
+    "utf-16": "utf-16",
+    "latin-1": "latin-1",
+    "cp1252": "cp1252",
+}
+_FIELDS: Final = (
+    "key",
+    "source_id",
+    "category",
+    "size",
+    "media_type",
+    "updated_at",
+    "verified_count",
+)
+_FLAGS: Mapping[str, EntryFlag] = {(flag.name or "").lower(): flag for flag in EntryFlag}
+_SERIES_WORDS: Final = frozenset({"", "0", "1", "f", "false", "n", "no", "t", "true", "y", "yes"})
+#: A header cell that may be a hash, since the file has no header line: never shown.
+_HASH_LIKE = re.compile(r"[0-9A-Za-z+/=,\s]{24,}|[0-9A-Fa-f]{12,}")
+_READ_BYTES = 256 * 1024
+_SHOWN_COLUMNS = 50
+_SHOWN_CHARS = 40
+_Row = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class CsvOptions:
+    """The options of one import, checked for themselves; the file may still lack a column.
+
+    Attributes:
+        columns: from a kind, field or flag to the name of its column.
+        encodings: how the kinds that are named here are written.
+        delimiter: between cells.
+        encoding: name of Python's codec.
+        scheme, profile: of the classifications.
+    """
+
+    columns: Mapping[str, str]
+    encodings: Mapping[HashKind, Encoding]
+    delimiter: str
+    encoding: str
+    scheme: str
+    profile: str
+
+    @classmethod
+    def parse(cls, options: Mapping[str, str]) -> CsvOptions:
+        """Reads the options.
+
+        Raises:
+            OptionsError: one is unknown, or has a value that is not allowed.
+        """
+        columns = _section(options, "columns.", (*HashKind, *_FIELDS, *_FLAGS))
+        written = _section(options, "hash_encoding.", tuple(HashKind))
+        plain = {name: value for name, value in options.items() if "." not in name}
+        _refuse_unknown(plain, ("delimiter", "encoding", "profile", "scheme"), "")
+        if not any(kind in columns for kind in HashKind):
+            kinds = ", ".join(f"columns.{kind}" for kind in HashKind)
+            raise OptionsError(f"no column is mapped to a hash; name at least one of: {kinds}")
+        if "category" in columns and not options.get("scheme"):
+            raise OptionsError("columns.category needs the option scheme, e.g. scheme=iccam")
+        encoding = options.get("encoding", "utf-8").lower()
+        if encoding not in _ENCODINGS:
+            known = ", ".join(_ENCODINGS)
+            raise OptionsError(f"unknown encoding {encoding!r}; known encodings: {known}")
+        return cls(
+            columns=columns,
+            encodings={HashKind(kind): _hash_encoding(text) for kind, text in written.items()},
+            delimiter=_delimiter(options.get("delimiter", ",")),
+            encoding=_ENCODINGS[encoding],
+            scheme=options.get("scheme", ""),
+            profile=options.get("profile", ""),
+        )
+
+
+class CsvReader:
+    """Iterates over a CSV file (see `base.ListReader`); the module names the options.
+
+    Raises:
+        OptionsError: the options are wrong, or name a column that the file does not have.
+        FormatError: the file has no header line, or is not text of that encoding.
+    """
+
+    format: Final = "csv"
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
+        self._options = CsvOptions.parse(options)
+        self._stream = stream
+        self._lines = _Lines(stream, self._options.encoding, limits.max_line_chars)
+        self._rows = csv.reader(self._lines, delimiter=self._options.delimiter, strict=True)
+        self._limits = limits
+        self._header = FileHeader("csv", "", self._options.scheme, self._options.profile)
+        self._columns = self._read_header()
+        self._positions = self._find_columns()
+        self._records = 0
+        self._batches = self._read()
+
+    @property
+    def header(self) -> FileHeader:
+        """Scheme and profile as the options give them."""
+        return self._header
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes taken from the stream; a little ahead of the lines handed on."""
+        return self._stream.tell()
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+    def _read_header(self) -> _Row:
+        try:
+            header = next(self._rows, None)
+        except csv.Error as error:
+            raise FormatError(f"no header: {error}", place=Place("line", 1)) from None
+        if not header:
+            raise FormatError("the first line must name the columns", place=Place("line", 1))
+        if len(header) > self._limits.max_columns:
+            raise FormatError(
+                f"the file has {len(header)} columns; at most {self._limits.max_columns} are read",
+                place=Place("line", 1),
+            )
+        return [name.strip() for name in header]
+
+    def _find_columns(self) -> Mapping[str, int]:
+        """From what is wanted to the position of its column."""
+        positions = {}
+        for wanted, name in self._options.columns.items():
+            found = self._columns.count(name)
+            if found != 1:
+                problem = "twice" if found else "not"
+                raise OptionsError(
+                    f"columns.{wanted} names the column {name!r}, which the file has {problem}; "
+                    f"its columns are: {_show(self._columns)}"
+                )
+            positions[wanted] = self._columns.index(name)
+        return positions
+
+    def _read(self) -> Iterator[RawBatch]:
+        ended = False
+        while not ended:
+            rows: list[_Row] = []
+            lines: list[int] = []
+            rejections: list[Rejection] = []
+            while len(rows) + len(rejections) < self._limits.max_batch_rows:
+                line = self._rows.line_num + 1
+                outcome = self._next_row(line)
+                if outcome is None:
+                    ended = True
+                    break
+                if isinstance(outcome, Rejection):
+                    rejections.append(outcome)
+                elif outcome:
+                    rows.append(outcome)
+                    lines.append(line)
+            if rows or rejections:
+                yield self._to_batch(rows, lines, rejections)
+
+    def _next_row(self, line: int) -> _Row | Rejection | None:
+        """The next row, [] for an empty line, None at the end."""
+        place = Place("line", line)
+        try:
+            row = next(self._rows, None)
+        except csv.Error as error:
+            return self._reject(place, error)
+        if row and len(row) != len(self._columns):
+            found, expected = len(row), len(self._columns)
+            return Rejection(place, "", f"{found} cells where the header has {expected}")
+        return row
+
+    def _reject(self, place: Place, error: csv.Error) -> Rejection:
+        """One bad line is rejected; a quote that is never closed swallows all that follows."""
+        text = str(error)
+        if "unexpected end of data" in text or "field larger than field limit" in text:
+            raise FormatError(
+                "a quoted cell that starts here is never closed; the file is cut off or damaged",
+                place=place,
+            ) from None
+        return Rejection(place, "", f"not CSV: {text}")
+
+    def _to_batch(
+        self, rows: Sequence[_Row], lines: Sequence[int], rejections: Sequence[Rejection]
+    ) -> RawBatch:
+        """Turns rows into the columns that were asked for."""
+        at = self._positions
+        cells = {wanted: [row[position] for row in rows] for wanted, position in at.items()}
+        key_texts, key_kinds = self._key(cells)
+        return RawBatch(
+            rows=len(rows),
+            header=self._header,
+            hashes=[
+                HashColumn(kind, cells[kind], self._encoding(kind), self._name(kind))
+                for kind in HashKind
+                if kind in cells
+            ],
+            place_at=_LinePlaces(lines),
+            key_kinds=key_kinds,
+            key_texts=key_texts,
+            codes=cells.get("category"),
+            sizes=cells.get("size"),
+            flags=[
+                FlagColumn(flag, _flag_cells(flag, cells[name]), self._name(name))
+                for name, flag in _FLAGS.items()
+                if name in cells
+            ],
+            source_ids=cells.get("source_id"),
+            media_types=cells.get("media_type"),
+            updated_at=cells.get("updated_at"),
+            verified_counts=cells.get("verified_count"),
+            names=FieldNames(**{name: self._name(name) for name in _FIELDS}),
+            rejections=rejections,
+        )
+
+    def _key(
+        self, cells: Mapping[str, Sequence[str]]
+    ) -> tuple[Sequence[str] | None, Sequence[HashKind]]:
+        """The key column as text, or as a hash where the same column holds one."""
+        if "key" not in cells:
+            return None, DEFAULT_KEY_KINDS
+        same = [kind for kind in HashKind if self._positions.get(kind) == self._positions["key"]]
+        return (None, same) if same else (cells["key"], ())
+
+    def _encoding(self, kind: HashKind) -> Encoding:
+        return self._options.encodings.get(kind, Encoding.DETECT)
+
+    def _name(self, wanted: str) -> str:
+        return self._options.columns.get(wanted, wanted)
+
+
+class _Lines:
+    """Lines of the file with their ends, none longer than the limit."""
+
+    def __init__(self, stream: BinaryIO, encoding: str, max_chars: int) -> None:
+        # Bytes that are not of the encoding become surrogates, which validation rejects by line.
+        errors = "strict" if encoding == "utf-16" else "surrogateescape"
+        buffer = io.BufferedReader(_View(stream), _READ_BYTES)
+        self._text = io.TextIOWrapper(buffer, encoding=encoding, errors=errors, newline="")
+        self._max_chars = max_chars
+        self._number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self._number += 1
+        place = Place("line", self._number)
+        try:
+            line = self._text.readline(self._max_chars + 1)
+        except UnicodeError:
+            raise FormatError("the file is not text of its encoding", place=place) from None
+        if len(line) > self._max_chars:
+            raise FormatError(f"the line exceeds {self._max_chars} characters", place=place)
+        if not line:
+            raise StopIteration
+        return line
+
+
+class _View(io.RawIOBase):
+    """Reads from the stream; closing it, as wrappers do when collected, leaves the stream open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer)
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
+class _LinePlaces:
+    """Places by line number."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, lines: Sequence[int]) -> None:
+        self._lines = lines
+
+    def __call__(self, row: int, /) -> Place:
+        return Place("line", self._lines[row])
+
+
+def _section(options: Mapping[str, str], prefix: str, known: Sequence[str]) -> dict[str, str]:
+    """The options under a prefix, without it."""
+    section = {
+        name.removeprefix(prefix): value
+        for name, value in options.items()
+        if name.startswith(prefix)
+    }
+    _refuse_unknown(section, known, prefix)
+    return section
+
+
+def _refuse_unknown(options: Mapping[str, str], known: Sequence[str], prefix: str) -> None:
+    for name in options:
+        if name not in known:
+            allowed = ", ".join(f"{prefix}{word}" for word in known)
+            raise OptionsError(f"unknown option {prefix + name!r}; allowed: {allowed}")
+
+
+def _hash_encoding(text: str) -> Encoding:
+    try:
+        return Encoding(text)
+    except ValueError:
+        allowed = ", ".join(Encoding)
+        raise OptionsError(f"unknown encoding of a hash {text!r}; allowed: {allowed}") from None
+
+
+def _delimiter(text: str) -> str:
+    if text in ("tab", "\\t"):
+        return "\t"
+    if len(text) != 1 or text in '"\r\n ':
+        raise OptionsError("the delimiter must be one character, such as a comma, or the word tab")
+    return text
+
+
+def _flag_cells(flag: EntryFlag, cells: Sequence[str]) -> Sequence[str]:
+    if flag is not EntryFlag.SERIES:
+        return cells
+    return [cell if cell.strip().lower() in _SERIES_WORDS else "yes" for cell in cells]
+
+
+def _show(columns: Sequence[str]) -> str:
+    """The file's columns for a message; what may be a hash is not shown."""
+    shown = [
+        f"(column {number}, not shown: it looks like a hash, so the header line may be missing)"
+        if _HASH_LIKE.fullmatch(name)
+        else repr(name[:_SHOWN_CHARS])
+        for number, name in enumerate(columns[:_SHOWN_COLUMNS], start=1)
+    ]
+    more = len(columns) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,161 @@
+"""Hashes as text: hex, base64, base32 and decimal numbers, one value or a column at a time.
+
+Both ways give the same bytes for the same text; the column way may decline, never differ. Whether
+a value makes sense as a hash is not judged here. No error text repeats a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import TYPE_CHECKING, Final
+
+from hashlists.formats.base import Encoding
+from hashlists.model import HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_BASE32 = re.compile(r"[A-Z2-7]*=*", re.ASCII)
+_OCTETS = re.compile(r"[0-9]{1,3}(?: ?, ?[0-9]{1,3})*", re.ASCII)
+_NAMES: Mapping[HashKind, str] = {
+    HashKind.PDQ: "PDQ",
+    HashKind.PHASH: "pHash",
+    HashKind.DHASH: "dHash",
+    HashKind.AHASH: "aHash",
+    HashKind.WHASH: "wHash",
+    HashKind.PHOTODNA: "PhotoDNA",
+    HashKind.MD5: "MD5",
+    HashKind.SHA1: "SHA-1",
+    HashKind.SHA256: "SHA-256",
+}
+#: Longest text of a value taken up at all, in characters for each byte ("255, " and then some).
+_MAX_CHARS_PER_BYTE: Final = 8
+
+
+def kind_name(kind: HashKind) -> str:
+    """The kind as its makers write it, for messages."""
+    return _NAMES[kind]
+
+
+def decode_hash(text: str, kind: HashKind, encoding: Encoding) -> bytes:
+    """Decodes one value.
+
+    Args:
+        text: the value as written; white space around it is ignored.
+        kind: says how many bytes there must be.
+        encoding: how it is written.
+
+    Returns:
+        Exactly `kind.nbytes` bytes.
+
+    Raises:
+        ValueError: the text is not such a value; the message says what was expected instead.
+    """
+    if len(text) > _MAX_CHARS_PER_BYTE * kind.nbytes + 64:
+        raise ValueError(_expectation(kind, encoding, f"the value has {len(text)} characters"))
+    text = text.strip()
+    if encoding is Encoding.DETECT:
+        encoding = detect_encoding(text, kind)
+    try:
+        value = _DECODERS[encoding](text)
+    except ValueError:
+        problem = f"the value has {len(text)} characters, or others than those allowed"
+        raise ValueError(_expectation(kind, encoding, problem)) from None
+    if len(value) != kind.nbytes:
+        raise ValueError(_expectation(kind, encoding, f"the value has {len(value)} bytes"))
+    return value
+
+
+def decode_column(texts: Sequence[str], kind: HashKind, encoding: Encoding) -> bytes | None:
+    """Decodes many values at once.
+
+    Args:
+        texts: at least one value, none empty.
+        kind: says how many bytes each value must have.
+        encoding: how they are written.
+
+    Returns:
+        All values joined, `len(texts) * kind.nbytes` bytes, or None when at least one of them is
+        not plainly of that encoding: then only `decode_hash` can tell.
+    """
+    if encoding is Encoding.DETECT:
+        encoding = detect_encoding(texts[0], kind)
+    size = _joined_size(kind.nbytes, encoding)
+    if set(map(len, texts)) != {size}:
+        return None
+    try:
+        joined = _DECODERS[encoding]("".join(texts))
+    except ValueError:
+        return None
+    return joined if len(joined) == kind.nbytes * len(texts) else None
+
+
+def detect_encoding(text: str, kind: HashKind) -> Encoding:
+    """Tells by its shape how a value is written; hex where no shape fits.
+
+    The lengths of the encodings differ for every kind, so there is never a choice to make.
+    """
+    if "," in text:
+        return Encoding.DECIMAL
+    nbytes = kind.nbytes
+    if len(text) == _base64_size(nbytes):
+        return Encoding.BASE64
+    if text.isupper() and len(text.rstrip("=")) == -(-nbytes * 8 // 5) != 2 * nbytes:
+        return Encoding.BASE32
+    return Encoding.HEX
+
+
+def _joined_size(nbytes: int, encoding: Encoding) -> int:
+    """Characters of one value, if values of this encoding can be joined before decoding; else 0."""
+    if encoding is Encoding.HEX:
+        return 2 * nbytes
+    if encoding is Encoding.BASE64 and nbytes % 3 == 0:
+        return _base64_size(nbytes)
+    return 0
+
+
+def _base64_size(nbytes: int) -> int:
+    return -(-nbytes // 3) * 4
+
+
+def _from_hex(text: str) -> bytes:
+    return binascii.unhexlify(text)
+
+
+def _from_base64(text: str) -> bytes:
+    return binascii.a2b_base64(text, strict_mode=True)
+
+
+def _from_base32(text: str) -> bytes:
+    bare = text.upper().rstrip("=")
+    if not _BASE32.fullmatch(bare):
+        raise ValueError
+    return base64.b32decode(bare + "=" * (-len(bare) % 8))
+
+
+def _from_decimal(text: str) -> bytes:
+    if not _OCTETS.fullmatch(text):
+        raise ValueError
+    return bytes(map(int, text.split(",")))
+
+
+_DECODERS: Mapping[Encoding, Callable[[str], bytes]] = {
+    Encoding.HEX: _from_hex,
+    Encoding.BASE64: _from_base64,
+    Encoding.BASE32: _from_base32,
+    Encoding.DECIMAL: _from_decimal,
+}
+
+
+def _expectation(kind: HashKind, encoding: Encoding, problem: str) -> str:
+    nbytes = kind.nbytes
+    form = {
+        Encoding.HEX: f"{2 * nbytes} hexadecimal digits",
+        Encoding.BASE64: f"{_base64_size(nbytes)} characters of base64",
+        Encoding.BASE32: f"{-(-nbytes * 8 // 5)} characters of base32",
+        Encoding.DECIMAL: f"{nbytes} numbers of 0 to 255 between commas",
+        Encoding.DETECT: f"{nbytes} bytes as hex, base64, base32 or decimal numbers",
+    }[encoding]
+    return f"not a {kind_name(kind)} hash: expected {form}; {problem}"

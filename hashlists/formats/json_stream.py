@@ -1,0 +1,521 @@
+"""Streams the records of one big array in a JSON object: `{..., "value": [record, ...], ...}`.
+
+The array may be larger than memory, so the file is read in blocks. A block is cut after a record
+and decoded in one go as `[` + records + `]`. That the cut is right is not assumed but proved by
+the decoder: it accepts the `]` only where the file's own array stands between two records, since
+both texts are equal up to there and JSON has one reading. Counting braces merely picks a cut that
+is likely to pass. Where no cut passes, or a record has a wrong type, a structural scan that knows
+strings and nesting finds the records one by one.
+
+Invariants: memory is bounded by a few blocks and the longest record allowed; every byte up to the
+end of the file is accounted for, so a file that was cut off or has something behind its end raises
+`FormatError`. Knows nothing of hash lists: what a record is, its caller's decoder says.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from hashlists.errors import FormatError
+from hashlists.model import Place, PlaceAt, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from hashlists.limits import ImportLimits
+
+RecordT = TypeVar("RecordT")
+
+_END = -1
+_QUOTE, _COMMA, _COLON = b'",:'
+_OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET, _CLOSE_BRACKET = b"{}[]"
+_BACKSLASH = 0x5C
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_COMMA_AHEAD = re.compile(rb"[ \t\n\r]*+,")
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
+_SCALAR_MAX = 4096
+_CUT_TRIES = 4096
+_FAULT_BYTE = re.compile(r" \(byte (\d+)\)$")
+_FAULT_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
+_BOM = b"\xef\xbb\xbf"
+_FOREIGN = (
+    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
+    (b"PK\x03\x04", "is a ZIP archive; unpack it first"),
+    (b"\xff\xfe", "is UTF-16; JSON files are UTF-8"),
+    (b"\xfe\xff", "is UTF-16; JSON files are UTF-8"),
+    (b"{\x00", "is UTF-16; JSON files are UTF-8"),
+    (b"<", "is XML or HTML, not JSON"),
+)
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_ANY = msgspec.json.Decoder()
+_SYNTAX = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk(Generic[RecordT]):
+    """Consecutive records of the array, decoded.
+
+    Attributes:
+        records: in file order.
+        place_at: where record `i` of `records` stands.
+        rejections: records between them that are valid JSON but not what they should be.
+    """
+
+    records: Sequence[RecordT] = field(repr=False)
+    place_at: PlaceAt = field(repr=False)
+    rejections: Sequence[Rejection] = ()
+
+
+class JsonArrayStream(Generic[RecordT]):
+    """Reads `members` before the array, then the array by `chunks()`, then the members behind it.
+
+    Attributes:
+        members: the wanted members found so far; complete once `chunks()` is exhausted.
+        has_array: whether the array was reached; False only before `open_array()`.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        *,
+        array_key: str,
+        record_type: type[RecordT],
+        wanted: Collection[str],
+        limits: ImportLimits,
+    ) -> None:
+        self.members: dict[str, object] = {}
+        self.has_array = False
+        self._text = _Text(stream, limits.block_bytes)
+        self._array_key = array_key
+        self._wanted = frozenset(wanted)
+        self._limits = limits
+        self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
+        self._record_decoder = msgspec.json.Decoder(record_type)
+        self._number = 0
+        self._done = False
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes taken from the stream so far."""
+        return self._text.bytes_read
+
+    def open_array(self) -> None:
+        """Reads up to the first record.
+
+        Raises:
+            FormatError: not a JSON object, or it has no such array.
+        """
+        self._refuse_foreign()
+        self._expect(_OPEN_BRACE, "a JSON object: {")
+        if self._text.peek() != _CLOSE_BRACE:
+            self._read_members()
+        if not self.has_array:
+            raise FormatError(
+                f'the JSON object has no array "{self._array_key}", where the records should be',
+                place=Place("record", 1, self._text.offset),
+            )
+
+    def chunks(self) -> Iterator[Chunk[RecordT]]:
+        """Yields all records, then reads the rest of the file.
+
+        Raises:
+            FormatError: the file is cut off, not JSON, or goes on behind its end.
+        """
+        while not self._done:
+            self._text.top_up()
+            yield self._whole_chunk() or self._single_chunk()
+        if self._text.peek() == _COMMA:
+            self._text.pos += 1
+            self._read_members()
+        else:
+            self._close_object()
+
+    def _whole_chunk(self) -> Chunk[RecordT] | None:
+        """As many records as the block holds in one go, or None if they must be read singly."""
+        text = self._text
+        cut = _likely_cut(text.data, text.pos, self._limits.max_batch_objects)
+        if cut is None:
+            return None
+        end, after_comma = cut
+        data = b"[%b]" % text.data[text.pos : end]
+        try:
+            records: list[RecordT] = self._records_decoder.decode(data)
+        except _DECODE_ERRORS:
+            return None
+        places = _ChunkPlaces(data, text.offset - 1, self._number + 1)
+        text.pos = after_comma
+        self._number += len(records)
+        return Chunk(records, places)
+
+    def _single_chunk(self) -> Chunk[RecordT]:
+        """Records one by one, up to the end of the block in hand or of the array."""
+        records: list[RecordT] = []
+        places: list[Place] = []
+        rejections: list[Rejection] = []
+        stop = self._text.bytes_read
+        while not self._at_empty_end():
+            self._number += 1
+            place = Place("record", self._number, self._text.skip_space())
+            outcome = self._next_record(place)
+            if isinstance(outcome, Rejection):
+                rejections.append(outcome)
+            else:
+                records.append(outcome)
+                places.append(place)
+            self._take_separator(place)
+            full = len(records) + len(rejections) >= self._limits.max_batch_rows
+            if self._done or full or self._text.offset >= stop:
+                break
+        return Chunk(records, places.__getitem__, rejections)
+
+    def _at_empty_end(self) -> bool:
+        """True at the `]` of an array without records; a `]` behind a comma is an error."""
+        if self._text.peek() != _CLOSE_BRACKET:
+            return False
+        if self._number:
+            self._fail("a comma with no record behind it")
+        self._text.pos += 1
+        self._done = True
+        return True
+
+    def _next_record(self, place: Place) -> RecordT | Rejection:
+        limit = self._limits.max_record_bytes
+        try:
+            data = self._text.take_value(limit)
+        except _CutOffError:
+            self._fail_cut_off(place)
+        except _NoValueError:
+            self._fail("not JSON: no value where a record should be")
+        if data is None:
+            return Rejection(place, "", f"the record is longer than {limit} bytes")
+        try:
+            return self._record_decoder.decode(data)
+        except _DECODE_ERRORS as error:
+            return self._reject(data, place, error)
+
+    def _reject(self, data: bytes, place: Place, error: Exception) -> Rejection:
+        """A record that is JSON is rejected alone; one that is not breaks the file."""
+        if isinstance(error, RecursionError):
+            return Rejection(place, "", "the record is nested too deeply")
+        try:
+            _SYNTAX.decode(data)
+        except msgspec.DecodeError as syntax_error:
+            raise _not_json(place, syntax_error) from None
+        if isinstance(error, msgspec.ValidationError):
+            path = _FAULT_PATH.search(str(error))
+            message = str(error)[: path.start()] if path else str(error)
+            name = path.group(1) if path else ""
+            return Rejection(place, name, f"wrong type: {message.replace('`', '')}")
+        return Rejection(place, "", "the record has text that is not valid Unicode")
+
+    def _take_separator(self, place: Place) -> None:
+        """Takes the comma or bracket behind a record."""
+        byte = self._text.peek()
+        if byte == _END:
+            self._fail_cut_off(place)
+        if byte not in (_COMMA, _CLOSE_BRACKET):
+            self._fail("something other than a comma or ] behind a record")
+        self._text.pos += 1
+        self._done = byte == _CLOSE_BRACKET
+
+    def _read_members(self) -> None:
+        """Reads members from a key on, up to the array or to the end of the file."""
+        while True:
+            key = self._take_key()
+            self._expect(_COLON, 'a colon behind the key: "key": value')
+            if key == self._array_key:
+                self._enter_array()
+                return
+            self._take_member(key)
+            if self._text.peek() != _COMMA:
+                self._close_object()
+                return
+            self._text.pos += 1
+
+    def _take_key(self) -> str:
+        if self._text.peek() != _QUOTE:
+            self._fail('no key where the next member should start: "key": value')
+        key = self._take_decoded("key")
+        assert isinstance(key, str)
+        return key
+
+    def _take_member(self, key: str) -> None:
+        value = self._take_decoded("member")
+        if key in self._wanted:
+            self.members[key] = value
+
+    def _take_decoded(self, what: str) -> object:
+        """One value of the object around the array, decoded."""
+        limit = self._limits.max_member_bytes
+        place = Place("record", self._number + 1, self._text.skip_space())
+        try:
+            data = self._text.take_value(limit)
+        except _CutOffError:
+            self._fail("the file ends here; it was cut off")
+        except _NoValueError:
+            self._fail(f"not JSON: no value where a {what} should be")
+        if data is None:
+            raise FormatError(f"a {what} beside the records exceeds {limit} bytes", place=place)
+        try:
+            return _ANY.decode(data)
+        except RecursionError:
+            raise FormatError(f"a {what} is nested too deeply", place=place) from None
+        except UnicodeDecodeError:
+            raise FormatError(f"a {what} is not valid UTF-8", place=place) from None
+        except msgspec.DecodeError as error:
+            raise _not_json(place, error) from None
+
+    def _enter_array(self) -> None:
+        if self.has_array:
+            self._fail(f'a second "{self._array_key}"; which one counts is not clear')
+        self._expect(_OPEN_BRACKET, f'an array: "{self._array_key}" must hold the records as [...]')
+        self.has_array = True
+
+    def _close_object(self) -> None:
+        """Takes the last brace and makes sure that nothing follows."""
+        self._expect(_CLOSE_BRACE, "a comma or the closing } of the JSON object")
+        if self._text.peek() != _END:
+            self._fail("the JSON object is closed, but the file goes on")
+        self._done = True
+
+    def _refuse_foreign(self) -> None:
+        """Names the usual files that are not JSON; skips a UTF-8 byte-order mark."""
+        self._text.need(len(_BOM) + 1)
+        start = self._text.data[: len(_BOM) + 1]
+        if not start:
+            raise FormatError("the file is empty")
+        for magic, problem in _FOREIGN:
+            if start.startswith(magic):
+                raise FormatError(f"the file {problem}")
+        if start.startswith(_BOM):
+            self._text.pos = len(_BOM)
+
+    def _expect(self, byte: int, what: str) -> None:
+        """Takes `byte`, which must be next."""
+        found = self._text.peek()
+        if found != byte:
+            problem = "the file ends here; it was cut off" if found == _END else "not JSON"
+            self._fail(f"{problem}; expected {what}")
+        self._text.pos += 1
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise FormatError(problem, place=Place("record", self._number + 1, self._text.offset))
+
+    def _fail_cut_off(self, place: Place) -> NoReturn:
+        raise FormatError("the file ends inside or behind this record; it was cut off", place=place)
+
+
+class _CutOffError(Exception):
+    """The file ends inside a value."""
+
+
+class _NoValueError(Exception):
+    """What comes next is no JSON value."""
+
+
+class _Text:
+    """A window on the file: `data[pos:]` is what comes next."""
+
+    def __init__(self, stream: BinaryIO, block_bytes: int) -> None:
+        self._stream = stream
+        self._block_bytes = block_bytes
+        self._start = 0
+        self._ended = False
+        self.data = b""
+        self.pos = 0
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the file before `pos`."""
+        return self._start + self.pos
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of the file before the end of the window."""
+        return self._start + len(self.data)
+
+    def more(self) -> bool:
+        """Drops what is behind, reads another block (doubling, so that growth stays linear)."""
+        rest = self.data[self.pos :]
+        block = b"" if self._ended else self._stream.read(max(self._block_bytes, len(rest)))
+        self._start += self.pos
+        self.pos = 0
+        self.data = rest + block
+        self._ended = not block
+        return bool(block)
+
+    def need(self, size: int) -> None:
+        """Reads until `size` bytes lie ahead, or the file ends."""
+        while len(self.data) - self.pos < size and self.more():
+            pass
+
+    def top_up(self) -> None:
+        """Reads one block when less than half a block lies ahead."""
+        if len(self.data) - self.pos < max(1, self._block_bytes // 2):
+            self.more()
+
+    def peek(self) -> int:
+        """The next byte that is not white space, or `_END`; `pos` is moved there."""
+        while True:
+            match = _SPACE.match(self.data, self.pos)
+            self.pos = match.end() if match else self.pos
+            if self.pos < len(self.data):
+                return self.data[self.pos]
+            if not self.more():
+                return _END
+
+    def skip_space(self) -> int:
+        """Moves to the next byte that is not white space and tells its offset."""
+        self.peek()
+        return self.offset
+
+    def take_value(self, limit: int) -> bytes | None:
+        """The text of the next JSON value, or None for a longer one, which is skipped.
+
+        Raises:
+            _CutOffError: the file ends inside it.
+            _NoValueError: no value starts here.
+        """
+        if self.peek() not in (_QUOTE, _OPEN_BRACE, _OPEN_BRACKET):
+            return self._take_scalar()
+        scan = _Scan(self.pos)
+        kept = True
+        while True:
+            end = scan.run(self.data)
+            size = (scan.at if end is None else end) - self.pos
+            kept = kept and size <= limit
+            if end is not None:
+                data = self.data[self.pos : end] if kept else None
+                self.pos = end
+                return data
+            if not kept:
+                self.pos = scan.at
+            scan.at -= self.pos
+            if not self.more():
+                raise _CutOffError
+
+    def _take_scalar(self) -> bytes:
+        """The text of a number or a literal, unchecked."""
+        self.need(_SCALAR_MAX)
+        match = _SCALAR.match(self.data, self.pos)
+        data = match.group() if match else b""
+        if self.pos == len(self.data):
+            raise _CutOffError
+        if not data or len(data) >= _SCALAR_MAX:
+            raise _NoValueError
+        self.pos += len(data)
+        return data
+
+
+class _Scan:
+    """Finds where a string, object or array ends; can stop and go on when more was read.
+
+    Only quotes, escapes and nesting matter here; whether the text is JSON, the decoder says.
+    """
+
+    __slots__ = ("_depth", "_in_string", "at")
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self._depth = 0
+        self._in_string = False
+
+    def run(self, data: bytes) -> int | None:
+        """The end of the value, or None with `at` where to go on."""
+        at = self.at
+        while True:
+            if self._in_string:
+                rest = _STRING_REST.match(data, at)
+                at = rest.end() if rest else at
+                if at == len(data) or data[at] == _BACKSLASH:
+                    break
+                at += 1
+                self._in_string = False
+            else:
+                found = _STRUCTURE.search(data, at)
+                if found is None:
+                    at = len(data)
+                    break
+                at = found.end()
+                self._open_or_close(data[at - 1])
+            if self._depth == 0 and not self._in_string:
+                return at
+        self.at = at
+        return None
+
+    def _open_or_close(self, byte: int) -> None:
+        if byte == _QUOTE:
+            self._in_string = True
+        elif byte in (_OPEN_BRACE, _OPEN_BRACKET):
+            self._depth += 1
+        else:
+            self._depth -= 1
+
+
+class _ChunkPlaces:
+    """Places of records decoded in one go; worked out for the first that is asked for."""
+
+    __slots__ = ("_base", "_data", "_first", "_offsets")
+
+    def __init__(self, data: bytes, base: int, first: int) -> None:
+        self._data = data
+        self._base = base
+        self._first = first
+        self._offsets: list[int] | None = None
+
+    def __call__(self, row: int, /) -> Place:
+        if self._offsets is None:
+            self._offsets = list(self._find_offsets())
+        return Place("record", self._first + row, self._base + self._offsets[row])
+
+    def _find_offsets(self) -> Iterator[int]:
+        """Walks the array that was proved to be one."""
+        at = 1
+        while (start := self._data.find(b"{", at)) >= 0:
+            yield start
+            end = _Scan(start).run(self._data)
+            assert end is not None
+            at = end
+
+
+def _likely_cut(data: bytes, start: int, max_objects: int) -> tuple[int, int] | None:
+    """A place behind a `}` and before a comma where as many braces were opened as closed.
+
+    Returns:
+        The end of the record and the byte behind the comma, or None.
+    """
+    end = len(data)
+    opened = data.count(b"{", start, end)
+    while opened > max_objects:
+        end = start + (end - start) // 2
+        opened = data.count(b"{", start, end)
+    closed = data.count(b"}", start, end)
+    for _ in range(_CUT_TRIES):
+        brace = data.rfind(b"}", start, end)
+        if brace < 0:
+            return None
+        opened -= data.count(b"{", brace, end)
+        closed -= 1
+        if opened == closed + 1:
+            comma = _COMMA_AHEAD.match(data, brace + 1)
+            if comma:
+                return brace + 1, comma.end()
+        end = brace
+    return None
+
+
+def _not_json(place: Place, error: msgspec.DecodeError) -> FormatError:
+    """Names the byte at fault, which the decoder counts from the start of the record."""
+    message = str(error).removeprefix("JSON is malformed: ")
+    byte = _FAULT_BYTE.search(message)
+    offset = place.offset or 0
+    if byte:
+        message = message[: byte.start()]
+        offset += int(byte.group(1))
+    return FormatError(f"not JSON: {message}", place=Place(place.unit, place.number, offset))

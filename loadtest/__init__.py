@@ -1,0 +1,1 @@
+"""Load tests, benchmarks and generators of harmless input."""

@@ -1,0 +1,144 @@
+"""The documents that stand beside an index's arrays in a snapshot, to JSON and back.
+
+`lists` and `classifications` are the tables that entry rows point into; `index` states the layout,
+the metric of each kind and the counts, so that arrays of another build are noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hashlists.model import Classification, Harm, HashKind, ListState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+LISTS = "lists"
+CLASSIFICATIONS = "classifications"
+INDEX = "index"
+#: Raised whenever an older build could misread the arrays.
+LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedList:
+    """A hash list as the index knows it.
+
+    Attributes:
+        entries: how many entries it has.
+        counts: for each kind, how many of them carry it.
+    """
+
+    name: str
+    harm: Harm
+    state: ListState
+    entries: int
+    counts: Mapping[HashKind, int]
+
+
+def lists_to_json(lists: Sequence[IndexedList]) -> list[dict[str, Any]]:
+    """The document `lists`."""
+    return [
+        {
+            "name": each.name,
+            "harm": each.harm.value,
+            "state": each.state.value,
+            "entries": int(each.entries),
+            "counts": {kind.value: int(count) for kind, count in each.counts.items()},
+        }
+        for each in lists
+    ]
+
+
+def lists_from_json(document: Any) -> tuple[IndexedList, ...]:
+    """Reads the document `lists`.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is not of that form.
+    """
+    return tuple(
+        IndexedList(
+            name=_text(each["name"]),
+            harm=Harm(each["harm"]),
+            state=ListState(each["state"]),
+            entries=_count(each["entries"]),
+            counts={HashKind(kind): _count(count) for kind, count in each["counts"].items()},
+        )
+        for each in _rows(document)
+    )
+
+
+def classifications_to_json(rows: Sequence[Classification | None]) -> list[list[str] | None]:
+    """The document `classifications`; row 0 is written as null whatever it holds."""
+    return [
+        None,
+        *(None if row is None else [row.scheme, row.profile, row.code] for row in rows[1:]),
+    ]
+
+
+def classifications_from_json(document: Any) -> tuple[Classification | None, ...]:
+    """Reads the document `classifications`.
+
+    Raises:
+        ValueError, TypeError: it is not of that form.
+    """
+    rows = _rows(document)
+    if not rows or rows[0] is not None:
+        raise ValueError("row 0 of the classifications is not none")
+    return tuple(None if row is None else _classification(row) for row in rows)
+
+
+def index_to_json(entries: int, codes: Mapping[HashKind, int]) -> dict[str, Any]:
+    """The document `index`."""
+    return {
+        "layout": LAYOUT,
+        "entries": entries,
+        "kinds": {
+            kind.value: {"codes": count, "distance": _distance(kind)}
+            for kind, count in codes.items()
+        },
+    }
+
+
+def _distance(kind: HashKind) -> str:
+    if kind.is_digest:
+        return "equality"
+    return "hamming" if kind.is_perceptual_code else "squared_l2"
+
+
+def _classification(row: Any) -> Classification:
+    scheme, profile, code = _rows(row)
+    return Classification(_text(scheme), _text(profile), _text(code))
+
+
+def _rows(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("a list is needed")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a text is needed")
+    return value
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("a count is needed")
+    return value
+
+
+__all__ = [
+    "CLASSIFICATIONS",
+    "INDEX",
+    "LAYOUT",
+    "LISTS",
+    "IndexedList",
+    "classifications_from_json",
+    "classifications_to_json",
+    "index_to_json",
+    "lists_from_json",
+    "lists_to_json",
+]

@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from hashlists.model import CODE64_KINDS, CODE_KINDS, DIGEST_KINDS, Harm, HashKind
+from hashlists.model import (
+    CODE64_KINDS,
+    CODE_KINDS,
+    DIGEST_KINDS,
+    TEST_LIST_NAME,
+    Harm,
+    HashKind,
+)
 from matcher.model import DEFAULT_VIEWS, DecodeRequest, ViewSelection
 from matcher.policy.allow import AllowFile, AllowRule, sort_key
 from matcher.policy.severity import DEFAULT_VERDICTS, SeverityTable, Verdict
@@ -185,9 +192,14 @@ class Policy:
         return replace(self, views=view_selection(names)) if names else self
 
     def counts(self, list_name: str, harm: Harm) -> bool:
-        """True when entries of that list count; a list of known-good files never does."""
+        """True when entries of that list count.
+
+        A list of known-good files never does, and the built-in test list always does.
+        """
         if harm is Harm.KNOWN_GOOD:
             return False
+        if list_name == TEST_LIST_NAME and harm is Harm.TEST:
+            return True
         return list_name in self.lists or (EVERY_LIST in self.lists and harm in self.harms)
 
     def max_threshold(self, kind: HashKind) -> int | None:

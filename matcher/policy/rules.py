@@ -72,8 +72,8 @@ def policies_from_dict(doc: Mapping[str, Any], *, origin: str) -> Mapping[str, P
     problems = Problems()
     with Table(doc, "", problems) as document:
         severities = _severity_table(document)
-        rules = (_allow(each) for each in document.tables("allow"))
-        allow = tuple(sorted(filter(None, rules), key=sort_key))
+        found = [rule for each in document.tables("allow") if (rule := _allow(each)) is not None]
+        allow = tuple(sorted(found, key=sort_key))
         drafts = _drafts(document.table("policies"), severities)
     problems.raise_any(origin)
     base = replace(default_policy(), severities=severities, allow=allow)

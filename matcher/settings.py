@@ -1,0 +1,493 @@
+"""Every knob of Hashwarden, typed and with its unit, and where its value comes from.
+
+A value comes from the built-in default, else the settings file, else the environment
+(`HASHWARDEN_` and the name in capitals), else the command line; the later one wins. A name that
+means nothing is an error, since a mistyped limit would silently not hold. This is the only module
+that reads the environment or TOML; it opens nothing but those files, and knows nothing of decoders
+or policies: their knobs are plain numbers and a plain document here.
+
+No message repeats a value, since a catalog's URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import platformdirs
+
+from matcher.errors import SettingsError
+
+PREFIX = "HASHWARDEN_"
+DATA_VARIABLE = "HASHWARDEN_DATA"
+CONFIG_VARIABLE = "HASHWARDEN_CONFIG"
+CONFIG_NAME = "hashwarden.toml"
+#: What a message holds beside an image: names, options, framing.
+MESSAGE_OVERHEAD_BYTES = 64 * 1024
+
+_KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
+_MAX_CONFIG_BYTES = _MIB
+_MAX_POLICY_BYTES = 64 * _MIB
+#: Not settings: test runs' own variables, and what Kubernetes sets for a service of this name.
+_FOREIGN_VARIABLE = re.compile(r"HASHWARDEN_(TEST|SERVICE|PORT)(_|$)")
+
+
+class _BadValueError(ValueError):
+    """A value is not of the allowed form; the message says what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where values come from: `label` names it, relative paths start at `folder`."""
+
+    label: str
+    folder: Path
+
+
+_Parser = Callable[[object, Path], Any]
+
+
+def _whole(low: int, high: int) -> _Parser:
+    def parse(value: object, _: Path) -> int:
+        number = _number(value, int)
+        if number is None or not low <= number <= high:
+            raise _BadValueError(f"must be a whole number from {low} to {high}")
+        return int(number)
+
+    return parse
+
+
+def _real(low: float, high: float, unit: str) -> _Parser:
+    def parse(value: object, _: Path) -> float:
+        number = _number(value, float)
+        if number is None or not low <= number <= high:
+            raise _BadValueError(f"must be {unit} from {low:g} to {high:g}")
+        return float(number)
+
+    return parse
+
+
+_NUMBERS: Mapping[type, re.Pattern[str]] = {
+    int: re.compile(r"-?[0-9]{1,18}"),
+    float: re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?"),
+}
+
+
+def _number(value: object, kind: type[int | float]) -> float | None:
+    if isinstance(value, str):
+        return kind(value) if _NUMBERS[kind].fullmatch(value) else None
+    allowed = int if kind is int else (int, float)
+    return value if isinstance(value, allowed) and not isinstance(value, bool) else None
+
+
+_SIZE = re.compile(r"(\d{1,18}) ?(|B|KiB|MiB|GiB)")
+_SIZE_UNITS = {"": 1, "B": 1, "KiB": _KIB, "MiB": _MIB, "GiB": _GIB}
+
+
+def _size(low: int, high: int) -> _Parser:
+    def parse(value: object, _: Path) -> int:
+        parts = _SIZE.fullmatch(value) if isinstance(value, str) else None
+        number = int(parts[1]) * _SIZE_UNITS[parts[2]] if parts else _number(value, int)
+        if number is None or not low <= number <= high:
+            raise _BadValueError(
+                f'must be bytes from {low} to {high}, as a whole number or e.g. "25 MiB"'
+            )
+        return int(number)
+
+    return parse
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _boolean(value: object, _: Path) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    raise _BadValueError("must be true or false")
+
+
+def _choice(*allowed: str) -> _Parser:
+    def parse(value: object, _: Path) -> str:
+        if value not in allowed:
+            raise _BadValueError(f"must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return parse
+
+
+def _pattern(pattern: str, form: str) -> _Parser:
+    compiled = re.compile(pattern)
+
+    def parse(value: object, _: Path) -> str:
+        if not isinstance(value, str) or not compiled.fullmatch(value):
+            raise _BadValueError(f"must be {form}")
+        return value
+
+    return parse
+
+
+def _path(value: object, folder: Path) -> Path:
+    if not isinstance(value, str | Path) or str(value) == "" or "\0" in str(value):
+        raise _BadValueError("must be a path")
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError:
+        raise _BadValueError("must not start with ~: no home folder is known") from None
+
+
+def _address(value: object, _: Path) -> str:
+    if isinstance(value, str):
+        host, colon, port = value.rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        bracketed = bare != host
+        if colon and _is_host(bare, bracketed=bracketed) and _is_port(port):
+            return value
+    raise _BadValueError('must be HOST:PORT, e.g. "127.0.0.1:50051" or "[::1]:50051"')
+
+
+def _is_host(bare: str, *, bracketed: bool) -> bool:
+    try:
+        return (ipaddress.ip_address(bare).version == 6) == bracketed  # noqa: PLR2004  IPv6
+    except ValueError:
+        return not bracketed and re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*)", bare) is not None
+
+
+def _is_port(port: str) -> bool:
+    return port.isascii() and port.isdigit() and int(port) <= 0xFFFF  # noqa: PLR2004  16 bits
+
+
+def _usable_cpus() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _knob(parse: _Parser, default: object, *, repr_: bool = True) -> Any:
+    """A field of `Settings`; a callable default is given the data folder."""
+    return field(metadata={"parse": parse, "default": default}, repr=repr_)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, checked; made by `load_settings`. Names are those of file and environment.
+
+    Attributes:
+        data_dir: where catalog and snapshots lie: `--data`, else `HASHWARDEN_DATA`, else the
+            platform's folder for data. Not settable in the file, which may lie in it.
+        catalog_url: SQLAlchemy URL of the catalog. May hold a password.
+        snapshots_dir: where snapshots are built and mapped from; local disk.
+        spool_dir: where uploaded list files lie while they are imported.
+        policy_file: the policy document (docs/policy.md); may be absent at its default place.
+        default_policy: the policy of callers who name none.
+        listen: HOST:PORT; port 0 takes any free one.
+        danger_listen_without_tls: accept another address than loopback without TLS or credentials:
+            whoever reaches the port can query and change the lists.
+        message_bytes: largest gRPC message, bytes.
+        image_bytes: largest image as received, bytes; below `message_bytes`, so that "too large" is
+            an answer for one item and never the end of a stream.
+        stream_window: unanswered items of one stream past which the server stops reading.
+        max_matches: matches that an answer lists where the caller does not say.
+        max_in_flight: items accepted and not yet answered, over all callers.
+        max_in_flight_bytes: their encoded bytes together.
+        max_batch: items that are hashed and looked up together.
+        max_rpcs: calls that are open at once.
+        drain_seconds: how long accepted work may take at the end of a server.
+        exact_distances: tell callers exact distances. They help an attacker climb.
+        follow_seconds: time between looks at the catalog's newest revision.
+        stale_after_seconds: without word from the catalog for this long, answers say `stale`.
+        decode_workers: decoders at work at once.
+        decode_pixels: pixels of one picture as rendered.
+        decode_jpeg_pixels: pixels stored in a JPEG, which is rendered scaled down.
+        decode_jpeg_scan_pixels: pixels times scans of a JPEG that has several scans.
+        decode_memory_bytes: bytes that decoding one picture may take, as estimated.
+        decode_frames: frames or pages that are counted and can be reached.
+        decode_frame_pixels: pixels summed over the frames that have to be rendered.
+        decode_seconds: seconds after which no further view of an image is begun.
+        decode_codes: views of one upload.
+        max_rejected_share: rejected records as a share of all above which nothing is imported.
+        import_file_bytes: largest list file sent to the service, bytes.
+        log_level: least level that is logged.
+        log_format: "human", "json" (one object a line), or "auto": human on a terminal.
+        policy_document: the parsed policy file, or empty.
+        policy_origin: what errors call it.
+        sources: for each setting, where its value came from.
+    """
+
+    data_dir: Path
+    catalog_url: str = _knob(
+        _pattern(r"[a-z][a-z0-9+]*://.+", "an SQLAlchemy URL, e.g. sqlite:////var/lib/catalog.db"),
+        lambda data: f"sqlite:///{data / 'catalog.sqlite3'}",
+        repr_=False,
+    )
+    snapshots_dir: Path = _knob(_path, lambda data: data / "snapshots")  # noqa: RUF009 - a field
+    spool_dir: Path = _knob(_path, lambda data: data / "spool")  # noqa: RUF009 - a field
+    policy_file: Path = _knob(_path, lambda data: data / "policies.toml")  # noqa: RUF009 - a field
+    default_policy: str = _knob(
+        _pattern(r"[a-z0-9][a-z0-9_-]{0,62}", "the name of a policy"), "default"
+    )
+    listen: str = _knob(_address, "127.0.0.1:50051")
+    danger_listen_without_tls: bool = _knob(_boolean, default=False)
+    message_bytes: int = _knob(_size(_MIB, _GIB), 32 * _MIB)
+    image_bytes: int = _knob(_size(_KIB, _GIB), 25 * _MIB)
+    stream_window: int = _knob(_whole(1, 10_000), 32)
+    max_matches: int = _knob(_whole(1, 100), 10)
+    max_in_flight: int = _knob(_whole(1, 100_000), 128)
+    max_in_flight_bytes: int = _knob(_size(_MIB, 1024 * _GIB), 512 * _MIB)
+    max_batch: int = _knob(_whole(1, 4096), 64)
+    max_rpcs: int = _knob(_whole(1, 100_000), 256)
+    drain_seconds: float = _knob(_real(0, 3600, "seconds"), 30.0)
+    exact_distances: bool = _knob(_boolean, default=False)
+    follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 1.0)
+    stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
+    decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())
+    decode_pixels: int = _knob(_whole(1, 2**40), 2**27)
+    decode_jpeg_pixels: int = _knob(_whole(1, 2**40), 400_000_000)
+    decode_jpeg_scan_pixels: int = _knob(_whole(1, 2**50), 4_000_000_000)
+    decode_memory_bytes: int = _knob(_size(_MIB, 1024 * _GIB), 3 * 2**29)
+    decode_frames: int = _knob(_whole(1, 10**9), 1_000)
+    decode_frame_pixels: int = _knob(_whole(1, 2**50), 2**30)
+    decode_seconds: float = _knob(_real(0.01, 3600, "seconds"), 10.0)
+    decode_codes: int = _knob(_whole(1, 64), 64)
+    max_rejected_share: float = _knob(_real(0, 1, "a share"), 0.05)
+    import_file_bytes: int = _knob(_size(_KIB, 1024 * _GIB), 16 * _GIB)
+    log_level: str = _knob(_choice("debug", "info", "warning", "error"), "info")
+    log_format: str = _knob(_choice("auto", "human", "json"), "auto")
+    policy_document: Mapping[str, Any] = field(repr=False)
+    policy_origin: str
+    sources: Mapping[str, str] = field(repr=False, compare=False)
+
+    @property
+    def listens_on_loopback(self) -> bool:
+        """True when only this machine can reach `listen`."""
+        host = self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    @property
+    def decode_limits(self) -> Mapping[str, int | float]:
+        """The keyword arguments of `matcher.decode.limits.DecodeLimits`."""
+        return {
+            "encoded_bytes": self.image_bytes,
+            "pixels": self.decode_pixels,
+            "jpeg_pixels": self.decode_jpeg_pixels,
+            "jpeg_scan_pixels": self.decode_jpeg_scan_pixels,
+            "memory_bytes": self.decode_memory_bytes,
+            "frames": self.decode_frames,
+            "frame_pixels": self.decode_frame_pixels,
+            "seconds": self.decode_seconds,
+            "codes": self.decode_codes,
+        }
+
+    def prepare_data_dir(self) -> None:
+        """Makes the data folder where there is none, for its owner alone.
+
+        Raises:
+            SettingsError: it cannot be made, or is not a folder.
+        """
+        try:
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"{self.sources['data_dir']}: the data folder {self.data_dir} cannot be made "
+                f"({error.strerror}); name another with --data or {DATA_VARIABLE}"
+            ) from None
+
+
+#: The settings that file, environment and overrides may name.
+KNOBS: Mapping[str, Field[Any]] = MappingProxyType(
+    {each.name: each for each in fields(Settings) if each.metadata}
+)
+
+
+def load_settings(
+    data_dir: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Reads the settings from everywhere they may stand.
+
+    Args:
+        data_dir: the data folder that the command line names.
+        environ: the environment; the process's own by default.
+        overrides: what the command line sets, by name; None values are passed over.
+
+    Raises:
+        SettingsError: naming, for each mistake, its source, the key, and what is allowed.
+    """
+    variables = os.environ if environ is None else environ
+    problems: list[str] = []
+    folder, folder_source = _data_dir(data_dir, variables)
+    reader = _Reader(problems)
+    _read_file(reader, folder, variables)
+    reader.take(_from_environment(variables, problems), _Place("environment", Path.cwd()))
+    chosen = {key: value for key, value in (overrides or {}).items() if value is not None}
+    reader.take(chosen, _Place("command line", Path.cwd()))
+    values = _defaults(folder) | reader.values
+    if not problems:
+        problems.extend(_contradictions(values))
+    if problems:
+        raise SettingsError("; ".join(problems))
+    sources = {"data_dir": folder_source} | dict.fromkeys(KNOBS, "default") | reader.sources
+    document, origin = _policy_document(values["policy_file"], sources["policy_file"])
+    return Settings(
+        data_dir=folder,
+        **values,
+        policy_document=document,
+        policy_origin=origin,
+        sources=MappingProxyType(sources),
+    )
+
+
+class _Reader:
+    """Gathers values over the places they stand in; the latest wins."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, str] = {}
+        self._problems = problems
+
+    def take(self, found: Mapping[str, object], place: _Place) -> None:
+        for key, value in found.items():
+            try:
+                self.values[key] = _parse(key, value, place.folder)
+                self.sources[key] = place.label
+            except _BadValueError as error:
+                shown = f"{PREFIX}{key.upper()}" if place.label == "environment" else key
+                self._problems.append(f"{place.label}: {shown}: {error}")
+
+
+def _parse(key: str, value: object, folder: Path) -> object:
+    if key == "data_dir":
+        raise _BadValueError(f"cannot be set here; use --data or {DATA_VARIABLE}")
+    if key not in KNOBS:
+        raise _BadValueError(_unknown(key, list(KNOBS)))
+    parse: _Parser = KNOBS[key].metadata["parse"]
+    return parse(value, folder)
+
+
+def _unknown(name: str, allowed: list[str]) -> str:
+    near = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(allowed)}"
+    return f"unknown setting; {hint}"
+
+
+def _defaults(data_dir: Path) -> dict[str, Any]:
+    values = {}
+    for name, knob in KNOBS.items():
+        default = knob.metadata["default"]
+        values[name] = default(data_dir) if callable(default) else default
+    return values
+
+
+def _data_dir(named: Path | None, variables: Mapping[str, str]) -> tuple[Path, str]:
+    if named is not None:
+        folder, source = named, "command line"
+    elif variables.get(DATA_VARIABLE):
+        folder, source = Path(variables[DATA_VARIABLE]), "environment"
+    else:
+        folder, source = platformdirs.user_data_path("hashwarden", appauthor=False), "default"
+    try:
+        folder = _path(folder, Path.cwd())
+    except _BadValueError as error:
+        raise SettingsError(f"{source}: the data folder {error}") from None
+    if "?" in str(folder):  # it would end the path in the catalog's URL
+        raise SettingsError(f"{source}: the data folder's path must not hold a question mark")
+    return folder, source
+
+
+def _read_file(reader: _Reader, data_dir: Path, variables: Mapping[str, str]) -> None:
+    named = variables.get(CONFIG_VARIABLE)
+    try:
+        path = _path(named, Path.cwd()) if named else data_dir / CONFIG_NAME
+    except _BadValueError as error:
+        raise SettingsError(f"environment: {CONFIG_VARIABLE}: {error}") from None
+    parsed = _read_toml(path, _MAX_CONFIG_BYTES, required=bool(named))
+    reader.take(parsed or {}, _Place(str(path), path.parent))
+
+
+def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict[str, object]:
+    """The settings among the variables; an empty one counts as not set."""
+    found: dict[str, object] = {}
+    for name, value in sorted(variables.items()):
+        if name in {DATA_VARIABLE, CONFIG_VARIABLE} or _FOREIGN_VARIABLE.match(name):
+            continue
+        if name.startswith(PREFIX) and value:
+            key = name.removeprefix(PREFIX).lower()
+            if key in KNOBS and name == PREFIX + key.upper():
+                found[key] = value
+            else:
+                known = [DATA_VARIABLE, CONFIG_VARIABLE, *(PREFIX + k.upper() for k in KNOBS)]
+                problems.append(f"environment: {name}: {_unknown(name, known)}")
+    return found
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    if values["image_bytes"] + MESSAGE_OVERHEAD_BYTES > values["message_bytes"]:
+        problems.append(
+            f"image_bytes must be at least {MESSAGE_OVERHEAD_BYTES} below message_bytes, so that "
+            "a large image is refused alone and not with its stream"
+        )
+    if values["max_in_flight_bytes"] < values["image_bytes"]:
+        problems.append("max_in_flight_bytes must be at least image_bytes, or no image fits")
+    return problems
+
+
+def _policy_document(path: Path, source: str) -> tuple[Mapping[str, Any], str]:
+    parsed = _read_toml(path, _MAX_POLICY_BYTES, required=source != "default")
+    return ({}, "built-in policy") if parsed is None else (parsed, str(path))
+
+
+def _read_toml(path: Path, max_bytes: int, *, required: bool) -> dict[str, Any] | None:
+    """The parsed file; None where it is absent and need not be there.
+
+    Raises:
+        SettingsError: it cannot be read, is too large, or is not TOML.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(max_bytes + 1)
+    except FileNotFoundError:
+        if required:
+            raise SettingsError(f"{path}: there is no such file") from None
+        return None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(raw) > max_bytes:
+        raise SettingsError(f"{path}: is larger than {max_bytes} bytes")
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: is not TOML{_toml_place(error)}") from None
+
+
+def _toml_place(error: Exception) -> str:
+    """Where a TOML error is; its own words are left out, since they may repeat a value."""
+    found = re.search(r"\(at (line \d+, column \d+|end of document)\)", str(error))
+    return f" (at {found[1]})" if found else ""
+
+
+__all__ = [
+    "CONFIG_NAME",
+    "CONFIG_VARIABLE",
+    "DATA_VARIABLE",
+    "KNOBS",
+    "MESSAGE_OVERHEAD_BYTES",
+    "PREFIX",
+    "Settings",
+    "load_settings",
+]

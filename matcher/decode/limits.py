@@ -1,0 +1,37 @@
+"""What one upload may cost to decode. Every limit is a field with its unit, and is a setting.
+
+A file past a limit is `over_limit`, never "no match". Limits are judged from the file's header,
+before memory for pixels is taken; `frame_pixels`, `seconds` and `codes` never refuse a file, they
+only leave out views, which are then named.
+
+This module measures nothing; `matcher.decode.worker` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """Ceilings for one upload.
+
+    Raises:
+        ValueError: a limit is not positive.
+    """
+
+    encoded_bytes: int = 25 * 1024**2  # bytes of the file as received
+    pixels: int = 2**27  # pixels of one picture as rendered (134 million; a 108 Mpx photo fits)
+    jpeg_pixels: int = 400_000_000  # pixels stored in a JPEG, which is rendered scaled down
+    jpeg_scan_pixels: int = 4_000_000_000  # pixels times scans of a JPEG that has several scans
+    memory_bytes: int = 3 * 2**29  # bytes that decoding one picture may take, as estimated
+    frames: int = 1_000  # frames or pages that are counted and can be reached
+    frame_pixels: int = 2**30  # pixels summed over the frames that have to be rendered
+    seconds: float = 10.0  # seconds of wall-clock time after which no further view is begun
+    codes: int = 64  # views of one upload, each of which yields one code of each kind
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if not value > 0:
+                raise ValueError(f"decode limit {limit.name} must be positive, not {value!r}")

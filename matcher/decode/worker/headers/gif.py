@@ -1,0 +1,60 @@
+"""GIF (87a, 89a): canvas, frames and trailer, by walking the blocks."""
+
+from __future__ import annotations
+
+from matcher.decode.worker.failures import malformed
+from matcher.decode.worker.headers.base import Header
+
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_SCREEN_BYTES = 13
+_DESCRIPTOR_BYTES = 10
+
+
+def read_header(data: bytes, frame_limit: int) -> Header:
+    """Reads the canvas, grown to hold every frame as Pillow does, and counts the frames.
+
+    A frame may reach beyond the screen that the file declares; the canvas here is the largest that
+    any counted frame brings about.
+    """
+    if len(data) < _SCREEN_BYTES:
+        raise malformed("GIF without a screen descriptor")
+    width, height = _word(data, 6), _word(data, 8)
+    at = _SCREEN_BYTES + _table_bytes(data[10])
+    frames, whole = 0, False
+    while at < len(data):
+        if data[at] == _IMAGE and at + _DESCRIPTOR_BYTES <= len(data):
+            if frames == frame_limit:
+                whole = True  # the rest is not looked at, so nothing can be said against it
+                break
+            frames += 1
+            width = max(width, _word(data, at + 1) + _word(data, at + 5))
+            height = max(height, _word(data, at + 3) + _word(data, at + 7))
+            at += _DESCRIPTOR_BYTES + _table_bytes(data[at + 9]) + 1
+        elif data[at] == _EXTENSION:
+            at += 2
+        elif data[at] == _TRAILER:
+            whole = True
+            break
+        else:
+            at += 1  # Pillow and browsers step over stray bytes between blocks
+            continue
+        at = _after_blocks(data, at)
+    if not frames:
+        raise malformed("GIF without an image")
+    return Header(width, height, frames=frames, truncated=not whole)
+
+
+def _word(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "little")
+
+
+def _table_bytes(flags: int) -> int:
+    """Bytes of the colour table that a descriptor's flags announce."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    """The place after a run of sub-blocks; beyond the file where it is cut off."""
+    while at < len(data) and data[at]:
+        at += data[at] + 1
+    return at + 1

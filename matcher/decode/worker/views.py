@@ -1,0 +1,250 @@
+"""The views of one upload: each differs from `upright` in one way.
+
+Order, which is also the order of importance where limits leave views out: upright, stored,
+composited, composited:black, trimmed, mirrored:*, frame:k.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ImageChops
+from PIL.Image import Transpose
+
+from matcher.decode.worker import compositing, exif, frames, orientation
+from matcher.decode.worker.colour import Picture, picture_of
+from matcher.decode.worker.failures import BAD_BYTES, NotDecodableError, malformed
+from matcher.decode.worker.inputs64 import inputs64_of
+from matcher.decode.worker.opening import check_size, draft_luminance, load_pixels
+from matcher.decode.worker.sniff import Format
+from matcher.decode.worker.trimming import trimmed
+from matcher.hashing.pdq import luma_block
+from matcher.model import View, ViewBlocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL.Image import Image
+
+    from matcher.decode.limits import DecodeLimits
+    from matcher.decode.worker.opening import OpenedFile
+    from matcher.model import DecodeRequest
+
+_LEAST_SIDE = 5  # pixels; PDQ is not defined for less
+
+
+_FRAME_FAILURES: tuple[type[Exception], ...] = (*BAD_BYTES, NotDecodableError)
+#: How pixels are turned for each of `View.MIRRORED`.
+_MIRRORING = (
+    Transpose.ROTATE_90,
+    Transpose.ROTATE_180,
+    Transpose.ROTATE_270,
+    Transpose.FLIP_TOP_BOTTOM,
+    Transpose.FLIP_LEFT_RIGHT,
+    Transpose.TRANSPOSE,
+    Transpose.TRANSVERSE,
+)
+
+
+@dataclass(slots=True)
+class Views:
+    """The views made so far, and the names of those that limits left out.
+
+    Attributes:
+        request: what was asked for.
+        limits: ceilings.
+        deadline: on the monotonic clock, in seconds; after it no further view is begun.
+    """
+
+    request: DecodeRequest
+    limits: DecodeLimits
+    deadline: float
+    made: list[ViewBlocks] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, name: str, render: Callable[[], Image | None]) -> None:
+        """Renders and reduces one view, unless a limit is reached or there is no such view."""
+        if self.made and not self._room():
+            self.left_out.append(name)
+            return
+        image = render()
+        if image is not None:
+            self.made.append(self._reduced(name, image))
+
+    def _room(self) -> bool:
+        # Mirrored forms are made of `upright` at no cost; their places are kept for them.
+        kept = len(View.MIRRORED) if self.request.views.mirrored else 0
+        return len(self.made) + kept < self.limits.codes and time.monotonic() < self.deadline
+
+    def _reduced(self, name: str, image: Image) -> ViewBlocks:
+        too_small = min(image.size) < _LEAST_SIDE
+        return ViewBlocks(
+            view=name,
+            luma=None if too_small else luma_block(np.asarray(image)),
+            inputs64=inputs64_of(image, self.request.kinds64),
+        )
+
+    def add_mirrored(self, upright: Image) -> None:
+        """The 64-bit inputs of the mirrored forms; their PDQ codes follow from `upright`'s."""
+        for name, method in zip(View.MIRRORED, _MIRRORING, strict=True):
+            turned = upright.transpose(method)
+            inputs = inputs64_of(turned, self.request.kinds64)
+            self.made.append(ViewBlocks(view=name, luma=None, inputs64=inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedViews:
+    """What came of a file.
+
+    Attributes:
+        width, height: pixels of `upright`.
+        frames: frames or pages in the file.
+        views: `upright` first.
+        left_out: names of views that limits left out.
+    """
+
+    width: int
+    height: int
+    frames: int
+    views: tuple[ViewBlocks, ...]
+    left_out: tuple[str, ...]
+
+
+def render_views(
+    opened: OpenedFile, request: DecodeRequest, limits: DecodeLimits, deadline: float
+) -> RenderedViews:
+    """Renders all asked-for views.
+
+    Args:
+        opened: a file whose first picture is decoded.
+        request: which views and 64-bit kinds are wanted.
+        limits: ceilings.
+        deadline: on the monotonic clock, in seconds.
+
+    Raises:
+        NotDecodableError: the pixels make no picture.
+    """
+    timeline = frames.timeline_of(opened, limits)
+    shown, hidden = _shown_and_hidden(opened, timeline)
+    turn = _orientation_to_apply(opened)
+    upright = _turned(shown, turn)
+    views = Views(request, limits, deadline)
+    views.add(View.UPRIGHT, lambda: upright.colour)
+    wanted = request.views
+    if wanted.stored:
+        _add_stored(views, opened, upright, hidden)
+    if wanted.composited:
+        views.add(View.COMPOSITED_WHITE, lambda: compositing.over(upright, compositing.WHITE))
+    if wanted.composited_black:
+        views.add(View.COMPOSITED_BLACK, lambda: compositing.over(upright, compositing.BLACK))
+    if wanted.trimmed:
+        views.add(View.TRIMMED, lambda: trimmed(upright.colour))
+    if wanted.mirrored and request.kinds64:
+        views.add_mirrored(upright.colour)
+    width, height = _full_size(opened, upright.colour, turn)
+    if wanted.frames:
+        _add_frames(views, opened, timeline, turn)  # last: going on overwrites the first picture
+    return RenderedViews(
+        width, height, len(timeline.positions), tuple(views.made), tuple(views.left_out)
+    )
+
+
+def _shown_and_hidden(
+    opened: OpenedFile, timeline: frames.Timeline
+) -> tuple[Picture, Picture | None]:
+    """What viewers show first and, in an APNG, the still picture that they do not show."""
+    first = _picture(opened)
+    if timeline.hidden is None:
+        return first, None
+    still = Picture(first.colour.copy(), first.alpha)
+    try:
+        frames.go_to(opened.image, timeline.positions[0])
+        load_pixels(opened.image)
+    except BAD_BYTES:
+        return still, None  # the animation is broken, so viewers show the still picture
+    return _picture(opened), still
+
+
+def _picture(opened: OpenedFile) -> Picture:
+    """The current frame as colour and alpha, not yet turned."""
+    header, mode = opened.header, opened.image.mode
+    try:
+        picture = picture_of(opened.image, sample_bits=header.sample_bits)
+    except BAD_BYTES as error:
+        raise malformed(f"{opened.format} of mode {mode} makes no picture") from error
+    if header.white_is_zero and (mode in {"I", "F"} or mode.startswith("I;16")):
+        return Picture(ImageChops.invert(picture.colour), picture.alpha)
+    return picture
+
+
+def _orientation_to_apply(opened: OpenedFile) -> int:
+    """What is left to be turned: decoders of HEIC, TIFF and JPEG XL turn pictures themselves."""
+    if opened.format in {Format.HEIC, Format.TIFF, Format.JPEGXL}:
+        return exif.UPRIGHT
+    if opened.format is Format.AVIF:
+        return exif.orientation_of(opened.image.info.get("exif", b""))
+    return opened.header.orientation
+
+
+def _orientation_applied(opened: OpenedFile) -> int:
+    """What the decoder has turned already."""
+    if opened.format is Format.TIFF:
+        return opened.header.orientation
+    if opened.format is Format.HEIC and opened.header.transformed:
+        return opened.image.info.get("original_orientation") or exif.UPRIGHT
+    return exif.UPRIGHT
+
+
+def _turned(picture: Picture, turn: int) -> Picture:
+    if turn == exif.UPRIGHT:
+        return picture
+    alpha = picture.alpha
+    return Picture(
+        orientation.turned_upright(picture.colour, turn),
+        None if alpha is None else orientation.turned_upright(alpha, turn),
+    )
+
+
+def _add_stored(views: Views, opened: OpenedFile, upright: Picture, hidden: Picture | None) -> None:
+    turn = _orientation_to_apply(opened)
+    turn = _orientation_applied(opened) if turn == exif.UPRIGHT else turn
+    if hidden is not None:
+        views.add(View.STORED, lambda: hidden.colour)
+    elif turn != exif.UPRIGHT:
+        views.add(View.STORED, lambda: orientation.turned_back(upright.colour, turn))
+
+
+def _full_size(opened: OpenedFile, upright: Image, turn: int) -> tuple[int, int]:
+    """Width and height of `upright`, of a JPEG before it was rendered smaller."""
+    if not opened.header.stored_pixels:
+        return upright.size
+    width, height = opened.header.width, opened.header.height
+    return (height, width) if orientation.swaps_sides(turn) else (width, height)
+
+
+def _add_frames(views: Views, opened: OpenedFile, timeline: frames.Timeline, turn: int) -> None:
+    wanted = frames.spread(len(timeline.positions), views.request.views.frames)
+    affordable = frames.within_budget(opened, wanted, views.limits)
+    for frame in wanted[:affordable]:
+        position = timeline.positions[frame]
+        try:
+            views.add(View.frame(frame), partial(_frame, opened, position, turn, views.limits))
+        except _FRAME_FAILURES:
+            # One damaged or oversized frame takes nothing from the others.
+            views.left_out.append(View.frame(frame))
+    views.left_out.extend(View.frame(frame) for frame in wanted[affordable:])
+
+
+def _frame(opened: OpenedFile, position: int, turn: int, limits: DecodeLimits) -> Image:
+    image = opened.image
+    frames.go_to(image, position)
+    if opened.format is Format.MPO:
+        draft_luminance(image)
+        turn = exif.orientation_of(image.info.get("exif", b""))
+    check_size(*image.size, limits)
+    load_pixels(image)
+    return _turned(_picture(opened), turn).colour

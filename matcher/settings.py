@@ -275,7 +275,7 @@ class Settings:
             return host == "localhost"
 
     @property
-    def decode_limits(self) -> Mapping[str, int | float]:
+    def decode_limits(self) -> Mapping[str, Any]:
         """The keyword arguments of `matcher.decode.limits.DecodeLimits`."""
         return {
             "encoded_bytes": self.image_bytes,

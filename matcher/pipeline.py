@@ -1,0 +1,322 @@
+"""Hashes in, decisions out; reads on one page.
+
+`hash_items` turns decoded images into codes, `match_items` looks them up and lets the policy
+judge. Both work on whole batches: one lookup a kind for all uploads of a batch together. All that
+an answer rests on is one immutable `Generation`, read once, so no answer mixes two revisions.
+
+No IO happens here and no clock is read but the one passed in.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hashlists.model import CODE_KINDS, DIGEST_KINDS, HashKind
+from matcher.errors import InvalidRequestError, UnknownPolicyError
+from matcher.hashing.views import hash_views
+from matcher.model import (
+    QUALITY_FLOOR,
+    Decision,
+    DecodedImage,
+    DecodeRequest,
+    Digests,
+    ImageHashes,
+    MatchResult,
+    Undecodable,
+)
+from matcher.policy.binding import BoundPolicy, ListInfo, bind
+from matcher.policy.decide import Candidate, Judgement, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from matcher.index.match_index import MatchIndex
+    from matcher.policy.rules import Policy
+
+MAX_MATCHES = 100
+_DEFAULT_MAX_MATCHES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MatchOptions:
+    """What a caller chooses for one item.
+
+    Attributes:
+        policy: its name; empty for the default.
+        views: families of views, or `("default",)` or `("all",)`; empty: as the policy says.
+        max_matches: how many matches an answer lists, 1..100.
+    """
+
+    policy: str = ""
+    views: tuple[str, ...] = ()
+    max_matches: int = _DEFAULT_MAX_MATCHES
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_matches <= MAX_MATCHES:
+            raise InvalidRequestError(
+                f"must be from 1 to {MAX_MATCHES}, not {self.max_matches}", field="max_matches"
+            )
+
+
+DEFAULT_OPTIONS = MatchOptions()
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Everything that answers rest on at one moment: index, entry arrays and policies.
+
+    Attributes:
+        index: the lists at one revision.
+        policies: by name, as configured.
+        default_policy: the name that an empty one stands for.
+    """
+
+    index: MatchIndex
+    policies: Mapping[str, Policy]
+    default_policy: str = "default"
+    _bound: dict[tuple[str, tuple[str, ...]], BoundPolicy] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def revision(self) -> int:
+        """The catalog revision that is searched."""
+        return self.index.revision
+
+    @cached_property
+    def lists(self) -> tuple[ListInfo, ...]:
+        """What policies need to know of the lists."""
+        return tuple(
+            ListInfo(name=each.name, harm=each.harm, state=each.state, counts=each.counts)
+            for each in self.index.lists
+        )
+
+    def policy_for(self, options: MatchOptions) -> BoundPolicy:
+        """The policy that judges for `options`, bound to the lists of this generation.
+
+        Raises:
+            UnknownPolicyError: no policy goes by that name.
+            PolicyError: a view is unknown.
+        """
+        key = (options.policy or self.default_policy, options.views)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = bind(self._selected(*key), self.lists, strict=False)
+            self._bound[key] = bound
+        return bound
+
+    def check_policies(self) -> None:
+        """Refuses policies that do not fit the lists, when they are first loaded.
+
+        Later, when lists have grown, the same misfit only weakens near matches to `REVIEW`:
+        matching never stops for it.
+
+        Raises:
+            PolicyError: a policy names a list that does not exist, or expects too many chance
+                hits and does not say `force`.
+        """
+        for policy in self.policies.values():
+            bind(policy, self.lists)
+        if self.default_policy not in self.policies:
+            self._selected(self.default_policy, ())
+
+    def policy_problems(self) -> tuple[str, ...]:
+        """Where policies do not fit the lists as they are now."""
+        return tuple(
+            problem
+            for name in self.policies
+            for problem in self.policy_for(MatchOptions(policy=name)).problems
+        )
+
+    def _selected(self, name: str, views: tuple[str, ...]) -> Policy:
+        policy = self.policies.get(name)
+        if policy is None:
+            known = ", ".join(sorted(self.policies))
+            raise UnknownPolicyError(f"no policy is named {name!r}; there are: {known}")
+        return policy.with_views(views) if views else policy
+
+
+def hash_items(
+    digests: Sequence[Digests],
+    decoded: Sequence[DecodedImage | Undecodable],
+    requests: Sequence[DecodeRequest],
+) -> list[ImageHashes]:
+    """Hashes a batch of decoded uploads; those that could not be decoded keep their digests."""
+    rows = [i for i, each in enumerate(decoded) if isinstance(each, DecodedImage)]
+    images = [each for each in decoded if isinstance(each, DecodedImage)]
+    views = dict(zip(rows, hash_views(images, [requests[i] for i in rows]), strict=True))
+    return [
+        ImageHashes(
+            digests={
+                HashKind.MD5: digest.md5,
+                HashKind.SHA1: digest.sha1,
+                HashKind.SHA256: digest.sha256,
+            },
+            size=digest.size,
+            views=views.get(i, ()),
+            undecodable=each if isinstance(each, Undecodable) else None,
+            views_left_out=each.views_left_out if isinstance(each, DecodedImage) else (),
+        )
+        for i, (digest, each) in enumerate(zip(digests, decoded, strict=True))
+    ]
+
+
+def match_items(
+    generation: Generation,
+    items: Sequence[ImageHashes],
+    options: Sequence[MatchOptions],
+    *,
+    now: datetime | None = None,
+) -> list[MatchResult]:
+    """Looks a batch of hashed uploads up and judges each by its own policy.
+
+    Args:
+        generation: what to search.
+        items: hashed uploads, or hashes that callers sent.
+        options: one for each item.
+        now: decides which allow-list rules have expired; the present by default.
+
+    Raises:
+        UnknownPolicyError, PolicyError: as `Generation.policy_for`; check options beforehand to
+            keep one item's mistake from its neighbours.
+    """
+    moment = now or datetime.now(UTC)
+    policies = [generation.policy_for(each) for each in options]
+    found = [_Found() for _ in items]
+    for lookup in _lookups(items, policies):
+        for row in lookup.items:
+            found[row].kinds.add(lookup.kind)
+        for row, candidate in _search(generation.index, lookup):
+            found[row].candidates.append(candidate)
+    results = []
+    for item, each, policy, option in zip(items, found, policies, options, strict=True):
+        judgement = decide(
+            policy, item, each.candidates, max_matches=option.max_matches, now=moment
+        )
+        results.append(_result(item, each, judgement, policy, generation.revision))
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """One kind's queries over a whole batch: row `q` belongs to `items[q]`, seen in `views[q]`."""
+
+    kind: HashKind
+    threshold: int
+    codes: list[bytes]
+    items: list[int]
+    views: list[str]
+    qualities: list[int]
+
+
+def _lookups(items: Sequence[ImageHashes], policies: Sequence[BoundPolicy]) -> Iterator[_Lookup]:
+    for kind in (*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA):
+        lookup = _Lookup(kind, _widest(kind, policies), [], [], [], [])
+        for row, (item, policy) in enumerate(zip(items, policies, strict=True)):
+            if kind.is_digest or policy.max_threshold(kind) is not None:
+                for code, view, quality in _queries(item, kind):
+                    lookup.codes.append(code)
+                    lookup.items.append(row)
+                    lookup.views.append(view)
+                    lookup.qualities.append(quality)
+        if lookup.codes:
+            yield lookup
+
+
+def _widest(kind: HashKind, policies: Sequence[BoundPolicy]) -> int:
+    """The widest threshold in the batch; each policy drops what passes its own."""
+    if kind.is_digest:
+        return 0
+    return max((policy.max_threshold(kind) or 0 for policy in policies), default=0)
+
+
+def _queries(item: ImageHashes, kind: HashKind) -> Iterator[tuple[bytes, str, int]]:
+    """What to look up of one item: `(value, view, quality)`."""
+    if kind.is_digest:
+        if (digest := item.digests.get(kind)) is not None:
+            yield digest, "", 100
+    elif kind is HashKind.PHOTODNA:
+        if item.photodna is not None:
+            yield item.photodna, "upright", 100
+    else:
+        for view in item.views:
+            code = view.codes.get(kind)
+            if code is not None and view.quality >= QUALITY_FLOOR:
+                yield code, view.view, view.quality
+
+
+def _search(index: MatchIndex, lookup: _Lookup) -> Iterator[tuple[int, Candidate]]:
+    queries = np.frombuffer(b"".join(lookup.codes), dtype=np.uint8)
+    hits = index.search(
+        lookup.kind, queries.reshape(len(lookup.codes), lookup.kind.nbytes), lookup.threshold
+    )
+    for query, row, distance in zip(
+        hits.query_rows.tolist(), hits.entry_rows.tolist(), hits.distances.tolist(), strict=True
+    ):
+        entry = index.entry(row)
+        hash_list = index.lists[entry.list_row]
+        yield (
+            lookup.items[query],
+            Candidate(
+                list_name=hash_list.name,
+                harm=hash_list.harm,
+                list_state=hash_list.state,
+                entry_id=entry.catalog_id,
+                kind=lookup.kind,
+                view=lookup.views[query],
+                quality=lookup.qualities[query],
+                distance=distance,
+                classification=entry.classification,
+                flags=entry.flags,
+                entry_size=entry.size,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the lookups of one item gave."""
+
+    kinds: set[HashKind] = field(default_factory=set)
+    candidates: list[Candidate] = field(default_factory=list)
+
+
+def _result(
+    item: ImageHashes,
+    found: _Found,
+    judgement: Judgement,
+    policy: BoundPolicy,
+    revision: int,
+) -> MatchResult:
+    named = judgement.decision in (Decision.MATCH, Decision.REVIEW)
+    return MatchResult(
+        decision=judgement.decision,
+        reason=judgement.reason,
+        detail=judgement.detail,
+        match_id=secrets.token_urlsafe(16) if named else "",
+        matches=judgement.matches,
+        total_matches=judgement.total_matches,
+        shadow_matches=judgement.shadow_matches,
+        kinds_tried=tuple(kind for kind in HashKind if kind in found.kinds),
+        views_tried=tuple(v.view for v in item.views if v.quality >= QUALITY_FLOOR),
+        views_left_out=item.views_left_out,
+        revision=revision,
+        policy=policy.name,
+        policy_version=policy.version,
+    )
+
+
+__all__ = [
+    "DEFAULT_OPTIONS",
+    "MAX_MATCHES",
+    "Generation",
+    "MatchOptions",
+    "hash_items",
+    "match_items",
+]

@@ -1,0 +1,76 @@
+"""The one table from errors to gRPC status, with rich details (AIP-193)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from hashlists import errors as lists
+from matcher import errors as match
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+DOMAIN = "hashwarden"
+_RETRY_SECONDS = 1
+_log = logging.getLogger(__name__)
+
+#: The first class that fits decides, so subclasses stand before their bases.
+STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (match.UnknownPolicyError, grpc.StatusCode.NOT_FOUND),
+    (match.PolicyError, grpc.StatusCode.FAILED_PRECONDITION),
+    (match.InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
+    (match.NotReadyError, grpc.StatusCode.UNAVAILABLE),
+    (match.OverloadedError, grpc.StatusCode.UNAVAILABLE),
+    (lists.ListNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (lists.EntryNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (lists.ListExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (lists.ImportConflictError, grpc.StatusCode.ALREADY_EXISTS),
+    (lists.InvalidNameError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.UnknownFormatError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.OptionsError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.FormatError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.DigestMismatchError, grpc.StatusCode.DATA_LOSS),
+    (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.CatalogError, grpc.StatusCode.UNAVAILABLE),
+)
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The status that a caller sees for `error`.
+
+    What is not in the table is a bug of ours: it is logged with its traceback, and the caller
+    gets `INTERNAL` without its text, which might hold what must not leave.
+    """
+    for kind, code in STATUS_OF:
+        if isinstance(error, kind):
+            return _status(code, str(error), error)
+    _log.error("unexpected error", exc_info=error)
+    return _status(grpc.StatusCode.INTERNAL, "internal error; the server's log has more", error)
+
+
+def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2.Status:
+    number: int = code.value[0]
+    status = status_pb2.Status(code=number, message=message)
+    reason = getattr(error, "reason", "INTERNAL")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    if isinstance(error, match.InvalidRequestError) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=message
+        )
+        status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, (match.OverloadedError, match.NotReadyError)):
+        delay = duration_pb2.Duration(seconds=_RETRY_SECONDS)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+async def abort(context: ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    """Ends an RPC with the status of `error`."""
+    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    raise AssertionError("abort_with_status always raises")

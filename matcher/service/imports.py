@@ -1,0 +1,199 @@
+"""An import that came over gRPC: spooled, checked, and run by a child process.
+
+The file lies in a private folder only while it is imported. It is imported only when exactly the
+announced bytes came, so a broken upload is never taken for a short file. Parsing and staging run
+in a process of their own: they neither slow matching down nor share its memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashlists import errors as list_errors
+from hashlists.errors import DigestMismatchError, HashlistsError
+from matcher.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+MAX_CHUNK_BYTES = 1 << 20
+_SHA256_BYTES = 32
+_MAX_KEY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOrder:
+    """What an import's first message says, checked.
+
+    Attributes:
+        list_name, format, options: where it goes and how it is read.
+        sha256: digest of the whole file, 32 bytes.
+        length: bytes of the whole file.
+        idempotency_key: the same key and file again gives the first report again.
+        max_rejected_share: 0..1, or None for the default.
+        reason, importer: kept with the revision.
+    """
+
+    list_name: str
+    format: str
+    options: Mapping[str, str]
+    sha256: bytes
+    length: int
+    idempotency_key: str
+    max_rejected_share: float | None
+    reason: str
+    importer: str
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != _SHA256_BYTES:
+            raise InvalidRequestError("has 32 bytes", field="start.sha256")
+        if self.length <= 0:
+            raise InvalidRequestError("is required: bytes of the file", field="start.length")
+        if not 0 < len(self.idempotency_key) <= _MAX_KEY_CHARS:
+            raise InvalidRequestError(
+                f"is required, at most {_MAX_KEY_CHARS} characters", field="start.idempotency_key"
+            )
+        if self.max_rejected_share is not None and not 0 <= self.max_rejected_share <= 1:
+            raise InvalidRequestError("is from 0 to 1", field="start.max_rejected_share")
+
+
+class Spool:
+    """A private file that takes an upload's chunks and checks them against what was announced.
+
+    Args:
+        folder: where the file lies; created with mode 0700.
+        order: what was announced.
+        max_bytes: the largest list file that is taken.
+    """
+
+    def __init__(self, folder: Path, order: ImportOrder, *, max_bytes: int) -> None:
+        if order.length > max_bytes:
+            raise InvalidRequestError(
+                f"is {order.length}; the limit is {max_bytes}", field="start.length"
+            )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="import-", suffix=f".{os.getpid()}", dir=folder)
+        self.path = Path(name)
+        self._file = os.fdopen(handle, "wb")
+        self._order = order
+        self._digest = hashlib.sha256()
+        self._received = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Takes the next chunk.
+
+        Raises:
+            InvalidRequestError: the chunk is empty or too large.
+            DigestMismatchError: more came than was announced.
+        """
+        if not 0 < len(chunk) <= MAX_CHUNK_BYTES:
+            raise InvalidRequestError(f"has 1 to {MAX_CHUNK_BYTES} bytes", field="chunk")
+        self._received += len(chunk)
+        if self._received > self._order.length:
+            raise DigestMismatchError(
+                f"more than the announced {self._order.length} bytes came; nothing is imported"
+            )
+        self._digest.update(chunk)
+        self._file.write(chunk)
+
+    def finish(self) -> Path:
+        """The whole file.
+
+        Raises:
+            DigestMismatchError: fewer or other bytes came than were announced.
+        """
+        self._file.close()
+        if self._received != self._order.length:
+            raise DigestMismatchError(
+                f"{self._received} of the announced {self._order.length} bytes came; "
+                "nothing is imported"
+            )
+        if self._digest.digest() != self._order.sha256:
+            raise DigestMismatchError(
+                "the file does not have the announced SHA-256; nothing is imported"
+            )
+        return self.path
+
+    def remove(self) -> None:
+        """Erases the file; called however the import ended."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+def sweep_spool(folder: Path) -> None:
+    """Erases what a killed server left behind; called before the server takes its first import."""
+    for leftover in folder.glob("import-*"):
+        leftover.unlink(missing_ok=True)
+
+
+async def run_import(
+    catalog_url: str, path: Path, order: ImportOrder
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Runs the import in a child process.
+
+    Yields:
+        `{"progress": {...}}` while it runs, then `{"report": {...}}`.
+
+    Raises:
+        HashlistsError: what the child says is wrong; nothing was imported.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "hashlists.importer",
+        *_arguments(catalog_url, path, order),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        limit=1 << 26,
+    )
+    try:
+        assert child.stdout is not None
+        reported = False
+        async for line in child.stdout:
+            message: Mapping[str, Any] = json.loads(line)
+            if "error" in message:
+                raise _error_from(message["error"])
+            reported = "report" in message
+            yield message
+        if await child.wait() or not reported:
+            raise HashlistsError("the import process ended early; nothing was imported")
+    finally:
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+
+
+def _arguments(catalog_url: str, path: Path, order: ImportOrder) -> list[str]:
+    arguments = [
+        f"--catalog={catalog_url}",
+        f"--file={path}",
+        f"--list={order.list_name}",
+        f"--format={order.format}",
+        f"--importer={order.importer}",
+        f"--reason={order.reason}",
+        f"--idempotency-key={order.idempotency_key}",
+        f"--sha256={order.sha256.hex()}",
+        *(f"--option={key}={value}" for key, value in order.options.items()),
+    ]
+    if order.max_rejected_share is not None:
+        arguments.append(f"--max-rejected-share={order.max_rejected_share}")
+    return arguments
+
+
+def _error_from(message: Mapping[str, str]) -> HashlistsError:
+    """The child's error as the class that carries its reason."""
+    for each in vars(list_errors).values():
+        if isinstance(each, type) and issubclass(each, HashlistsError):  # noqa: SIM102 - read apart
+            if each.reason == message["reason"]:
+                return each(message["message"])
+    return HashlistsError(message["message"])

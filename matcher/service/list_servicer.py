@@ -1,0 +1,221 @@
+"""`hashwarden.lists.v1.HashListService`: check the request, call the catalog, convert the answer.
+
+The catalog is asked in threads, so that a slow disk never holds up matching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
+from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
+from matcher.errors import InvalidRequestError
+from matcher.service import convert
+from matcher.service.errors import abort
+from matcher.service.imports import ImportOrder, Spool, run_import
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from hashlists.catalog import Catalog
+
+Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
+
+_DEFAULT_PAGE = 100
+_MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSettings:
+    """How imports over gRPC run.
+
+    Attributes:
+        catalog_url: what the child process opens.
+        spool_dir: where uploads lie while they are imported.
+        max_file_bytes: the largest list file.
+        max_rejected_share: where the caller does not say.
+        parallel: imports at once; further ones wait.
+    """
+
+    catalog_url: str
+    spool_dir: Path
+    max_file_bytes: int
+    max_rejected_share: float
+    parallel: int = 1
+
+
+class ListServicer(lists_pb2_grpc.HashListServiceServicer):
+    """Keeps the lists.
+
+    Args:
+        catalog: the lists.
+        imports: how imports run.
+        changed: called after every change, so that the index follows at once.
+    """
+
+    def __init__(
+        self, catalog: Catalog, imports: ImportSettings, changed: Callable[[], None]
+    ) -> None:
+        self._catalog = catalog
+        self._imports = imports
+        self._changed = changed
+        self._turn = asyncio.Semaphore(imports.parallel)
+
+    async def CreateHashList(  # noqa: N802 - named by the proto
+        self, request: pb.CreateHashListRequest, context: Context
+    ) -> pb.CreateHashListResponse:
+        """Makes an empty list."""
+        try:
+            hash_list = convert.list_from_proto(request.hash_list_id, request.hash_list)
+            record = await asyncio.to_thread(
+                self._catalog.create_list, hash_list, author=_author(context)
+            )
+            self._changed()
+            return pb.CreateHashListResponse(hash_list=convert.record_to_proto(record))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def GetHashList(  # noqa: N802 - named by the proto
+        self, request: pb.GetHashListRequest, context: Context
+    ) -> pb.GetHashListResponse:
+        """One list with what it covers."""
+        try:
+            name = convert.list_name(request.name, field="name")
+            record = await asyncio.to_thread(self._catalog.get_list, name)
+            return pb.GetHashListResponse(hash_list=convert.record_to_proto(record))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def ListHashLists(  # noqa: N802 - named by the proto
+        self, request: pb.ListHashListsRequest, context: Context
+    ) -> pb.ListHashListsResponse:
+        """A page of lists, by name."""
+        try:
+            size = _page_size(request.page_size)
+            records = await asyncio.to_thread(
+                self._catalog.list_lists, after=request.page_token or None, limit=size + 1
+            )
+            page = records[:size]
+            more = page[-1].hash_list.name if len(records) > size else ""
+            return pb.ListHashListsResponse(
+                hash_lists=[convert.record_to_proto(each) for each in page], next_page_token=more
+            )
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def ListRevisions(  # noqa: N802 - named by the proto
+        self, request: pb.ListRevisionsRequest, context: Context
+    ) -> pb.ListRevisionsResponse:
+        """A page of revisions, newest first."""
+        try:
+            size = _page_size(request.page_size)
+            revisions = await asyncio.to_thread(
+                self._catalog.list_revisions,
+                _parent(request.parent),
+                before=_revision_token(request.page_token),
+                limit=size + 1,
+            )
+            page = revisions[:size]
+            more = str(page[-1].number) if len(revisions) > size else ""
+            return pb.ListRevisionsResponse(
+                revisions=[convert.revision_to_proto(each) for each in page], next_page_token=more
+            )
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def ImportHashList(  # noqa: N802 - named by the proto
+        self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
+    ) -> AsyncIterator[pb.ImportHashListResponse]:
+        """Imports one file as one revision."""
+        spool: Spool | None = None
+        try:
+            order = await self._order(requests, context)
+            await asyncio.to_thread(self._catalog.get_list, order.list_name)
+            spool = Spool(self._imports.spool_dir, order, max_bytes=self._imports.max_file_bytes)
+            async for request in requests:
+                await asyncio.to_thread(spool.write, request.chunk)
+            path = spool.finish()
+            async with self._turn:
+                async for message in run_import(self._imports.catalog_url, path, order):
+                    yield _import_response(message)
+            self._changed()
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+        finally:
+            if spool is not None:
+                spool.remove()
+
+    async def _order(
+        self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
+    ) -> ImportOrder:
+        first = await anext(requests, None)
+        if first is None or first.WhichOneof("payload") != "start":
+            raise InvalidRequestError("is the first message of an import", field="start")
+        start = first.start
+        given = start.max_rejected_share if start.HasField("max_rejected_share") else None
+        return ImportOrder(
+            list_name=convert.list_name(start.hash_list, field="start.hash_list"),
+            format=start.format,
+            options=dict(start.format_options),
+            sha256=start.sha256,
+            length=start.length,
+            idempotency_key=start.idempotency_key,
+            max_rejected_share=self._imports.max_rejected_share if given is None else given,
+            reason=start.reason,
+            importer=_author(context),
+        )
+
+
+def _author(context: Context) -> str:
+    """Who calls, as far as it is known: the peer's address without its port."""
+    peer: str = context.peer()
+    return "grpc:" + peer.rpartition(":")[0]
+
+
+def _page_size(asked: int) -> int:
+    if asked < 0:
+        raise InvalidRequestError("is negative", field="page_size")
+    return min(asked or _DEFAULT_PAGE, _MAX_PAGE)
+
+
+def _parent(resource: str) -> str | None:
+    if resource in ("", "hashLists/-"):
+        return None
+    return convert.list_name(resource, field="parent")
+
+
+def _revision_token(token: str) -> int | None:
+    if not token:
+        return None
+    if not (token.isascii() and token.isdecimal()):
+        raise InvalidRequestError("is not one that this service gave", field="page_token")
+    return int(token)
+
+
+def _import_response(message: Any) -> pb.ImportHashListResponse:
+    if "progress" in message:
+        progress = message["progress"]
+        return pb.ImportHashListResponse(
+            progress=pb.ImportProgress(
+                bytes_read=progress["bytes_read"], records_read=progress["records_read"]
+            )
+        )
+    return pb.ImportHashListResponse(report=_report(message["report"]))
+
+
+def _report(report: Any) -> pb.ImportReport:
+    counts = ("revision", "read", "added", "updated", "unchanged", "rejected", "kept_retracted")
+    coverage = report["coverage"]
+    return pb.ImportReport(
+        **{name: report[name] for name in counts},
+        seconds=report["seconds"],
+        coverage=pb.Coverage(
+            entries=coverage["entries"],
+            entries_by_kind=coverage["by_kind"],
+            near_matchable_entries=coverage["near_matchable"],
+        ),
+        rejections=[pb.Rejection(**each) for each in report["rejections"]],
+    )

@@ -1,0 +1,160 @@
+"""`hashwarden.match.v1.MatchService`: check the request, call the core, convert the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
+from matcher._proto.hashwarden.match.v1 import match_pb2_grpc
+from matcher.errors import InvalidRequestError
+from matcher.policy.rules import view_selection
+from matcher.service import convert, validation
+from matcher.service.errors import abort, status_of
+from matcher.service.stream import Drain, Window
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from matcher.service.uploads import Uploads
+
+Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
+
+
+@dataclass(frozen=True, slots=True)
+class MatchLimits:
+    """What the service accepts and tells.
+
+    Attributes:
+        image_bytes: largest encoded image.
+        stream_window: unanswered items of one stream, past which the server stops reading.
+        default_max_matches: matches listed where the caller does not say.
+        exact_distances: whether answers hold exact distances.
+    """
+
+    image_bytes: int
+    stream_window: int
+    default_max_matches: int
+    exact_distances: bool
+
+
+class MatchServicer(match_pb2_grpc.MatchServiceServicer):
+    """Answers uploads and lookups.
+
+    Args:
+        uploads: the core.
+        provenance: gives a fresh message with versions and staleness for every answer.
+        limits: what is accepted and told.
+        drain: told when the server is to end.
+    """
+
+    def __init__(
+        self,
+        uploads: Uploads,
+        provenance: Callable[[], pb.Provenance],
+        limits: MatchLimits,
+        drain: Drain,
+    ) -> None:
+        self._uploads = uploads
+        self._provenance = provenance
+        self._limits = limits
+        self._drain = drain
+
+    async def MatchImage(  # noqa: N802 - named by the proto
+        self, request: pb.MatchImageRequest, context: Context
+    ) -> pb.MatchImageResponse:
+        """Decodes, hashes and matches one image."""
+        try:
+            return pb.MatchImageResponse(result=await self._match(request.image, request.options))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def MatchImages(  # noqa: N802 - named by the proto
+        self, requests: AsyncIterator[pb.MatchImagesRequest], context: Context
+    ) -> AsyncIterator[pb.MatchImagesResponse]:
+        """Matches many images over one stream."""
+        window = Window(requests, self._answer, size=self._limits.stream_window, drain=self._drain)
+        try:
+            async for response in window.answers():
+                yield response
+            if window.drained:
+                await abort(context, self._drain.error())
+        finally:
+            await window.close()
+
+    async def LookupHashes(  # noqa: N802 - named by the proto
+        self, request: pb.LookupHashesRequest, context: Context
+    ) -> pb.LookupHashesResponse:
+        """Matches hashes that the caller computed."""
+        try:
+            return await self._lookup(request)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def HashImage(  # noqa: N802 - named by the proto
+        self, request: pb.HashImageRequest, context: Context
+    ) -> pb.HashImageResponse:
+        """Hashes one image and matches nothing."""
+        try:
+            image = validation.check_image(request.image, max_bytes=self._limits.image_bytes)
+            views = view_selection(validation.check_views(request.views, field="views"))
+            kinds = validation.check_kinds64(request.kinds)
+            return convert.hashes_to_proto(*await self._uploads.hash(image, views, kinds))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def _match(self, image: bytes, options: pb.MatchOptions) -> pb.MatchResult:
+        checked = validation.check_image(image, max_bytes=self._limits.image_bytes)
+        chosen = validation.check_options(
+            options, default_max_matches=self._limits.default_max_matches
+        )
+        result, decoded = await self._uploads.match(checked, chosen)
+        return convert.result_to_proto(
+            result,
+            provenance=self._provenance(),
+            decoded=decoded,
+            exact_distances=self._limits.exact_distances,
+        )
+
+    async def _answer(self, request: pb.MatchImagesRequest) -> pb.MatchImagesResponse:
+        """The answer for one item of a stream: a result, or a status of its own."""
+        response = pb.MatchImagesResponse(request_id=request.request_id)
+        try:
+            response.result.CopyFrom(await self._match(request.image, request.options))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            response.status.CopyFrom(status_of(error))
+        return response
+
+    async def _lookup(self, request: pb.LookupHashesRequest) -> pb.LookupHashesResponse:
+        if not 1 <= len(request.queries) <= validation.MAX_QUERIES:
+            raise InvalidRequestError(
+                f"holds 1 to {validation.MAX_QUERIES} queries", field="queries"
+            )
+        options = validation.check_options(
+            request.options, default_max_matches=self._limits.default_max_matches
+        )
+        answers = [pb.LookupResult(request_id=each.request_id) for each in request.queries]
+        checked = {}
+        seen: set[str] = set()
+        for row, query in enumerate(request.queries):
+            try:
+                _check_new(validation.check_request_id(query.request_id), seen)
+                checked[row] = validation.check_query(query)
+            except InvalidRequestError as error:
+                answers[row].status.CopyFrom(status_of(error))
+        results = await self._uploads.lookup(list(checked.values()), options)
+        for row, result in zip(checked, results, strict=True):
+            answers[row].result.CopyFrom(
+                convert.result_to_proto(
+                    result,
+                    provenance=self._provenance(),
+                    exact_distances=self._limits.exact_distances,
+                )
+            )
+        return pb.LookupHashesResponse(results=answers)
+
+
+def _check_new(request_id: str, seen: set[str]) -> None:
+    if request_id in seen:
+        raise InvalidRequestError("occurs twice in the request", field="request_id")
+    seen.add(request_id)

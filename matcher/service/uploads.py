@@ -1,0 +1,136 @@
+"""One upload's way through the service: admission -> digests + decoding -> batched matching."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from matcher.batching import Batcher
+from matcher.hashing.digests import digest_bytes
+from matcher.model import (
+    DecodedImage,
+    DecodeRequest,
+    Digests,
+    ImageHashes,
+    MatchResult,
+    Undecodable,
+    ViewSelection,
+)
+from matcher.pipeline import Generation, MatchOptions, hash_items, match_items
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashlists.model import HashKind
+    from matcher.admission import Admission
+    from matcher.decode.pool import DecodePool
+    from matcher.index.holder import Holder
+
+Decoded = DecodedImage | Undecodable
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    digests: Digests
+    decoded: Decoded
+    request: DecodeRequest
+    options: MatchOptions | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    hashes: ImageHashes
+    result: MatchResult | None
+
+
+class Uploads:
+    """Matches and hashes uploads; refuses what passes the bounds on work in flight.
+
+    Args:
+        holder: what is searched.
+        pool: what decodes.
+        admission: the bound on work in flight.
+        max_batch: most uploads that are hashed and looked up together.
+    """
+
+    def __init__(
+        self,
+        holder: Holder[Generation],
+        pool: DecodePool,
+        admission: Admission,
+        *,
+        max_batch: int = 64,
+    ) -> None:
+        self._holder = holder
+        self._pool = pool
+        self._admission = admission
+        self._batcher: Batcher[_Upload, _Answer] = Batcher(self._work, max_size=max_batch)
+
+    async def match(self, image: bytes, options: MatchOptions) -> tuple[MatchResult, Decoded]:
+        """The decision for one image, and what the decoder saw.
+
+        Raises:
+            NotReadyError: nothing is loaded yet.
+            PolicyError: the policy that `options` name does not exist or does not fit.
+            OverloadedError: too much work is in flight.
+        """
+        request = self._holder.current.policy_for(options).request
+        answer, decoded = await self._run(image, request, options)
+        assert answer.result is not None
+        return answer.result, decoded
+
+    async def hash(
+        self, image: bytes, views: ViewSelection, kinds64: frozenset[HashKind]
+    ) -> tuple[ImageHashes, Decoded]:
+        """The hashes of one image.
+
+        Raises:
+            OverloadedError: too much work is in flight.
+        """
+        answer, decoded = await self._run(image, DecodeRequest(views, kinds64), None)
+        return answer.hashes, decoded
+
+    async def lookup(
+        self, items: Sequence[ImageHashes], options: MatchOptions
+    ) -> list[MatchResult]:
+        """The decisions for hashes that a caller computed, in their order.
+
+        Raises:
+            NotReadyError, PolicyError, OverloadedError: as `match`.
+        """
+        generation = self._holder.current
+        generation.policy_for(options)
+        with self._admission.admit(0):
+            return await asyncio.to_thread(match_items, generation, items, [options] * len(items))
+
+    async def close(self) -> None:
+        """Answers what is under way."""
+        await self._batcher.close()
+
+    async def _run(
+        self, image: bytes, request: DecodeRequest, options: MatchOptions | None
+    ) -> tuple[_Answer, Decoded]:
+        with self._admission.admit(len(image)):
+            decoding = asyncio.wrap_future(self._pool.submit(image, request))
+            digests = await asyncio.to_thread(digest_bytes, image)
+            decoded = await decoding
+            answer = await self._batcher.submit(_Upload(digests, decoded, request, options))
+            return answer, decoded
+
+    def _work(self, uploads: Sequence[_Upload]) -> list[_Answer]:
+        hashed = hash_items(
+            [each.digests for each in uploads],
+            [each.decoded for each in uploads],
+            [each.request for each in uploads],
+        )
+        rows = [i for i, each in enumerate(uploads) if each.options is not None]
+        results = self._match([hashed[i] for i in rows], [uploads[i].options for i in rows])
+        by_row = dict(zip(rows, results, strict=True))
+        return [_Answer(hashes, by_row.get(i)) for i, hashes in enumerate(hashed)]
+
+    def _match(
+        self, hashed: Sequence[ImageHashes], options: Sequence[MatchOptions | None]
+    ) -> list[MatchResult]:
+        chosen = [each for each in options if each is not None]
+        return match_items(self._holder.current, hashed, chosen) if chosen else []

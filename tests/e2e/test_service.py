@@ -1,0 +1,654 @@
+"""The service as its callers see it: a real server on loopback, real clients, real lists."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from hashlists.catalog import Catalog
+from matcher import demo, settings
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher.client import AsyncClient, Client, HashQuery
+from matcher.demo_data import published_test_image
+from matcher.errors import ServerError, SettingsError
+from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
+from matcher.service.server import running
+
+TEST_IMAGE = published_test_image()
+
+
+def load_settings(data, **overrides):
+    values = {"listen": "127.0.0.1:0", "follow_seconds": 0.05, **overrides}
+    return settings.load_settings(data, environ={}, overrides=values)
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    demo.main([str(folder)])
+    return folder
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with running(load_settings(tmp_path)) as server:
+        await asyncio.wait_for(server.ready, 60)
+        yield server
+
+
+@pytest.fixture
+async def client(server):
+    async with AsyncClient(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+async def channel(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield channel
+
+
+async def import_demo(server, demo_folder, *, name="demo"):
+    def work():
+        with Client(server.address) as client:
+            client.create_list(
+                name, lists_pb2.HashList(harm=lists_pb2.HARM_TEST, source="Hashwarden demo")
+            )
+            *progress, report = client.import_list(
+                demo_folder / "demo-list.vics.json", list_name=name, list_format="vics"
+            )
+            return report
+
+    return await asyncio.to_thread(work)
+
+
+async def until(condition, *, seconds=10):
+    async with asyncio.timeout(seconds):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+def details_of(error):
+    found = {}
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                for kind in (
+                    error_details_pb2.ErrorInfo,
+                    error_details_pb2.BadRequest,
+                    error_details_pb2.RetryInfo,
+                ):
+                    message = kind()
+                    if detail.Unpack(message):
+                        found[kind.__name__] = message
+    return found
+
+
+class TestMatchImage:
+    async def test_the_published_test_image_always_matches(self, client):
+        answer = await client.match_image(TEST_IMAGE.data)
+        result = answer.result
+        assert result.decision is Decision.MATCH
+        assert result.match_id
+        assert {match.basis for match in result.matches} == {Basis.EXACT, Basis.NEAR}
+        assert {match.list_name for match in result.matches} == {"hashwarden-test"}
+        assert answer.image.format == "png"
+        assert answer.hasher_version
+        assert answer.decoder_version
+        assert not answer.stale
+
+    async def test_exact_distances_are_kept_back_by_default(self, client):
+        answer = await client.match_image(TEST_IMAGE.data)
+        assert all(match.distance is None for match in answer.result.matches)
+        assert {match.closeness for match in answer.result.matches} == {Closeness.EQUAL}
+
+    async def test_exact_distances_are_told_where_they_may_be(self, tmp_path):
+        async with running(load_settings(tmp_path, exact_distances=True)) as server:
+            await server.ready
+            async with AsyncClient(server.address) as client:
+                answer = await client.match_image(TEST_IMAGE.data)
+        assert {match.distance for match in answer.result.matches} == {0}
+
+    async def test_what_cannot_be_decoded_is_never_no_match(self, client):
+        answer = await client.match_image(b"not an image at all")
+        assert answer.result.decision is Decision.NOT_HASHABLE
+        assert answer.result.reason is NotHashableReason.UNSUPPORTED
+        assert answer.image is None
+
+    @pytest.mark.parametrize(
+        ("request_fields", "field", "reason"),
+        [
+            ({"image": b""}, "image", "REQUEST_INVALID"),
+            ({"image": b"x", "options": {"max_matches": 101}}, "max_matches", "REQUEST_INVALID"),
+            ({"image": b"x", "options": {"max_matches": -1}}, "max_matches", "REQUEST_INVALID"),
+            (
+                {"image": b"x", "options": {"views": ["v"] * 17}},
+                "options.views",
+                "REQUEST_INVALID",
+            ),
+            (
+                {"image": b"x", "options": {"policy": "p" * 101}},
+                "options.policy",
+                "REQUEST_INVALID",
+            ),
+        ],
+    )
+    async def test_bad_requests_name_the_field(self, channel, request_fields, field, reason):
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.MatchImage(match_pb2.MatchImageRequest(**request_fields))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        details = details_of(caught.value)
+        assert details["ErrorInfo"].reason == reason
+        assert details["ErrorInfo"].domain == "hashwarden"
+        assert details["BadRequest"].field_violations[0].field == field
+
+    async def test_an_unknown_policy_is_named(self, client):
+        with pytest.raises(ServerError, match="nobody") as caught:
+            await client.match_image(TEST_IMAGE.data, policy="nobody")
+        assert caught.value.reason == "POLICY_UNKNOWN"
+        assert not caught.value.retryable
+
+    async def test_an_unknown_view_is_named(self, client):
+        with pytest.raises(ServerError, match="sideways") as caught:
+            await client.match_image(TEST_IMAGE.data, views=["sideways"])
+        assert caught.value.reason == "POLICY_INVALID"
+
+    async def test_too_large_is_an_answer_below_the_message_limit(self, tmp_path):
+        small = load_settings(tmp_path, image_bytes=1000)
+        async with running(small) as server, AsyncClient(server.address) as client:
+            await server.ready
+            with pytest.raises(ServerError, match="the limit is 1000") as caught:
+                await client.match_image(b"x" * 1001)
+        assert caught.value.reason == "IMAGE_TOO_LARGE"
+
+    async def test_more_load_than_capacity_is_refused_with_a_delay(self, tmp_path, monkeypatch):
+        limited = load_settings(tmp_path, max_in_flight=1)
+        async with running(limited) as server:
+            await server.ready
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                stub = match_pb2_grpc.MatchServiceStub(channel)
+                request = match_pb2.MatchImageRequest(image=TEST_IMAGE.data)
+                outcomes = await asyncio.gather(
+                    *(stub.MatchImage(request) for _ in range(50)), return_exceptions=True
+                )
+        refused = [each for each in outcomes if isinstance(each, grpc.aio.AioRpcError)]
+        assert 0 < len(refused) < 50
+        assert {each.code() for each in refused} == {grpc.StatusCode.UNAVAILABLE}
+        assert details_of(refused[0])["RetryInfo"].retry_delay.seconds > 0
+        assert details_of(refused[0])["ErrorInfo"].reason == "OVERLOADED"
+
+
+class TestMatchImages:
+    async def test_answers_every_item_and_keeps_errors_apart(self, client, demo_folder):
+        async def images():
+            for i in range(40):
+                yield f"good-{i}", TEST_IMAGE.data
+                yield f"bad-{i}", b""
+                yield f"odd-{i}", b"no image"
+
+        answers = {each.request_id: each async for each in client.match_images(images())}
+        assert len(answers) == 120
+        for i in range(40):
+            assert answers[f"good-{i}"].answer.result.decision is Decision.MATCH
+            assert answers[f"bad-{i}"].error.reason == "REQUEST_INVALID"
+            assert answers[f"odd-{i}"].answer.result.decision is Decision.NOT_HASHABLE
+
+    async def test_repeated_and_missing_ids_are_answers(self, client):
+        async def images():
+            yield "a", TEST_IMAGE.data
+            yield "a", TEST_IMAGE.data
+            yield "", TEST_IMAGE.data
+
+        answers = [each async for each in client.match_images(images())]
+        assert sorted((each.request_id, each.error is None) for each in answers) == [
+            ("", False),
+            ("a", False),
+            ("a", True),
+        ]
+
+    async def test_reading_stops_at_the_window(self, tmp_path):
+        """A client that reads no answers is not read from without bound."""
+        async with running(load_settings(tmp_path, stream_window=2)) as server:
+            await server.ready
+            async with AsyncClient(server.address) as client:
+
+                async def images():
+                    for i in range(30):
+                        yield str(i), TEST_IMAGE.data
+
+                answers = [each async for each in client.match_images(images())]
+        assert sorted(int(each.request_id) for each in answers) == list(range(30))
+
+    async def test_a_draining_server_answers_what_it_read_and_ends_unavailable(self, tmp_path):
+        answered = []
+        sent = asyncio.Event()
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+            client = AsyncClient(server.address)
+
+            async def images():
+                for i in range(5):
+                    yield str(i), TEST_IMAGE.data
+                sent.set()
+                await asyncio.Event().wait()
+
+            async def consume():
+                async for each in client.match_images(images()):
+                    answered.append(each.request_id)
+
+            task = asyncio.create_task(consume())
+            await sent.wait()
+            await until(lambda: asyncio.sleep(0, len(answered) >= 1))
+        with pytest.raises(ServerError) as caught:
+            await task
+        assert caught.value.retryable
+        assert sorted(answered) == ["0", "1", "2", "3", "4"]
+        await client.close()
+
+
+class TestLookupHashes:
+    async def test_hashes_match_without_the_image(self, client):
+        exact, near, wrong = await client.lookup_hashes(
+            [
+                HashQuery({HashKind.SHA256: TEST_IMAGE.hashes[HashKind.SHA256]}),
+                HashQuery({HashKind.PDQ: TEST_IMAGE.hashes[HashKind.PDQ]}, quality=90),
+                HashQuery({HashKind.PDQ: b"short"}),
+            ]
+        )
+        assert exact.result.decision is Decision.MATCH
+        assert exact.result.kinds_tried == (HashKind.SHA256,)
+        assert near.result.matches[0].basis is Basis.NEAR
+        assert isinstance(wrong, ServerError)
+        assert wrong.reason == "REQUEST_INVALID"
+
+    async def test_a_code_of_poor_quality_is_not_used(self, client):
+        pdq = TEST_IMAGE.hashes[HashKind.PDQ]
+        (answer,) = await client.lookup_hashes([HashQuery({HashKind.PDQ: pdq}, quality=49)])
+        assert answer.result.decision is Decision.NOT_HASHABLE
+        assert answer.result.reason is NotHashableReason.FEATURELESS
+
+    async def test_no_known_match_names_what_was_tried(self, client):
+        (answer,) = await client.lookup_hashes(
+            [HashQuery({HashKind.MD5: bytes(range(16)), HashKind.PHOTODNA: bytes(range(144))})]
+        )
+        assert answer.result.decision is Decision.NO_KNOWN_MATCH
+        assert set(answer.result.kinds_tried) == {HashKind.MD5, HashKind.PHOTODNA}
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"request_id": "a"},
+            {"request_id": "", "hashes": [{"kind": 7, "value": bytes(16)}]},
+            {"request_id": "a", "hashes": [{"kind": 0, "value": bytes(16)}]},
+            {"request_id": "a", "hashes": [{"kind": 99, "value": bytes(16)}]},
+            {"request_id": "a", "hashes": [{"kind": 7, "value": bytes(16)}], "quality": 101},
+            {"request_id": "a", "hashes": [{"kind": 7, "value": bytes(16)}], "size_bytes": -1},
+            {
+                "request_id": "a",
+                "hashes": [{"kind": 7, "value": bytes(16)}, {"kind": 7, "value": b"x" * 16}],
+            },
+        ],
+    )
+    async def test_a_bad_query_is_an_answer_for_the_query(self, channel, query):
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        good = {"request_id": "good", "hashes": [{"kind": 7, "value": bytes(range(16))}]}
+        request = match_pb2.LookupHashesRequest(
+            queries=[match_pb2.HashQuery(**query), match_pb2.HashQuery(**good)]
+        )
+        bad_answer, good_answer = (await stub.LookupHashes(request)).results
+        assert bad_answer.status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert good_answer.result.decision == match_pb2.DECISION_NO_KNOWN_MATCH
+
+    async def test_a_repeated_id_is_an_answer_for_the_second(self, channel):
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        query = match_pb2.HashQuery(
+            request_id="a", hashes=[match_pb2.Hash(kind=7, value=bytes(range(16)))]
+        )
+        response = await stub.LookupHashes(match_pb2.LookupHashesRequest(queries=[query, query]))
+        assert [each.status.code for each in response.results] == [0, 3]
+
+    @pytest.mark.parametrize("count", [0, 1001])
+    async def test_the_number_of_queries_is_bounded(self, channel, count):
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        request = match_pb2.LookupHashesRequest(queries=[match_pb2.HashQuery()] * count)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.LookupHashes(request)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+class TestHashImage:
+    async def test_gives_all_that_was_asked_for(self, client):
+        answer = await client.hash_image(
+            TEST_IMAGE.data, views=["mirrored"], kinds=[HashKind.PHASH, HashKind.WHASH]
+        )
+        assert answer.hashes.digests[HashKind.SHA256] == TEST_IMAGE.hashes[HashKind.SHA256]
+        upright, *mirrored = answer.hashes.views
+        assert upright.codes[HashKind.PDQ] == TEST_IMAGE.hashes[HashKind.PDQ]
+        assert set(upright.codes) == {HashKind.PDQ, HashKind.PHASH, HashKind.WHASH}
+        assert len(mirrored) == 7
+        assert upright.quality == TEST_IMAGE.quality
+
+    async def test_digests_come_even_where_pixels_do_not(self, client):
+        answer = await client.hash_image(b"plain text")
+        assert answer.hashes.undecodable.reason is NotHashableReason.UNSUPPORTED
+        assert answer.hashes.digests[HashKind.MD5] == hashlib.md5(b"plain text").digest()
+
+    async def test_a_kind_that_is_not_computed_is_refused(self, client):
+        with pytest.raises(ServerError, match="not computed here"):
+            await client.hash_image(TEST_IMAGE.data, kinds=[HashKind.PHOTODNA])
+
+
+class TestLists:
+    async def test_an_imported_list_matches_within_seconds(self, server, client, demo_folder):
+        listed = (demo_folder / "recompressed.jpg").read_bytes()
+        unlisted = (demo_folder / "unlisted.jpg").read_bytes()
+        before = await client.match_image(listed)
+        assert before.result.decision is Decision.NO_KNOWN_MATCH
+        report = await import_demo(server, demo_folder)
+        assert report.added > 0
+        assert report.rejected == 0
+        assert report.coverage.near_matchable_entries == report.added
+
+        async def matches():
+            answer = await client.match_image(listed)
+            return answer.result.revision == report.revision
+
+        await until(matches)
+        answer = await client.match_image(listed)
+        assert answer.result.decision is Decision.MATCH
+        assert answer.result.matches[0].list_name == "demo"
+        assert (await client.match_image(unlisted)).result.decision is Decision.NO_KNOWN_MATCH
+
+    async def test_lists_are_created_got_and_paged(self, channel):
+        stub = lists_pb2_grpc.HashListServiceStub(channel)
+        for name in ("b-list", "a-list", "c-list"):
+            await stub.CreateHashList(
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id=name,
+                    hash_list=lists_pb2.HashList(
+                        harm=lists_pb2.HARM_CSAM,
+                        source="someone",
+                        handling=lists_pb2.Handling(originator="unit", releasable_to=["x", "y"]),
+                    ),
+                )
+            )
+        names, token = [], ""
+        while True:
+            page = await stub.ListHashLists(
+                lists_pb2.ListHashListsRequest(page_size=2, page_token=token)
+            )
+            names += [each.name for each in page.hash_lists]
+            token = page.next_page_token
+            if not token:
+                break
+        assert names == [
+            "hashLists/a-list",
+            "hashLists/b-list",
+            "hashLists/c-list",
+            "hashLists/hashwarden-test",
+        ]
+        got = await stub.GetHashList(lists_pb2.GetHashListRequest(name="hashLists/b-list"))
+        assert got.hash_list.state == lists_pb2.LIST_STATE_LIVE
+        assert got.hash_list.handling.releasable_to == ["x", "y"]
+        assert got.hash_list.create_time.seconds > 0
+
+    async def test_revisions_are_paged_newest_first(self, server, demo_folder):
+        await import_demo(server, demo_folder)
+
+        def work():
+            with Client(server.address) as client:
+                return list(client.list_revisions("demo")), list(client.list_revisions())
+
+        own, everyones = await asyncio.to_thread(work)
+        assert [each.kind for each in own] == ["import", "create_list"]
+        numbers = [each.number for each in everyones]
+        assert numbers == sorted(numbers, reverse=True)
+        assert len(numbers) > len(own)
+
+    @pytest.mark.parametrize(
+        ("method", "request_message", "code"),
+        [
+            ("GetHashList", lists_pb2.GetHashListRequest(name="hashLists/no"), "NOT_FOUND"),
+            ("GetHashList", lists_pb2.GetHashListRequest(name="nonsense"), "INVALID_ARGUMENT"),
+            ("ListHashLists", lists_pb2.ListHashListsRequest(page_size=-1), "INVALID_ARGUMENT"),
+            (
+                "ListRevisions",
+                lists_pb2.ListRevisionsRequest(page_token="x"),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(hash_list_id="ok", hash_list={"source": "s"}),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(hash_list_id="ok", hash_list={"harm": 1}),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id="Not OK", hash_list={"harm": 1, "source": "s"}
+                ),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id="hashwarden-test", hash_list={"harm": 1, "source": "s"}
+                ),
+                "ALREADY_EXISTS",
+            ),
+        ],
+    )
+    async def test_bad_requests(self, channel, method, request_message, code):
+        stub = lists_pb2_grpc.HashListServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await getattr(stub, method)(request_message)
+        assert caught.value.code().name == code
+        assert details_of(caught.value)["ErrorInfo"].reason
+
+
+class TestImportHashList:
+    CSV = b"md5,sha1\n" + b"0123456789abcdef0123456789abcdef,\n"
+
+    def start(self, data=CSV, **fields):
+        values = {
+            "hash_list": "hashLists/hashwarden-test",
+            "format": "csv",
+            "sha256": hashlib.sha256(data).digest(),
+            "length": len(data),
+            "idempotency_key": "key",
+            "format_options": {"columns.md5": "md5", "columns.sha1": "sha1"},
+            **fields,
+        }
+        return lists_pb2.ImportHashListRequest(start=lists_pb2.ImportStart(**values))
+
+    async def run(self, channel, *requests):
+        stub = lists_pb2_grpc.HashListServiceStub(channel)
+        return [each async for each in stub.ImportHashList(iter(requests))]
+
+    def chunk(self, data):
+        return lists_pb2.ImportHashListRequest(chunk=data)
+
+    async def test_the_same_key_and_file_gives_the_first_report_again(self, channel):
+        requests = (self.start(), self.chunk(self.CSV[:10]), self.chunk(self.CSV[10:]))
+        first = (await self.run(channel, *requests))[-1].report
+        again = (await self.run(channel, *requests))[-1].report
+        assert first.added == 1
+        assert first.revision > 0
+        assert again == first
+
+    @pytest.mark.parametrize(
+        ("sent", "code"),
+        [
+            (CSV[:-1], "DATA_LOSS"),
+            (CSV + b"x", "DATA_LOSS"),
+            (CSV.replace(b"0", b"1"), "DATA_LOSS"),
+        ],
+    )
+    async def test_other_bytes_than_announced_import_nothing(self, channel, tmp_path, sent, code):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(), self.chunk(sent))
+        assert caught.value.code().name == code
+        assert details_of(caught.value)["ErrorInfo"].reason == "FILE_DIGEST_MISMATCH"
+        await self.check_nothing_left(channel, tmp_path)
+
+    @pytest.mark.parametrize(
+        ("fields", "code"),
+        [
+            ({"hash_list": "hashLists/no"}, "NOT_FOUND"),
+            ({"format": "nonsense"}, "INVALID_ARGUMENT"),
+            ({"sha256": b"short"}, "INVALID_ARGUMENT"),
+            ({"length": 0}, "INVALID_ARGUMENT"),
+            ({"length": 1 << 60}, "INVALID_ARGUMENT"),
+            ({"idempotency_key": ""}, "INVALID_ARGUMENT"),
+            ({"max_rejected_share": 1.5}, "INVALID_ARGUMENT"),
+            ({"format_options": {"columns.md5": "no such column"}}, "INVALID_ARGUMENT"),
+            ({"format": "vics", "format_options": {}}, "INVALID_ARGUMENT"),
+        ],
+    )
+    async def test_a_bad_start_imports_nothing(self, channel, tmp_path, fields, code):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(**fields), self.chunk(self.CSV))
+        assert caught.value.code().name == code, caught.value.details()
+        await self.check_nothing_left(channel, tmp_path)
+
+    async def test_chunks_before_the_start_are_refused(self, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.chunk(self.CSV))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_an_empty_chunk_is_refused(self, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(), self.chunk(b""))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_rejected_records_are_reported_with_place_field_and_reason(self, channel):
+        rows = [f"{i:032x}," for i in range(0x10000, 0x10064)]
+        data = ("md5,sha1\n" + "\n".join([*rows, "nonsense,"]) + "\n").encode()
+        report = (await self.run(channel, self.start(data), self.chunk(data)))[-1].report
+        assert (report.read, report.added, report.rejected) == (101, 100, 1)
+        (rejection,) = report.rejections
+        assert rejection.place.startswith("line 102")
+        assert rejection.field == "md5"
+        assert "nonsense" not in rejection.reason
+
+    async def test_too_many_rejects_import_nothing(self, channel, tmp_path):
+        data = b"md5,sha1\nnonsense,\n"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(data), self.chunk(data))
+        assert details_of(caught.value)["ErrorInfo"].reason == "TOO_MANY_REJECTIONS"
+        await self.check_nothing_left(channel, tmp_path)
+
+    async def check_nothing_left(self, channel, tmp_path):
+        stub = lists_pb2_grpc.HashListServiceStub(channel)
+        request = lists_pb2.GetHashListRequest(name="hashLists/hashwarden-test")
+        assert (await stub.GetHashList(request)).hash_list.coverage.entries == 1
+        assert not list(tmp_path.rglob("import-*"))
+
+
+class TestHealth:
+    async def test_live_apart_from_ready(self, tmp_path):
+        async with running(load_settings(tmp_path)) as server:
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+
+                async def status(name):
+                    request = health_pb2.HealthCheckRequest(service=name)
+                    return (await stub.Check(request)).status
+
+                assert await status("live") == health_pb2.HealthCheckResponse.SERVING
+                await server.ready
+                for name in ("", "hashwarden.match.v1.MatchService"):
+                    assert await status(name) == health_pb2.HealthCheckResponse.SERVING
+                await server.health.drain()
+                assert await status("") == health_pb2.HealthCheckResponse.NOT_SERVING
+                assert await status("live") == health_pb2.HealthCheckResponse.SERVING
+
+    async def test_calls_before_readiness_may_be_tried_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("matcher.follow.Follower.refresh", lambda self: False)
+        async with running(load_settings(tmp_path)) as server:
+            async with grpc.aio.insecure_channel(server.address) as channel:
+                stub = match_pb2_grpc.MatchServiceStub(channel)
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stub.MatchImage(match_pb2.MatchImageRequest(image=b"x"))
+            await asyncio.gather(server.ready, return_exceptions=True)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert details_of(caught.value)["ErrorInfo"].reason == "NOT_READY"
+
+    async def test_a_failing_self_test_is_never_ready(self, tmp_path, monkeypatch):
+        def fail():
+            raise AssertionError("other codes")
+
+        monkeypatch.setattr("matcher.hashing.golden.check", fail)
+        async with running(load_settings(tmp_path)) as server:
+            with pytest.raises(Exception, match="golden vectors"):
+                await server.ready
+            async with AsyncClient(server.address) as client:
+                assert await client.health() == "NOT_SERVING"
+                assert await client.health("live") == "SERVING"
+
+
+class TestSetUp:
+    async def test_reflection_names_the_services(self, channel):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        async for response in stub.ServerReflectionInfo(iter([request])):
+            names = {each.name for each in response.list_services_response.service}
+        assert {
+            "hashwarden.match.v1.MatchService",
+            "hashwarden.lists.v1.HashListService",
+            "grpc.health.v1.Health",
+        } <= names
+
+    async def test_only_loopback_without_a_flag_named_for_the_danger(self, tmp_path):
+        with pytest.raises(SettingsError, match="danger_listen_without_tls"):
+            async with running(load_settings(tmp_path, listen="0.0.0.0:0")):
+                pass
+        dangerous = load_settings(tmp_path, listen="0.0.0.0:0", danger_listen_without_tls=True)
+        async with running(dangerous) as server:
+            await server.ready
+
+    async def test_a_taken_port_is_named(self, server, tmp_path):
+        with pytest.raises(SettingsError, match="is the port taken"):
+            async with running(load_settings(tmp_path, listen=server.address)):
+                pass
+
+    async def test_a_second_start_finds_what_the_first_left(self, tmp_path, demo_folder):
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+            report = await import_demo(server, demo_folder)
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+            async with AsyncClient(server.address) as client:
+                answer = await client.match_image((demo_folder / "resized.jpg").read_bytes())
+        assert answer.result.decision is Decision.MATCH
+        assert answer.result.revision >= report.revision
+
+    async def test_no_hash_of_a_list_leaves_in_answers_or_logs(self, server, client, caplog):
+        answer = await client.match_image(TEST_IMAGE.data)
+        told = json.dumps(repr(answer)) + caplog.text
+        for value in TEST_IMAGE.hashes.values():
+            assert value.hex() not in told
+            assert repr(value) not in told
+
+
+def test_the_catalog_survives_the_server(tmp_path):
+    async def run():
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+
+    asyncio.run(run())
+    with Catalog.open(load_settings(tmp_path).catalog_url) as catalog:
+        assert [each.hash_list.name for each in catalog.list_lists()] == ["hashwarden-test"]

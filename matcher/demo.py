@@ -100,7 +100,8 @@ def _sky(rng: np.random.Generator, down: Float64Array, width: int) -> Float64Arr
     gradient = top * (1.0 - down)[..., None] + bottom * down[..., None]
     clouds = _fractal_noise(rng, len(down), width, int(rng.integers(2, 5)))[..., None] * 0.6
     white = 255.0 * rng.uniform(0.3, 1.0)
-    return gradient * (1.0 - clouds) + white * clouds
+    sky: Float64Array = gradient * (1.0 - clouds) + white * clouds
+    return sky
 
 
 def _add_sun(
@@ -254,7 +255,8 @@ def _pdq_of_file(data: bytes) -> tuple[bytes, int]:
 def paint_test_image() -> UInt8Array:
     """Paints the pixels of the published test image, `(144, 192, 3) uint8`."""
     width, height = _TEST_IMAGE_SIZE
-    return paint(_TEST_IMAGE_SEED, width, height, grain=0.0) & 0xF0  # fewer levels, smaller file
+    painted = paint(_TEST_IMAGE_SEED, width, height, grain=0.0)
+    return painted & np.uint8(0xF0)  # fewer levels make a smaller file
 
 
 def write_test_image(folder: Path) -> None:

@@ -1,0 +1,342 @@
+"""The checks of `hashwarden doctor`: each looks at one thing, and says what it saw.
+
+A check never changes anything: it creates no folder, no catalog, no snapshot. A check that fails
+itself tells so as a finding, and the others go on.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import platform
+import resource
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hashlists
+import matcher
+from hashlists.errors import HashlistsError
+from matcher.errors import MatcherError
+
+if TYPE_CHECKING:
+    from matcher.cli.context import Session
+
+DISTRIBUTION = "hashwarden"
+_OUR_PACKAGES = ("matcher", "hashlists")
+#: Distributions that the product cannot work without, by the name under which each is published.
+_NEEDED = (
+    "alembic",
+    "click",
+    "faiss-cpu",
+    "grpcio",
+    "grpcio-health-checking",
+    "grpcio-reflection",
+    "msgspec",
+    "numpy",
+    "pi-heif",
+    "pillow",
+    "platformdirs",
+    "protobuf",
+    "rich",
+    "scipy",
+    "sqlalchemy",
+)
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        *("9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs"),
+        *("lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"),
+    }
+)
+_MOUNTS = Path("/proc/self/mounts")
+
+
+class Status(StrEnum):
+    """How bad a finding is; only `FAIL` changes the exit status."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check saw.
+
+    Attributes:
+        check: what was looked at, in a word or two.
+        status: how bad it is.
+        detail: what was seen, and what to do about it.
+    """
+
+    check: str
+    status: Status
+    detail: str
+
+
+Check = Callable[["Session"], Iterator[Finding]]
+
+
+def check_versions(_: Session) -> Iterator[Finding]:
+    """What is installed."""
+    yield Finding("hashwarden", Status.OK, f"{matcher.__version__} in {_our_folder()}")
+    detail = f"{platform.python_version()} at {sys.executable}"
+    yield Finding("python", Status.OK, f"{detail} on {platform.platform(terse=True)}")
+    found: list[str] = []
+    for name in _NEEDED:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            yield Finding("libraries", Status.FAIL, f"{name} is not installed")
+    yield Finding("libraries", Status.OK, ", ".join(found))
+
+
+def check_packages(_: Session) -> Iterator[Finding]:
+    """Whether `matcher` and `hashlists` are ours, and nobody else's are near."""
+    claims = metadata.packages_distributions()
+    folder = _our_folder()
+    for package, module in zip(_OUR_PACKAGES, (matcher, hashlists), strict=True):
+        others = sorted(set(claims.get(package, ())) - {DISTRIBUTION})
+        places = [place for place in _places_of(package) if place.parent != folder]
+        home = Path(module.__file__ or "").resolve().parents[1]
+        if home != folder:
+            detail = f"is imported from {home}, not from {folder}: a foreign package shadows it"
+            yield Finding(f"package {package}", Status.FAIL, detail)
+        elif others:
+            detail = f"{', '.join(others)} installs a package of that name too; remove it, then "
+            detail += "install hashwarden anew in an environment of its own"
+            yield Finding(f"package {package}", Status.FAIL, detail)
+        elif places:
+            detail = f"another one lies in {', '.join(str(place.parent) for place in places)} and "
+            detail += "may be imported instead; use an environment of its own"
+            yield Finding(f"package {package}", Status.WARN, detail)
+        else:
+            yield Finding(f"package {package}", Status.OK, "the only one of its name")
+
+
+def _our_folder() -> Path:
+    return Path(matcher.__file__).resolve().parents[1]
+
+
+def _places_of(package: str) -> list[Path]:
+    """Every package or module of that name on the import path."""
+    places: list[Path] = []
+    for entry in dict.fromkeys(sys.path):
+        spec = importlib.machinery.PathFinder.find_spec(package, [entry or os.getcwd()])  # noqa: PTH109
+        if spec is None:
+            continue
+        origins = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+        for origin in origins:
+            path = Path(origin).resolve()
+            place = path.parent if path.name == "__init__.py" else path
+            if place not in places:
+                places.append(place)
+    return places
+
+
+def check_formats(_: Session) -> Iterator[Finding]:
+    """Which formats really decode, shown by decoding one image of each."""
+    from matcher.decode.worker import supported_formats  # noqa: PLC0415  brings Pillow
+
+    troubles = supported_formats()
+    working = sorted(name for name, trouble in troubles.items() if not trouble)
+    yield Finding("formats", Status.OK if working else Status.FAIL, ", ".join(working))
+    for name, trouble in sorted(troubles.items()):
+        if trouble:
+            yield Finding(f"format {name}", Status.WARN, trouble)
+
+
+def check_hashing(session: Session) -> Iterator[Finding]:
+    """Golden vectors, and the published test image from its bytes to its hashes."""
+    from matcher.demo_data import published_test_image  # noqa: PLC0415
+    from matcher.hashing import golden  # noqa: PLC0415  brings numpy and scipy
+    from matcher.hashing.digests import digest_bytes  # noqa: PLC0415
+    from matcher.model import DecodeRequest  # noqa: PLC0415
+    from matcher.pipeline import hash_items  # noqa: PLC0415
+
+    golden.check()
+    image = published_test_image()
+    with session.decode_pool() as pool:
+        decoded = pool.submit(image.data, DecodeRequest()).result()
+    (hashed,) = hash_items([digest_bytes(image.data)], [decoded], [DecodeRequest()])
+    computed = {**hashed.digests, **(hashed.views[0].codes if hashed.views else {})}
+    wrong = [kind.value for kind, value in image.hashes.items() if computed.get(kind) != value]
+    if wrong:
+        detail = f"the published test image gives another {', '.join(wrong)} than it must"
+        yield Finding("self-test", Status.FAIL, detail)
+    else:
+        yield Finding("self-test", Status.OK, "golden vectors and the published test image agree")
+
+
+def check_data(session: Session) -> Iterator[Finding]:
+    """Where data and settings lie, and who else can read them."""
+    settings = session.settings
+    folder = settings.data_dir
+    origin = f"from {settings.sources['data_dir']}"
+    if not folder.exists():
+        yield Finding("data folder", Status.OK, f"{folder} ({origin}); not there yet")
+    else:
+        yield Finding("data folder", Status.OK, f"{folder} ({origin})")
+        yield from _privacy(folder)
+    yield from _locality(folder)
+    changed = sorted(
+        f"{name} from {source}"
+        for name, source in settings.sources.items()
+        if source != "default" and name != "data_dir"
+    )
+    yield Finding("settings", Status.OK, "; ".join(changed) or "all at their defaults")
+
+
+def _privacy(folder: Path) -> Iterator[Finding]:
+    held = folder.stat()
+    if hasattr(os, "getuid") and held.st_uid != os.getuid():
+        detail = f"{folder} belongs to another account (uid {held.st_uid})"
+        yield Finding("data owner", Status.WARN, detail)
+    if stat.S_IMODE(held.st_mode) & 0o077 == 0:
+        yield Finding("data privacy", Status.OK, "only its owner can enter the data folder")
+        return
+    open_files = [path for path in _files_in(folder) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
+    worst = Status.FAIL if stat.S_IMODE(held.st_mode) & 0o002 else Status.WARN
+    detail = f"{folder} is open to other accounts (mode {stat.S_IMODE(held.st_mode):04o}), with "
+    detail += f"{len(open_files)} files that they may read: chmod -R go= {folder}"
+    yield Finding("data privacy", worst, detail)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent, name)
+
+
+def _locality(folder: Path) -> Iterator[Finding]:
+    kind = _file_system_of(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        detail = f"{folder} lies on {kind}: SQLite and mapped snapshots need a local disk"
+        yield Finding("data disk", Status.FAIL, detail)
+    else:
+        yield Finding("data disk", Status.OK, f"local ({kind or 'of unknown kind'})")
+
+
+def _file_system_of(folder: Path) -> str:
+    """The kind of file system that the folder lies, or will lie, on; empty where not known."""
+    best, kind = Path(), ""
+    with suppress(OSError):
+        for line in _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, mounted, kind_here, *_ = line.split(" ")
+            place = Path(mounted.replace("\\040", " "))
+            if folder.resolve().is_relative_to(place) and len(place.parts) >= len(best.parts):
+                best, kind = place, kind_here
+    return kind
+
+
+def check_catalog(session: Session) -> Iterator[Finding]:
+    """What the catalog and the published snapshot hold."""
+    from hashlists import snapshot  # noqa: PLC0415  brings numpy
+
+    settings = session.settings
+    if _is_missing(settings.catalog_url):
+        yield Finding("catalog", Status.OK, "not there yet; `hashwarden lists import` creates it")
+        return
+    with session.catalog() as catalog:
+        head = catalog.head()
+        records = catalog.list_lists(limit=1000)
+    entries = sum(record.coverage.entries for record in records)
+    detail = f"revision {head}, {len(records)} lists, {entries:,} entries"
+    yield Finding("catalog", Status.OK if records else Status.WARN, detail)
+    for record in records:
+        if record.coverage.entries and not record.coverage.near_matchable:
+            detail = (
+                "no hash of it is of a kind computed from uploads: it matches exact copies only"
+            )
+            yield Finding(f"list {record.hash_list.name}", Status.WARN, detail)
+    opened = snapshot.open_current(settings.snapshots_dir)
+    if opened is None:
+        yield Finding("snapshot", Status.OK, "none yet; the first match or server start builds it")
+    elif opened.revision < head:
+        detail = (
+            f"revision {opened.revision}; the next match or a running server brings it to {head}"
+        )
+        yield Finding("snapshot", Status.OK, detail)
+    else:
+        yield Finding("snapshot", Status.OK, f"revision {opened.revision}, digests verified")
+
+
+def _is_missing(catalog_url: str) -> bool:
+    """True for an SQLite catalog whose file is not there; looking would create it."""
+    scheme, _, path = catalog_url.partition(":///")
+    return scheme.startswith("sqlite") and not Path(path.partition("?")[0]).exists()
+
+
+def check_policies(session: Session) -> Iterator[Finding]:
+    """Whether the policies load, and what they are."""
+    policies = session.policies
+    default = session.settings.default_policy
+    detail = f"{', '.join(policies)} (from {session.settings.policy_origin}); default: {default}"
+    if default not in policies:
+        yield Finding("policies", Status.FAIL, f"{detail}, which does not exist")
+    else:
+        yield Finding("policies", Status.OK, detail)
+
+
+def check_exposure(session: Session) -> Iterator[Finding]:
+    """What makes an installation less safe than it could be."""
+    settings = session.settings
+    if settings.listens_on_loopback:
+        yield Finding("listen address", Status.OK, f"{settings.listen}, this machine only")
+    else:
+        allowed = settings.danger_listen_without_tls
+        detail = f"{settings.listen} can be reached from other machines, without TLS or credentials"
+        yield Finding("listen address", Status.WARN if allowed else Status.FAIL, detail)
+    if settings.exact_distances:
+        detail = "callers of the server are told exact distances, which helps an attacker climb"
+        yield Finding("exact distances", Status.WARN, detail)
+    else:
+        yield Finding("exact distances", Status.OK, "not told to callers of the server")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        yield Finding("account", Status.WARN, "runs as root; use an account of its own")
+    else:
+        yield Finding("account", Status.OK, session.author)
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0:
+        yield Finding("core dumps", Status.OK, "off")
+    else:
+        detail = "on: a crash could write uploads and hashes to disk; use `ulimit -c 0`"
+        yield Finding("core dumps", Status.WARN, detail)
+
+
+LOCAL_CHECKS: Mapping[str, Check] = {
+    "versions": check_versions,
+    "packages": check_packages,
+    "formats": check_formats,
+    "self-test": check_hashing,
+    "data folder": check_data,
+    "catalog": check_catalog,
+    "policies": check_policies,
+    "exposure": check_exposure,
+}
+
+
+def check_server(address: str) -> Iterator[Finding]:
+    """What the health service of a server says."""
+    from matcher.client import Client  # noqa: PLC0415  brings grpc
+
+    with Client(address) as client:
+        said = client.health()
+    serving = said == "SERVING"
+    yield Finding("server", Status.OK if serving else Status.FAIL, f"{address}: {said}")
+
+
+def run(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
+    """Runs checks one after the other; one that breaks down is a finding of its own."""
+    for name, check in checks.items():
+        try:
+            yield from check()
+        except (HashlistsError, MatcherError, OSError, ImportError) as error:
+            yield Finding(name, Status.FAIL, str(error) or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  what the doctor is there to find
+            yield Finding(name, Status.FAIL, f"the check itself fails: {type(error).__name__}")

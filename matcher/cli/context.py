@@ -1,0 +1,133 @@
+"""What commands share: settings, the catalog, a pool of decoders, something that matches."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import click
+
+from matcher.cli.output import note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from hashlists.catalog import Catalog
+    from matcher.cli.matching import ItemMatcher
+    from matcher.decode.pool import DecodePool
+    from matcher.pipeline import MatchOptions
+    from matcher.policy.rules import Policy
+    from matcher.settings import Settings
+
+
+class Session:
+    """One run of the command line. Opens things when they are asked for, closes what it opened.
+
+    Args:
+        data: the data folder that the user named, or None.
+    """
+
+    def __init__(self, data: Path | None) -> None:
+        self._data = data
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What defaults, file, environment and command line add up to."""
+        return self.load_settings()
+
+    def load_settings(self, **overrides: object) -> Settings:
+        """Reads the settings anew; `overrides` are what a command's own options set.
+
+        Raises:
+            SettingsError: naming each mistake.
+        """
+        from matcher.settings import load_settings  # noqa: PLC0415  only for commands that need it
+
+        return load_settings(self._data, overrides=overrides)
+
+    @cached_property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies by name.
+
+        Raises:
+            PolicyError: naming each mistake in the policy file.
+        """
+        from matcher.policy.rules import policies_from_dict  # noqa: PLC0415
+
+        return policies_from_dict(self.settings.policy_document, origin=self.settings.policy_origin)
+
+    @cached_property
+    def author(self) -> str:
+        """Who does this: the name of the account, for the catalog's record."""
+        try:
+            import pwd  # noqa: PLC0415  not on every platform
+
+            return pwd.getpwuid(os.getuid()).pw_name
+        except (ImportError, KeyError):
+            return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+    @contextmanager
+    def catalog(self) -> Iterator[Catalog]:
+        """The catalog, created where there is none."""
+        from hashlists.catalog import Catalog  # noqa: PLC0415  brings SQLAlchemy
+
+        self.settings.prepare_data_dir()
+        with Catalog.open(self.settings.catalog_url) as catalog:
+            yield catalog
+
+    @contextmanager
+    def decode_pool(self) -> Iterator[DecodePool]:
+        """A pool of decoders."""
+        from matcher.decode.limits import DecodeLimits  # noqa: PLC0415
+        from matcher.decode.pool import InProcessPool  # noqa: PLC0415  brings Pillow
+
+        limits = DecodeLimits(**self.settings.decode_limits)
+        pool = InProcessPool(limits, workers=self.settings.decode_workers)
+        try:
+            yield pool
+        finally:
+            pool.close()
+
+    @contextmanager
+    def matcher(
+        self, server: str | None, *, policy: str, views: tuple[str, ...], max_matches: int
+    ) -> Iterator[ItemMatcher]:
+        """Matches against the server of that address, or else against the local catalog."""
+        from matcher.pipeline import MatchOptions  # noqa: PLC0415  brings numpy and faiss
+
+        options = MatchOptions(policy=policy, views=views, max_matches=max_matches)
+        with self._remote(server, options) if server else self._local(options) as matcher:
+            yield matcher
+
+    @contextmanager
+    def _local(self, options: MatchOptions) -> Iterator[ItemMatcher]:
+        from matcher.cli.local import LocalMatcher  # noqa: PLC0415
+        from matcher.follow import open_generation  # noqa: PLC0415
+
+        settings = self.settings
+        with self.catalog() as catalog:
+            generation = open_generation(
+                catalog,
+                settings.snapshots_dir,
+                self.policies,
+                default_policy=settings.default_policy,
+            )
+        generation.policy_for(options)
+        if not generation.lists:
+            note("warning: the catalog holds no list, so nothing can match", style="yellow")
+        with self.decode_pool() as pool:
+            yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
+
+    @contextmanager
+    def _remote(self, server: str, options: MatchOptions) -> Iterator[ItemMatcher]:
+        from matcher.cli.remote import RemoteMatcher  # noqa: PLC0415
+        from matcher.client import Client  # noqa: PLC0415
+
+        with Client(server) as client:
+            yield RemoteMatcher(client, options, max_bytes=self.settings.image_bytes)
+
+
+pass_session = click.make_pass_decorator(Session)

@@ -1,0 +1,471 @@
+"""`hashwarden lists`: hash lists are created, filled and looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.errors import ListExistsError, ListNotFoundError
+from hashlists.model import Harm, HashKind, HashList, ListState
+from matcher.cli import options
+from matcher.cli.context import Session, pass_session
+from matcher.cli.output import note, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hashlists.importer import ImportReport
+
+    from hashlists.catalog import Catalog, ListRecord
+    from hashlists.model import Coverage, Revision
+
+_PAGE = 100
+_MOST_REJECTS_SHOWN = 20
+_FORMATS_BY_SUFFIX = {".json": "vics", ".csv": "csv", ".tsv": "csv"}
+
+
+@click.group("lists")
+def command() -> None:
+    """Create, fill and look at hash lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What the user said of a list; None where nothing was said."""
+
+    harm: str | None
+    source: str | None
+    title: str | None
+    legal_basis: str | None
+    state: ListState | None
+
+    @property
+    def suffices(self) -> bool:
+        """Whether a list can be created from it."""
+        return self.harm is not None and self.source is not None
+
+    def to_list(self, name: str) -> HashList:
+        assert self.harm is not None
+        assert self.source is not None
+        return HashList(
+            name=name,
+            harm=Harm(self.harm),
+            source=self.source,
+            title=self.title or "",
+            legal_basis=self.legal_basis or "",
+            state=self.state or ListState.LIVE,
+        )
+
+
+def _described(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the options that describe a list, given to the command as one `described`."""
+    made = [
+        click.option(
+            "--harm",
+            required=required,
+            type=click.Choice([harm.value for harm in Harm]),
+            help="The kind of harm that the whole list is about.",
+        ),
+        click.option("--source", required=required, help="The body that issues the list."),
+        click.option("--title", help="A name for people."),
+        click.option("--legal-basis", help="Why it may be held and matched here."),
+        click.option(
+            "--shadow",
+            "state",
+            flag_value=ListState.SHADOW,
+            type=click.UNPROCESSED,
+            help="Match and count it, but let it decide nothing.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def gathered(*arguments: Any, **chosen: Any) -> None:
+            described = _Described(
+                **{each.name: chosen.pop(each.name) for each in fields(_Described)}
+            )
+            function(*arguments, described=described, **chosen)
+
+        command: Callable[..., None] = gathered
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@command.command()
+@click.argument("name")
+@_described(required=True)
+@options.as_json
+@pass_session
+def create(session: Session, *, name: str, described: _Described, as_json: bool) -> None:
+    """Create an empty list.
+
+    NAME is lower-case letters, digits and dashes; policies and answers call the list by it.
+    """
+    with session.catalog() as catalog:
+        record = catalog.create_list(described.to_list(name), author=session.author)
+    if as_json:
+        print_json(list_record(record))
+    else:
+        _print_list(record)
+
+
+@command.command()
+@click.argument("name", required=False)
+@options.as_json
+@pass_session
+def show(session: Session, *, name: str | None, as_json: bool) -> None:
+    """Show one list, or all: how many entries, and what share can match near, by kind.
+
+    An entry with digests and PhotoDNA alone matches only exact copies of its file: Hashwarden
+    computes no PhotoDNA.
+    """
+    with session.catalog() as catalog:
+        records = [catalog.get_list(name)] if name else list(_all_lists(catalog))
+    if as_json:
+        for record in records:
+            print_json(list_record(record))
+    elif name:
+        _print_list(records[0])
+    else:
+        _print_lists(records)
+
+
+def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
+    after: str | None = None
+    while page := catalog.list_lists(after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].hash_list.name
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@click.option("--list", "list_name", required=True, metavar="NAME", help="The list to fill.")
+@click.option(
+    "--format",
+    "file_format",
+    metavar="vics|csv",
+    help="Default: by the file's name, .json for vics and .csv or .tsv for csv.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="CSV: which column holds a field, e.g. md5=MD5. Repeat for each.",
+)
+@click.option(
+    "--option",
+    "format_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the format. Repeat for each.",
+)
+@click.option(
+    "--max-rejected-share",
+    type=click.FloatRange(0, 1),
+    help="Import nothing where more than this share of the records is rejected.",
+)
+@click.option("--reason", default="", help="Why, for the revision's record.")
+@_described(required=False)
+@options.as_json
+@pass_session
+def import_command(
+    session: Session,
+    *,
+    file: Path,
+    list_name: str,
+    file_format: str | None,
+    columns: Sequence[str],
+    format_options: Sequence[str],
+    max_rejected_share: float | None,
+    reason: str,
+    described: _Described,
+    as_json: bool,
+) -> None:
+    """Import a list file as one revision.
+
+    A record that is wrong is left out and reported with its place; the rest is imported, unless
+    too large a share is wrong: then nothing is. A list that does not exist yet is created where
+    --harm and --source are given.
+    """
+    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
+
+    format_name = file_format or _format_by_suffix(file)
+    share = (
+        session.settings.max_rejected_share if max_rejected_share is None else max_rejected_share
+    )
+    settled = _pairs("--option", format_options) | {
+        f"columns.{key}": value for key, value in _pairs("--column", columns).items()
+    }
+    with session.catalog() as catalog:
+        _settle_list(catalog, list_name, described, author=session.author)
+        with progress(f"Importing {file.name}", of_bytes=True) as advance:
+            report = import_file(
+                catalog,
+                file,
+                list_name=list_name,
+                format=format_name,
+                options=settled,
+                importer=session.author,
+                reason=reason,
+                max_rejected_share=share,
+                progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+            )
+    if as_json:
+        print_json(import_record(report))
+    else:
+        _print_import(report)
+
+
+def _format_by_suffix(file: Path) -> str:
+    known = _FORMATS_BY_SUFFIX.get(file.suffix.lower())
+    if known is None:
+        raise click.UsageError(f"the format cannot be told from the name {file.name}: add --format")
+    return known
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{each!r} is not of the form KEY=VALUE", param_hint=option)
+        if key in pairs:
+            raise click.BadParameter(f"{key} is given twice", param_hint=option)
+        pairs[key] = value
+    return pairs
+
+
+def _settle_list(catalog: Catalog, name: str, described: _Described, *, author: str) -> None:
+    """Makes sure that the list exists and is what the user takes it for.
+
+    Raises:
+        ListNotFoundError: it does not exist and too little was said of it to create it.
+        ListExistsError: it is another than was described.
+    """
+    try:
+        existing = catalog.get_list(name).hash_list
+    except ListNotFoundError:
+        if not described.suffices:
+            raise ListNotFoundError(
+                f"no list is named {name}; add --harm and --source to create it"
+            ) from None
+        catalog.create_list(described.to_list(name), author=author)
+        note(f"The list {name} was created.")
+        return
+    for each in fields(described):
+        wanted, held = getattr(described, each.name), getattr(existing, each.name)
+        if wanted is not None and wanted != held:
+            word = each.name.replace("_", " ")
+            raise ListExistsError(
+                f"the list {name} exists already, and its {word} is {held or 'empty'}, not "
+                f"{wanted}; import without that option, or name another list"
+            )
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=_PAGE,
+    show_default=True,
+    help="Show at most this many.",
+)
+@options.as_json
+@pass_session
+def revisions(session: Session, *, name: str | None, limit: int, as_json: bool) -> None:
+    """Show the committed changes of one list, or of all, newest first."""
+    with session.catalog() as catalog:
+        if name:
+            catalog.get_list(name)  # an unknown list is an error, not an empty history
+        found = list(_revisions(catalog, name, limit))
+    if as_json:
+        for revision in found:
+            print_json(revision_record(revision))
+    else:
+        _print_revisions(found)
+
+
+def _revisions(catalog: Catalog, name: str | None, limit: int) -> Iterator[Revision]:
+    before: int | None = None
+    while limit > 0:
+        page = catalog.list_revisions(name, before=before, limit=min(limit, _PAGE))
+        if not page:
+            return
+        yield from page
+        limit -= len(page)
+        before = page[-1].number
+
+
+def list_record(record: ListRecord) -> dict[str, Any]:
+    """The JSON object of a list."""
+    held = record.hash_list
+    return {
+        "name": held.name,
+        "title": held.title,
+        "harm": held.harm.value,
+        "source": held.source,
+        "legal_basis": held.legal_basis,
+        "state": held.state.value,
+        "revision": record.revision,
+        "created_at": record.created_at.isoformat(),
+        **coverage_record(record.coverage),
+    }
+
+
+def coverage_record(coverage: Coverage) -> dict[str, Any]:
+    """What share of the entries can match what, by kind."""
+    return {
+        "entries": coverage.entries,
+        "near_matchable": coverage.near_matchable,
+        "near_matchable_share": coverage.near_matchable_share,
+        "by_kind": {kind.value: coverage.by_kind.get(kind, 0) for kind in HashKind},
+        "share_by_kind": {kind.value: _share(coverage, kind) for kind in HashKind},
+    }
+
+
+def _share(coverage: Coverage, kind: HashKind) -> float:
+    return coverage.by_kind.get(kind, 0) / coverage.entries if coverage.entries else 0.0
+
+
+def revision_record(revision: Revision) -> dict[str, Any]:
+    """The JSON object of a revision."""
+    return {
+        "revision": revision.number,
+        "kind": revision.kind.value,
+        "list": revision.list_name,
+        "author": revision.author,
+        "reason": revision.reason,
+        "committed_at": revision.committed_at.isoformat(),
+        "added": revision.added,
+        "updated": revision.updated,
+        "retracted": revision.retracted,
+        "restored": revision.restored,
+    }
+
+
+def import_record(report: ImportReport) -> dict[str, Any]:
+    """The JSON object of an import's report."""
+    from hashlists.importer import report_to_dict  # noqa: PLC0415  brings the catalog and numpy
+
+    return report_to_dict(report)
+
+
+def _print_list(record: ListRecord) -> None:
+    held = record.hash_list
+    facts = [
+        ("name", held.name),
+        ("title", held.title),
+        ("harm", held.harm.value),
+        ("source", held.source),
+        ("legal basis", held.legal_basis),
+        ("state", held.state.value),
+        ("created", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
+        ("revision", str(record.revision)),
+        *_coverage_facts(record.coverage),
+    ]
+    print_table(("list", held.name), facts[1:])
+    _warn_of_coverage(record.coverage)
+
+
+def _coverage_facts(coverage: Coverage) -> list[tuple[str, str]]:
+    return [
+        ("entries", f"{coverage.entries:,}"),
+        ("can match near", _counted(coverage.near_matchable, coverage.entries)),
+        *(
+            (f"with {kind.value}", _counted(coverage.by_kind[kind], coverage.entries))
+            for kind in HashKind
+            if coverage.by_kind.get(kind)
+        ),
+    ]
+
+
+def _counted(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def _warn_of_coverage(coverage: Coverage) -> None:
+    exact_only = coverage.entries - coverage.near_matchable
+    if exact_only:
+        note(
+            f"{_counted(exact_only, coverage.entries)} of the entries match exact copies only: "
+            "they have no hash of a kind that is computed from uploads.",
+            style="yellow",
+        )
+
+
+def _print_lists(records: Sequence[ListRecord]) -> None:
+    if not records:
+        note("There are no lists yet; see `hashwarden lists import --help`.")
+        return
+    columns = ("name", "harm", "state", "entries", "can match near", "revision", "source")
+    rows = [
+        (
+            record.hash_list.name,
+            record.hash_list.harm.value,
+            record.hash_list.state.value,
+            f"{record.coverage.entries:,}",
+            _counted(record.coverage.near_matchable, record.coverage.entries),
+            str(record.revision),
+            record.hash_list.source,
+        )
+        for record in records
+    ]
+    print_table(columns, rows)
+
+
+def _print_import(report: ImportReport) -> None:
+    changed = f"revision {report.revision}" if report.revision else "nothing changed"
+    rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds else ""
+    facts = [
+        ("result", changed + (" (repeated: this import was made before)" * report.repeated)),
+        ("read", f"{report.read:,}"),
+        ("added", f"{report.added:,}"),
+        ("updated", f"{report.updated:,}"),
+        ("unchanged", f"{report.unchanged:,}"),
+        ("rejected", f"{report.rejected:,}"),
+        ("kept retracted", f"{report.kept_retracted:,}"),
+        ("seconds", f"{report.seconds:.1f}" + (f" ({rate})" if rate else "")),
+        *_coverage_facts(report.coverage)[1:],
+    ]
+    print_table(("import", report.list_name), facts)
+    _warn_of_coverage(report.coverage)
+    _tell_rejects(report)
+
+
+def _tell_rejects(report: ImportReport) -> None:
+    for rejection in report.rejections[:_MOST_REJECTS_SHOWN]:
+        where = f"{rejection.place}" + (f", {rejection.field}" if rejection.field else "")
+        note(f"rejected: {where}: {rejection.reason}", style="yellow")
+    more = report.rejected - min(len(report.rejections), _MOST_REJECTS_SHOWN)
+    if more:
+        note(f"... and {more:,} more; --json lists the first {len(report.rejections):,}")
+
+
+def _print_revisions(found: Sequence[Revision]) -> None:
+    if not found:
+        note("Nothing was changed yet.")
+        return
+    columns = ("revision", "when (UTC)", "what", "list", "added", "updated", "by", "reason")
+    rows = [
+        (
+            str(each.number),
+            f"{each.committed_at:%Y-%m-%d %H:%M:%S}",
+            each.kind.value,
+            each.list_name or "",
+            f"{each.added:,}",
+            f"{each.updated:,}",
+            each.author,
+            each.reason,
+        )
+        for each in found
+    ]
+    print_table(columns, rows)

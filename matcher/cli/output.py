@@ -1,0 +1,137 @@
+"""What commands print: JSON Lines, tables, notes and progress, each fit for where it goes.
+
+Text that came from outside (file names, list names, reasons) is never taken for markup and never
+reaches a terminal with its control characters, so a file name cannot repaint a screen.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from rich.progress import Progress
+
+
+def printable(text: str) -> str:
+    """The text with everything that a terminal could take for a command written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def is_terminal(*, error: bool = False) -> bool:
+    """Whether a person is looking at standard output (or at standard error)."""
+    return (sys.stderr if error else sys.stdout).isatty()
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Writes one record as one line of JSON, at once, so that readers of a pipe can follow."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
+
+
+def print_pretty_json(record: Mapping[str, Any]) -> None:
+    """Writes one record as JSON for a person: indented and coloured."""
+    from rich.console import Console  # noqa: PLC0415  only where a terminal is
+
+    Console(highlight=True).print_json(json.dumps(record))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Writes a table: ruled and coloured on a terminal, tab-separated with a header elsewhere."""
+    if is_terminal():
+        _print_ruled(columns, rows, title)
+        return
+    for row in (columns, *rows):
+        print_row(row)
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Writes one tab-separated line, at once."""
+    sys.stdout.write("\t".join(printable(cell) for cell in cells) + "\n")
+    sys.stdout.flush()
+
+
+def _print_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> None:
+    from rich import box  # noqa: PLC0415  only where a terminal is
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(Text(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(table)
+
+
+_STYLES = {
+    "MATCH": "bold red",
+    "REVIEW": "bold yellow",
+    "NO KNOWN MATCH": "green",
+    "NOT HASHABLE": "magenta",
+    "ERROR": "bold red",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "bold red",
+}
+
+
+def note(message: str, *, style: str = "") -> None:
+    """Writes one line about the work to standard error."""
+    click.echo(click.style(printable(message), fg=style or None), err=True)
+
+
+class Advance(Protocol):
+    """Moves a progress bar to `done` of `total`, with a word beside it."""
+
+    def __call__(self, done: int, total: int, beside: str = "") -> None:
+        """Draws the bar anew."""
+        ...
+
+
+def _stand_still(done: int, total: int, beside: str = "") -> None:
+    """The progress of a command that nobody watches."""
+
+
+@contextmanager
+def progress(label: str, *, of_bytes: bool = False) -> Iterator[Advance]:
+    """Shows a progress bar on standard error while a person watches; else shows nothing.
+
+    Args:
+        label: what is going on.
+        of_bytes: the amounts are bytes.
+    """
+    if not is_terminal(error=True):
+        yield _stand_still
+        return
+    with _new_progress(of_bytes=of_bytes) as bar:
+        task = bar.add_task(printable(label), total=None, beside="")
+
+        def advance(done: int, total: int, beside: str = "") -> None:
+            bar.update(task, completed=done, total=total, beside=beside)
+
+        yield advance
+
+
+def _new_progress(*, of_bytes: bool) -> Progress:
+    from rich import progress as widgets  # noqa: PLC0415  only where a terminal is
+    from rich.console import Console  # noqa: PLC0415
+
+    amount = widgets.DownloadColumn() if of_bytes else widgets.MofNCompleteColumn()
+    return widgets.Progress(
+        widgets.TextColumn("{task.description}", markup=False),
+        widgets.BarColumn(),
+        amount,
+        widgets.TimeRemainingColumn(),
+        widgets.TextColumn("{task.fields[beside]}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=True,
+    )

@@ -1,0 +1,139 @@
+"""The root of the command line: finds commands, turns errors into one clear line and a status.
+
+Exit statuses: 0 all well; 1 what a command was asked about was found (`match`, `lookup`) or is
+wrong (`doctor`); 2 an error; 130 interrupted. A bug never ends in 1, which would read as a match.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.errors import HashlistsError
+from matcher import __version__
+from matcher.cli.context import Session
+from matcher.cli.output import printable
+from matcher.errors import MatcherError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+#: In the order in which `--help` shows them.
+_COMMANDS = {
+    "serve": "matcher.cli.serve",
+    "hash": "matcher.cli.hash",
+    "match": "matcher.cli.match",
+    "lookup": "matcher.cli.lookup",
+    "lists": "matcher.cli.lists",
+    "doctor": "matcher.cli.doctor",
+}
+
+
+class _UserError(click.ClickException):
+    """An error whose cause lies outside the program; told in one line."""
+
+    exit_code = EXIT_ERROR
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002  click's signature
+        _tell(self.message)
+
+
+def _tell(message: str) -> None:
+    click.echo(click.style("error: ", fg="red", bold=True) + printable(message), err=True)
+
+
+class RootGroup(click.Group):
+    """Loads each command when it is asked for, and tells errors of our own in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Names of all commands, in the order of the help text."""
+        return list(_COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002  click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        """Imports and returns the command of that name."""
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = import_module(module).command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; errors that a user can mend become a `ClickException`."""
+        try:
+            return super().invoke(ctx)
+        except (HashlistsError, MatcherError) as error:
+            raise _UserError(str(error)) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _UserError(_explain(error)) from error
+
+
+def _explain(error: OSError) -> str:
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    return place + (error.strerror or str(error) or type(error).__name__)
+
+
+@click.group(
+    cls=RootGroup, name="hashwarden", context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="hashwarden")
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where catalog and snapshots lie. Default: HASHWARDEN_DATA, else the platform's folder.",
+)
+@click.pass_context
+def root(ctx: click.Context, data: Path | None) -> None:
+    """Tells for every image whether it is already known abuse imagery. Holds hashes only.
+
+    A hash match is a lead, not proof.
+    """
+    ctx.obj = Session(data)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status; never raises but for `SystemExit`."""
+    try:
+        result = root.main(args=arguments, prog_name="hashwarden", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return EXIT_ERROR
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_ERROR
+    except Exception as error:  # noqa: BLE001  the last line of defence: a bug must not exit with 1
+        _report_bug(error)
+        return EXIT_ERROR
+    return result if isinstance(result, int) else 0
+
+
+def _forget_stdout() -> None:
+    """The reader of our output is gone: keeps the interpreter from failing again as it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug(error: Exception) -> None:
+    """Tells where a bug is. Leaves out the message, which may repeat a hash or a file's bytes."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"  {Path(f.filename).name}:{f.lineno} in {f.name}" for f in frames[-8:]]
+    _tell(f"this is a bug in hashwarden {__version__}: {type(error).__name__}; please report it:")
+    click.echo("\n".join(places), err=True)

@@ -1,0 +1,122 @@
+"""What commands print fits where it goes, and no outside text can repaint a terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matcher.cli import output
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def open_terminal(monkeypatch):
+    """A function, since pytest puts its own streams back between a fixture and its test."""
+
+    def opened():
+        streams = Terminal(), Terminal()
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setattr(sys, "stdout", streams[0])
+        monkeypatch.setattr(sys, "stderr", streams[1])
+        return streams
+
+    return opened
+
+
+@given(st.text())
+def test_printable_text_has_no_control_characters(text):
+    shown = output.printable(text)
+    assert shown.isprintable()
+    assert "\x1b" not in shown
+    if text.isprintable():
+        assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("\x1b[2J", "\\x1b[2J"), ("a\tb\nc", "a\\tb\\nc"), ("\u202eabc", "\\u202eabc")],
+)
+def test_printable_names_what_it_escapes(text, shown):
+    assert output.printable(text) == shown
+
+
+@given(st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.floats(0, 1)))
+def test_json_is_one_ascii_line_a_record(record):
+    stream = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        output.print_json(record)
+    assert stream.getvalue().count("\n") == 1
+    assert stream.getvalue().isascii()
+    assert json.loads(stream.getvalue()) == record
+
+
+def test_table_elsewhere_is_tab_separated_with_a_header(capsys):
+    output.print_table(("path", "decision"), [("a\tb.jpg", "MATCH"), ("c.jpg", "REVIEW")])
+    assert capsys.readouterr().out.splitlines() == [
+        "path\tdecision",
+        "a\\tb.jpg\tMATCH",
+        "c.jpg\tREVIEW",
+    ]
+
+
+def test_table_on_a_terminal_is_ruled_and_coloured(open_terminal):
+    terminal = open_terminal()
+    output.print_table(("path", "decision"), [("[red]x[/red]\x1b[2J", "MATCH")])
+    shown = terminal[0].getvalue()
+    assert "[red]x[/red]\\x1b[2J" in shown  # neither markup nor an escape of its own
+    assert "\x1b[1;31mMATCH" in shown
+    assert "─" in shown
+    assert "\t" not in shown
+
+
+def test_pretty_json_is_still_json(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    monkeypatch.setenv("NO_COLOR", "1")
+    output.print_pretty_json({"path": "[b]a[/b]", "width": 3})
+    shown = terminal[0].getvalue()
+    assert shown.count("\n") > 1
+    assert "[b]a[/b]" in shown
+
+
+def test_note_goes_to_standard_error_without_colour(capsys):
+    output.note("careful\x1b[2J", style="yellow")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "careful\\x1b[2J\n"
+
+
+def test_progress_is_silent_where_nobody_watches(capsys):
+    with output.progress("Working") as advance:
+        advance(1, 2, "beside")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("of_bytes", [False, True])
+def test_progress_shows_on_a_terminal(open_terminal, of_bytes):
+    terminal = open_terminal()
+    with output.progress("Working [b]", of_bytes=of_bytes) as advance:
+        advance(2, 4, "7 records")
+    assert "Working" in terminal[1].getvalue()
+    assert terminal[0].getvalue() == ""
+
+
+def test_which_stream_is_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert output.is_terminal()
+    assert not output.is_terminal(error=True)

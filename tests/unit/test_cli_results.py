@@ -1,0 +1,203 @@
+"""Decisions as they are printed, and the exit status that they add up to."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from hashlists.model import Classification, HashKind
+from matcher.cli.results import Failure, Report, to_record
+from matcher.model import Basis, Closeness, Decision, Match, MatchResult, NotHashableReason
+
+MATCH = Match(
+    list_name="demo",
+    harm="test",
+    entry_id=7,
+    kind=HashKind.PDQ,
+    basis=Basis.NEAR,
+    view="upright",
+    distance=4,
+    closeness=Closeness.CLOSE,
+    classification=Classification("vics", "Default", "0"),
+    severity="unmapped",
+)
+EXACT = replace(MATCH, kind=HashKind.SHA1, basis=Basis.EXACT, view="", distance=0)
+UNKNOWN = MatchResult(
+    decision=Decision.NO_KNOWN_MATCH,
+    reason=None,
+    detail="",
+    match_id="",
+    matches=(),
+    total_matches=0,
+    shadow_matches=0,
+    kinds_tried=(HashKind.PDQ, HashKind.MD5),
+    views_tried=("upright",),
+    views_left_out=(),
+    revision=3,
+    policy="default",
+    policy_version="abcd",
+)
+REVIEW = replace(
+    UNKNOWN, decision=Decision.REVIEW, match_id="m-1", matches=(MATCH,), total_matches=1
+)
+FOUND = replace(REVIEW, decision=Decision.MATCH, matches=(EXACT, MATCH), total_matches=2)
+UNHASHABLE = replace(
+    UNKNOWN,
+    decision=Decision.NOT_HASHABLE,
+    reason=NotHashableReason.MALFORMED,
+    detail="cut off",
+)
+UNREADABLE = Failure("unreadable", "No such file or directory")
+KEYS = ["path", "decision", "reason", "match_id", "matches"]
+MATCH_KEYS = ["list", "entry", "kind", "basis", "view", "distance", "classification", "severity"]
+
+
+def report(outcomes, **options):
+    made = Report("path", **{"as_json": True, **options})
+    for number, outcome in enumerate(outcomes):
+        made.add(f"{number}.jpg", outcome)
+    return made
+
+
+def test_record_has_the_promised_shape():
+    record = to_record("path", "a.jpg", REVIEW)
+    assert list(record) == KEYS
+    assert [list(match) for match in record["matches"]] == [MATCH_KEYS]
+    assert record["matches"][0] == {
+        "list": "demo",
+        "entry": 7,
+        "kind": "pdq",
+        "basis": "near",
+        "view": "upright",
+        "distance": 4,
+        "classification": {"scheme": "vics", "profile": "Default", "code": "0"},
+        "severity": "unmapped",
+    }
+
+
+def test_record_says_null_where_there_is_nothing_to_say():
+    record = to_record("query", 0, UNKNOWN)
+    assert record == {
+        "query": 0,
+        "decision": "NO_KNOWN_MATCH",
+        "reason": None,
+        "match_id": None,
+        "matches": [],
+    }
+    hidden = replace(EXACT, distance=None, classification=None)
+    (match,) = to_record("path", "a", replace(REVIEW, matches=(hidden,)))["matches"]
+    assert (match["view"], match["distance"], match["classification"]) == (None, None, None)
+
+
+def test_record_tells_how_many_matched_where_not_all_are_listed():
+    assert to_record("path", "a", replace(FOUND, total_matches=12))["total_matches"] == 12
+    assert "total_matches" not in to_record("path", "a", FOUND)
+
+
+def test_details_tell_what_the_decision_rests_on():
+    record = to_record("path", "a", UNHASHABLE, details=True)
+    assert record["reason"] == "malformed"
+    assert record["detail"] == "cut off"
+    assert record["kinds_tried"] == ["pdq", "md5"]
+    assert record["revision"] == 3
+    assert record["policy_version"] == "abcd"
+
+
+def test_failure_is_a_record_with_an_error():
+    record = to_record("path", "a", UNREADABLE)
+    assert list(record) == [*KEYS, "error"]
+    assert record["decision"] is None
+    assert record["error"] == {"reason": "unreadable", "detail": "No such file or directory"}
+
+
+OUTCOMES = {"found": FOUND, "review": REVIEW, "no": UNKNOWN, "bad": UNHASHABLE, "lost": UNREADABLE}
+
+
+@pytest.mark.parametrize(
+    "names", [n for size in (1, 2, 3) for n in itertools.combinations(OUTCOMES, size)]
+)
+def test_exit_status(names, capsys):
+    expected = 1 if {"found", "review"} & {*names} else 2 if {"bad", "lost"} & {*names} else 0
+    assert report([OUTCOMES[name] for name in names]).finish() == expected
+    assert len(capsys.readouterr().out.splitlines()) == len(names)
+
+
+def test_nothing_at_all_is_status_0():
+    assert report([]).finish() == 0
+
+
+def test_json_lines_keep_the_order_and_standard_error_stays_quiet(capsys):
+    report([FOUND, UNKNOWN, UNREADABLE]).finish()
+    captured = capsys.readouterr()
+    paths = [json.loads(line)["path"] for line in captured.out.splitlines()]
+    assert paths == ["0.jpg", "1.jpg", "2.jpg"]
+    assert captured.err == ""
+
+
+def test_plain_lines_have_one_header_and_as_many_cells(capsys):
+    report([*OUTCOMES.values()], as_json=False).finish()
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:2] == ["path", "decision"]
+    assert [line[1] for line in lines[1:]] == [
+        "MATCH",
+        "REVIEW",
+        "NO_KNOWN_MATCH",
+        "NOT_HASHABLE",
+        "ERROR",
+    ]
+    assert {len(line) for line in lines} == {len(lines[0])}
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Tables and notes as a person gets them."""
+    tables, notes = [], []
+    module = sys.modules[Report.__module__]
+    monkeypatch.setattr(module, "is_terminal", lambda: True)
+    monkeypatch.setattr(module, "print_table", lambda columns, rows: tables.append((columns, rows)))
+    monkeypatch.setattr(module, "note", notes.append)
+    return tables, notes
+
+
+def test_person_sees_one_table_and_what_was_searched(seen):
+    tables, notes = seen
+    more = replace(REVIEW, total_matches=4)
+    hidden = replace(REVIEW, matches=(replace(MATCH, distance=None),))
+    photodna = replace(REVIEW, matches=(replace(MATCH, kind=HashKind.PHOTODNA),))
+    outcomes = [FOUND, more, hidden, photodna, UNKNOWN, UNHASHABLE, UNREADABLE]
+    report(outcomes, as_json=False).finish()
+    ((columns, rows),) = tables
+    assert {len(row) for row in rows} == {len(columns)}
+    assert [row[3] for row in rows] == [
+        "exact sha1, and 1 more",
+        "near pdq: 4 bits, upright, and 3 more",
+        "near pdq: close, upright",
+        "near photodna: 4 squared L2, upright",
+        "",
+        "malformed: cut off",
+        "No such file or directory",
+    ]
+    assert rows[0][2] == "demo #7"
+    told = "\n".join(notes)
+    assert "1 MATCH" in told
+    assert "revision 3 by pdq, md5" in told
+    assert "a lead, not proof" in told
+
+
+def test_person_is_spared_thousands_of_quiet_rows(seen):
+    tables, notes = seen
+    report([*[UNKNOWN] * 500, REVIEW], as_json=False).finish()
+    ((_, rows),) = tables
+    assert len(rows) == 201
+    assert rows[-1][1] == "REVIEW"
+    assert notes[0].startswith("300 more")
+
+
+def test_person_is_not_told_of_leads_where_there_are_none(seen):
+    _, notes = seen
+    report([UNKNOWN], as_json=False).finish()
+    assert not any("lead" in each for each in notes)

@@ -61,12 +61,12 @@ KEY_TAGS: Mapping[HashKind, bytes] = {
 }
 _TEXT_KEY_TAG: Final = b"\x00"
 
-#: Fewest and most bits set in a PDQ code. A bit means "above the lower median of 256 values", so
-#: a true code has at most 128, and fewer only where many values are equal. Two codes of fewer than
-#: 16 bits lie within 30 of each other whatever they show, inside the customary threshold of 31;
-#: only pictures that vary in one direction have such codes. A code of more than 160 lies farther
-#: than 31 from every true code. In between a code may be odd, but can match: it is kept.
-_PDQ_BITS: Final = (16, 160)
+#: Fewest and most bits set in a PDQ code. A bit means "above the lower median of 256 values", so a
+#: true code has 128, and fewer only where many values are equal. Any two codes of fewer than 16
+#: bits lie within 30 of each other whatever they show, inside the customary threshold of 31: only
+#: pictures that vary in one direction have such codes. The same holds for more than 240 bits. In
+#: between a code may be odd, but tells something: it is kept.
+_PDQ_BITS: Final = (16, 240)
 _EMPTY_FILE: Mapping[HashKind, bytes] = {
     HashKind.MD5: hashlib.md5(b"", usedforsecurity=False).digest(),
     HashKind.SHA1: hashlib.sha1(b"", usedforsecurity=False).digest(),
@@ -513,12 +513,13 @@ def _read_flags(
     if not columns or not check.rows:
         return [0] * check.rows, [0] * check.rows
     memo = _FlagMemo(columns)
-    rows = list(zip(*(column.values for column in columns), strict=True))
+    columns_values = [column.values for column in columns]
     try:
-        pairs = [memo[values] for values in rows]
+        pairs = list(map(memo.__getitem__, zip(*columns_values, strict=True)))
     except ValueError:
         pairs = [
-            _read_row_flags(row, values, columns, memo, check) for row, values in enumerate(rows)
+            _read_row_flags(row, values, columns, memo, check)
+            for row, values in enumerate(zip(*columns_values, strict=True))
         ]
     return [flags for flags, _ in pairs], [known for _, known in pairs]
 
@@ -606,12 +607,13 @@ def _extra_column(extra: _ExtraHashes, count: int) -> Iterable[object]:
     return column
 
 
-def _class_column(classifications: Sequence[Classification | None]) -> list[object]:
-    texts: dict[Classification | None, object] = {None: None}
-    for item in set(classifications) - texts.keys():
-        assert item is not None
-        texts[item] = _encode((item.scheme, item.profile, item.code))
-    return [texts[item] for item in classifications]
+def _class_column(classifications: Sequence[Classification | None]) -> list[bytes | None]:
+    """Told apart by identity: they are interned, and hashing each would cost more than all else."""
+    texts: dict[int, bytes | None] = {
+        key: None if item is None else _encode((item.scheme, item.profile, item.code))
+        for key, item in {id(item): item for item in classifications}.items()
+    }
+    return [texts[key] for key in map(id, classifications)]
 
 
 def _encode_handling(handling: Handling) -> bytes:

@@ -15,6 +15,7 @@ end of the file is accounted for, so a file that was cut off or has something be
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
@@ -143,12 +144,12 @@ class JsonArrayStream(Generic[RecordT]):
         if cut is None:
             return None
         end, after_comma = cut
-        data = b"[%b]" % text.data[text.pos : end]
         try:
-            records: list[RecordT] = self._records_decoder.decode(data)
+            with text.bracketed(end) as data:
+                records: list[RecordT] = self._records_decoder.decode(data)
         except _DECODE_ERRORS:
             return None
-        places = _ChunkPlaces(data, text.offset - 1, self._number + 1)
+        places = _ChunkPlaces(text.data, text.pos, text.offset, self._number + 1, len(records))
         text.pos = after_comma
         self._number += len(records)
         return Chunk(records, places)
@@ -287,14 +288,14 @@ class JsonArrayStream(Generic[RecordT]):
     def _refuse_foreign(self) -> None:
         """Names the usual files that are not JSON; skips a UTF-8 byte-order mark."""
         self._text.need(len(_BOM) + 1)
-        start = self._text.data[: len(_BOM) + 1]
+        start = bytes(self._text.data[1 : len(_BOM) + 2])
         if not start:
             raise FormatError("the file is empty")
         for magic, problem in _FOREIGN:
             if start.startswith(magic):
                 raise FormatError(f"the file {problem}")
         if start.startswith(_BOM):
-            self._text.pos = len(_BOM)
+            self._text.pos += len(_BOM)
 
     def _expect(self, byte: int, what: str) -> None:
         """Takes `byte`, which must be next."""
@@ -320,15 +321,18 @@ class _NoValueError(Exception):
 
 
 class _Text:
-    """A window on the file: `data[pos:]` is what comes next."""
+    """A window on the file: `data[pos:]` is what comes next, and `data[pos - 1]` exists.
+
+    Each block has a buffer of its own, which is never written again once the next one is read.
+    """
 
     def __init__(self, stream: BinaryIO, block_bytes: int) -> None:
         self._stream = stream
         self._block_bytes = block_bytes
-        self._start = 0
+        self._start = -1
         self._ended = False
-        self.data = b""
-        self.pos = 0
+        self.data = bytearray(1)
+        self.pos = 1
 
     @property
     def offset(self) -> int:
@@ -342,13 +346,28 @@ class _Text:
 
     def more(self) -> bool:
         """Drops what is behind, reads another block (doubling, so that growth stays linear)."""
-        rest = self.data[self.pos :]
+        rest = memoryview(self.data)[self.pos - 1 :]
         block = b"" if self._ended else self._stream.read(max(self._block_bytes, len(rest)))
-        self._start += self.pos
-        self.pos = 0
-        self.data = rest + block
+        data = bytearray(len(rest) + len(block))
+        data[: len(rest)] = rest
+        data[len(rest) :] = block
+        self._start += self.pos - 1
+        self.pos = 1
+        self.data = data
         self._ended = not block
         return bool(block)
+
+    @contextmanager
+    def bracketed(self, end: int) -> Iterator[memoryview]:
+        """`data[pos:end]` between brackets, which for now take the place of the bytes around."""
+        before, behind = self.data[self.pos - 1], self.data[end]
+        self.data[self.pos - 1] = _OPEN_BRACKET
+        self.data[end] = _CLOSE_BRACKET
+        try:
+            yield memoryview(self.data)[self.pos - 1 : end + 1]
+        finally:
+            self.data[self.pos - 1] = before
+            self.data[end] = behind
 
     def need(self, size: int) -> None:
         """Reads until `size` bytes lie ahead, or the file ends."""
@@ -391,12 +410,12 @@ class _Text:
             size = (scan.at if end is None else end) - self.pos
             kept = kept and size <= limit
             if end is not None:
-                data = self.data[self.pos : end] if kept else None
+                data = bytes(self.data[self.pos : end]) if kept else None
                 self.pos = end
                 return data
             if not kept:
                 self.pos = scan.at
-            scan.at -= self.pos
+            scan.at -= self.pos - 1  # where it will stand in the next window
             if not self.more():
                 raise _CutOffError
 
@@ -404,7 +423,7 @@ class _Text:
         """The text of a number or a literal, unchecked."""
         self.need(_SCALAR_MAX)
         match = _SCALAR.match(self.data, self.pos)
-        data = match.group() if match else b""
+        data = bytes(match.group()) if match else b""
         if self.pos == len(self.data):
             raise _CutOffError
         if not data or len(data) >= _SCALAR_MAX:
@@ -426,7 +445,7 @@ class _Scan:
         self._depth = 0
         self._in_string = False
 
-    def run(self, data: bytes) -> int | None:
+    def run(self, data: bytearray) -> int | None:
         """The end of the value, or None with `at` where to go on."""
         at = self.at
         while True:
@@ -461,30 +480,33 @@ class _Scan:
 class _ChunkPlaces:
     """Places of records decoded in one go; worked out for the first that is asked for."""
 
-    __slots__ = ("_base", "_data", "_first", "_offsets")
+    __slots__ = ("_count", "_data", "_first", "_offset", "_offsets", "_start")
 
-    def __init__(self, data: bytes, base: int, first: int) -> None:
+    def __init__(self, data: bytearray, start: int, offset: int, first: int, count: int) -> None:
         self._data = data
-        self._base = base
+        self._start = start
+        self._offset = offset
         self._first = first
-        self._offsets: list[int] | None = None
+        self._count = count
+        self._offsets: list[int] = []
 
     def __call__(self, row: int, /) -> Place:
-        if self._offsets is None:
-            self._offsets = list(self._find_offsets())
-        return Place("record", self._first + row, self._base + self._offsets[row])
+        if not self._offsets:
+            self._find_offsets()
+        return Place("record", self._first + row, self._offsets[row])
 
-    def _find_offsets(self) -> Iterator[int]:
-        """Walks the array that was proved to be one."""
-        at = 1
-        while (start := self._data.find(b"{", at)) >= 0:
-            yield start
-            end = _Scan(start).run(self._data)
+    def _find_offsets(self) -> None:
+        """Walks over the objects, between which there are but commas and white space."""
+        at = self._start
+        for _ in range(self._count):
+            at = self._data.find(b"{", at)
+            self._offsets.append(self._offset + at - self._start)
+            end = _Scan(at).run(self._data)
             assert end is not None
             at = end
 
 
-def _likely_cut(data: bytes, start: int, max_objects: int) -> tuple[int, int] | None:
+def _likely_cut(data: bytearray, start: int, max_objects: int) -> tuple[int, int] | None:
     """A place behind a `}` and before a comma where as many braces were opened as closed.
 
     Returns:

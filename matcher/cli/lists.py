@@ -169,10 +169,11 @@ def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
 )
 @click.option(
     "--max-rejected-share",
+    metavar="SHARE",
     type=click.FloatRange(0, 1),
     help="Import nothing where more than this share of the records is rejected.",
 )
-@click.option("--reason", default="", help="Why, for the revision's record.")
+@click.option("--reason", metavar="TEXT", default="", help="Why, for the revision's record.")
 @_described(required=False)
 @options.as_json
 @pass_session
@@ -274,6 +275,7 @@ def _settle_list(catalog: Catalog, name: str, described: _Described, *, author: 
 @click.argument("name", required=False)
 @click.option(
     "--limit",
+    metavar="N",
     type=click.IntRange(min=1),
     default=_PAGE,
     show_default=True,

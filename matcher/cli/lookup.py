@@ -22,9 +22,15 @@ _KIND_NAMES = ", ".join(kind.value for kind in HashKind)
 
 @click.command("lookup")
 @click.argument("queries", nargs=-1, required=True, metavar="KIND:HEX...")
-@click.option("--size", type=click.IntRange(min=0), help="Bytes of the file that is asked about.")
+@click.option(
+    "--size",
+    metavar="BYTES",
+    type=click.IntRange(min=0),
+    help="Bytes of the file that is asked about.",
+)
 @click.option(
     "--quality",
+    metavar="0..100",
     type=click.IntRange(0, 100),
     default=100,
     help="PDQ quality of the codes, where it was measured; below 50 they are not used.",

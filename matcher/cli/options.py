@@ -12,6 +12,7 @@ details = click.option(
 )
 max_matches = click.option(
     "--max-matches",
+    metavar="N",
     type=click.IntRange(1, 100),
     default=10,
     show_default=True,

@@ -195,7 +195,8 @@ class SnapshotWriter:
             The folder of the published snapshot.
 
         Raises:
-            SnapshotError: a later revision is current: entries could silently go missing.
+            SnapshotError: a later revision is current: entries could silently go missing; or what
+                is current cannot be read.
             ValueError: `parameters` is not JSON-able, or the writer is closed.
             OSError: writing failed. The previous snapshot is still current, unless the very last
                 step failed, the syncing of the swap: then the new one is, and is whole, but a power
@@ -399,15 +400,16 @@ def _names_in_use(root: Path, *, keep_previous: bool) -> frozenset[str] | None:
 
 def _remove_if_abandoned(folder: Path) -> None:
     """Removes a writer's folder whose lock nobody holds: its writer is dead."""
-    handle = _open_folder(folder)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return  # held, or a file system without locks: better leave it than break a writer
-    else:
-        shutil.rmtree(folder)
-    finally:
-        os.close(handle)
+    with suppress(FileNotFoundError):  # its writer may be removing it just now
+        handle = _open_folder(folder)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # held, or a file system without locks: better leave it than break a writer
+        else:
+            shutil.rmtree(folder)
+        finally:
+            os.close(handle)
 
 
 def _open_folder_verified(folder: Path, handle: int) -> Snapshot:
@@ -444,14 +446,21 @@ def _read_manifest(folder: Path, handle: int) -> dict[str, Any]:
         raise _refuse(
             folder,
             MANIFEST_FILE,
-            f"is of version {version!r}, this build reads version {VERSION}; rebuild it from the"
-            " catalog with this build",
+            f"is of version {version if _is_count(version) else 'unknown'}, this build reads"
+            f" version {VERSION}; rebuild it from the catalog with this build",
         )
-    body = {key: value for key, value in manifest.items() if key != "sha256"}
-    # The bytes must be exactly what a writer writes: no byte can change without being noticed.
-    if manifest.get("sha256") != _digest_of_manifest(body) or _pretty(manifest) != data:
+    if not _is_sealed(manifest, data):
         raise _refuse(folder, MANIFEST_FILE, "is damaged: its digest differs")
     return manifest
+
+
+def _is_sealed(manifest: Mapping[str, Any], data: bytes) -> bool:
+    """Whether the digest fits and the bytes are the very ones that a writer writes."""
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    try:
+        return manifest.get("sha256") == _digest_of_manifest(body) and _pretty(manifest) == data
+    except (ValueError, RecursionError):  # NaN, or nested too deep: no writer of ours did that
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -466,7 +475,7 @@ class _FileRecord:
     def parse(cls, folder: Path, name: str, record: Any, *, suffix: str) -> _FileRecord:
         """Checks a record of the manifest; the file's name follows from the item's."""
         if not _ITEM_NAME.fullmatch(name) or not isinstance(record, dict):
-            raise _refuse(folder, MANIFEST_FILE, f"has a malformed record {name!r}")
+            raise _refuse(folder, MANIFEST_FILE, f"has a malformed record {name[:40]!r}")
         file, nbytes, sha256 = (record.get(key) for key in ("file", "bytes", "sha256"))
         if file != f"{name}{suffix}" or file == MANIFEST_FILE:
             raise _refuse(folder, MANIFEST_FILE, f"names a file that {name!r} may not have")
@@ -669,10 +678,16 @@ def _parse_pointer(root: Path, data: bytes) -> _Pointer:
 
 
 def _readable_pointer(root: Path) -> _Pointer | None:
-    """The pointer, or None where it is missing or damaged: a damaged one may be written over."""
+    """The pointer, or None where it is missing or damaged: a damaged one may be written over.
+
+    Raises:
+        SnapshotError: it may be whole, but the disk would not give it.
+    """
     try:
         return _read_pointer(root)
-    except SnapshotError:
+    except SnapshotError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
         return None
 
 

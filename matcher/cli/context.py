@@ -72,9 +72,9 @@ class Session:
     @contextmanager
     def catalog(self) -> Iterator[Catalog]:
         """The catalog, created where there is none."""
+        self.settings.prepare_data_dir()
         from hashlists.catalog import Catalog  # noqa: PLC0415  brings SQLAlchemy
 
-        self.settings.prepare_data_dir()
         with Catalog.open(self.settings.catalog_url) as catalog:
             yield catalog
 

@@ -76,8 +76,9 @@ class RootGroup(click.Group):
             return super().invoke(ctx)
         except (HashlistsError, MatcherError) as error:
             raise _UserError(str(error)) from error
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError:  # click would end with status 1, which reads as a match
+            _forget_stdout()
+            ctx.exit(EXIT_ERROR)
         except OSError as error:
             raise _UserError(_explain(error)) from error
 

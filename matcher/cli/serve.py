@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from matcher.cli.context import Session, pass_session
@@ -22,6 +20,8 @@ def command(session: Session, listen: str | None) -> None:
 
     Without credentials it listens on the loopback address only.
     """
+    import asyncio  # noqa: PLC0415  none of the other commands needs it
+
     from matcher.service.server import serve  # noqa: PLC0415  brings grpc, faiss and the decoders
     from matcher.telemetry import configure_logging  # noqa: PLC0415
 

@@ -49,7 +49,7 @@ def command(
     pretty = is_terminal() and not as_json
     failed = False
     done = 0
-    with session.decode_pool() as pool, progress("Hashing") as advance:
+    with session.decode_pool() as pool, progress("Hashing", printing=True) as advance:
         max_bytes = session.settings.image_bytes
         for batch in hash_files(files, pool, request, max_bytes=max_bytes):
             for file in batch:

@@ -50,7 +50,7 @@ def command(
     names = () if views is None else split_views(views)
     with (
         session.matcher(server, policy=policy, views=names, max_matches=max_matches) as matcher,
-        progress("Matching") as advance,
+        progress("Matching", printing=as_json) as advance,
     ):
         for done, (path, outcome) in enumerate(matcher.match_files(files), start=1):
             report.add(as_text(path), outcome)

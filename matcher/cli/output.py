@@ -101,14 +101,16 @@ def _stand_still(done: int, total: int, beside: str = "") -> None:
 
 
 @contextmanager
-def progress(label: str, *, of_bytes: bool = False) -> Iterator[Advance]:
+def progress(label: str, *, of_bytes: bool = False, printing: bool = False) -> Iterator[Advance]:
     """Shows a progress bar on standard error while a person watches; else shows nothing.
 
     Args:
         label: what is going on.
         of_bytes: the amounts are bytes.
+        printing: results are printed meanwhile; on one and the same screen they show how far the
+            work is, and a bar would get in their way.
     """
-    if not is_terminal(error=True):
+    if not is_terminal(error=True) or (printing and is_terminal()):
         yield _stand_still
         return
     with _new_progress(of_bytes=of_bytes) as bar:
@@ -133,5 +135,5 @@ def _new_progress(*, of_bytes: bool) -> Progress:
         widgets.TextColumn("{task.fields[beside]}", markup=False),
         console=Console(stderr=True),
         transient=True,
-        redirect_stdout=True,
+        redirect_stdout=False,  # else results would go to standard error
     )

@@ -120,3 +120,22 @@ def test_which_stream_is_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert output.is_terminal()
     assert not output.is_terminal(error=True)
+
+
+def test_progress_keeps_out_of_the_way_of_results_on_the_same_screen(open_terminal):
+    terminal = open_terminal()
+    with output.progress("Working", printing=True) as advance:
+        advance(1, 2)
+    assert terminal[1].getvalue() == ""
+
+
+def test_results_go_to_standard_output_while_progress_shows(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    results = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", results)
+    with output.progress("Working", printing=True) as advance:
+        advance(1, 2)
+        output.print_json({"path": "a"})
+    assert results.getvalue() == '{"path": "a"}\n'
+    assert "Working" in terminal[1].getvalue()
+    assert '"path"' not in terminal[1].getvalue()

@@ -6,10 +6,13 @@ Single event loop only: no lock is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from matcher.errors import OverloadedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Admission:
@@ -40,9 +43,7 @@ class Admission:
         """
         full = self._items >= self._max_items or self._bytes + nbytes > self._max_bytes
         if self._items and full:
-            raise OverloadedError(
-                f"{self._items} items are in flight; try again, with back-off"
-            )
+            raise OverloadedError(f"{self._items} items are in flight; try again, with back-off")
         self._items += 1
         self._bytes += nbytes
         try:

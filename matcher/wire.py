@@ -5,13 +5,15 @@ A number of a later version, or the unspecified one, has no counterpart: `.get` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hashlists.model import Harm, HashKind, ListState
 from matcher._proto.hashwarden.lists.v1 import lists_pb2
 from matcher._proto.hashwarden.match.v1 import match_pb2
 from matcher.model import Basis, Closeness, Decision, NotHashableReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KINDS: Final[Mapping[HashKind, match_pb2.HashKind.ValueType]] = {
     kind: match_pb2.HashKind.Value(f"HASH_KIND_{kind.name}") for kind in HashKind

@@ -10,7 +10,7 @@ Invariants:
 * A code is that of the reference for the same luminance, except for bits whose coefficient lies
   within float rounding of the median.
 * A block's code does not depend on what else is in its batch.
-* No BLAS call here is large enough for OpenBLAS to start threads.
+* Nothing here starts a thread: the only BLAS products are 64 x 64, below what OpenBLAS divides.
 
 This module decodes nothing, rotates no pixels and judges no quality: it only measures it.
 

@@ -1,12 +1,16 @@
 """The `64 x n` matrix that stands for PDQ's blur and sampling along one axis of `n` pixels.
 
 The reference runs two box filters along each axis and then takes 64 samples. Each sample is thus a
-weighted mean of about `n / 64` neighbouring pixels (a tent), and the matrix is a narrow band along
-its diagonal. `Reduction` keeps it as short dense pieces of a few outputs each, and applies every
-piece to the pixels it touches, so that each pixel is read and widened about once.
+weighted mean of about `n / 64` neighbouring pixels (a tent), and the matrix is all zeros but for a
+narrow band along its diagonal. It is kept in compressed sparse rows and applied piece by piece: the
+pixels that a few neighbouring samples need are widened to floats in a scratch array that stays in
+cache, so that each pixel is read and widened about once, whatever its strides.
 
 Weights are kept as multiples of `1 / w^2`, with `w` the filter's width: away from the borders they
 are then whole numbers, and sums over 8-bit pixels are exact in single precision.
+
+Dense products (BLAS) would multiply mostly zeros, took half as long again, and start threads of
+their own; none are used here.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,36 +30,34 @@ BLOCK_SIDE: Final = 64
 #: The reference defines no hash under this many pixels on a side.
 MIN_SIDE: Final = 5
 
-_LUMINANCE: Final = np.array([0.299, 0.587, 0.114], dtype=np.float64)
-#: Multiplications in one product. Above this OpenBLAS starts threads; and the widened pixels of
-#: such a product (256 KiB with four outputs a piece) stay in a core's second-level cache.
-_MULTIPLICATIONS: Final = 262_144
+_LUMINANCE: Final = np.array([0.299, 0.587, 0.114])
+#: Floats in the scratch array (2 MiB). Of very wide images it takes a vertical strip at a time.
+_SCRATCH: Final = 1 << 19
+#: Samples in a piece: `(longest axis, samples)`. Few, large pieces where calls cost more than
+#: arithmetic; small ones where large ones would leave the cache. Measured.
+_SAMPLES: Final = ((512, 32), (1024, 16), (2048, 8))
+_SAMPLES_OF_LONG_AXES: Final = 2
 #: Longer axes are not cached: their weights are large, and building them costs far less than the
 #: reading of so many pixels.
 _CACHED_PIXELS: Final = 16_384
 _CACHED_AXES: Final = 128
-#: Axes shorter than this are cut into fewer, larger pieces: there, calls cost more than arithmetic.
-_SHORT_AXIS: Final = 512
-_OUTPUTS_PER_PIECE: Final = 4
-#: Wider images are taken in vertical strips, narrow enough for products of this many rows.
-_ROWS_AT_LEAST: Final = 4
+#: Weights are multiples of about `1 / w`, and running sums leave less than this for zero.
+_NOTHING: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Weights of a few neighbouring outputs over the pixels that any of them touches.
+    """Weights of a few neighbouring samples over the pixels that any of them touches.
 
     Attributes:
-        first_output: index of the first output, 0..63.
-        start: index of the first pixel.
-        weights: `(outputs, pixels) float32`, multiples of `Reduction.scale`.
-        weights_t: the same, `(pixels, outputs) float64`.
+        samples: which samples, within 0..63.
+        pixels: which pixels.
+        weights: `(samples, pixels) float32`, multiples of `Reduction.scale`.
     """
 
-    first_output: int
-    start: int
-    weights: NDArray[np.float32] = field(repr=False)
-    weights_t: NDArray[np.float64] = field(repr=False)
+    samples: slice
+    pixels: slice
+    weights: csr_array = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +67,14 @@ class Reduction:
     Attributes:
         n: pixels along the axis.
         scale: what every weighted sum is to be multiplied with.
-        pieces: in order of their outputs; together they cover all 64.
+        pieces: in order of their samples; together they cover all 64.
+        whole: all of it, `(64, n) float64`, multiples of `scale`.
     """
 
     n: int
     scale: float
     pieces: tuple[Piece, ...]
+    whole: csr_array = field(repr=False)
 
 
 def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -86,9 +91,10 @@ def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floa
     # Pixels stored from right to left are read in memory order; mirroring waits for the few rows.
     mirrored = pixels.strides[1] < 0
     rows = _down(down, pixels[:, ::-1] if mirrored else pixels)
-    block = _across(across, rows[:, ::-1] if mirrored else rows)
+    columns = np.ascontiguousarray(rows.T[::-1] if mirrored else rows.T)
+    block: NDArray[np.float64] = across.whole @ columns
     block *= down.scale * across.scale
-    return block.astype(np.float32)
+    return np.ascontiguousarray(block.T, dtype=np.float32)
 
 
 def reduction(n: int) -> Reduction:
@@ -134,68 +140,51 @@ def tents(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
 
 def _build(n: int) -> Reduction:
     starts, weights, scale = tents(n)
-    outputs = _OUTPUTS_PER_PIECE if n > _SHORT_AXIS else 4 * _OUTPUTS_PER_PIECE
+    each = next((count for longest, count in _SAMPLES if n <= longest), _SAMPLES_OF_LONG_AXES)
     pieces = tuple(
-        _piece(n, first, starts[first : first + outputs], weights[first : first + outputs])
-        for first in range(0, BLOCK_SIDE, outputs)
+        _piece(slice(first, first + each), starts, weights, n)
+        for first in range(0, BLOCK_SIDE, each)
     )
-    return Reduction(n, scale, pieces)
+    return Reduction(n, scale, pieces, _sparse(starts, weights, n))
 
 
 _cached = lru_cache(maxsize=_CACHED_AXES)(_build)
 
 
 def _piece(
-    n: int, first_output: int, starts: NDArray[np.int64], tent: NDArray[np.float64]
+    samples: slice, starts: NDArray[np.int64], weights: NDArray[np.float64], n: int
 ) -> Piece:
-    start = int(starts[0])
-    stop = min(n, int(starts[-1]) + tent.shape[1])
-    dense = np.zeros((len(starts), int(starts[-1]) + tent.shape[1] - start))
-    for row, offset in enumerate(starts - start):
-        dense[row, offset : offset + tent.shape[1]] = tent[row]
-    dense = dense[:, : stop - start]
-    return Piece(first_output, start, dense.astype(np.float32), np.ascontiguousarray(dense.T))
+    start = int(starts[samples.start])
+    stop = min(n, int(starts[samples.stop - 1]) + weights.shape[1])
+    part = _sparse(starts[samples] - start, weights[samples], stop - start)
+    return Piece(samples, slice(start, stop), part.astype(np.float32))
+
+
+def _sparse(starts: NDArray[np.int64], weights: NDArray[np.float64], n: int) -> csr_array:
+    columns = starts[:, None] + np.arange(weights.shape[1])
+    # Where a border cuts a tent short, the rest of its weights are zero but for rounding.
+    kept = (columns < n) & (weights > _NOTHING)
+    ends = np.append(0, kept.sum(axis=1).cumsum())
+    return csr_array((weights[kept], columns[kept], ends), shape=(len(starts), n))
 
 
 def _down(axis: Reduction, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float64]:
     width, depth = pixels.shape[1], math.prod(pixels.shape[2:])
     rows = np.empty((BLOCK_SIDE, width))
+    scratch = np.empty(_SCRATCH, dtype=np.float32)
     for piece in axis.pieces:
-        outputs, taps = piece.weights.shape
-        into = rows[piece.first_output : piece.first_output + outputs]
-        band = pixels[piece.start : piece.start + taps]
-        strip = _MULTIPLICATIONS // (_ROWS_AT_LEAST * outputs * depth)
+        band = pixels[piece.pixels]
+        strip = max(1, _SCRATCH // (len(band) * depth))
         for left in range(0, width, strip):
-            sums = _weighted_sums(piece.weights, band[:, left : left + strip])
-            into[:, left : left + strip] = _luminance(sums, outputs) if depth > 1 else sums
+            part = band[:, left : left + strip]
+            widened = scratch[: part.size].reshape(part.shape)
+            np.copyto(widened, part)
+            sums = piece.weights @ widened.reshape(len(band), -1)
+            rows[piece.samples, left : left + strip] = _luminance(sums) if depth > 1 else sums
     return rows
 
 
-def _weighted_sums(
-    weights: NDArray[np.float32], band: NDArray[np.uint8] | NDArray[np.float32]
-) -> NDArray[np.float32]:
-    # Whole rows at a time: memory is read in order, the widened copy stays in cache, and pixels of
-    # any strides will do. Partial sums of 8-bit pixels are exact, so their order does not matter.
-    taps, row_size = len(band), math.prod(band.shape[1:])
-    step = _MULTIPLICATIONS // (len(weights) * row_size)
-    total = np.zeros((len(weights), row_size), dtype=np.float32)
-    for top in range(0, taps, step):
-        part = band[top : top + step].astype(np.float32, order="C").reshape(-1, row_size)
-        total += weights[:, top : top + step] @ part
-    return total
-
-
-def _luminance(sums: NDArray[np.float32], outputs: int) -> NDArray[np.float64]:
-    return (sums.astype(np.float64).reshape(-1, len(_LUMINANCE)) @ _LUMINANCE).reshape(outputs, -1)
-
-
-def _across(axis: Reduction, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    block = np.empty((BLOCK_SIDE, BLOCK_SIDE))
-    for piece in axis.pieces:
-        taps, outputs = piece.weights_t.shape
-        span = rows[:, piece.start : piece.start + taps]
-        into = block[:, piece.first_output : piece.first_output + outputs]
-        step = max(1, _MULTIPLICATIONS // piece.weights_t.size)
-        for top in range(0, BLOCK_SIDE, step):
-            into[top : top + step] = span[top : top + step] @ piece.weights_t
-    return block
+def _luminance(sums: NDArray[np.float32]) -> NDArray[np.float64]:
+    channels = sums.reshape(len(sums), -1, len(_LUMINANCE)).astype(np.float64)
+    luminance: NDArray[np.float64] = np.einsum("swc,c->sw", channels, _LUMINANCE)
+    return luminance

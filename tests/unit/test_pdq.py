@@ -98,7 +98,7 @@ def test_flat_pictures_stay_flat():
         block = luma_block(np.full((n, n // 2), 201, np.uint8))
         # Only at the borders do weights need rounding.
         np.testing.assert_array_equal(block[1:-1, 1:-1], np.float32(201))
-        np.testing.assert_allclose(block, 201, atol=2e-5)
+        np.testing.assert_allclose(block, 201, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_any_strides_give_the_block_of_a_plain_copy(view, kind, rng):
 @pytest.mark.parametrize("shape", [(5, 40_000), (33_000, 6), (20_000, 70)])
 def test_very_long_sides(shape, rng):
     image = rng.integers(0, 256, shape, dtype=np.uint8)
-    np.testing.assert_allclose(luma_block(image), luma_block(image.T).T, atol=2e-5)
+    np.testing.assert_allclose(luma_block(image), luma_block(image.T).T, atol=2e-4)
     down, across = (_dense(n) for n in shape)
-    np.testing.assert_allclose(luma_block(image), down @ image @ across.T, atol=3e-5)
+    np.testing.assert_allclose(luma_block(image), down @ image @ across.T, atol=2e-4)
 
 
 def _dense(n: int) -> np.ndarray:

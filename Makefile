@@ -110,7 +110,7 @@ serve: demo ## Set up, import the demo list, start the service on loopback
 	  "($(BIN)/pip install buf-bin):" '' \
 	  "  $(BIN)/buf curl --protocol grpc --http2-prior-knowledge --data '{\"page_size\": 10}' \\" \
 	  "    http://$(ADDRESS)/hashwarden.lists.v1.HashListService/ListHashLists" ''
-	@exec $(BIN)/hashwarden --data $(DATA) serve
+	@exec $(BIN)/hashwarden --data $(DATA) serve --listen $(ADDRESS)
 
 # --- tests -----------------------------------------------------------------------------------
 
@@ -131,11 +131,13 @@ test-long: $(APP) $(TEST) ## Every test, slow ones included, with many more exam
 fuzz: $(FUZZ) ## Mutated inputs against the decoder and the list parsers (RUNS=100000 each)
 	$(PY) -m loadtest.fuzz --runs $${RUNS:-100000}
 
+BENCHMARKS ?= hashing decode_hash
+
 .PHONY: bench
 bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)
-	$(PY) -m loadtest.hashing $(ARGS)
-	$(PY) -m loadtest.decoding $(ARGS)
-	$(PY) -m loadtest.importing $(ARGS)
+	@for benchmark in $(BENCHMARKS); do \
+	  echo "$(PY) -m loadtest.$$benchmark $(ARGS)"; $(PY) -m loadtest.$$benchmark $(ARGS); \
+	done
 
 # --- checks ----------------------------------------------------------------------------------
 

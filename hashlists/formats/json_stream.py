@@ -2,8 +2,8 @@
 
 The array may be larger than memory, so the file is read in blocks. A block is cut after a record
 and decoded in one go as `[` + records + `]`. That the cut is right is not assumed but proved by
-the decoder: it accepts the `]` only where the file's own array stands between two records, since
-both texts are equal up to there and JSON has one reading. Counting braces merely picks a cut that
+the decoder: it accepts the `]` only where the file's own array is behind a record, since both
+texts are equal up to there and JSON has one reading. Counting braces merely picks a cut that
 is likely to pass. Where no cut passes, or a record has a wrong type, a structural scan that knows
 strings and nesting finds the records one by one.
 
@@ -14,6 +14,7 @@ end of the file is accounted for, so a file that was cut off or has something be
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ _QUOTE, _COMMA, _COLON = b'",:'
 _OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET, _CLOSE_BRACKET = b"{}[]"
 _BACKSLASH = 0x5C
 _SPACE = re.compile(rb"[ \t\n\r]*+")
-_COMMA_AHEAD = re.compile(rb"[ \t\n\r]*+,")
+_RECORD_ENDS = re.compile(rb"[ \t\n\r]*+[,\]]")
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
@@ -143,14 +144,15 @@ class JsonArrayStream(Generic[RecordT]):
         cut = _likely_cut(text.data, text.pos, self._limits.max_batch_objects)
         if cut is None:
             return None
-        end, after_comma = cut
+        end, after = cut
         try:
             with text.bracketed(end) as data:
                 records: list[RecordT] = self._records_decoder.decode(data)
         except _DECODE_ERRORS:
             return None
         places = _ChunkPlaces(text.data, text.pos, text.offset, self._number + 1, len(records))
-        text.pos = after_comma
+        text.pos = after
+        self._done = text.data[after - 1] == _CLOSE_BRACKET
         self._number += len(records)
         return Chunk(records, places)
 
@@ -207,13 +209,14 @@ class JsonArrayStream(Generic[RecordT]):
         try:
             _SYNTAX.decode(data)
         except msgspec.DecodeError as syntax_error:
-            raise _not_json(place, syntax_error) from None
+            if not _is_nearly_json(data):
+                raise _not_json(place, syntax_error) from None
         if isinstance(error, msgspec.ValidationError):
             path = _FAULT_PATH.search(str(error))
             message = str(error)[: path.start()] if path else str(error)
             name = path.group(1) if path else ""
             return Rejection(place, name, f"wrong type: {message.replace('`', '')}")
-        return Rejection(place, "", "the record has text that is not valid Unicode")
+        return Rejection(place, "", "the record has text that is not Unicode, or a number like NaN")
 
     def _take_separator(self, place: Place) -> None:
         """Takes the comma or bracket behind a record."""
@@ -507,10 +510,10 @@ class _ChunkPlaces:
 
 
 def _likely_cut(data: bytearray, start: int, max_objects: int) -> tuple[int, int] | None:
-    """A place behind a `}` and before a comma where as many braces were opened as closed.
+    """A place behind a `}` and before `,` or `]` where as many braces were opened as closed.
 
     Returns:
-        The end of the record and the byte behind the comma, or None.
+        The end of the record and the byte behind the comma or bracket, or None.
     """
     end = len(data)
     opened = data.count(b"{", start, end)
@@ -525,15 +528,27 @@ def _likely_cut(data: bytearray, start: int, max_objects: int) -> tuple[int, int
         opened -= data.count(b"{", brace, end)
         closed -= 1
         if opened == closed + 1:
-            comma = _COMMA_AHEAD.match(data, brace + 1)
-            if comma:
-                return brace + 1, comma.end()
+            behind = _RECORD_ENDS.match(data, brace + 1)
+            if behind:
+                return brace + 1, behind.end()
         end = brace
     return None
 
 
+def _is_nearly_json(data: bytes) -> bool:
+    """Whether the only trouble is a number like NaN or half a surrogate pair, as some write them.
+
+    The standard library's parser takes both; where the record ends is certain then.
+    """
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _not_json(place: Place, error: msgspec.DecodeError) -> FormatError:
-    """Names the byte at fault, which the decoder counts from the start of the record."""
+    """Names the byte at fault, give or take one; the decoder counts from the record's start."""
     message = str(error).removeprefix("JSON is malformed: ")
     byte = _FAULT_BYTE.search(message)
     offset = place.offset or 0

@@ -64,7 +64,10 @@ def spread(count: int, wanted: int) -> list[int]:
 
 def within_budget(opened: OpenedFile, wanted: list[int], limits: DecodeLimits) -> int:
     """How many of the wanted frames can be reached without rendering too many pixels."""
-    affordable = limits.frame_pixels // (opened.header.width * opened.header.height)
+    header = opened.header
+    if header.later_pixels > limits.pixels:
+        return 0
+    affordable = limits.frame_pixels // max(header.width * header.height, header.later_pixels)
     if opened.format in _SEQUENTIAL:
         return sum(frame <= affordable for frame in wanted)
     return min(len(wanted), affordable)

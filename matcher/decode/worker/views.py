@@ -182,10 +182,15 @@ def _picture(opened: OpenedFile) -> Picture:
 
 
 def _orientation_to_apply(opened: OpenedFile) -> int:
-    """What is left to be turned: decoders of HEIC, TIFF and JPEG XL turn pictures themselves."""
-    if opened.format in {Format.HEIC, Format.TIFF, Format.JPEGXL}:
+    """What is left to be turned: decoders of HEIC, TIFF and JPEG XL turn pictures themselves.
+
+    In those, EXIF must not be applied on top, by their standards. A JPEG that was packed into JPEG
+    XL comes out as it went in.
+    """
+    repacked = getattr(opened.image, "jpeg", False)
+    if opened.format in {Format.HEIC, Format.TIFF, Format.JPEGXL} and not repacked:
         return exif.UPRIGHT
-    if opened.format is Format.AVIF:
+    if opened.format in {Format.AVIF, Format.JPEGXL}:
         return exif.orientation_of(opened.image.info.get("exif", b""))
     return opened.header.orientation
 

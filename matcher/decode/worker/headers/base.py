@@ -11,6 +11,8 @@ class Header:
 
     Attributes:
         width, height: pixels of the largest picture that opening the file will bring about.
+        later_pixels: pixels of the largest picture that going on to further frames brings about,
+            where that is told by the header (GIF, whose frames may enlarge the canvas).
         frames: frames or pages, counted up to the limit.
         truncated: the file ends before its structure does.
         stored_pixels: pixels of a JPEG as stored; 0 for formats that cannot be rendered smaller.
@@ -25,6 +27,7 @@ class Header:
 
     width: int
     height: int
+    later_pixels: int = 0
     frames: int = 1
     truncated: bool = False
     stored_pixels: int = 0

@@ -11,14 +11,15 @@ _DESCRIPTOR_BYTES = 10
 
 
 def read_header(data: bytes, frame_limit: int) -> Header:
-    """Reads the canvas, grown to hold every frame as Pillow does, and counts the frames.
+    """Reads the canvas and counts the frames.
 
-    A frame may reach beyond the screen that the file declares; the canvas here is the largest that
-    any counted frame brings about.
+    A frame may reach beyond the screen that the file declares, and Pillow then grows the canvas:
+    for the first frame that is the size given here, for any other it is told apart, so that a
+    monstrous later frame does not keep the first from being hashed.
     """
     if len(data) < _SCREEN_BYTES:
         raise malformed("GIF without a screen descriptor")
-    width, height = _word(data, 6), _word(data, 8)
+    width, height = first = _word(data, 6), _word(data, 8)
     at = _SCREEN_BYTES + _table_bytes(data[10])
     frames, whole = 0, False
     while at < len(data):
@@ -29,6 +30,7 @@ def read_header(data: bytes, frame_limit: int) -> Header:
             frames += 1
             width = max(width, _word(data, at + 1) + _word(data, at + 5))
             height = max(height, _word(data, at + 3) + _word(data, at + 7))
+            first = (width, height) if frames == 1 else first
             at += _DESCRIPTOR_BYTES + _table_bytes(data[at + 9]) + 1
         elif data[at] == _EXTENSION:
             at += 2
@@ -41,7 +43,7 @@ def read_header(data: bytes, frame_limit: int) -> Header:
         at = _after_blocks(data, at)
     if not frames:
         raise malformed("GIF without an image")
-    return Header(width, height, frames=frames, truncated=not whole)
+    return Header(*first, later_pixels=width * height, frames=frames, truncated=not whole)
 
 
 def _word(data: bytes, at: int) -> int:

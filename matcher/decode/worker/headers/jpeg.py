@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode.worker.exif import orientation_of
-from matcher.decode.worker.failures import malformed
+from matcher.decode.worker.failures import check_parts, malformed
 from matcher.decode.worker.headers.base import Header
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     width = height = scans = components = coefficient_bytes = 0
     buffered = complete = False
     exif = b""
-    for segment in segments(data):
+    for number, segment in enumerate(segments(data)):
+        check_parts(number, "JPEG")
         if segment.marker == _EOI:
             complete = True
         elif segment.marker == _APP1 and not exif and data[segment.content :][:4] == b"Exif":

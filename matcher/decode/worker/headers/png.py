@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode.worker.exif import orientation_of
-from matcher.decode.worker.failures import malformed
+from matcher.decode.worker.failures import check_parts, malformed
 from matcher.decode.worker.headers.base import Header
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     """Reads size, number of frames and whether the end is there."""
     width = height = 0
     frames, whole, orientation = 1, False, 1
-    for chunk in chunks(data):
+    for number, chunk in enumerate(chunks(data)):
+        check_parts(number, "PNG")
         content = data[chunk.start : min(chunk.end, chunk.start + _IHDR_BYTES)]
         if chunk.name == b"IHDR" and len(content) == _IHDR_BYTES:
             width, height = int.from_bytes(content[:4], "big"), int.from_bytes(content[4:8], "big")

@@ -1,0 +1,308 @@
+"""The doctor sees what it is there to see, and one broken check hides no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+
+from matcher import cli
+from matcher.cli import checks, doctor
+from matcher.cli.checks import Finding, Status
+from matcher.cli.context import Session
+from matcher.errors import NotReadyError, ServerError
+
+
+def session(**settings):
+    """A session whose settings are those given."""
+    made = Session(None)
+    made.__dict__["settings"] = SimpleNamespace(**settings)
+    return made
+
+
+def by_name(findings):
+    return {finding.check: finding for finding in findings}
+
+
+def statuses(findings):
+    return {finding.check: finding.status.value for finding in findings}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "data"
+    made.mkdir(mode=0o700)
+    (made / "catalog").write_text("")
+    (made / "catalog").chmod(0o600)
+    return made
+
+
+def data_findings(folder):
+    settings = {"data_dir": folder, "sources": {"data_dir": "default", "listen": "environment"}}
+    return by_name(checks.check_data(session(**settings)))
+
+
+def test_versions_name_every_library():
+    found = list(checks.check_versions(session()))
+    assert {finding.status for finding in found} == {Status.OK}
+    libraries = by_name(found)["libraries"].detail
+    assert all(f"{name} " in libraries for name in ("numpy", "faiss-cpu", "pillow"))
+
+
+def test_a_missing_library_fails(monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "msgspec":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = list(checks.check_versions(session()))
+    assert [f.detail for f in found if f.status is Status.FAIL] == ["msgspec is not installed"]
+
+
+def test_our_packages_alone_are_well(monkeypatch):
+    monkeypatch.setattr(metadata, "packages_distributions", dict)
+    monkeypatch.setattr(sys, "path", [str(checks._our_folder())])
+    assert set(statuses(checks.check_packages(session())).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("form", ["matcher/__init__.py", "matcher.py"])
+def test_a_foreign_package_on_the_path_is_told(monkeypatch, tmp_path, form):
+    (tmp_path / form).parent.mkdir(exist_ok=True)
+    (tmp_path / form).write_text("")
+    monkeypatch.setattr(metadata, "packages_distributions", dict)
+    monkeypatch.setattr(sys, "path", [str(checks._our_folder()), str(tmp_path)])
+    found = by_name(checks.check_packages(session()))
+    assert found["package matcher"].status is Status.WARN
+    assert str(tmp_path) in found["package matcher"].detail
+    assert found["package hashlists"].status is Status.OK
+
+
+def test_a_foreign_distribution_of_the_same_name_fails(monkeypatch):
+    claims = {"matcher": ["hashwarden", "matcher"], "hashlists": ["hashwarden"]}
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: claims)
+    found = by_name(checks.check_packages(session()))
+    assert found["package matcher"].status is Status.FAIL
+    assert "matcher installs a package of that name" in found["package matcher"].detail
+
+
+def test_a_package_from_another_folder_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr(metadata, "packages_distributions", dict)
+    foreign = SimpleNamespace(__file__=str(tmp_path / "hashlists" / "__init__.py"))
+    monkeypatch.setattr(checks, "hashlists", foreign)
+    found = by_name(checks.check_packages(session()))
+    assert found["package hashlists"].status is Status.FAIL
+    assert "shadows" in found["package hashlists"].detail
+
+
+def test_the_formats_that_must_decode_do():
+    found = by_name(checks.check_formats(session()))
+    working = found["formats"].detail.split(", ")
+    assert {"jpeg", "png", "gif", "webp", "avif", "heic", "bmp", "tiff"} <= set(working)
+
+
+def test_a_format_that_does_not_decode_is_told(monkeypatch):
+    from matcher.decode import worker
+
+    monkeypatch.setattr(worker, "supported_formats", lambda: {"jpeg": "", "heic": "no codec"})
+    found = by_name(checks.check_formats(session()))
+    assert (found["formats"].status, found["formats"].detail) == (Status.OK, "jpeg")
+    assert found["format heic"] == Finding("format heic", Status.WARN, "no codec")
+    monkeypatch.setattr(worker, "supported_formats", lambda: {"jpeg": "broken"})
+    assert by_name(checks.check_formats(session()))["formats"].status is Status.FAIL
+
+
+def test_hashing_is_checked_from_bytes_to_hashes(monkeypatch, tmp_path):
+    from matcher import demo_data
+    from matcher.hashing import golden
+
+    healthy = Session(tmp_path)
+    assert statuses(checks.check_hashing(healthy)) == {"self-test": "ok"}
+    image = demo_data.published_test_image()
+    wrong = {kind: bytes(len(value)) for kind, value in image.hashes.items()}
+    other = demo_data.PublishedTestImage(image.data, wrong, image.quality)
+    monkeypatch.setattr(demo_data, "published_test_image", lambda: other)
+    (finding,) = checks.check_hashing(healthy)
+    assert finding.status is Status.FAIL
+    assert "pdq, md5, sha1, sha256" in finding.detail
+
+    def broken():
+        raise NotReadyError("golden vectors differ")
+
+    monkeypatch.setattr(golden, "check", broken)
+    (finding,) = checks.run({"self-test": lambda: checks.check_hashing(healthy)})
+    assert finding == Finding("self-test", Status.FAIL, "golden vectors differ")
+
+
+def test_a_private_data_folder_is_well(folder):
+    found = data_findings(folder)
+    assert {finding.status for finding in found.values()} == {Status.OK}
+    assert found["settings"].detail == "listen from environment"
+
+
+def test_a_data_folder_that_is_not_there_is_not_made(tmp_path):
+    found = data_findings(tmp_path / "missing" / "deeper")
+    assert found["data folder"].status is Status.OK
+    assert "not there yet" in found["data folder"].detail
+    assert not (tmp_path / "missing").exists()
+
+
+@pytest.mark.parametrize(("mode", "status"), [(0o750, "warn"), (0o755, "warn"), (0o777, "fail")])
+def test_a_data_folder_open_to_others_is_told(folder, mode, status):
+    folder.chmod(mode)
+    (folder / "catalog").chmod(0o644)
+    finding = data_findings(folder)["data privacy"]
+    assert finding.status.value == status
+    assert "1 files" in finding.detail
+    assert f"{mode:04o}" in finding.detail
+
+
+def test_a_data_folder_of_another_account_is_told(folder, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert data_findings(folder)["data owner"].status is Status.WARN
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_disk_fails(folder, tmp_path, monkeypatch, kind):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        f"/dev/a / ext4 rw 0 0\nhost:/x {tmp_path} {kind} rw 0 0\nb {tmp_path}x tmpfs rw 0 0\n"
+    )
+    monkeypatch.setattr(checks, "_MOUNTS", mounts)
+    finding = data_findings(folder)["data disk"]
+    assert finding.status is Status.FAIL
+    assert kind in finding.detail
+
+
+def test_a_disk_of_unknown_kind_is_no_fault(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "_MOUNTS", tmp_path / "none")
+    assert data_findings(folder)["data disk"].status is Status.OK
+
+
+EXPOSED = {
+    "listen": "0.0.0.0:50051",
+    "listens_on_loopback": False,
+    "danger_listen_without_tls": False,
+    "exact_distances": True,
+}
+SAFE = EXPOSED | {"listens_on_loopback": True, "exact_distances": False}
+
+
+def exposure(**changes):
+    return statuses(checks.check_exposure(session(**SAFE | changes)))
+
+
+def test_a_safe_installation_is_well(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 0))
+    assert set(exposure().values()) == {"ok"}
+
+
+def test_what_is_unsafe_is_told(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, 0))
+    assert exposure(**EXPOSED) == {
+        "listen address": "fail",
+        "exact distances": "warn",
+        "account": "warn",
+        "core dumps": "warn",
+    }
+    dangerous = EXPOSED | {"danger_listen_without_tls": True}
+    assert exposure(**dangerous)["listen address"] == "warn"
+
+
+def test_policies_are_named_and_a_missing_default_fails(tmp_path):
+    made = Session(tmp_path)
+    (finding,) = checks.check_policies(made)
+    assert finding.status is Status.OK
+    assert "default" in finding.detail
+    (tmp_path / "hashwarden.toml").write_text('default_policy = "strict"\n')
+    (finding,) = checks.check_policies(Session(tmp_path))
+    assert finding.status is Status.FAIL
+    (tmp_path / "policies.toml").write_text("nonsense = 1\n")
+    (finding,) = checks.run({"policies": lambda: checks.check_policies(Session(tmp_path))})
+    assert finding.status is Status.FAIL
+    assert "policies.toml" in finding.detail
+
+
+def test_a_check_that_breaks_down_hides_no_other():
+    def broken():
+        raise KeyError("0f2fc6f5")
+        yield
+
+    def missing():
+        raise ModuleNotFoundError("No module named 'faiss'")
+        yield
+
+    fine = Finding("fine", Status.OK, "yes")
+    found = list(checks.run({"a": broken, "b": missing, "c": lambda: iter([fine])}))
+    assert found == [
+        Finding("a", Status.FAIL, "the check itself fails: KeyError"),
+        Finding("b", Status.FAIL, "No module named 'faiss'"),
+        fine,
+    ]
+
+
+class FakeClient:
+    said = "SERVING"
+
+    def __init__(self, target):
+        assert target == "127.0.0.1:9"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def health(self):
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("SERVING", 0),
+        ("NOT_SERVING", 1),
+        ("SERVICE_UNKNOWN", 1),
+        (ServerError("UNAVAILABLE: nobody there", reason="UNAVAILABLE", retryable=True), 1),
+    ],
+)
+def test_a_server_is_well_only_while_it_serves(monkeypatch, capsys, said, status):
+    from matcher import client
+
+    monkeypatch.setattr(client, "Client", FakeClient)
+    monkeypatch.setattr(FakeClient, "said", said)
+    assert cli.main(["doctor", "--server", "127.0.0.1:9", "--json"]) == status
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["check"] == "server"
+
+
+@pytest.mark.parametrize("worst", list(Status))
+def test_exit_status_and_output(monkeypatch, capsys, worst):
+    found = [Finding("one", Status.OK, "fine"), Finding("two", worst, "look")]
+    monkeypatch.setattr(doctor.checks, "LOCAL_CHECKS", {"all": lambda _: iter(found)})
+    expected = 1 if worst is Status.FAIL else 0
+    assert cli.main(["doctor", "--json"]) == expected
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert records[1] == {"check": "two", "status": worst.value, "detail": "look"}
+    assert cli.main(["doctor"]) == expected
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[2] == f"{worst.value}\ttwo\tlook"
+    assert worst.value in captured.err
+
+
+def test_nothing_is_made_by_looking(tmp_path, capsys):
+    folder = tmp_path / "data"
+    cli.main(["--data", str(folder), "doctor"])
+    assert not folder.exists()
+    assert "catalog" in capsys.readouterr().out

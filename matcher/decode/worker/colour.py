@@ -129,7 +129,8 @@ def _without_scale(samples: NDArray[np.generic]) -> Image.Image:
     else is stretched from its least to its greatest value. Either way the picture differs from the
     meant one by a linear map at most, which PDQ's bits do not see.
     """
-    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    with np.errstate(invalid="ignore"):  # signalling NaN, which is zeroed like any other
+        values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1 and samples.dtype.kind == "f":
         return _scaled(values, 0.0, 1.0)

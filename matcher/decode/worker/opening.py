@@ -7,16 +7,19 @@ Process-wide switches of Pillow, set once at import and never changed again (thr
 * `MAX_IMAGE_PIXELS` is raised out of the way: it warns, and counts pixels of a JPEG that will be
   rendered smaller. `DecodeLimits` is judged in its place, on every file and every frame.
 
-Pillow's warnings and debug log lines, which may quote tags of a file, are silenced.
+Pillow's warnings and debug log lines, which may quote tags of a file, are silenced, and so is
+libtiff.
 """
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import logging
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,8 +69,20 @@ def _jpegxl_plugin() -> ModuleType | None:
     return plugin
 
 
+def _silence_libtiff() -> None:
+    """Keeps libtiff from writing to standard error what it thinks of a file.
+
+    Pillow leaves its handlers in place. Where they cannot be reached, they go on talking.
+    """
+    with suppress(OSError, AttributeError):
+        codecs = ctypes.CDLL(importlib.import_module("PIL._imaging").__file__)
+        codecs.TIFFSetErrorHandler(None)
+        codecs.TIFFSetWarningHandler(None)
+
+
 ImageFile.LOAD_TRUNCATED_IMAGES = True
 Image.MAX_IMAGE_PIXELS = 2**32
+_silence_libtiff()
 logging.getLogger("PIL").setLevel(logging.WARNING)
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 # One thread for each image: workers are the unit of parallel work.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _LEAST_SIDE = 5  # pixels; PDQ is not defined for less
 
 
+_MIRRORED_FAMILY = "mirrored:"
 _FRAME_FAILURES: tuple[type[Exception], ...] = (*BAD_BYTES, NotDecodableError)
 #: How pixels are turned for each of `View.MIRRORED`.
 _MIRRORING = (
@@ -75,10 +76,15 @@ class Views:
         if image is not None:
             self.made.append(self._reduced(name, image))
 
+    @property
+    def mirrored_fit(self) -> bool:
+        """Mirrored forms come all or none; their places are kept from the start."""
+        return self.request.views.mirrored and self.limits.codes > len(View.MIRRORED)
+
     def _room(self) -> bool:
-        # Mirrored forms are made of `upright` at no cost; their places are kept for them.
-        kept = len(View.MIRRORED) if self.request.views.mirrored else 0
-        return len(self.made) + kept < self.limits.codes and time.monotonic() < self.deadline
+        taken = sum(not view.view.startswith(_MIRRORED_FAMILY) for view in self.made)
+        kept = len(View.MIRRORED) if self.mirrored_fit else 0
+        return taken + kept < self.limits.codes and time.monotonic() < self.deadline
 
     def _reduced(self, name: str, image: Image) -> ViewBlocks:
         too_small = min(image.size) < _LEAST_SIDE
@@ -89,7 +95,16 @@ class Views:
         )
 
     def add_mirrored(self, upright: Image) -> None:
-        """The 64-bit inputs of the mirrored forms; their PDQ codes follow from `upright`'s."""
+        """The 64-bit inputs of the mirrored forms; their PDQ codes follow from `upright`'s.
+
+        Where no 64-bit kind is wanted there is nothing to do here: hashing adds the forms, unless
+        they are named as left out.
+        """
+        if not self.mirrored_fit or time.monotonic() >= self.deadline:
+            self.left_out.extend(View.MIRRORED)
+            return
+        if not self.request.kinds64:
+            return
         for name, method in zip(View.MIRRORED, _MIRRORING, strict=True):
             turned = upright.transpose(method)
             inputs = inputs64_of(turned, self.request.kinds64)
@@ -137,13 +152,13 @@ def render_views(
     wanted = request.views
     if wanted.stored:
         _add_stored(views, opened, upright, hidden)
-    if wanted.composited:
+    if wanted.composited and upright.alpha is not None:
         views.add(View.COMPOSITED_WHITE, lambda: compositing.over(upright, compositing.WHITE))
-    if wanted.composited_black:
+    if wanted.composited_black and upright.alpha is not None:
         views.add(View.COMPOSITED_BLACK, lambda: compositing.over(upright, compositing.BLACK))
     if wanted.trimmed:
         views.add(View.TRIMMED, lambda: trimmed(upright.colour))
-    if wanted.mirrored and request.kinds64:
+    if wanted.mirrored:
         views.add_mirrored(upright.colour)
     width, height = _full_size(opened, upright.colour, turn)
     if wanted.frames:
@@ -238,7 +253,8 @@ def _add_frames(views: Views, opened: OpenedFile, timeline: frames.Timeline, tur
         position = timeline.positions[frame]
         try:
             views.add(View.frame(frame), partial(_frame, opened, position, turn, views.limits))
-        except _FRAME_FAILURES:
+        except _MIRRORED_FAMILY = "mirrored:"
+_FRAME_FAILURES:
             # One damaged or oversized frame takes nothing from the others.
             views.left_out.append(View.frame(frame))
     views.left_out.extend(View.frame(frame) for frame in wanted[affordable:])

@@ -312,6 +312,16 @@ class JsonArrayStream(Generic[RecordT]):
         raise FormatError(problem, place=Place("record", self._number + 1, self._text.offset))
 
     def _fail_cut_off(self, place: Place) -> NoReturn:
+        """Says that the file was cut off, unless a fault before its end made it look so."""
+        data = bytes(self._text.data[self._text.pos :])
+        if data and self._text.offset == place.offset:
+            try:
+                _SYNTAX.decode(data)
+            except msgspec.DecodeError as error:
+                if "truncated" not in str(error):
+                    raise _not_json(place, error) from None
+            except RecursionError:
+                pass
         raise FormatError("the file ends inside or behind this record; it was cut off", place=place)
 
 

@@ -253,8 +253,7 @@ def _add_frames(views: Views, opened: OpenedFile, timeline: frames.Timeline, tur
         position = timeline.positions[frame]
         try:
             views.add(View.frame(frame), partial(_frame, opened, position, turn, views.limits))
-        except _MIRRORED_FAMILY = "mirrored:"
-_FRAME_FAILURES:
+        except _FRAME_FAILURES:
             # One damaged or oversized frame takes nothing from the others.
             views.left_out.append(View.frame(frame))
     views.left_out.extend(View.frame(frame) for frame in wanted[affordable:])

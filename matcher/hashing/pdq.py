@@ -169,14 +169,19 @@ def qualities(blocks: NDArray[np.float32]) -> NDArray[np.uint8]:
         `(N,) uint8`. Below `matcher.model.QUALITY_FLOOR` a code must not be used.
     """
     _check_blocks(blocks)
-    steps = sum(
-        np.abs(np.trunc(np.diff(blocks, axis=axis) * np.float32(100) / np.float32(255))).sum(
-            axis=(1, 2), dtype=np.int64
-        )
-        for axis in (1, 2)
-    )
+    steps = _percent_steps(blocks, axis=1) + _percent_steps(blocks, axis=2)
     capped: NDArray[np.int64] = np.minimum(steps // _QUALITY_DIVISOR, _QUALITY_MAX)
     return capped.astype(np.uint8)
+
+
+def _percent_steps(blocks: NDArray[np.float32], *, axis: int) -> NDArray[np.int64]:
+    # Whole percents of full contrast between neighbours, cut off as the reference does: in single
+    # precision, product first.
+    steps = np.abs(np.diff(blocks, axis=axis))
+    steps *= np.float32(100)
+    steps /= np.float32(255)
+    totals: NDArray[np.int64] = steps.astype(np.int32).sum(axis=(1, 2), dtype=np.int64)
+    return totals
 
 
 def _threshold(values: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -459,7 +459,7 @@ def _read_toml(path: Path, max_bytes: int, *, required: bool) -> dict[str, Any] 
     try:
         with path.open("rb") as stream:
             raw = stream.read(max_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if required:
             raise SettingsError(f"{path}: there is no such file") from None
         return None

@@ -2,8 +2,8 @@
 
 Nobody is to log a hash, a token or a byte of an upload; the redaction here is a net below that
 rule, not a licence. It works on finished text, arguments and tracebacks included, and takes out
-what looks like a hash or a credential, even at the cost of an innocent long word. Match and request
-ids pass as fields of their own (`extra={"match_id": ...}`), JSON only.
+what looks like a hash or a credential, even at the cost of an innocent long word. Identifiers
+of ours pass whole as fields of their own (`extra={"match_id": ...}`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TextIO
 
 REDACTED = "[redacted]"
-#: Fields whose values are identifiers of ours, safe to log whole.
-IDENTIFIER_FIELDS = frozenset({"match_id", "request_id", "policy_version", "trace_id", "span_id"})
+#: Fields whose values are identifiers of ours, safe to log whole. A `request_id` is not one: it is
+#: the caller's word and may be anything.
+IDENTIFIER_FIELDS = frozenset({"match_id", "policy_version", "trace_id", "span_id"})
 
 _HANDLER_NAME = "hashwarden"
 _HUMAN_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -37,9 +39,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"""\bb(?:'(?:[^'\\]|\\.){8,}'|"(?:[^"\\]|\\.){8,}")"""), REDACTED),
     (re.compile(r"(?:\d{1,3},\s?){15,}\d{1,3}"), REDACTED),
 )
-#: 24 characters hold 16 bytes in base64; runs that look like words or paths are left alone.
+#: 22 characters hold 16 bytes in base64.
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{22,}={0,2}(?![A-Za-z0-9+/_=-])")
-_BASE64_SEGMENT_CHARS = 12
+_LONG_SEGMENT_CHARS = 12
 
 
 def redact(text: str) -> str:
@@ -50,21 +52,35 @@ def redact(text: str) -> str:
 
 
 def _redact_base64(found: re.Match[str]) -> str:
-    run = found[0]
-    mixed = all(re.search(each, run) for each in ("[0-9]", "[A-Z]", "[a-z]"))
-    longest = max(map(len, re.split(r"[/_-]", run.rstrip("="))))
-    return REDACTED if mixed and longest >= _BASE64_SEGMENT_CHARS else run
+    return REDACTED if _looks_random(found[0]) else found[0]
+
+
+def _looks_random(run: str) -> bool:
+    """Tells base64 from words and paths, which change between a, A and 1 far less often."""
+    if run.endswith("=") or "+" in run:
+        return True
+    classes = re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "1", run)))
+    if not {"a", "A", "1"} <= set(classes):
+        return False
+    plain = re.sub("[/_-]", "", classes)
+    changes = sum(one != other for one, other in pairwise(plain)) / len(plain)
+    longest = max(map(len, re.split("[/_-]", run)))
+    return changes >= (0.3 if longest >= _LONG_SEGMENT_CHARS else 0.5)  # random text: 0.6
 
 
 class HumanFormatter(logging.Formatter):
-    """One line a record, tracebacks below it."""
+    """One line a record, identifiers behind it, tracebacks below it."""
 
     def __init__(self) -> None:
         super().__init__(_HUMAN_FORMAT, datefmt="%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
         """The finished, redacted text."""
-        return redact(super().format(record))
+        head, newline, rest = redact(super().format(record)).partition("\n")
+        marks = [
+            f" {key}={vars(record)[key]}" for key in sorted(IDENTIFIER_FIELDS & vars(record).keys())
+        ]
+        return head + "".join(marks) + newline + rest
 
 
 class JsonFormatter(logging.Formatter):

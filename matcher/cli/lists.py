@@ -158,14 +158,16 @@ def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
     "columns",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="CSV: which column holds a field, e.g. md5=MD5. Repeat for each.",
+    help="CSV: which column holds a field, e.g. md5=MD5. Fields: the kinds of hash, key, "
+    "source_id, category, size, media_type, updated_at, verified_count. Repeat for each.",
 )
 @click.option(
     "--option",
     "format_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="An option of the format. Repeat for each.",
+    help="An option of the format: for CSV scheme, profile, delimiter, encoding, "
+    "hash_encoding.KIND. Repeat for each.",
 )
 @click.option(
     "--max-rejected-share",
@@ -196,15 +198,14 @@ def import_command(
     too large a share is wrong: then nothing is. A list that does not exist yet is created where
     --harm and --source are given.
     """
-    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
-
     format_name = file_format or _format_by_suffix(file)
     share = (
         session.settings.max_rejected_share if max_rejected_share is None else max_rejected_share
     )
-    settled = _pairs("--option", format_options) | {
-        f"columns.{key}": value for key, value in _pairs("--column", columns).items()
-    }
+    settled = _format_options(file, columns, format_options)
+
+    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
+
     with session.catalog() as catalog:
         _settle_list(catalog, list_name, described, author=session.author)
         with progress(f"Importing {file.name}", of_bytes=True) as advance:
@@ -223,6 +224,18 @@ def import_command(
         print_json(import_record(report))
     else:
         _print_import(report)
+
+
+def _format_options(
+    file: Path, columns: Sequence[str], format_options: Sequence[str]
+) -> dict[str, str]:
+    """The options of the format as its reader takes them."""
+    settled = _pairs("--option", format_options)
+    for field, column in _pairs("--column", columns).items():
+        settled[f"columns.{field}"] = column
+    if file.suffix.lower() == ".tsv":
+        settled.setdefault("delimiter", "tab")
+    return settled
 
 
 def _format_by_suffix(file: Path) -> str:

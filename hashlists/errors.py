@@ -6,7 +6,10 @@ No message repeats a hash.
 
 from __future__ import annotations
 
-from hashlists.model import Place
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlists.model import Place
 
 
 class HashlistsError(Exception):
@@ -87,6 +90,18 @@ class ImportConflictError(HashlistsError):
     """The idempotency key was used before, for another file or list."""
 
     reason = "IMPORT_CONFLICT"
+
+
+class ImportInProgressError(HashlistsError):
+    """Another process is staging a change of the same list; try again when it has ended."""
+
+    reason = "IMPORT_IN_PROGRESS"
+
+
+class RevisionNotFoundError(HashlistsError):
+    """The list has no such revision."""
+
+    reason = "REVISION_NOT_FOUND"
 
 
 class SnapshotError(HashlistsError):

@@ -1,0 +1,21 @@
+"""The catalog: the SQL database of record for lists, entries, revisions and retractions."""
+
+from __future__ import annotations
+
+from hashlists.catalog.catalog import Catalog
+from hashlists.catalog.changes import PurgeReport
+from hashlists.catalog.reader import CatalogReader, EntryColumns
+from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
+from hashlists.catalog.staging import StagedImport, StageResult
+
+__all__ = [
+    "Catalog",
+    "CatalogReader",
+    "EntryColumns",
+    "FinishedImport",
+    "ImportSource",
+    "ListRecord",
+    "PurgeReport",
+    "StageResult",
+    "StagedImport",
+]

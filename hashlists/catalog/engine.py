@@ -1,0 +1,164 @@
+"""Opens the database and settles what SQLite leaves to the program.
+
+Invariants: every connection enforces foreign keys, wipes what it deletes, and waits for a lock
+rather than failing at once; a reader's transaction is one snapshot; a writer takes the write lock
+when it begins, never half-way. Database errors leave this package only as `CatalogError`, and no
+error text carries a bound value.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from hashlists.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import URL, Connection, Engine
+
+#: Seconds to wait for another writer. Staging transactions last some tenths of a second.
+BUSY_TIMEOUT_SECONDS = 30
+_PAGE_BYTES = 8192
+_CACHE_KIB = 16 * 1024
+_STAGING_CACHE_KIB = 48 * 1024
+_CHECKPOINT_PAGES = 4_000
+_STAGING_CHECKPOINT_PAGES = 8_000
+_WAL_KEPT_BYTES = 64 * 1024 * 1024
+
+#: Page size comes first: it counts only while the file is empty.
+_PRAGMAS = (
+    f"PRAGMA page_size = {_PAGE_BYTES}",
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",  # a revision that was reported survives a power cut
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",  # no hash in a temporary file
+    f"PRAGMA cache_size = -{_CACHE_KIB}",
+    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
+    f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}",
+)
+
+
+def open_engine(url: str) -> Engine:
+    """Returns an engine for `url`; an SQLite file and its folder are made if they are missing.
+
+    Raises:
+        CatalogError: the URL is unusable, or its file cannot be made.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise CatalogError(
+            "the catalog's URL is not valid; use e.g. sqlite:///catalog.db"
+        ) from error
+    if parsed.get_backend_name() != "sqlite":
+        raise CatalogError("this build keeps its catalog in SQLite; use e.g. sqlite:///catalog.db")
+    _make_private_file(parsed)
+    engine = create_engine(
+        parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+    )
+    event.listen(engine, "connect", _prepare_connection)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _make_private_file(url: URL) -> None:
+    if not url.database or url.database == ":memory:":
+        raise CatalogError("the catalog needs a file, e.g. sqlite:///catalog.db")
+    path = Path(url.database)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise CatalogError(f"the catalog's file cannot be opened: {error.strerror}") from error
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin` says, nowhere else
+    for pragma in _PRAGMAS:
+        connection.execute(pragma).close()
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("catalog_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine, whose transactions take the write lock when they begin."""
+    return engine.execution_options(catalog_writes=True)
+
+
+def staging_connection(engine: Engine) -> Connection:
+    """A connection of its own for bulk staging, outside the pool, in `synchronous = NORMAL`.
+
+    What it commits may be lost in a power cut, which is no loss while no revision refers to it;
+    `make_durable` ends that before the revision is committed.
+    """
+    connection = writer(engine).connect()
+    connection.detach()
+    _pragmas(
+        connection,
+        "PRAGMA synchronous = NORMAL",
+        f"PRAGMA cache_size = -{_STAGING_CACHE_KIB}",
+        f"PRAGMA wal_autocheckpoint = {_STAGING_CHECKPOINT_PAGES}",
+    )
+    return connection
+
+
+def make_durable(connection: Connection) -> None:
+    """The next commit reaches the disk, with all that the log holds before it."""
+    _pragmas(connection, "PRAGMA synchronous = FULL")
+
+
+def erase_log(engine: Engine) -> bool:
+    """Folds the write-ahead log into the file and truncates it, so that no old page is left.
+
+    Returns:
+        False when a reader still needs the log.
+    """
+    with catalog_errors(), engine.connect() as connection:
+        row = _pragmas(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+        return row is not None and row[0] == 0
+
+
+def _pragmas(connection: Connection, *pragmas: str) -> tuple[int, ...] | None:
+    # On the driver's connection, since a pragma inside a transaction would be refused or ignored.
+    cursor = connection.connection.cursor()
+    row: tuple[int, ...] | None = None
+    for pragma in pragmas:
+        row = cursor.execute(pragma).fetchone()
+    cursor.close()
+    return row
+
+
+@contextmanager
+def catalog_errors() -> Iterator[None]:
+    """Turns every database error into a `CatalogError` that says what to do."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise CatalogError(_explain(str(error.orig))) from error
+    except SQLAlchemyError as error:
+        raise CatalogError(f"the catalog cannot be used ({type(error).__name__})") from error
+
+
+def _explain(message: str) -> str:
+    if "is full" in message:
+        return "the disk is full, or the catalog has reached its size limit; nothing was changed"
+    if "locked" in message or "busy" in message:
+        return (
+            f"another process kept the catalog locked for {BUSY_TIMEOUT_SECONDS} s;"
+            " try again, and look for a stuck process"
+        )
+    if "not a database" in message or "malformed" in message:
+        return "the catalog's file is damaged or is no catalog; restore it from a backup"
+    return f"the catalog cannot be used: {message}"

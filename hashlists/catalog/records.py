@@ -1,0 +1,255 @@
+"""The catalog's rows as the types that its callers see, and the way back.
+
+Nothing here decides anything: it reads and writes single rows, and interns classifications and
+handlings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select
+
+from hashlists.catalog.schema import (
+    KIND_BITS,
+    change_counts,
+    changes,
+    classifications,
+    handlings,
+    hash_lists,
+)
+from hashlists.errors import ListNotFoundError
+from hashlists.model import (
+    CODE_KINDS,
+    Classification,
+    Coverage,
+    Handling,
+    Harm,
+    HashList,
+    ListState,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from sqlalchemy import Connection, Row
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NEAR_BITS = sum(KIND_BITS[kind] for kind in CODE_KINDS)
+
+#: Entries in force, by (kinds bits, handling id).
+Counts = Counter[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class ListRecord:
+    """A list as the catalog holds it.
+
+    Attributes:
+        revision: the newest revision that changed it.
+        coverage: of its entries in force: committed, not retracted, not expired.
+    """
+
+    hash_list: HashList
+    list_id: int
+    created_at: datetime
+    revision: int
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSource:
+    """Where an import's entries come from.
+
+    Attributes:
+        format: name of the reader.
+        sha256: digest of the file, 32 raw bytes.
+        length: bytes of the file.
+        importer: who imports.
+        reason: why, in the importer's words.
+        idempotency_key: names this import, so that a repetition is recognised; None for none.
+    """
+
+    format: str
+    sha256: bytes = field(repr=False)
+    length: int
+    importer: str
+    reason: str = ""
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedImport:
+    """An import that has ended well.
+
+    Attributes:
+        revision: the revision that it made; 0 where nothing had changed.
+        report: what the importer stored with it.
+    """
+
+    list_name: str
+    source: ImportSource
+    revision: int
+    report: Mapping[str, Any]
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC; a moment without a time zone counts as UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """The way back, in UTC."""
+    return _EPOCH + value * _MICROSECOND
+
+
+def now_microseconds() -> int:
+    """The present."""
+    return to_microseconds(datetime.now(UTC))
+
+
+def handling_document(handling: Handling) -> str:
+    """Canonical JSON of a handling: equal handlings give equal texts."""
+    expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
+    return json.dumps(
+        [handling.originator, list(handling.releasable_to), expires],
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def handling_from_document(document: str) -> Handling:
+    """The way back."""
+    originator, releasable_to, expires = json.loads(document)
+    return Handling(
+        originator=originator,
+        releasable_to=tuple(releasable_to),
+        expires_at=None if expires is None else from_microseconds(expires),
+    )
+
+
+def intern_handling(connection: Connection, handling: Handling) -> int:
+    """Id of an equal handling, which is stored if it is new."""
+    document = handling_document(handling)
+    query = select(handlings.c.handling_id).where(handlings.c.document == document)
+    known = connection.execute(query).scalar()
+    if known is not None:
+        return int(known)
+    expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
+    return _inserted(connection, insert(handlings).values(document=document, expires_at=expires))
+
+
+def intern_classification(connection: Connection, classification: Classification) -> int:
+    """Id of an equal classification, which is stored if it is new."""
+    table = classifications.c
+    query = select(table.classification_id).where(
+        table.scheme == classification.scheme,
+        table.profile == classification.profile,
+        table.code == classification.code,
+    )
+    known = connection.execute(query).scalar()
+    if known is not None:
+        return int(known)
+    values = {
+        "scheme": classification.scheme,
+        "profile": classification.profile,
+        "code": classification.code,
+    }
+    return _inserted(connection, insert(classifications).values(values))
+
+
+def _inserted(connection: Connection, statement: Any) -> int:
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def find_list(connection: Connection, name: str) -> Row[Any]:
+    """The row of a list.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+    """
+    row = connection.execute(select(hash_lists).where(hash_lists.c.name == name)).one_or_none()
+    if row is None:
+        raise ListNotFoundError(f"there is no list named {name!r}; `lists create` makes one")
+    return row
+
+
+def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecord:
+    """The record of a row of `hash_lists`, as this transaction sees it."""
+    newest = select(func.max(changes.c.revision)).where(changes.c.list_id == row.list_id)
+    return ListRecord(
+        hash_list=HashList(
+            name=row.name,
+            harm=Harm(row.harm),
+            source=row.source,
+            title=row.title,
+            legal_basis=row.legal_basis,
+            state=ListState(row.state),
+            handling=read_handling(connection, row.handling_id),
+        ),
+        list_id=row.list_id,
+        created_at=from_microseconds(row.created_at),
+        revision=connection.execute(newest).scalar() or 0,
+        coverage=list_coverage(connection, row.list_id, now=now),
+    )
+
+
+def read_handling(connection: Connection, handling_id: int) -> Handling:
+    """The handling of that id."""
+    query = select(handlings.c.document).where(handlings.c.handling_id == handling_id)
+    return handling_from_document(connection.execute(query).scalar_one())
+
+
+def expired_handlings(connection: Connection, *, now: int) -> frozenset[int]:
+    """Ids of the handlings whose time is over."""
+    query = select(handlings.c.handling_id).where(handlings.c.expires_at <= now)
+    return frozenset(connection.execute(query).scalars())
+
+
+def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:
+    """Coverage of a list's entries in force, from the sums that every change leaves behind."""
+    table = change_counts.c
+    query = (
+        select(table.kinds, table.handling_id, func.sum(table.entries))
+        .join(changes, changes.c.change_id == table.change_id)
+        .where(changes.c.list_id == list_id, changes.c.revision.is_not(None))
+        .group_by(table.kinds, table.handling_id)
+    )
+    expired = expired_handlings(connection, now=now)
+    return coverage(
+        (kinds, int(number))
+        for kinds, handling_id, number in connection.execute(query)
+        if handling_id not in expired
+    )
+
+
+def coverage(histogram: Iterable[tuple[int, int]]) -> Coverage:
+    """Coverage from pairs of kinds bits and how many entries carry just these."""
+    entries = near = 0
+    by_kind: Counter[int] = Counter()
+    for kinds, number in histogram:
+        entries += number
+        near += number if kinds & _NEAR_BITS else 0
+        for bit in KIND_BITS.values():
+            by_kind[bit] += number if kinds & bit else 0
+    present = {kind: by_kind[bit] for kind, bit in KIND_BITS.items() if by_kind[bit]}
+    return Coverage(entries=entries, by_kind=present, near_matchable=near)
+
+
+def store_counts(connection: Connection, change_id: int, counts: Counts) -> None:
+    """Keeps how a change moved the number of entries in force."""
+    rows = [
+        {"change_id": change_id, "kinds": kinds, "handling_id": handling_id, "entries": number}
+        for (kinds, handling_id), number in counts.items()
+        if number
+    ]
+    if rows:
+        connection.execute(insert(change_counts), rows)

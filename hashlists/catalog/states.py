@@ -1,0 +1,147 @@
+"""What holds of single entries at a revision: their version in force, and whether it is retracted.
+
+Everything that writes (staging, retraction, rollback, purge) asks here, so that "in force" means
+one thing. Bulk reading for snapshots is in `reader.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import bindparam, select
+
+from hashlists.catalog.schema import Action, Origin, changes, entry_versions, retractions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Connection
+
+#: Keys or ids in one IN list.
+CHUNK = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class EntryState:
+    """One entry at a revision.
+
+    Attributes:
+        version_id: the version in force, or that would be if it were not retracted.
+        kinds, handling_id, content_digest: of that version.
+        retracted_by: the origins that hold it retracted.
+    """
+
+    version_id: int
+    kinds: int
+    handling_id: int
+    content_digest: bytes
+    retracted_by: frozenset[Origin] = frozenset()
+
+    @property
+    def in_force(self) -> bool:
+        """True when readers see it (but for expiry)."""
+        return not self.retracted_by
+
+    @property
+    def count_key(self) -> tuple[int, int]:
+        """Where it counts in `records.Counts`."""
+        return self.kinds, self.handling_id
+
+
+def chunks(items: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
+    """Slices of at most `size` items."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def entry_states(
+    connection: Connection, entry_ids: Sequence[int], *, upto: int | None = None
+) -> dict[int, EntryState]:
+    """States of those entries that had a committed version at revision `upto` (None: now)."""
+    states: dict[int, EntryState] = {}
+    for chunk in chunks(entry_ids):
+        found = _versions(connection, chunk, _committed(upto))
+        for entry_id, origins in _retracted(connection, chunk, upto).items():
+            if entry_id in found:
+                found[entry_id].retracted_by = origins
+        states.update(found)
+    return states
+
+
+def staged_versions(
+    connection: Connection, entry_ids: Sequence[int], change_id: int
+) -> dict[int, EntryState]:
+    """The versions that an open change has staged for those entries; retractions left out."""
+    states: dict[int, EntryState] = {}
+    for chunk in chunks(entry_ids):
+        states.update(_versions(connection, chunk, entry_versions.c.change_id == change_id))
+    return states
+
+
+def staged_actions(
+    connection: Connection, entry_ids: Sequence[int], change_id: int
+) -> dict[int, dict[Origin, Action]]:
+    """What an open change does to the retractions of those entries."""
+    actions: dict[int, dict[Origin, Action]] = {}
+    for chunk in chunks(entry_ids):
+        query = select(retractions.c.entry_id, retractions.c.origin, retractions.c.action).where(
+            retractions.c.change_id == change_id, retractions.c.entry_id.in_(chunk)
+        )
+        for entry_id, origin, action in connection.execute(query):
+            actions.setdefault(entry_id, {})[Origin(origin)] = Action(action)
+    return actions
+
+
+def after_actions(
+    origins: frozenset[Origin], actions: Mapping[Origin, Action]
+) -> frozenset[Origin]:
+    """The origins that hold an entry retracted once `actions` are done."""
+    retract = {origin for origin, action in actions.items() if action is Action.RETRACT}
+    return (origins - actions.keys()) | retract
+
+
+def _committed(upto: int | None) -> ColumnElement[bool]:
+    if upto is None:
+        return changes.c.revision.is_not(None)
+    return changes.c.revision <= upto
+
+
+_VERSIONS = (
+    select(
+        entry_versions.c.entry_id,
+        entry_versions.c.version_id,
+        entry_versions.c.kinds,
+        entry_versions.c.handling_id,
+        entry_versions.c.content_digest,
+    )
+    .join(changes, changes.c.change_id == entry_versions.c.change_id)
+    .where(entry_versions.c.entry_id.in_(bindparam("ids", expanding=True)))
+    .order_by(changes.c.revision)  # the newest comes last and stays
+)
+
+
+def _versions(
+    connection: Connection, entry_ids: Sequence[int], which: ColumnElement[bool]
+) -> dict[int, EntryState]:
+    rows: Any = connection.execute(_VERSIONS.where(which), {"ids": entry_ids})
+    return {
+        entry_id: EntryState(version_id, kinds, handling_id, digest)
+        for entry_id, version_id, kinds, handling_id, digest in rows
+    }
+
+
+def _retracted(
+    connection: Connection, entry_ids: Sequence[int], upto: int | None
+) -> dict[int, frozenset[Origin]]:
+    query = (
+        select(retractions.c.entry_id, retractions.c.origin, retractions.c.action)
+        .join(changes, changes.c.change_id == retractions.c.change_id)
+        .where(retractions.c.entry_id.in_(entry_ids), _committed(upto))
+        .order_by(changes.c.revision)
+    )
+    latest: dict[int, dict[Origin, Action]] = {}
+    for entry_id, origin, action in connection.execute(query):
+        latest.setdefault(entry_id, {})[Origin(origin)] = Action(action)
+    return {entry_id: after_actions(frozenset(), actions) for entry_id, actions in latest.items()}

@@ -1,0 +1,98 @@
+"""Keyed fingerprints of what was purged, so that the next import does not bring it back.
+
+A tombstone is the HMAC-SHA256 of a source key or of a hash value under a random key of this
+catalog. It can recognise a value that is offered and cannot give back the one that was erased;
+without the key it cannot even be tried against guessed files. The key lies in the catalog's own
+`meta` table, so who holds the whole catalog can try guesses: it guards against a leak of the
+tombstones alone, not of the file.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import sqlite
+
+from hashlists.catalog.schema import meta, tombstones
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+    from hashlists.model import EntryBatch, HashKind
+
+_KEY_NAME = "tombstone_key"
+_KEY_BYTES = 32
+
+
+class Tombstones:
+    """The tombstones of one list, as they stood when it was made."""
+
+    def __init__(self, key: bytes, digests: frozenset[bytes]) -> None:
+        self._key = key
+        self._digests = digests
+
+    def barred_rows(self, batch: EntryBatch) -> frozenset[int]:
+        """Rows whose key or any value was purged."""
+        if not self._digests:
+            return frozenset()
+        barred = {row for row, key in enumerate(batch.keys) if self._holds("key", key)}
+        for kind, values in batch.hashes.items():
+            barred.update(
+                row
+                for row, value in enumerate(values)
+                if value is not None and self._holds(kind, value)
+            )
+        barred.update(row for row, kind, value in batch.extra_hashes if self._holds(kind, value))
+        return frozenset(barred)
+
+    def _holds(self, what: str, value: bytes) -> bool:
+        return fingerprint(self._key, what, value) in self._digests
+
+
+def fingerprint(key: bytes, what: str, value: bytes) -> bytes:
+    """HMAC-SHA256 of a value; `what` is "key" or the hash kind, so that kinds stay apart."""
+    return hmac.digest(key, what.encode("ascii") + b"\0" + value, "sha256")
+
+
+def create_key(connection: Connection) -> None:
+    """Gives a new catalog its key."""
+    connection.execute(insert(meta).values(name=_KEY_NAME, value=secrets.token_bytes(_KEY_BYTES)))
+
+
+def read_tombstones(connection: Connection, list_id: int) -> Tombstones:
+    """Those of one list."""
+    digests = connection.execute(
+        select(tombstones.c.digest).where(tombstones.c.list_id == list_id)
+    ).scalars()
+    return Tombstones(_read_key(connection), frozenset(digests))
+
+
+def lay_tombstones(
+    connection: Connection,
+    *,
+    list_id: int,
+    change_id: int,
+    keys: Iterable[bytes],
+    hashes: Iterable[tuple[HashKind, bytes]],
+) -> int:
+    """Stores a tombstone for every value; returns how many different ones."""
+    key = _read_key(connection)
+    digests = {fingerprint(key, "key", value) for value in keys}
+    digests |= {fingerprint(key, kind, value) for kind, value in hashes}
+    if digests:
+        connection.execute(
+            sqlite.insert(tombstones).on_conflict_do_nothing(),
+            [{"list_id": list_id, "digest": digest, "change_id": change_id} for digest in digests],
+        )
+    return len(digests)
+
+
+def _read_key(connection: Connection) -> bytes:
+    return bytes(
+        connection.execute(select(meta.c.value).where(meta.c.name == _KEY_NAME)).scalar_one()
+    )

@@ -179,7 +179,11 @@ class _Rows:
         renumbered = {old: new for new, old in enumerate(compress(range(len(good)), good))}
         return _Rows(
             keys=_kept(self.keys, good),
-            hashes={kind: _kept(values, good) for kind, values in self.hashes.items()},
+            hashes={
+                kind: kept
+                for kind, values in self.hashes.items()
+                if any(kept := _kept(values, good))
+            },
             extra=[(renumbered[row], kind, v) for row, kind, v in self.extra if good[row]],
             sizes=_kept(self.sizes, good),
             classifications=_kept(self.classifications, good),

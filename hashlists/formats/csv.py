@@ -38,7 +38,7 @@ from hashlists.formats.base import (
 from hashlists.model import EntryFlag, HashKind, Place, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Buffer
 
@@ -97,7 +97,8 @@ class CsvOptions:
         """
         columns = _section(options, "columns.", (*HashKind, *_FIELDS, *_FLAGS))
         written = _section(options, "hash_encoding.", tuple(HashKind))
-        plain = {name: value for name, value in options.items() if "." not in name}
+        prefixes = ("columns.", "hash_encoding.")
+        plain = [name for name in options if not name.startswith(prefixes)]
         _refuse_unknown(plain, ("delimiter", "encoding", "profile", "scheme"), "")
         if not any(kind in columns for kind in HashKind):
             kinds = ", ".join(f"columns.{kind}" for kind in HashKind)
@@ -343,7 +344,7 @@ def _section(options: Mapping[str, str], prefix: str, known: Sequence[str]) -> d
     return section
 
 
-def _refuse_unknown(options: Mapping[str, str], known: Sequence[str], prefix: str) -> None:
+def _refuse_unknown(options: Iterable[str], known: Sequence[str], prefix: str) -> None:
     for name in options:
         if name not in known:
             allowed = ", ".join(f"{prefix}{word}" for word in known)

@@ -102,7 +102,7 @@ def detect_encoding(text: str, kind: HashKind) -> Encoding:
     nbytes = kind.nbytes
     if len(text) == _base64_size(nbytes):
         return Encoding.BASE64
-    if text.isupper() and len(text.rstrip("=")) == -(-nbytes * 8 // 5) != 2 * nbytes:
+    if len(text.rstrip("=")) == _base32_size(nbytes) and text == text.upper():
         return Encoding.BASE32
     return Encoding.HEX
 
@@ -118,6 +118,11 @@ def _joined_size(nbytes: int, encoding: Encoding) -> int:
 
 def _base64_size(nbytes: int) -> int:
     return -(-nbytes // 3) * 4
+
+
+def _base32_size(nbytes: int) -> int:
+    """Characters without padding."""
+    return -(-nbytes * 8 // 5)
 
 
 def _from_hex(text: str) -> bytes:
@@ -154,7 +159,7 @@ def _expectation(kind: HashKind, encoding: Encoding, problem: str) -> str:
     form = {
         Encoding.HEX: f"{2 * nbytes} hexadecimal digits",
         Encoding.BASE64: f"{_base64_size(nbytes)} characters of base64",
-        Encoding.BASE32: f"{-(-nbytes * 8 // 5)} characters of base32",
+        Encoding.BASE32: f"{_base32_size(nbytes)} characters of base32",
         Encoding.DECIMAL: f"{nbytes} numbers of 0 to 255 between commas",
         Encoding.DETECT: f"{nbytes} bytes as hex, base64, base32 or decimal numbers",
     }[encoding]

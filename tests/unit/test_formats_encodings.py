@@ -1,0 +1,126 @@
+"""Hashes as text, one by one and by the column."""
+
+from __future__ import annotations
+
+import base64
+import random
+
+import pytest
+
+from hashlists.formats.base import Encoding
+from hashlists.formats.encodings import decode_column, decode_hash, detect_encoding, kind_name
+from hashlists.model import HashKind
+
+KINDS = tuple(HashKind)
+WRITTEN = (Encoding.HEX, Encoding.BASE64, Encoding.BASE32, Encoding.DECIMAL)
+
+
+def value(kind, seed=1):
+    return random.Random(f"{kind}{seed}").randbytes(kind.nbytes)
+
+
+def write(raw, encoding):
+    if encoding is Encoding.BASE64:
+        return base64.b64encode(raw).decode()
+    if encoding is Encoding.BASE32:
+        return base64.b32encode(raw).decode()
+    return raw.hex() if encoding is Encoding.HEX else ",".join(map(str, raw))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", WRITTEN)
+def test_every_kind_in_every_encoding(kind, encoding):
+    text = write(value(kind), encoding)
+    assert detect_encoding(text, kind) is encoding
+    assert decode_hash(text, kind, encoding) == value(kind)
+    assert decode_hash(f" {text}\n", kind, Encoding.DETECT) == value(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detection_has_no_doubt_for_any_value(kind):
+    """All-digit and all-letter values, upper and lower case, padded or not."""
+    for raw in (bytes(kind.nbytes), b"\xff" * kind.nbytes, b"\x11" * kind.nbytes, value(kind)):
+        for text in (raw.hex(), raw.hex().upper()):
+            assert decode_hash(text, kind, Encoding.DETECT) == raw
+        for encoding in WRITTEN:
+            assert decode_hash(write(raw, encoding), kind, Encoding.DETECT) == raw
+        bare = write(raw, Encoding.BASE32).rstrip("=")
+        assert decode_hash(bare, kind, Encoding.DETECT) == raw
+        assert decode_hash(bare.lower(), kind, Encoding.BASE32) == raw
+
+
+def test_decimal_numbers_with_spaces():
+    raw = value(HashKind.PHOTODNA)
+    assert decode_hash(", ".join(map(str, raw)), HashKind.PHOTODNA, Encoding.DETECT) == raw
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", WRITTEN)
+def test_wrong_lengths(kind, encoding):
+    for raw in (value(kind)[:-1], value(kind) + b"a", b""):
+        with pytest.raises(ValueError, match=f"not a {kind_name(kind)} hash: expected"):
+            decode_hash(write(raw, encoding), kind, encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        (Encoding.HEX, "zz" * 16),
+        (Encoding.HEX, "é" + "0" * 31),
+        (Encoding.HEX, "00 " * 16),
+        (Encoding.BASE64, "!" * 24),
+        (Encoding.BASE64, "AAAA" * 5 + "AA=A"),
+        (Encoding.BASE64, "é" * 24),
+        (Encoding.BASE32, "1" * 26),
+        (Encoding.BASE32, "A" * 27),
+        (Encoding.BASE32, "é" * 26),
+        (Encoding.DECIMAL, "256" + ",0" * 15),
+        (Encoding.DECIMAL, "-1" + ",0" * 15),
+        (Encoding.DECIMAL, "\u0661" + ",0" * 15),
+        (Encoding.DECIMAL, "0,,0"),
+        (Encoding.DETECT, "?"),
+        (Encoding.HEX, "0" * 10_000),
+    ],
+)
+def test_wrong_alphabets(encoding, text):
+    with pytest.raises(ValueError, match="not a MD5 hash: expected") as caught:
+        decode_hash(text, HashKind.MD5, encoding)
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encoding", WRITTEN)
+def test_a_column_decodes_as_its_values_do(kind, encoding):
+    values = [value(kind, seed) for seed in range(20)]
+    texts = [write(raw, encoding) for raw in values]
+    joined = decode_column(texts, kind, encoding)
+    assert joined in (None, b"".join(values))
+    assert decode_column(texts, kind, Encoding.DETECT) == joined
+
+
+def test_usual_columns_are_decoded_at_once():
+    for kind, encoding in [
+        *((kind, Encoding.HEX) for kind in KINDS),
+        (HashKind.PHOTODNA, Encoding.BASE64),
+    ]:
+        assert decode_column([write(value(kind), encoding)], kind, encoding) == value(kind)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["0" * 31, "0" * 33],
+        ["0" * 32, "0" * 30 + "\n\n"],
+        ["0" * 32, "0" * 31 + "g"],
+        ["0" * 32, "0" * 31 + "é"],
+    ],
+)
+def test_a_column_with_one_bad_value_is_declined(texts):
+    assert decode_column(texts, HashKind.MD5, Encoding.HEX) is None
+
+
+def test_a_padded_value_inside_a_base64_column_is_declined():
+    good = write(value(HashKind.PHOTODNA), Encoding.BASE64)
+    padded = good[:-4] + "AA=="
+    for texts in ([padded, good], [good, padded]):
+        assert decode_column(texts, HashKind.PHOTODNA, Encoding.BASE64) is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, union
+from sqlalchemy import delete, func, insert, select, union
 
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
 from hashlists.catalog.engine import catalog_errors, erase_log, writer
@@ -203,8 +203,8 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
 
 def _require_revision(engine: Engine, by: ChangeAuthor, number: int) -> None:
     with catalog_errors(), engine.connect() as connection:
-        first = select(changes.c.revision).where(changes.c.list_id == by.list_id)
-        created = connection.execute(first.order_by(changes.c.revision).limit(1)).scalar()
+        first = select(func.min(changes.c.revision)).where(changes.c.list_id == by.list_id)
+        created = connection.execute(first).scalar()
         exists = connection.execute(
             select(revisions.c.number).where(revisions.c.number == number)
         ).scalar()

@@ -88,10 +88,12 @@ def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floa
         `(64, 64) float32`.
     """
     down, across = reduction(pixels.shape[0]), reduction(pixels.shape[1])
-    # Pixels stored from right to left are read in memory order; mirroring waits for the few rows.
-    mirrored = pixels.strides[1] < 0
-    rows = _down(down, pixels[:, ::-1] if mirrored else pixels)
-    columns = np.ascontiguousarray(rows.T[::-1] if mirrored else rows.T)
+    columns = np.empty((pixels.shape[1], BLOCK_SIDE))
+    if pixels.strides[1] < 0:
+        # Stored from right to left: read it in memory order and mirror the few sums that remain.
+        _down(down, pixels[:, ::-1], columns[::-1])
+    else:
+        _down(down, pixels, columns)
     block: NDArray[np.float64] = across.whole @ columns
     block *= down.scale * across.scale
     return np.ascontiguousarray(block.T, dtype=np.float32)
@@ -168,9 +170,13 @@ def _sparse(starts: NDArray[np.int64], weights: NDArray[np.float64], n: int) -> 
     return csr_array((weights[kept], columns[kept], ends), shape=(len(starts), n))
 
 
-def _down(axis: Reduction, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float64]:
+def _down(
+    axis: Reduction,
+    pixels: NDArray[np.uint8] | NDArray[np.float32],
+    columns: NDArray[np.float64],
+) -> None:
+    """Reduces every column of `pixels` to 64 sums, and puts them into the rows of `columns`."""
     width, depth = pixels.shape[1], math.prod(pixels.shape[2:])
-    rows = np.empty((BLOCK_SIDE, width))
     scratch = np.empty(_SCRATCH, dtype=np.float32)
     for piece in axis.pieces:
         band = pixels[piece.pixels]
@@ -180,11 +186,14 @@ def _down(axis: Reduction, pixels: NDArray[np.uint8] | NDArray[np.float32]) -> N
             widened = scratch[: part.size].reshape(part.shape)
             np.copyto(widened, part)
             sums = piece.weights @ widened.reshape(len(band), -1)
-            rows[piece.samples, left : left + strip] = _luminance(sums) if depth > 1 else sums
-    return rows
+            into = columns[left : left + strip, piece.samples]
+            into[...] = (_luminance(sums) if depth > 1 else sums).T
 
 
 def _luminance(sums: NDArray[np.float32]) -> NDArray[np.float64]:
-    channels = sums.reshape(len(sums), -1, len(_LUMINANCE)).astype(np.float64)
-    luminance: NDArray[np.float64] = np.einsum("swc,c->sw", channels, _LUMINANCE)
+    # Luminance of sums is the sum of luminances, of which there are far more.
+    red, green, blue = (sums[:, channel :: len(_LUMINANCE)] for channel in range(len(_LUMINANCE)))
+    luminance: NDArray[np.float64] = (
+        _LUMINANCE[0] * red + _LUMINANCE[1] * green + _LUMINANCE[2] * blue
+    )
     return luminance

@@ -164,13 +164,19 @@ def test_no_full_size_copy_is_made(channels):
 def test_no_library_starts_threads(rng):
     images = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((1500, 2000), (70, 40_000))]
     blocks = np.stack([luma_block(image) for image in images])
-    everywhere, here = time.process_time(), time.thread_time()
-    for _ in range(20):
-        for image in images:
-            luma_block(image)
-        pdq_dihedral_codes(blocks)
-    here, everywhere = time.thread_time() - here, time.process_time() - everywhere
-    assert everywhere < 1.25 * here, "CPU time was spent in other threads"
+
+    def share_of_other_threads() -> float:
+        everywhere, here = time.process_time(), time.thread_time()
+        for _ in range(5):
+            for image in images:
+                luma_block(image)
+            pdq_dihedral_codes(blocks)
+        here, everywhere = time.thread_time() - here, time.process_time() - everywhere
+        return (everywhere - here) / here
+
+    # The least of some tries: threads that an earlier test woke may take a while to rest.
+    shares = [share_of_other_threads() for _ in range(8)]
+    assert min(shares) < 0.1, "CPU time was spent in other threads"
 
 
 def test_cache_is_bounded_in_number_and_size():

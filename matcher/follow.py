@@ -59,7 +59,7 @@ class _RowNumbers:
     """Catalog ids of lists and classifications -> dense row numbers of a snapshot."""
 
     lists: tuple[IndexedList, ...]
-    classifications: tuple[Classification, ...]
+    classifications: tuple[Classification | None, ...]
     list_rows: Mapping[int, int]
     classification_rows: Mapping[int, int]
 
@@ -78,7 +78,7 @@ class _RowNumbers:
                 )
                 for record in records
             ),
-            classifications=(Classification("", "", ""), *(each for _, each in by_id)),
+            classifications=(None, *(each for _, each in by_id)),
             list_rows={record.list_id: row for row, record in enumerate(records)},
             classification_rows={0: 0} | {cid: row for row, (cid, _) in enumerate(by_id, 1)},
         )

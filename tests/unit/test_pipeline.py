@@ -1,0 +1,243 @@
+"""Hashes in, decisions out: batches, options, provenance. The judging itself: test_policy_*."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hashlists import snapshot
+from hashlists.model import Classification, Harm, HashKind, ListState
+from matcher.errors import InvalidRequestError, PolicyError, UnknownPolicyError
+from matcher.index.build import IndexBuilder, IndexRows
+from matcher.index.match_index import IndexedList, MatchIndex
+from matcher.model import (
+    Basis,
+    Decision,
+    DecodedImage,
+    DecodeRequest,
+    Digests,
+    ImageHashes,
+    NotHashableReason,
+    Undecodable,
+    ViewBlocks,
+    ViewHashes,
+    ViewSelection,
+)
+from matcher.pipeline import DEFAULT_OPTIONS, Generation, MatchOptions, hash_items, match_items
+from matcher.policy.rules import default_policy, policies_from_dict
+
+RNG = np.random.default_rng(20)
+CODES = RNG.integers(0, 256, (4, 32), dtype=np.uint8)
+SHA256 = RNG.integers(0, 256, (4, 32), dtype=np.uint8)
+PHOTODNA = RNG.integers(0, 256, (1, 144), dtype=np.uint8)
+
+
+def flip(code, bits):
+    """The code with its first `bits` bits changed."""
+    mask = np.packbits(np.arange(256) < bits)
+    return (code ^ mask).tobytes()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """Entry 101 in list csam (both kinds), 102 and 103 share a code, 104 in shadow."""
+    root = tmp_path_factory.mktemp("snapshots")
+    builder = IndexBuilder()
+    builder.add(
+        IndexRows(
+            catalog_ids=np.array([101, 102, 103, 104], np.int64),
+            list_rows=np.array([0, 0, 1, 2], np.uint16),
+            classification_rows=np.array([1, 0, 1, 1], np.uint16),
+            flags=np.zeros(4, np.uint16),
+            sizes=np.full(4, -1, np.int64),
+            codes={
+                HashKind.PDQ: (np.arange(4), CODES[[0, 1, 1, 2]]),
+                HashKind.SHA256: (np.array([0]), SHA256[:1]),
+                HashKind.PHOTODNA: (np.array([1]), PHOTODNA),
+            },
+        )
+    )
+    lists = [
+        IndexedList("csam", Harm.CSAM, ListState.LIVE, 2, {HashKind.PDQ: 2, HashKind.SHA256: 1}),
+        IndexedList("ncii", Harm.NCII, ListState.LIVE, 1, {HashKind.PDQ: 1}),
+        IndexedList("trial", Harm.CSAM, ListState.SHADOW, 1, {HashKind.PDQ: 1}),
+    ]
+    with snapshot.SnapshotWriter(root, revision=7) as writer:
+        builder.write(
+            writer, lists=lists, classifications=[None, Classification("vics", "US", "1")]
+        )
+        path = writer.publish(parameters={})
+    return MatchIndex.open(snapshot.open_snapshot(path))
+
+
+@pytest.fixture
+def generation(index):
+    return Generation(index, {"default": default_policy()})
+
+
+def item(pdq=None, *, view="upright", quality=90, digests=None, **more):
+    views = () if pdq is None else (ViewHashes(view, quality, {HashKind.PDQ: bytes(pdq)}),)
+    return ImageHashes(digests=digests or {}, size=10, views=views, **more)
+
+
+def match(generation, *items, options=DEFAULT_OPTIONS):
+    return match_items(generation, items, [options] * len(items))
+
+
+def test_an_empty_batch():
+    assert match_items(Generation(MatchIndex.empty(), {"default": default_policy()}), [], []) == []
+
+
+def test_items_of_one_batch_do_not_mix(generation):
+    known, near, unknown, same = match(
+        generation,
+        item(CODES[0], digests={HashKind.SHA256: SHA256[0].tobytes()}),
+        item(flip(CODES[0], 31)),
+        item(CODES[3]),
+        item(CODES[0], digests={HashKind.SHA256: SHA256[1].tobytes()}),
+    )
+    assert known.decision is Decision.MATCH
+    assert {each.basis for each in known.matches} == {Basis.EXACT, Basis.NEAR}
+    assert near.decision is Decision.REVIEW
+    assert near.matches[0].distance == 31
+    assert unknown.decision is Decision.NO_KNOWN_MATCH
+    assert unknown.match_id == ""
+    assert same.decision is Decision.REVIEW
+    ids = {each.match_id for each in (known, near, same)}
+    assert len(ids) == 3
+    assert all(ids)
+
+
+def test_the_batch_gives_what_single_items_give(generation):
+    items = [item(flip(CODES[i % 4], int(RNG.integers(0, 60)))) for i in range(40)]
+    together = match(generation, *items)
+    alone = [match(generation, each)[0] for each in items]
+    assert [replace(each, match_id="") for each in together] == [
+        replace(each, match_id="") for each in alone
+    ]
+
+
+def test_just_past_the_threshold_is_no_match(generation):
+    (result,) = match(generation, item(flip(CODES[0], 32)))
+    assert result.decision is Decision.NO_KNOWN_MATCH
+    assert result.kinds_tried == (HashKind.PDQ,)
+    assert result.views_tried == ("upright",)
+
+
+def test_a_code_in_two_lists_shows_both(generation):
+    (result,) = match(generation, item(CODES[1]))
+    assert {(each.list_name, each.entry_id) for each in result.matches} == {
+        ("csam", 102),
+        ("ncii", 103),
+    }
+    assert {each.severity for each in result.matches if each.entry_id == 102} == {"unmapped"}
+
+
+def test_a_shadow_list_is_counted_and_decides_nothing(generation):
+    (result,) = match(generation, item(CODES[2]))
+    assert result.decision is Decision.NO_KNOWN_MATCH
+    assert result.shadow_matches == 1
+    assert result.matches == ()
+
+
+def test_the_answer_says_what_it_rests_on(generation):
+    (result,) = match(generation, item(CODES[0]))
+    assert result.revision == 7
+    assert result.policy == "default"
+    assert result.policy_version == default_policy().version
+
+
+def test_more_matches_than_are_listed(generation):
+    (result,) = match(generation, item(CODES[1]), options=MatchOptions(max_matches=1))
+    assert len(result.matches) == 1
+    assert result.total_matches == 2
+    assert result.truncated
+
+
+def test_poor_quality_is_not_looked_up(generation):
+    (result,) = match(generation, item(CODES[0], quality=49))
+    assert result.decision is Decision.NOT_HASHABLE
+    assert result.reason is NotHashableReason.FEATURELESS
+    assert result.kinds_tried == ()
+
+
+def test_photodna_from_a_caller(generation):
+    (result,) = match(generation, item(photodna=PHOTODNA[0].tobytes()))
+    assert result.decision is Decision.REVIEW
+    assert result.matches[0].kind is HashKind.PHOTODNA
+
+
+def test_items_may_have_policies_of_their_own(index):
+    document = {
+        "policies": {
+            "narrow": {"thresholds": {"pdq": 10}},
+            "none": {"thresholds": {"pdq": "off", "photodna": "off"}},
+        }
+    }
+    generation = Generation(index, policies_from_dict(document, origin="test"))
+    probe = item(flip(CODES[0], 20))
+    wide, narrow, none = match_items(
+        generation,
+        [probe] * 3,
+        [MatchOptions(), MatchOptions(policy="narrow"), MatchOptions(policy="none")],
+    )
+    assert wide.decision is Decision.REVIEW
+    assert narrow.decision is Decision.NO_KNOWN_MATCH
+    assert none.kinds_tried == ()
+
+
+def test_unknown_policies_and_views_are_named(generation):
+    with pytest.raises(UnknownPolicyError, match="there are: default"):
+        generation.policy_for(MatchOptions(policy="other"))
+    with pytest.raises(PolicyError, match="sideways"):
+        generation.policy_for(MatchOptions(views=("sideways",)))
+
+
+def test_views_of_the_caller(generation):
+    assert generation.policy_for(MatchOptions(views=("all",))).request.views.mirrored
+    assert not generation.policy_for(MatchOptions()).request.views.mirrored
+
+
+@pytest.mark.parametrize("number", [0, 101])
+def test_max_matches_is_bounded(number):
+    with pytest.raises(InvalidRequestError, match="max_matches"):
+        MatchOptions(max_matches=number)
+
+
+def test_policies_are_checked_when_first_loaded_and_weakened_later(index):
+    document = {"policies": {"default": {"lists": ["absent"]}}}
+    generation = Generation(index, policies_from_dict(document, origin="test"))
+    with pytest.raises(PolicyError, match="absent"):
+        generation.check_policies()
+    assert "absent" in generation.policy_problems()[0]
+    (result,) = match(generation, item(CODES[0]))
+    assert result.decision is Decision.NO_KNOWN_MATCH
+
+
+def test_a_default_policy_that_does_not_exist(index):
+    with pytest.raises(UnknownPolicyError):
+        Generation(index, {"default": default_policy()}, "other").check_policies()
+
+
+def digests_of(number):
+    return Digests(bytes([number] * 16), bytes([number] * 20), bytes([number] * 32), 5)
+
+
+def test_hash_items_keeps_order_and_what_could_not_be_decoded():
+    luma = RNG.integers(0, 256, (64, 64)).astype(np.float32)
+    image = DecodedImage(
+        64, 64, "png", 1, truncated=False, views=(ViewBlocks("upright", luma, {}),)
+    )
+    broken = Undecodable(NotHashableReason.MALFORMED, "cut off")
+    request = DecodeRequest(views=ViewSelection())
+    first, second, third = hash_items(
+        [digests_of(i) for i in range(3)], [image, broken, image], [request] * 3
+    )
+    assert second.undecodable is broken
+    assert second.views == ()
+    assert second.digests[HashKind.MD5] == bytes([1] * 16)
+    assert first.views == third.views
+    assert first.views[0].codes[HashKind.PDQ]
+    assert first.size == 5

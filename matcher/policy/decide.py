@@ -49,11 +49,6 @@ if TYPE_CHECKING:
 
 MAX_MATCHES = 100
 _KIND_ORDER = {kind: i for i, kind in enumerate((*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA))}
-_DECISIONS = {
-    Verdict.IGNORE: Decision.NO_KNOWN_MATCH,
-    Verdict.REVIEW: Decision.REVIEW,
-    Verdict.MATCH: Decision.MATCH,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,22 +127,22 @@ def decide(
     """
     if not 1 <= max_matches <= MAX_MATCHES:
         raise InvalidRequestError(f"must be from 1 to {MAX_MATCHES}", field="max_matches")
+    judge = _Judge(policy, hashes, now)
     tally = _Tally()
-    if candidates:
-        judge = _Judge(policy, hashes, now)
-        for candidate in candidates:
-            judge.count(candidate, tally)
+    for candidate in candidates:
+        judge.count(candidate, tally)
     reason, why_unhashed = _unhashed(hashes)
-    strongest = heapq.nsmallest(max_matches, tally.best.values(), key=lambda each: each.order)
-    decision = _DECISIONS[strongest[0].verdict if strongest else Verdict.IGNORE]
-    if decision is Decision.NO_KNOWN_MATCH and reason is not None:
+    strongest = heapq.nsmallest(max_matches, tally.best.values(), key=lambda each: each[0])
+    decision, because = Decision.NO_KNOWN_MATCH, ""
+    if strongest:
+        decision, because = judge.explain(strongest[0][1])
+    elif reason is not None:
         decision = Decision.NOT_HASHABLE
-    because = strongest[0].because if strongest else ""
     return Judgement(
         decision=decision,
         reason=reason,
         detail="; ".join(filter(None, (because, why_unhashed, *tally.remarks()))),
-        matches=tuple(each.match for each in strongest),
+        matches=tuple(judge.match(candidate) for _, candidate in strongest),
         total_matches=len(tally.best),
         shadow_matches=len(tally.shadow),
         suppressed_matches=len(tally.suppressed),
@@ -165,29 +160,23 @@ def _unhashed(hashes: ImageHashes) -> tuple[NotHashableReason | None, str]:
     return None, ""
 
 
-#: One entry of one list, by one basis: what counts as one match.
-_Key = tuple[str, int, Basis]
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    match: Match
-    verdict: Verdict
-    because: str
-    order: tuple[object, ...]
+#: One entry of one list, exact or not: what counts as one match.
+_Key = tuple[str, int, bool]
+#: Where a match stands among others; the smallest first. Begins with the verdict, negated.
+_Order = tuple[int, int, bool, float, int, str, int, str]
 
 
 @dataclass(slots=True)
 class _Tally:
-    best: dict[_Key, _Judged] = field(default_factory=dict)
+    best: dict[_Key, tuple[_Order, Candidate]] = field(default_factory=dict)
     shadow: set[_Key] = field(default_factory=set)
     suppressed: set[_Key] = field(default_factory=set)
     ignored: set[_Key] = field(default_factory=set)
 
-    def add(self, key: _Key, judged: _Judged) -> None:
+    def add(self, key: _Key, order: _Order, candidate: Candidate) -> None:
         known = self.best.get(key)
-        if known is None or judged.order < known.order:
-            self.best[key] = judged
+        if known is None or order < known[0]:
+            self.best[key] = (order, candidate)
 
     def remarks(self) -> list[str]:
         counted = (
@@ -212,31 +201,48 @@ class _Judge:
 
     def count(self, candidate: Candidate, tally: _Tally) -> None:
         """Puts one candidate where it belongs, or passes over it."""
-        threshold = self._threshold(candidate)
-        if threshold is None:
+        if not self._counts(candidate):
             return
-        basis = Basis.EXACT if candidate.kind.is_digest else Basis.NEAR
-        key = (candidate.list_name, candidate.entry_id, basis)
-        judged = self._judge(candidate, basis, threshold)
+        key = (candidate.list_name, candidate.entry_id, candidate.kind.is_digest)
+        verdict, _ = self._judge(candidate)
         if self._allowed(candidate):
             tally.suppressed.add(key)
-        elif judged.verdict is Verdict.IGNORE:
+        elif verdict is Verdict.IGNORE:
             tally.ignored.add(key)
         elif candidate.list_state is ListState.SHADOW:
             tally.shadow.add(key)
         else:
-            tally.add(key, judged)
+            tally.add(key, self._order(candidate, verdict), candidate)
 
-    def _threshold(self, candidate: Candidate) -> int | None:
-        """The threshold that a candidate keeps; None when it does not count at all."""
+    def explain(self, candidate: Candidate) -> tuple[Decision, str]:
+        """What the strongest match decides, and why, in one line."""
+        verdict, because = self._judge(candidate)
+        decision = Decision.MATCH if verdict is Verdict.MATCH else Decision.REVIEW
+        return decision, f"list {candidate.list_name}: {because}"
+
+    def match(self, candidate: Candidate) -> Match:
+        """A candidate that counts, as answers list it."""
+        exact = candidate.kind.is_digest
+        return Match(
+            list_name=candidate.list_name,
+            harm=candidate.harm.value,
+            entry_id=candidate.entry_id,
+            kind=candidate.kind,
+            basis=Basis.EXACT if exact else Basis.NEAR,
+            view="" if exact else candidate.view,
+            distance=candidate.distance,
+            closeness=Closeness.of(candidate.distance, self._limits_of(candidate).threshold or 0),
+            classification=candidate.classification,
+            severity=self._severity(candidate),
+        )
+
+    def _counts(self, candidate: Candidate) -> bool:
         if not self._policy.counts(candidate.list_name, candidate.harm):
-            return None
+            return False
         if candidate.kind.is_perceptual_code and candidate.quality < QUALITY_FLOOR:
-            return None
+            return False
         threshold = self._limits_of(candidate).threshold
-        if threshold is None or candidate.distance > threshold:
-            return None
-        return threshold
+        return threshold is not None and candidate.distance <= threshold
 
     def _limits_of(self, candidate: Candidate) -> Limits:
         key = (candidate.kind, candidate.list_name, View.family(candidate.view))
@@ -250,37 +256,24 @@ class _Judge:
             self._hashes, candidate.kind, candidate.view, candidate.entry_id, self._now
         )
 
-    def _judge(self, candidate: Candidate, basis: Basis, threshold: int) -> _Judged:
-        severity = self._severity(candidate)
-        evidence, because = self._evidence(candidate)
-        verdict, doubt = self._class_verdict(candidate, severity, basis)
-        if verdict < evidence:
-            because = doubt
-        verdict = min(verdict, evidence)
-        exact = basis is Basis.EXACT
-        match = Match(
-            list_name=candidate.list_name,
-            harm=candidate.harm.value,
-            entry_id=candidate.entry_id,
-            kind=candidate.kind,
-            basis=basis,
-            view="" if exact else candidate.view,
-            distance=candidate.distance,
-            closeness=Closeness.of(candidate.distance, threshold),
-            classification=candidate.classification,
-            severity=severity,
-        )
-        order = (
+    def _order(self, candidate: Candidate, verdict: Verdict) -> _Order:
+        threshold = self._limits_of(candidate).threshold
+        return (
             -verdict,
-            self._policy.severities.rank(severity),
-            not exact,
+            self._policy.severities.rank(self._severity(candidate)),
+            not candidate.kind.is_digest,
             candidate.distance / threshold if threshold else 0.0,
             _KIND_ORDER[candidate.kind],
             candidate.list_name,
             candidate.entry_id,
-            match.view,
+            candidate.view,
         )
-        return _Judged(match, verdict, f"list {candidate.list_name}: {because}", order)
+
+    def _judge(self, candidate: Candidate) -> tuple[Verdict, str]:
+        """The most that a candidate may decide, and what says so."""
+        evidence, because = self._evidence(candidate)
+        verdict, doubt = self._class_verdict(candidate)
+        return (verdict, doubt) if verdict < evidence else (evidence, because)
 
     def _severity(self, candidate: Candidate) -> str:
         key = (candidate.classification, candidate.flags)
@@ -289,20 +282,18 @@ class _Judge:
             severity = self._severities[key] = self._policy.severities.severity_of(*key)
         return severity
 
-    def _class_verdict(
-        self, candidate: Candidate, severity: str, basis: Basis
-    ) -> tuple[Verdict, str]:
+    def _class_verdict(self, candidate: Candidate) -> tuple[Verdict, str]:
         """What the entry's class may decide, and what it says where that is less than a match."""
         if candidate.harm is Harm.TEST:
             return Verdict.MATCH, ""
-        family = "" if basis is Basis.EXACT else View.family(candidate.view)
-        key = (severity, candidate.list_name, family)
+        family = "" if candidate.kind.is_digest else View.family(candidate.view)
+        key = (self._severity(candidate), candidate.list_name, family)
         verdict = self._verdicts.get(key)
         if verdict is None:
             verdict = self._verdicts[key] = self._policy.verdict(*key)
         if verdict is Verdict.MATCH and EntryFlag.SUSPECTED in candidate.flags:
             return Verdict.REVIEW, "its source only suspects the entry"
-        return verdict, f"an entry of severity {severity} is for review"
+        return verdict, f"an entry of severity {key[0]} is for review"
 
     def _evidence(self, candidate: Candidate) -> tuple[Verdict, str]:
         """What the hit itself may decide, and why."""

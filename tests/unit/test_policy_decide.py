@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hashlists.model import Classification, EntryFlag, Harm, HashKind, ListState
+from hashlists.model import (
+    TEST_LIST_NAME,
+    Classification,
+    EntryFlag,
+    Harm,
+    HashKind,
+    ListState,
+)
 from matcher.errors import InvalidRequestError
 from matcher.model import (
     Basis,
@@ -218,6 +225,12 @@ class TestLists:
         policy = replace(default_policy(), harms=frozenset({Harm.NCII}))
         assert judge(exact(), policy=policy).total_matches == 0
         assert judge(exact(harm=Harm.NCII), policy=policy).total_matches == 1
+
+    def test_the_built_in_test_list_counts_under_every_policy(self) -> None:
+        policy = replace(default_policy(), lists=("industry",), harms=frozenset({Harm.NCII}))
+        hit = exact(list_name=TEST_LIST_NAME, harm=Harm.TEST, classification=None)
+        assert judge(hit, policy=policy).decision is Decision.MATCH
+        assert judge(replace(hit, harm=Harm.CSAM), policy=policy).total_matches == 0
 
     @pytest.mark.parametrize("hit", [exact(HashKind.MD5), near(31)])
     def test_test_lists_decide_whatever_the_class(self, hit: Candidate) -> None:

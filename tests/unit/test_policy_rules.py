@@ -258,6 +258,8 @@ class TestExtends:
         ("[[allow]]\nexpires = 2027-01-01T10:00:00", "a time with its offset"),
         ('[[allow]]\nkind = "sha256"', "allow[1].kind: must be one of pdq"),
         ('[[allow]]\nkind = "phash"\ncode = "ab"', "allow[1].code: must be 16 hex digits"),
+        ('[[allow]]\ncode = "ab"\nentry = 1', "allow[1]: needs the key 'kind'"),
+        (f'[[allow]]\nsha256 = "{"ab" * 31}  "', "allow[1].sha256: must be 64 hex digits"),
         ('[[allow]]\nkind = "phash"\nentry = 0', "allow[1].entry: must be a whole number from 1"),
     ],
 )

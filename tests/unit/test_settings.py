@@ -199,6 +199,7 @@ class TestValues:
             ("image_bytes", "4096", 4096),
             ("exact_distances", "TRUE", True),
             ("exact_distances", "0", False),
+            ("exact_distances", True, True),
             ("follow_seconds", "0.5", 0.5),
             ("follow_seconds", "2", 2.0),
             ("listen", "[::1]:0", "[::1]:0"),
@@ -207,12 +208,13 @@ class TestValues:
             ("log_level", "debug", "debug"),
         ],
     )
-    def test_from_the_environment(
-        self, tmp_path: Path, key: str, value: str, expected: object
-    ) -> None:
-        settings = load(tmp_path, {f"HASHWARDEN_{key.upper()}": value})
-        assert getattr(settings, key) == expected
-        assert type(getattr(settings, key)) is type(expected)
+    def test_forms(self, tmp_path: Path, key: str, value: object, expected: object) -> None:
+        loaded = [load(tmp_path, **{key: value})]
+        if isinstance(value, str):
+            loaded.append(load(tmp_path, {f"HASHWARDEN_{key.upper()}": value}))
+        for settings in loaded:
+            assert getattr(settings, key) == expected
+            assert type(getattr(settings, key)) is type(expected)
 
     @pytest.mark.parametrize(
         ("key", "value", "says"),

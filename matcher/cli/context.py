@@ -116,8 +116,8 @@ class Session:
                 default_policy=settings.default_policy,
             )
         generation.policy_for(options)
-        if not generation.lists:
-            note("warning: the catalog holds no list, so nothing can match", style="yellow")
+        if not any(each.entries for each in generation.index.lists):
+            note("warning: the catalog holds no entry, so nothing can match", style="yellow")
         with self.decode_pool() as pool:
             yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hashlists.model import HashKind
 from matcher.cli.output import is_terminal, note, print_json, print_row, print_table
 from matcher.model import Basis, Decision, Match, MatchResult
 
@@ -68,11 +69,13 @@ class Report:
     _rows: list[tuple[str, ...]] = field(default_factory=list)
     _left_out: int = 0
     _last: MatchResult | None = None
+    _kinds: set[HashKind] = field(default_factory=set)
 
     def add(self, item: str | int, outcome: Outcome) -> None:
         """Takes the outcome of one item."""
         if isinstance(outcome, MatchResult):
             self._last = outcome
+            self._kinds.update(outcome.kinds_tried)
         if self.as_json:
             print_json(to_record(self.subject, item, outcome, details=self.details))
         elif is_terminal():
@@ -112,7 +115,9 @@ class Report:
             note(f"{self._left_out} more without a known match are not shown; see --json")
         note(", ".join(f"{number} {word}" for word, number in self._counts.items()))
         if self._last is not None:
-            note(_searched(self._last))
+            kinds = ", ".join(kind.value for kind in HashKind if kind in self._kinds) or "no kind"
+            judged = f"under the policy {self._last.policy!r}"
+            note(f"Searched revision {self._last.revision} by {kinds}, {judged}.")
         if self.exit_status == EXIT_FOUND:
             note("A hash match is a lead, not proof: a person must look before anything is done.")
 
@@ -189,8 +194,7 @@ def _human_cells(outcome: Outcome) -> tuple[str, ...]:
         return (_ERROR, "", outcome.detail, "")
     word = _word(outcome)
     if not outcome.matches:
-        told = "" if outcome.reason is None else f"{outcome.reason.value}: {outcome.detail}"
-        return (word, "", told, "")
+        return (word, "", outcome.detail or (outcome.reason or ""), "")
     best = outcome.matches[0]
     more = outcome.total_matches - 1
     evidence = _evidence(best) + (f", and {more} more" if more else "")
@@ -217,8 +221,3 @@ def _plain_cells(outcome: Outcome) -> tuple[str, ...]:
     distance = "" if best.distance is None else str(best.distance)
     evidence = (best.kind.value, best.basis.value, best.view, distance, best.severity)
     return (*head, best.list_name, str(best.entry_id), *evidence)
-
-
-def _searched(result: MatchResult) -> str:
-    kinds = ", ".join(kind.value for kind in result.kinds_tried) or "no kind"
-    return f"Searched revision {result.revision} by {kinds} under the policy {result.policy!r}."

@@ -178,7 +178,7 @@ def test_person_sees_one_table_and_what_was_searched(seen):
         "near pdq: close, upright",
         "near photodna: 4 squared L2, upright",
         "",
-        "malformed: cut off",
+        "cut off",
         "No such file or directory",
     ]
     assert rows[0][2] == "demo #7"

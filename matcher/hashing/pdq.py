@@ -73,9 +73,6 @@ def luma_block(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.fl
         ValueError: another shape.
     """
     _check_pixels(pixels)
-    if abs(pixels.strides[0]) < abs(pixels.strides[1]):
-        # Stored column by column: work along memory, and turn the small result instead.
-        return np.ascontiguousarray(block_of(pixels.swapaxes(0, 1)).T)
     return block_of(pixels)
 
 

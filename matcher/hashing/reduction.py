@@ -24,6 +24,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
 BLOCK_SIDE: Final = 64
@@ -37,6 +39,8 @@ _SCRATCH: Final = 1 << 19
 #: arithmetic; small ones where large ones would leave the cache. Measured.
 _SAMPLES: Final = ((512, 32), (1024, 16), (2048, 8))
 _SAMPLES_OF_LONG_AXES: Final = 2
+#: Wider images are taken across, whatever that costs: sums for each column would fill memory.
+_WIDEST: Final = 65_536
 #: Longer axes are not cached: their weights are large, and building them costs far less than the
 #: reading of so many pixels.
 _CACHED_PIXELS: Final = 16_384
@@ -52,7 +56,7 @@ class Piece:
     Attributes:
         samples: which samples, within 0..63.
         pixels: which pixels.
-        weights: `(samples, pixels) float32`, multiples of `Reduction.scale`.
+        weights: `(samples, pixels) float32`, multiples of `unit(n)`.
     """
 
     samples: slice
@@ -60,51 +64,54 @@ class Piece:
     weights: csr_array = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Reduction:
-    """Blur and sampling along an axis of `n` pixels.
-
-    Attributes:
-        n: pixels along the axis.
-        scale: what every weighted sum is to be multiplied with.
-        pieces: in order of their samples; together they cover all 64.
-        whole: all of it, `(64, n) float64`, multiples of `scale`.
-    """
-
-    n: int
-    scale: float
-    pieces: tuple[Piece, ...]
-    whole: csr_array = field(repr=False)
-
-
 def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
     """Blurs and samples an image along both axes.
 
     Args:
-        pixels: luminance `(H, W)`, uint8 or float32, or RGB `(H, W, 3)`. Reading is quickest where
-            the second axis is contiguous in memory.
+        pixels: luminance `(H, W)`, uint8 or float32, or RGB `(H, W, 3)` uint8; at least 5 pixels on
+            a side; any strides.
 
     Returns:
         `(64, 64) float32`.
     """
-    down, across = reduction(pixels.shape[0]), reduction(pixels.shape[1])
-    columns = np.empty((pixels.shape[1], BLOCK_SIDE))
-    if pixels.strides[1] < 0:
-        # Stored from right to left: read it in memory order and mirror the few sums that remain.
-        _down(down, pixels[:, ::-1], columns[::-1])
+    turned = abs(pixels.strides[0]) < abs(pixels.strides[1])
+    if pixels.shape[0 if turned else 1] > _WIDEST:
+        turned = not turned
+    # Work along memory, and turn the small result instead of the image.
+    upright = pixels.swapaxes(0, 1) if turned else pixels
+    height, width = upright.shape[:2]
+    columns = np.empty((width, BLOCK_SIDE))
+    if upright.strides[1] < 0:
+        # Stored from right to left: likewise.
+        _down(upright[:, ::-1], columns[::-1])
     else:
-        _down(down, pixels, columns)
-    block: NDArray[np.float64] = across.whole @ columns
-    block *= down.scale * across.scale
-    return np.ascontiguousarray(block.T, dtype=np.float32)
+        _down(upright, columns)
+    block: NDArray[np.float64] = whole(width) @ columns
+    block *= unit(height) * unit(width)
+    return np.ascontiguousarray(block if turned else block.T, dtype=np.float32)
 
 
-def reduction(n: int) -> Reduction:
-    """The matrix for an axis of `n >= 5` pixels; built in O(n), cached while that is small."""
-    return _cached(n) if n <= _CACHED_PIXELS else _build(n)
+def unit(n: int) -> float:
+    """What weights of an axis of `n` pixels are multiples of."""
+    return 1 / _filter_width(n) ** 2
 
 
-def tents(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+def pieces(n: int) -> Iterable[Piece]:
+    """The matrix for an axis of `n >= 5` pixels, in pieces, in order of their samples.
+
+    Built in O(n). Short axes are cached; of others, one piece at a time is in memory.
+    """
+    return _cached_pieces(n) if n <= _CACHED_PIXELS else _pieces(n)
+
+
+def whole(n: int) -> csr_array:
+    """The matrix for an axis of `n >= 5` pixels, `(64, n) float64`, in multiples of `unit(n)`."""
+    return _cached_whole(n) if n <= _CACHED_PIXELS else _whole(n)
+
+
+def tents(
+    n: int, samples: slice = slice(BLOCK_SIDE)
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Weights of the 64 samples along an axis of `n` pixels.
 
     With `w = ceil(n / 128)` and `h = floor((w + 2) / 2)`, one filter pass puts at `i` the mean of
@@ -113,15 +120,16 @@ def tents(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
 
     Args:
         n: pixels, at least 5.
+        samples: which `S` of the 64.
 
     Returns:
-        `starts (64,) int64`, the first pixel of each sample; `weights (64, 2 w - 1) float64`, zero
-        where a sample needs fewer pixels; `scale`, with which weights are to be multiplied.
+        `starts (S,) int64`, the first pixel of each sample; `weights (S, 2 w - 1) float64`, zero
+        where a sample needs fewer pixels, in multiples of `unit(n)`.
     """
-    width = -(-n // (2 * BLOCK_SIDE))
+    width = _filter_width(n)
     ahead = (width + 2) // 2 - 1
     behind = width - ahead - 1
-    centres = (2 * np.arange(BLOCK_SIDE) + 1) * n // (2 * BLOCK_SIDE)
+    centres = (2 * np.arange(BLOCK_SIDE)[samples] + 1) * n // (2 * BLOCK_SIDE)
 
     # The second pass takes the mean of these values of the first (those that exist)...
     inner = centres[:, None] + np.arange(-behind, ahead + 1)
@@ -133,33 +141,37 @@ def tents(n: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
 
     # A run of equal weights is a step up and a step down, so that sums of runs are running sums.
     starts = first[:, 0]
-    steps = np.zeros((BLOCK_SIDE, 2 * width))
-    output = np.broadcast_to(np.arange(BLOCK_SIDE)[:, None], inner.shape)
-    np.add.at(steps, (output, first - starts[:, None]), share)
-    np.subtract.at(steps, (output, last + 1 - starts[:, None]), share)
-    return starts, steps.cumsum(axis=1)[:, :-1], 1 / width**2
+    steps = np.zeros((len(starts), 2 * width))
+    sample = np.broadcast_to(np.arange(len(starts))[:, None], inner.shape)
+    np.add.at(steps, (sample, first - starts[:, None]), share)
+    np.subtract.at(steps, (sample, last + 1 - starts[:, None]), share)
+    return starts, steps.cumsum(axis=1)[:, :-1]
 
 
-def _build(n: int) -> Reduction:
-    starts, weights, scale = tents(n)
+def _filter_width(n: int) -> int:
+    return -(-n // (2 * BLOCK_SIDE))
+
+
+def _pieces(n: int) -> Iterator[Piece]:
     each = next((count for longest, count in _SAMPLES if n <= longest), _SAMPLES_OF_LONG_AXES)
-    pieces = tuple(
-        _piece(slice(first, first + each), starts, weights, n)
-        for first in range(0, BLOCK_SIDE, each)
-    )
-    return Reduction(n, scale, pieces, _sparse(starts, weights, n))
+    for first in range(0, BLOCK_SIDE, each):
+        samples = slice(first, first + each)
+        starts, weights = tents(n, samples)
+        start, stop = int(starts[0]), min(n, int(starts[-1]) + weights.shape[1])
+        part = _sparse(starts - start, weights, stop - start)
+        yield Piece(samples, slice(start, stop), part.astype(np.float32))
 
 
-_cached = lru_cache(maxsize=_CACHED_AXES)(_build)
+def _whole(n: int) -> csr_array:
+    return _sparse(*tents(n), n)
 
 
-def _piece(
-    samples: slice, starts: NDArray[np.int64], weights: NDArray[np.float64], n: int
-) -> Piece:
-    start = int(starts[samples.start])
-    stop = min(n, int(starts[samples.stop - 1]) + weights.shape[1])
-    part = _sparse(starts[samples] - start, weights[samples], stop - start)
-    return Piece(samples, slice(start, stop), part.astype(np.float32))
+@lru_cache(maxsize=_CACHED_AXES)
+def _cached_pieces(n: int) -> tuple[Piece, ...]:
+    return tuple(_pieces(n))
+
+
+_cached_whole = lru_cache(maxsize=_CACHED_AXES)(_whole)
 
 
 def _sparse(starts: NDArray[np.int64], weights: NDArray[np.float64], n: int) -> csr_array:
@@ -170,24 +182,23 @@ def _sparse(starts: NDArray[np.int64], weights: NDArray[np.float64], n: int) -> 
     return csr_array((weights[kept], columns[kept], ends), shape=(len(starts), n))
 
 
-def _down(
-    axis: Reduction,
-    pixels: NDArray[np.uint8] | NDArray[np.float32],
-    columns: NDArray[np.float64],
-) -> None:
+def _down(pixels: NDArray[np.uint8] | NDArray[np.float32], columns: NDArray[np.float64]) -> None:
     """Reduces every column of `pixels` to 64 sums, and puts them into the rows of `columns`."""
-    width, depth = pixels.shape[1], math.prod(pixels.shape[2:])
+    height, width, *channels = pixels.shape
+    depth = math.prod(channels)
     scratch = np.empty(_SCRATCH, dtype=np.float32)
-    for piece in axis.pieces:
+    for piece in pieces(height):
         band = pixels[piece.pixels]
         strip = max(1, _SCRATCH // (len(band) * depth))
+        if len(band) * depth > len(scratch):  # one column alone is longer
+            scratch = np.empty(len(band) * depth, dtype=np.float32)
         for left in range(0, width, strip):
             part = band[:, left : left + strip]
             widened = scratch[: part.size].reshape(part.shape)
             np.copyto(widened, part)
             sums = piece.weights @ widened.reshape(len(band), -1)
             into = columns[left : left + strip, piece.samples]
-            into[...] = (_luminance(sums) if depth > 1 else sums).T
+            into[...] = (_luminance(sums) if channels else sums).T
 
 
 def _luminance(sums: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from matcher.hashing.pdq import (
     pdq_dihedral_codes,
     qualities,
 )
-from matcher.hashing.reduction import BLOCK_SIDE, tents
+from matcher.hashing.reduction import BLOCK_SIDE, tents, unit
 
 #: Half the distance between 1 and the next single-precision number: one rounding.
 ROUNDING = 2.0**-24
@@ -60,10 +60,10 @@ def picture(height: int, width: int, style: str, seed: int) -> np.ndarray:
 
 def dense(n: int) -> np.ndarray:
     """The 64 x n matrix of blur and sampling (proved against a plain filter in test_pdq.py)."""
-    starts, weights, scale = tents(n)
+    starts, weights = tents(n)
     matrix = np.zeros((BLOCK_SIDE, n + weights.shape[1]))
     for row, (start, tent) in enumerate(zip(starts, weights, strict=True)):
-        matrix[row, start : start + len(tent)] = tent * scale
+        matrix[row, start : start + len(tent)] = tent * unit(n)
     return matrix[:, :n]
 
 

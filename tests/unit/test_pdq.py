@@ -42,7 +42,7 @@ def plain_block(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("n", [*range(5, 40), 63, 64, 65, 127, 128, 129, 255, 256, 257, 300, 1000])
 def test_tents_are_two_box_filters_and_samples(n, rng):
-    starts, weights, scale = reduction.tents(n)
+    (starts, weights), scale = reduction.tents(n), reduction.unit(n)
     values = rng.random(n)
     padded = np.append(values, np.zeros(weights.shape[1]))
     samples = [
@@ -53,7 +53,7 @@ def test_tents_are_two_box_filters_and_samples(n, rng):
 
 @pytest.mark.parametrize("n", [5, 64, 129, 513, 1000, 4097, 20_000])
 def test_weights_of_each_sample_sum_to_one(n):
-    starts, weights, scale = reduction.tents(n)
+    (starts, weights), scale = reduction.tents(n), reduction.unit(n)
     np.testing.assert_allclose(weights.sum(axis=1) * scale, 1, rtol=1e-12)
     reach = (weights > 1e-9) * np.arange(1, weights.shape[1] + 1)
     assert (starts >= 0).all()
@@ -62,7 +62,7 @@ def test_weights_of_each_sample_sum_to_one(n):
 
 @pytest.mark.parametrize("n", [64, 128, 640, 1000, 1920, 4096])
 def test_weights_away_from_borders_are_whole_numbers(n):
-    _, weights, _ = reduction.tents(n)
+    _, weights = reduction.tents(n)
     np.testing.assert_allclose(weights[2:-2], np.round(weights[2:-2]), atol=1e-9)
 
 
@@ -133,7 +133,7 @@ def test_very_long_sides(shape, rng):
 
 
 def _dense(n: int) -> np.ndarray:
-    starts, weights, scale = reduction.tents(n)
+    (starts, weights), scale = reduction.tents(n), reduction.unit(n)
     matrix = np.zeros((64, n + weights.shape[1]))
     for row, start in enumerate(starts):
         matrix[row, start : start + weights.shape[1]] = weights[row] * scale
@@ -146,6 +146,28 @@ def test_input_is_left_alone(rng):
     image.setflags(write=False)
     luma_block(image)
     np.testing.assert_array_equal(image, before)
+
+
+def test_no_column_is_too_long_for_the_scratch_array(monkeypatch, rng):
+    image = rng.integers(0, 256, (3000, 9, 3), dtype=np.uint8)
+    expected = luma_block(image)
+    monkeypatch.setattr(reduction, "_SCRATCH", 50)
+    np.testing.assert_allclose(luma_block(image), expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_memory_for_extremely_long_pictures_is_bounded(turn, order):
+    shape = (5, 2_000_000)[:: -1 if turn else 1]
+    image = np.full(shape, 9, np.uint8, order=order)
+    tracemalloc.start()
+    try:
+        block = luma_block(image)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(block, 9, atol=1e-3)
+    assert peak < 16_000_000
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -179,18 +201,30 @@ def test_no_library_starts_threads(rng):
     assert min(shares) < 0.1, "CPU time was spent in other threads"
 
 
-def test_cache_is_bounded_in_number_and_size():
-    for n in range(5, 400):
-        reduction.reduction(n)
-    assert reduction._cached.cache_info().currsize <= 128
-    assert reduction.reduction(399) is reduction.reduction(399)
-    assert reduction.reduction(16_385) is not reduction.reduction(16_385)
+def test_caches_are_bounded_in_number_and_size():
+    for n in range(5, 300):
+        reduction.pieces(n)
+        reduction.whole(n)
+    assert reduction._cached_pieces.cache_info().currsize <= 128
+    assert reduction._cached_whole.cache_info().currsize <= 128
+    for build in (reduction.pieces, reduction.whole):
+        assert build(299) is build(299)
+        assert build(16_385) is not build(16_385)
+
+
+@pytest.mark.parametrize("n", [5, 64, 511, 513, 1000, 2049, 5000, 17_000])
+def test_pieces_make_the_whole(n):
+    put_together = np.zeros((64, n))
+    for piece in reduction.pieces(n):
+        put_together[piece.samples, piece.pixels] += piece.weights.toarray()
+    np.testing.assert_allclose(put_together, reduction.whole(n).toarray(), rtol=1e-6)
 
 
 def test_threads_share_the_cache(rng):
     images = [rng.integers(0, 256, (50 + i, 300 - i), dtype=np.uint8) for i in range(60)]
     expected = [luma_block(image) for image in images]
-    reduction._cached.cache_clear()
+    reduction._cached_pieces.cache_clear()
+    reduction._cached_whole.cache_clear()
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(luma_block, images * 3))
     for block, same in zip(found, expected * 3, strict=True):

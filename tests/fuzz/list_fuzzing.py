@@ -1,0 +1,207 @@
+"""What the fuzzers of list readers share: a deterministic mutator for texts, and the checks.
+
+Every input must end in entries and rejections, or in an error of `hashlists.errors`. On success
+the sums must be right and every hash as long as its kind says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import sys
+import time
+import traceback
+import warnings
+from typing import TYPE_CHECKING
+
+from hashlists.errors import HashlistsError
+from hashlists.formats.registry import open_reader
+from hashlists.limits import ImportLimits
+from hashlists.model import NO_ONWARD_SHARING
+from hashlists.validate import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from hashlists.formats.base import RawBatch
+
+    Mutation = Callable[[bytearray, random.Random, Sequence[bytes]], None]
+    #: What to read: the file, the format's options.
+    Case = tuple[bytes, Mapping[str, str]]
+
+#: Small, so that blocks end everywhere and limits are met.
+LIMITS = tuple(
+    ImportLimits(
+        block_bytes=block_bytes,
+        max_record_bytes=4096,
+        max_member_bytes=1024,
+        max_batch_objects=64,
+        max_batch_rows=5,
+        max_line_chars=2048,
+        max_columns=20,
+        max_extra_hashes=3,
+    )
+    for block_bytes in (1, 7, 64, 1000, 1 << 16)
+)
+
+
+def _flip_bit(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    if data:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def _set_byte(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    if data:
+        data[chance.randrange(len(data))] = chance.randrange(256)
+
+
+def _insert_token(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    data[at:at] = chance.choice(tokens) * chance.choice((1, 1, 1, 2, 50))
+
+
+def _replace_by_token(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    data[at : at + chance.randrange(1, 12)] = chance.choice(tokens)
+
+
+def _cut(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    del data[chance.randrange(len(data) + 1) :]
+
+
+def _remove(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    del data[at : at + chance.randrange(1, 64)]
+
+
+def _repeat(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    at = chance.randrange(len(data) + 1)
+    data[at:at] = data[at : at + chance.randrange(1, 200)] * chance.randrange(1, 4)
+
+
+def _swap(data: bytearray, chance: random.Random, tokens: Sequence[bytes]) -> None:
+    first, second = sorted(chance.randrange(len(data) + 1) for _ in range(2))
+    size = chance.randrange(1, 40)
+    data[first : first + size], data[second : second + size] = (
+        data[second : second + size],
+        data[first : first + size],
+    )
+
+
+_MUTATIONS: tuple[Mutation, ...] = (
+    _flip_bit,
+    _set_byte,
+    _insert_token,
+    _replace_by_token,
+    _cut,
+    _remove,
+    _repeat,
+    _swap,
+)
+
+
+def mutated(
+    corpus: Sequence[Case], tokens: Sequence[bytes], seed: int, number: int
+) -> tuple[Case, ImportLimits]:
+    """Input `number` of a run: always the same for the same corpus and seed."""
+    chance = random.Random(f"{seed}/{number}")
+    data, options = chance.choice(corpus)
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 2, 3, 8))):
+        chance.choice(_MUTATIONS)(changed, chance, tokens)
+    return (bytes(changed), options), chance.choice(LIMITS)
+
+
+def read(data: bytes, format_name: str, options: Mapping[str, str], limits: ImportLimits) -> str:
+    """Reads one input and checks what came of it.
+
+    Returns:
+        `imported`, `partly` where records were rejected, or the reason of a typed error.
+    """
+    rejected = 0
+    stream = io.BytesIO(data)
+    try:
+        for batch in open_reader(stream, format=format_name, options=options, limits=limits):
+            rejected += _check(batch, limits)
+    except HashlistsError as error:
+        return error.reason if str(error) else "an error without words"
+    finally:
+        assert not stream.closed
+    return "partly" if rejected else "imported"
+
+
+def _check(batch: RawBatch, limits: ImportLimits) -> int:
+    """Asserts what must hold of any batch; returns how many records were rejected."""
+    result = validate(batch, default_handling=NO_ONWARD_SHARING, limits=limits)
+    entries = result.entries
+    assert len(entries) + len(result.rejections) == batch.rows + len(batch.rejections)
+    assert len(entries.content_digests) == len(entries)
+    numbers = [entries.place_at(row).number for row in range(len(entries))]
+    assert numbers == sorted(set(numbers))
+    assert all(key and len(key) > 1 for key in entries.keys)
+    for kind, values in entries.hashes.items():
+        assert len(values) == len(entries)
+        assert all(value is None or len(value) == kind.nbytes for value in values)
+    for row in range(len(entries)):
+        assert any(values[row] for values in entries.hashes.values())
+    for row, kind, value in entries.extra_hashes:
+        assert 0 <= row < len(entries)
+        assert len(value) == kind.nbytes
+    for rejection in result.rejections:
+        assert rejection.reason
+        assert rejection.place.number >= 1
+    return len(result.rejections)
+
+
+def run(
+    format_name: str,
+    corpus: Sequence[Case],
+    tokens: Sequence[bytes],
+    *,
+    inputs: int,
+    seed: int,
+    only: int | None = None,
+) -> tuple[list[int], dict[str, int]]:
+    """Reads mutated inputs.
+
+    Returns:
+        The numbers of the inputs that ended in anything but a result or a typed error, and how
+        often each kind of outcome came.
+    """
+    findings: list[int] = []
+    outcomes: dict[str, int] = {}
+    for number in range(inputs) if only is None else [only]:
+        (data, options), limits = mutated(corpus, tokens, seed, number)
+        try:
+            outcome = read(data, format_name, options, limits)
+        except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
+            findings.append(number)
+            sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
+            continue
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return findings, outcomes
+
+
+def main(format_name: str, corpus: Sequence[Case], tokens: Sequence[bytes]) -> int:
+    """The command line; exit status 1 when anything was found."""
+    parser = argparse.ArgumentParser(description=f"Fuzzes the {format_name} reader.")
+    parser.add_argument("--inputs", type=int, default=1500, help="how many inputs")
+    parser.add_argument("--seed", type=int, default=1, help="which run")
+    parser.add_argument("--only", type=int, help="repeat this one input")
+    arguments = parser.parse_args()
+    warnings.simplefilter("error")
+    started = time.monotonic()
+    findings, outcomes = run(
+        format_name,
+        corpus,
+        tokens,
+        inputs=arguments.inputs,
+        seed=arguments.seed,
+        only=arguments.only,
+    )
+    seconds = time.monotonic() - started
+    sys.stdout.write(
+        f"{arguments.inputs} inputs in {seconds:.0f} s: {outcomes}; findings: {len(findings)}\n"
+    )
+    return 1 if findings else 0

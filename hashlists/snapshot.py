@@ -304,12 +304,12 @@ def open_snapshot(path: Path) -> Snapshot:
     folder = Path(path)
     try:
         handle = _open_folder(folder)
+        try:
+            return _open_folder_verified(folder, handle)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise SnapshotError(f"snapshot {folder.name}: {_say(error)}") from error
-    try:
-        return _open_folder_verified(folder, handle)
-    finally:
-        os.close(handle)
 
 
 def open_current(root: Path) -> Snapshot | None:
@@ -524,10 +524,7 @@ def _check_files(
     listed = {MANIFEST_FILE}
     listed.update(record.content.file for record in arrays.values())
     listed.update(record.file for record in documents.values())
-    try:
-        present = set(os.listdir(handle))
-    except OSError as error:
-        raise SnapshotError(f"snapshot {folder.name}: {_say(error)}") from error
+    present = set(os.listdir(handle))
     for file in sorted(listed - present):
         raise _refuse(folder, file, "is missing")
     for file in sorted(present - listed):
@@ -544,7 +541,7 @@ def _open_array(folder: Path, handle: int, record: _ArrayRecord) -> AnyArray:
             else:
                 mapped = mmap.mmap(file, content.nbytes, access=mmap.ACCESS_READ)
                 array = np.frombuffer(mapped, record.dtype).reshape(record.shape)
-        except (OSError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise _refuse(folder, content.file, f"cannot be mapped ({error})") from error
     _check_digest(folder, content, _bytes_of(array))
     return array
@@ -552,7 +549,7 @@ def _open_array(folder: Path, handle: int, record: _ArrayRecord) -> AnyArray:
 
 def _open_document(folder: Path, handle: int, record: _FileRecord) -> Any:
     with _checked_file(folder, handle, record) as file:
-        data = _read_all(folder, record.file, file, record.nbytes)
+        data = _read_all(file, record.nbytes)
     _check_digest(folder, record, memoryview(data))
     return _parse_json(folder, record.file, data)
 
@@ -579,20 +576,21 @@ def _checked_file(folder: Path, handle: int, record: _FileRecord) -> Iterator[in
 
 @contextmanager
 def _regular_file(folder: Path, handle: int, name: str) -> Iterator[int]:
+    """Opens a file of the folder; whatever the system refuses meanwhile is told with its name."""
     # O_NONBLOCK: a named pipe in place of a file must not hang us before it is refused.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         file = os.open(name, flags, dir_fd=handle)
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise _refuse(folder, name, "is not a regular file")
+            yield file
+        finally:
+            os.close(file)
     except FileNotFoundError as error:
         raise _refuse(folder, name, "is missing") from error
     except OSError as error:
         raise _refuse(folder, name, _say(error)) from error
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise _refuse(folder, name, "is not a regular file")
-        yield file
-    finally:
-        os.close(file)
 
 
 def _read_small(folder: Path, handle: int, name: str, limit: int) -> bytes:
@@ -600,15 +598,12 @@ def _read_small(folder: Path, handle: int, name: str, limit: int) -> bytes:
         size = os.fstat(file).st_size
         if size > limit:
             raise _refuse(folder, name, f"is too long: {size} bytes, at most {limit} are read")
-        return _read_all(folder, name, file, size)
+        return _read_all(file, size)
 
 
-def _read_all(folder: Path, name: str, file: int, size: int) -> bytes:
-    try:
-        with os.fdopen(file, "rb", closefd=False) as stream:
-            return stream.read(size)
-    except OSError as error:
-        raise _refuse(folder, name, _say(error)) from error
+def _read_all(file: int, size: int) -> bytes:
+    with os.fdopen(file, "rb", closefd=False) as stream:
+        return stream.read(size)
 
 
 def _section(folder: Path, manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -649,16 +644,16 @@ def _read_pointer(root: Path) -> _Pointer | None:
     """Reads `current`; None where it or the root is missing."""
     try:
         handle = _open_folder(root)
+        try:
+            if POINTER_FILE not in os.listdir(handle):  # noqa: PTH208  # the folder that was opened
+                return None
+            data = _read_small(root, handle, POINTER_FILE, _MAX_POINTER_BYTES)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise SnapshotError(f"the folder of snapshots: {_say(error)}") from error
-    try:
-        if POINTER_FILE not in os.listdir(handle):  # noqa: PTH208  # the folder that was opened
-            return None
-        data = _read_small(root, handle, POINTER_FILE, _MAX_POINTER_BYTES)
-    finally:
-        os.close(handle)
     return _parse_pointer(root, data)
 
 
@@ -740,7 +735,7 @@ def _refuse(folder: Path, file: str, why: str) -> SnapshotError:
 
 def _say(error: OSError) -> str:
     """The system's words without the path, which `_refuse` names already."""
-    return f"cannot be opened ({error.strerror})"
+    return f"cannot be read ({error.strerror})"
 
 
 def _open_folder(folder: Path) -> int:

@@ -212,6 +212,22 @@ def test_a_disk_that_fails_to_read(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", failing)
-        with pytest.raises(SnapshotError, match=r"a\.bin cannot be opened \(Input/output error\)"):
+        with pytest.raises(SnapshotError, match=r"a\.bin cannot be read \(Input/output error\)"):
             open_snapshot(folder)
     assert open_snapshot(folder).revision == 1
+
+
+@pytest.mark.parametrize("call", ["listdir", "fdopen", "fstat"])
+def test_any_failing_call_while_opening_is_a_typed_error(tmp_path, monkeypatch, call):
+    folder = publish(tmp_path, 1)
+
+    def failing(*arguments, **keywords):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        with pytest.raises(SnapshotError, match="Input/output error"):
+            open_snapshot(folder)
+        with pytest.raises(SnapshotError, match="Input/output error"):
+            open_current(tmp_path)
+    assert open_current(tmp_path).revision == 1

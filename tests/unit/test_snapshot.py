@@ -224,11 +224,11 @@ class TestRefusals:
         assert current_revision(tmp_path / "missing") is None
 
     def test_a_missing_folder(self, tmp_path):
-        refused(tmp_path / "snapshot-x", "cannot be opened")
+        refused(tmp_path / "snapshot-x", "cannot be read")
 
     def test_a_file_in_place_of_the_folder(self, tmp_path):
         (tmp_path / "file").write_bytes(b"")
-        refused(tmp_path / "file", "cannot be opened")
+        refused(tmp_path / "file", "cannot be read")
         with pytest.raises(SnapshotError, match="the folder of snapshots"):
             open_current(tmp_path / "file")
 
@@ -326,7 +326,7 @@ class TestRefusals:
         shutil.copy(path, tmp_path / "elsewhere")
         path.unlink()
         path.symlink_to(tmp_path / "elsewhere")
-        refused(folder, "pdq.codes.bin", "cannot be opened")
+        refused(folder, "pdq.codes.bin", "cannot be read")
         path.unlink()
         os.mkfifo(path)
         refused(folder, "pdq.codes.bin", "not a regular file")

@@ -44,9 +44,9 @@ def hash_views(
     Raises:
         ValueError: not as many requests as images.
     """
-    hashers = [
-        _ImageHasher(image, request) for image, request in zip(images, requests, strict=True)
-    ]
+    if len(images) != len(requests):
+        raise ValueError(f"{len(images)} images need as many requests, not {len(requests)}")
+    hashers = [_ImageHasher(*pair) for pair in zip(images, requests, strict=True)]
     _fill_pdq(hashers)
     _fill_mirrored([hasher for hasher in hashers if hasher.wants_mirrored])
     for kind in CODE64_KINDS:

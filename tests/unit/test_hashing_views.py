@@ -43,7 +43,7 @@ def test_no_images():
 
 
 def test_as_many_requests_as_images(rng):
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="1 images need as many requests, not 0"):
         hash_views([decoded(view_blocks(rng))], [])
 
 

@@ -82,7 +82,7 @@ def block_of(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.floa
     height, width = upright.shape[:2]
     columns = np.empty((width, BLOCK_SIDE))
     if upright.strides[1] < 0:
-        # Stored from right to left: likewise.
+        # Stored from right to left: read it from the left, and mirror the sums.
         _down(upright[:, ::-1], columns[::-1])
     else:
         _down(upright, columns)

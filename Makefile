@@ -22,7 +22,6 @@ APP    := $(STAMPS)/app
 TEST   := $(STAMPS)/test
 LINT   := $(STAMPS)/lint
 BENCH  := $(STAMPS)/bench
-FUZZ   := $(STAMPS)/fuzz
 
 # What tools written in Python, and the generator of gRPC code, are run with.
 PY := $(BIN)/python
@@ -84,11 +83,6 @@ $(BENCH): pyproject.toml | $(APP)
 	@$(INSTALL) --group bench --group test
 	@touch $@
 
-$(FUZZ): pyproject.toml | $(TEST)
-	@echo 'Installing the fuzzer'
-	@$(INSTALL) --group fuzz
-	@touch $@
-
 .PHONY: setup
 setup: $(APP) $(TEST) $(LINT) ## The environment with all tools of a developer
 
@@ -127,9 +121,14 @@ test: $(APP) $(TEST) ## Every test, with branch coverage (ARGS='-k name' for som
 test-long: $(APP) $(TEST) ## Every test, slow ones included, with many more examples
 	HYPOTHESIS_PROFILE=long $(PYTEST) -n $(JOBS) --dist worksteal --timeout 3600 $(ARGS)
 
+INPUTS ?= 100000
+FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.py))
+
 .PHONY: fuzz
-fuzz: $(FUZZ) ## Mutated inputs against the decoder and the list parsers (RUNS=100000 each)
-	$(PY) -m loadtest.fuzz --runs $${RUNS:-100000}
+fuzz: $(APP) $(TEST) ## Mutated inputs against the decoder and the list readers (INPUTS=100000 each)
+	@for fuzzer in $(FUZZERS); do \
+	  echo "$(PY) $$fuzzer --inputs $(INPUTS)"; $(PY) $$fuzzer --inputs $(INPUTS); \
+	done
 
 BENCHMARKS ?= hashing decode_hash
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _OPAQUE = 255
+_LEVELS = 256
+_BLANK_SHARE = 0.998  # the codecs make a block or two out of no data at all
 _WHITE8, _WHITE16 = 255, 65_535
 
 
@@ -54,6 +56,17 @@ def picture_of(image: Image.Image, *, sample_bits: int = 16) -> Picture:
             if image.info.pop("transparency", None) is None:
                 raise
     return Picture(_opaque(image, sample_bits))
+
+
+def is_blank(colour: Image.Image) -> bool:
+    """True where all but a trace of every band is of one value: nothing was drawn on the canvas.
+
+    Args:
+        colour: mode "L" or "RGB".
+    """
+    counts, pixels = colour.histogram(), colour.width * colour.height
+    bands = (counts[at : at + _LEVELS] for at in range(0, len(counts), _LEVELS))
+    return all(max(band) >= _BLANK_SHARE * pixels for band in bands)
 
 
 def _with_alpha(image: Image.Image, sample_bits: int) -> Picture:

@@ -123,7 +123,7 @@ def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
 
     Raises:
         NotDecodableError: it is not of an allow-listed format, over a limit, encrypted, damaged
-            beyond use, or nothing of it renders.
+            beyond use.
     """
     image_format = sniff(data)
     if image_format is Format.JPEGXL and JPEGXL_PLUGIN is None:
@@ -135,12 +135,9 @@ def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
         raise NotDecodableError(NotHashableReason.ENCRYPTED, f"encrypted {image_format}")
     check_limits(header, limits)
     image, damaged = _open_and_load(image_format, data, header, limits)
-    truncated = damaged or header.truncated
-    if truncated and _is_uniform(image):
-        raise malformed(f"{image_format} cut off or damaged: nothing of it renders")
     if image.format == "MPO":
         image_format = Format.MPO
-    return OpenedFile(image, image_format, header, truncated)
+    return OpenedFile(image, image_format, header, damaged or header.truncated)
 
 
 def check_limits(header: Header, limits: DecodeLimits) -> None:
@@ -253,10 +250,3 @@ def silence_pillow() -> None:
     """
     if not warnings.filters or warnings.filters[0] != _PILLOW_FILTER:
         warnings.filterwarnings("ignore", module=_PILLOW_MODULES)
-
-
-def _is_uniform(image: Image.Image) -> bool:
-    """True where every band holds one value only: a canvas on which nothing was drawn."""
-    extrema = image.getextrema()
-    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    return all(low == high for low, high in bands)

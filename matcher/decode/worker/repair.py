@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _JPEG_NEEDLESS = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_LEAST_SHARE = 0.1  # of a file; of less, all that renders would be made of zeros
 #: Major brands by which the decoders know their files; a file may name its own first.
 _KNOWN_BRANDS = {Format.AVIF: (b"avif", b"avis"), Format.HEIC: (b"heic", b"heix", b"mif1")}
 
@@ -34,9 +35,8 @@ def attempts(image_format: Format, data: bytes, *, truncated: bool, limit: int) 
     """
     if image_format in _KNOWN_BRANDS:
         yield _with_known_brand(image_format, data)
-    elif image_format is Format.WEBP and truncated and webp.declared_bytes(data) <= limit:
-        # The decoder takes nothing short of the declared length; zeros stand for what is missing.
-        yield data.ljust(webp.declared_bytes(data), b"\0")
+    elif image_format is Format.WEBP and truncated:
+        yield _filled_webp(data, limit)
     else:
         yield data
     if image_format is Format.JPEG:
@@ -48,6 +48,14 @@ def attempts(image_format: Format, data: bytes, *, truncated: bool, limit: int) 
 def _with_known_brand(image_format: Format, data: bytes) -> bytes:
     known = _KNOWN_BRANDS[image_format]
     return data if data[8:12] in known else data[:8] + known[0] + data[12:]
+
+
+def _filled_webp(data: bytes, limit: int) -> bytes:
+    """Zeros in place of what is missing: the decoder takes nothing short of the declared length."""
+    declared = webp.declared_bytes(data)
+    if declared > limit or len(data) < _LEAST_SHARE * declared:
+        return data
+    return data.ljust(declared, b"\0")
 
 
 def _bare_jpeg(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from PIL import ImageChops
 from PIL.Image import Transpose
 
 from matcher.decode.worker import compositing, exif, frames, orientation
-from matcher.decode.worker.colour import Picture, picture_of
+from matcher.decode.worker.colour import Picture, is_blank, picture_of
 from matcher.decode.worker.failures import BAD_BYTES, NotDecodableError, malformed
 from matcher.decode.worker.inputs64 import inputs64_of
 from matcher.decode.worker.opening import check_size, draft_luminance, load_pixels
@@ -145,6 +145,8 @@ def render_views(
     """
     timeline = frames.timeline_of(opened, limits)
     shown, hidden = _shown_and_hidden(opened, timeline)
+    if opened.truncated and is_blank(shown.colour):
+        raise malformed(f"{opened.format} cut off or damaged: nothing of it renders")
     turn = _orientation_to_apply(opened)
     upright = _turned(shown, turn)
     views = Views(request, limits, deadline)

@@ -17,7 +17,6 @@ import numpy as np
 
 from hashlists import snapshot as snapshots
 from hashlists.errors import HashlistsError, SnapshotError
-from hashlists.model import Classification
 from matcher.errors import NotReadyError
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.holder import Holder
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import Catalog, CatalogReader, EntryColumns
+    from hashlists.model import Classification
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)

@@ -237,7 +237,7 @@ class Settings:
     listen: str = _knob(_address, "127.0.0.1:50051")
     danger_listen_without_tls: bool = _knob(_boolean, default=False)
     message_bytes: int = _knob(_size(_MIB, _GIB), 32 * _MIB)
-    image_bytes: int = _knob(_size(_KIB, _GIB), 25 * _MIB)
+    image_bytes: int = _knob(_size(64 * _KIB, _GIB), 25 * _MIB)
     stream_window: int = _knob(_whole(1, 10_000), 32)
     max_matches: int = _knob(_whole(1, 100), 10)
     max_in_flight: int = _knob(_whole(1, 100_000), 128)

@@ -218,4 +218,5 @@ def _report(report: Any) -> pb.ImportReport:
             near_matchable_entries=coverage["near_matchable"],
         ),
         rejections=[pb.Rejection(**each) for each in report["rejections"]],
+        repeated_import=report["repeated"],
     )

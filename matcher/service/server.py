@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hashlists.catalog import Catalog
@@ -113,7 +113,8 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     parts = await asyncio.to_thread(_Parts.open, settings)
     server = _grpc_server(settings)
     parts.register(server)
-    reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+    shown = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(shown, server)
     address = _bind(server, settings)
     await parts.health.start()
     await server.start()

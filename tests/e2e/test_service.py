@@ -8,6 +8,7 @@ import json
 
 import grpc
 import pytest
+import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -21,6 +22,8 @@ from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
 from matcher.service.server import running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TEST_IMAGE = published_test_image()
 
@@ -37,22 +40,41 @@ def demo_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-async def server(tmp_path):
-    async with running(load_settings(tmp_path)) as server:
+def shared(function):
+    """A fixture for all tests of this module that change nothing others see."""
+    return pytest_asyncio.fixture(scope="module", loop_scope="module")(function)
+
+
+@shared
+async def server(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    async with running(load_settings(data)) as server:
         await asyncio.wait_for(server.ready, 60)
         yield server
 
 
-@pytest.fixture
+@shared
 async def client(server):
     async with AsyncClient(server.address) as client:
         yield client
 
 
-@pytest.fixture
+@shared
 async def channel(server):
     async with grpc.aio.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh_server(tmp_path):
+    async with running(load_settings(tmp_path)) as server:
+        await asyncio.wait_for(server.ready, 60)
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh_channel(fresh_server):
+    async with grpc.aio.insecure_channel(fresh_server.address) as channel:
         yield channel
 
 
@@ -62,7 +84,7 @@ async def import_demo(server, demo_folder, *, name="demo"):
             client.create_list(
                 name, lists_pb2.HashList(harm=lists_pb2.HARM_TEST, source="Hashwarden demo")
             )
-            *progress, report = client.import_list(
+            *_progress, report = client.import_list(
                 demo_folder / "demo-list.vics.json", list_name=name, list_format="vics"
             )
             return report
@@ -72,7 +94,7 @@ async def import_demo(server, demo_folder, *, name="demo"):
 
 async def until(condition, *, seconds=10):
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - the server has no event for a test
             await asyncio.sleep(0.02)
 
 
@@ -163,11 +185,11 @@ class TestMatchImage:
         assert caught.value.reason == "POLICY_INVALID"
 
     async def test_too_large_is_an_answer_below_the_message_limit(self, tmp_path):
-        small = load_settings(tmp_path, image_bytes=1000)
+        small = load_settings(tmp_path, image_bytes=65536)
         async with running(small) as server, AsyncClient(server.address) as client:
             await server.ready
-            with pytest.raises(ServerError, match="the limit is 1000") as caught:
-                await client.match_image(b"x" * 1001)
+            with pytest.raises(ServerError, match="the limit is 65536") as caught:
+                await client.match_image(b"x" * 65537)
         assert caught.value.reason == "IMAGE_TOO_LARGE"
 
     async def test_more_load_than_capacity_is_refused_with_a_delay(self, tmp_path, monkeypatch):
@@ -348,7 +370,11 @@ class TestHashImage:
 
 
 class TestLists:
-    async def test_an_imported_list_matches_within_seconds(self, server, client, demo_folder):
+    async def test_an_imported_list_matches_within_seconds(self, fresh_server, demo_folder):
+        async with AsyncClient(fresh_server.address) as client:
+            await self.check_import(fresh_server, client, demo_folder)
+
+    async def check_import(self, server, client, demo_folder):
         listed = (demo_folder / "recompressed.jpg").read_bytes()
         unlisted = (demo_folder / "unlisted.jpg").read_bytes()
         before = await client.match_image(listed)
@@ -356,7 +382,8 @@ class TestLists:
         report = await import_demo(server, demo_folder)
         assert report.added > 0
         assert report.rejected == 0
-        assert report.coverage.near_matchable_entries == report.added
+        assert report.coverage.entries == report.added
+        assert 0 < report.coverage.near_matchable_entries < report.added
 
         async def matches():
             answer = await client.match_image(listed)
@@ -368,8 +395,8 @@ class TestLists:
         assert answer.result.matches[0].list_name == "demo"
         assert (await client.match_image(unlisted)).result.decision is Decision.NO_KNOWN_MATCH
 
-    async def test_lists_are_created_got_and_paged(self, channel):
-        stub = lists_pb2_grpc.HashListServiceStub(channel)
+    async def test_lists_are_created_got_and_paged(self, fresh_channel):
+        stub = lists_pb2_grpc.HashListServiceStub(fresh_channel)
         for name in ("b-list", "a-list", "c-list"):
             await stub.CreateHashList(
                 lists_pb2.CreateHashListRequest(
@@ -401,11 +428,11 @@ class TestLists:
         assert got.hash_list.handling.releasable_to == ["x", "y"]
         assert got.hash_list.create_time.seconds > 0
 
-    async def test_revisions_are_paged_newest_first(self, server, demo_folder):
-        await import_demo(server, demo_folder)
+    async def test_revisions_are_paged_newest_first(self, fresh_server, demo_folder):
+        await import_demo(fresh_server, demo_folder)
 
         def work():
-            with Client(server.address) as client:
+            with Client(fresh_server.address) as client:
                 return list(client.list_revisions("demo")), list(client.list_revisions())
 
         own, everyones = await asyncio.to_thread(work)
@@ -481,13 +508,15 @@ class TestImportHashList:
     def chunk(self, data):
         return lists_pb2.ImportHashListRequest(chunk=data)
 
-    async def test_the_same_key_and_file_gives_the_first_report_again(self, channel):
+    async def test_the_same_key_and_file_gives_the_first_report_again(self, fresh_channel):
         requests = (self.start(), self.chunk(self.CSV[:10]), self.chunk(self.CSV[10:]))
-        first = (await self.run(channel, *requests))[-1].report
-        again = (await self.run(channel, *requests))[-1].report
+        first = (await self.run(fresh_channel, *requests))[-1].report
+        again = (await self.run(fresh_channel, *requests))[-1].report
         assert first.added == 1
         assert first.revision > 0
-        assert again == first
+        assert not first.repeated_import
+        assert again.repeated_import
+        assert (again.revision, again.added) == (first.revision, first.added)
 
     @pytest.mark.parametrize(
         ("sent", "code"),
@@ -497,12 +526,12 @@ class TestImportHashList:
             (CSV.replace(b"0", b"1"), "DATA_LOSS"),
         ],
     )
-    async def test_other_bytes_than_announced_import_nothing(self, channel, tmp_path, sent, code):
+    async def test_other_bytes_than_announced_import_nothing(self, channel, sent, code):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.run(channel, self.start(), self.chunk(sent))
         assert caught.value.code().name == code
         assert details_of(caught.value)["ErrorInfo"].reason == "FILE_DIGEST_MISMATCH"
-        await self.check_nothing_left(channel, tmp_path)
+        await self.check_nothing_left(channel)
 
     @pytest.mark.parametrize(
         ("fields", "code"),
@@ -518,11 +547,11 @@ class TestImportHashList:
             ({"format": "vics", "format_options": {}}, "INVALID_ARGUMENT"),
         ],
     )
-    async def test_a_bad_start_imports_nothing(self, channel, tmp_path, fields, code):
+    async def test_a_bad_start_imports_nothing(self, channel, fields, code):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.run(channel, self.start(**fields), self.chunk(self.CSV))
         assert caught.value.code().name == code, caught.value.details()
-        await self.check_nothing_left(channel, tmp_path)
+        await self.check_nothing_left(channel)
 
     async def test_chunks_before_the_start_are_refused(self, channel):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -534,47 +563,54 @@ class TestImportHashList:
             await self.run(channel, self.start(), self.chunk(b""))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    async def test_rejected_records_are_reported_with_place_field_and_reason(self, channel):
+    async def test_rejected_records_are_reported_with_place_field_and_reason(self, fresh_channel):
         rows = [f"{i:032x}," for i in range(0x10000, 0x10064)]
         data = ("md5,sha1\n" + "\n".join([*rows, "nonsense,"]) + "\n").encode()
-        report = (await self.run(channel, self.start(data), self.chunk(data)))[-1].report
+        report = (await self.run(fresh_channel, self.start(data), self.chunk(data)))[-1].report
         assert (report.read, report.added, report.rejected) == (101, 100, 1)
         (rejection,) = report.rejections
         assert rejection.place.startswith("line 102")
         assert rejection.field == "md5"
         assert "nonsense" not in rejection.reason
 
-    async def test_too_many_rejects_import_nothing(self, channel, tmp_path):
+    async def test_too_many_rejects_import_nothing(self, channel):
         data = b"md5,sha1\nnonsense,\n"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.run(channel, self.start(data), self.chunk(data))
         assert details_of(caught.value)["ErrorInfo"].reason == "TOO_MANY_REJECTIONS"
-        await self.check_nothing_left(channel, tmp_path)
+        await self.check_nothing_left(channel)
 
-    async def check_nothing_left(self, channel, tmp_path):
+    async def check_nothing_left(self, channel):
         stub = lists_pb2_grpc.HashListServiceStub(channel)
         request = lists_pb2.GetHashListRequest(name="hashLists/hashwarden-test")
         assert (await stub.GetHashList(request)).hash_list.coverage.entries == 1
-        assert not list(tmp_path.rglob("import-*"))
+
+    async def test_an_upload_leaves_no_file_behind(self, fresh_channel, tmp_path):
+        requests = (self.start(), self.chunk(self.CSV))
+        await self.run(fresh_channel, *requests)
+        assert (tmp_path / "spool").is_dir()
+        assert not list((tmp_path / "spool").iterdir())
 
 
 class TestHealth:
     async def test_live_apart_from_ready(self, tmp_path):
-        async with running(load_settings(tmp_path)) as server:
-            async with grpc.aio.insecure_channel(server.address) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
+        async with (
+            running(load_settings(tmp_path)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            stub = health_pb2_grpc.HealthStub(channel)
 
-                async def status(name):
-                    request = health_pb2.HealthCheckRequest(service=name)
-                    return (await stub.Check(request)).status
+            async def status(name):
+                request = health_pb2.HealthCheckRequest(service=name)
+                return (await stub.Check(request)).status
 
-                assert await status("live") == health_pb2.HealthCheckResponse.SERVING
-                await server.ready
-                for name in ("", "hashwarden.match.v1.MatchService"):
-                    assert await status(name) == health_pb2.HealthCheckResponse.SERVING
-                await server.health.drain()
-                assert await status("") == health_pb2.HealthCheckResponse.NOT_SERVING
-                assert await status("live") == health_pb2.HealthCheckResponse.SERVING
+            assert await status("live") == health_pb2.HealthCheckResponse.SERVING
+            await server.ready
+            for name in ("", "hashwarden.match.v1.MatchService"):
+                assert await status(name) == health_pb2.HealthCheckResponse.SERVING
+            await server.health.drain()
+            assert await status("") == health_pb2.HealthCheckResponse.NOT_SERVING
+            assert await status("live") == health_pb2.HealthCheckResponse.SERVING
 
     async def test_calls_before_readiness_may_be_tried_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr("matcher.follow.Follower.refresh", lambda self: False)
@@ -644,11 +680,8 @@ class TestSetUp:
             assert repr(value) not in told
 
 
-def test_the_catalog_survives_the_server(tmp_path):
-    async def run():
-        async with running(load_settings(tmp_path)) as server:
-            await server.ready
-
-    asyncio.run(run())
+async def test_the_catalog_survives_the_server(tmp_path):
+    async with running(load_settings(tmp_path)) as server:
+        await server.ready
     with Catalog.open(load_settings(tmp_path).catalog_url) as catalog:
         assert [each.hash_list.name for each in catalog.list_lists()] == ["hashwarden-test"]

@@ -504,6 +504,7 @@ class ImportReport(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     REJECTIONS_FIELD_NUMBER: _builtins.int
     KEPT_RETRACTED_FIELD_NUMBER: _builtins.int
+    REPEATED_IMPORT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """0 where nothing changed."""
     read: _builtins.int
@@ -514,6 +515,10 @@ class ImportReport(_message.Message):
     seconds: _builtins.float
     kept_retracted: _builtins.int
     """Entries in the file that stay retracted, since an operator retracted them here."""
+    repeated_import: _builtins.bool
+    """The file had been imported before under this idempotency key; this is the report
+    of that import.
+    """
     @_builtins.property
     def coverage(self) -> Global___Coverage:
         """Of the entries in this file."""
@@ -535,10 +540,11 @@ class ImportReport(_message.Message):
         coverage: Global___Coverage | None = ...,
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         kept_retracted: _builtins.int = ...,
+        repeated_import: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Table, insert
+from sqlalchemy import ColumnElement, Select, Table, bindparam, insert
 from sqlalchemy.dialects import sqlite
 
 from hashlists.catalog.schema import KIND_BITS, entries, entry_versions, extra_hashes
 from hashlists.model import EntryBatch, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.sql.dml import Insert
@@ -40,6 +40,45 @@ class BulkInsert:
         if not listed:
             return 0
         return int(connection.exec_driver_sql(self._sql, listed).rowcount)
+
+
+class BulkSelect:
+    """One SELECT with an IN list, compiled for a few lengths of the list.
+
+    A list of another length is filled up with its last value, which changes nothing of the result.
+    """
+
+    _LENGTHS = (1, 32, 1_000)
+
+    def __init__(self, column: ColumnElement[Any], statement: Select[Any]) -> None:
+        """Takes the column that the IN list is about, and the rest of the statement."""
+        self._column = column
+        self._statement = statement
+        self._compiled: dict[int, tuple[str, tuple[str, ...]]] = {}
+
+    def run(
+        self, connection: Connection, values: Sequence[Any], **bound: Any
+    ) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """Yields the rows for `values`, list by list; `bound` are the statement's other values."""
+        longest = self._LENGTHS[-1]
+        for start in range(0, len(values), longest):
+            chunk = values[start : start + longest]
+            length = next(each for each in self._LENGTHS if each >= len(chunk))
+            sql, names = self._for_length(length)
+            given = {f"in_{position}": value for position, value in enumerate(chunk)}
+            parameters = tuple(
+                bound[name] if name in bound else given.get(name, chunk[-1]) for name in names
+            )
+            yield connection.exec_driver_sql(sql, parameters).fetchall()
+
+    def _for_length(self, length: int) -> tuple[str, tuple[str, ...]]:
+        if length not in self._compiled:
+            marks: list[Any] = [bindparam(f"in_{position}") for position in range(length)]
+            statement = self._statement.where(self._column.in_(marks))
+            compiled = statement.compile(dialect=sqlite.dialect())
+            assert compiled.positiontup is not None
+            self._compiled[length] = str(compiled), tuple(compiled.positiontup)
+        return self._compiled[length]
 
 
 #: Leaves out keys that the list holds already; the number of rows tells.

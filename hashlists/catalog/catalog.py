@@ -45,6 +45,7 @@ from hashlists.catalog.schema import (
     revisions,
 )
 from hashlists.catalog.staging import StagedImport
+from hashlists.catalog.states import read_head
 from hashlists.catalog.tombstones import read_tombstones
 from hashlists.errors import (
     EntryNotFoundError,
@@ -202,7 +203,7 @@ class Catalog:
     def head(self) -> int:
         """The newest committed revision; 0 when there is none."""
         with self._reading() as connection:
-            return opening.read_head(connection)
+            return read_head(connection)
 
     def list_revisions(
         self, list_name: str | None = None, *, before: int | None = None, limit: int = 100

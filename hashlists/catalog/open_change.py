@@ -41,6 +41,7 @@ from hashlists.catalog.states import (
     after_actions,
     chunks,
     entry_states,
+    read_head,
     staged_actions,
     staged_versions,
 )
@@ -209,11 +210,6 @@ def _is_dead(change: Row[Any]) -> bool:
     return change.state == ChangeState.ABANDONED or not is_alive(
         change.owner, heartbeat_at=change.heartbeat_at, now=now_microseconds()
     )
-
-
-def read_head(connection: Connection) -> int:
-    """The newest revision number; 0 before the first."""
-    return int(connection.execute(select(head.c.revision)).scalar_one())
 
 
 def insert_change(connection: Connection, by: ChangeAuthor, state: ChangeState) -> int:

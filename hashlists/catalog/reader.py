@@ -15,7 +15,6 @@ import numpy as np
 from sqlalchemy import func, select
 
 from hashlists.catalog.engine import catalog_errors
-from hashlists.catalog.open_change import read_head
 from hashlists.catalog.records import ListRecord, expired_handlings, list_record
 from hashlists.catalog.schema import (
     KIND_BITS,
@@ -27,7 +26,7 @@ from hashlists.catalog.schema import (
     hash_lists,
     retractions,
 )
-from hashlists.catalog.states import chunks
+from hashlists.catalog.states import chunks, read_head
 from hashlists.model import Classification, HashKind
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import bindparam, delete, insert, select, update
@@ -19,6 +20,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 from hashlists.catalog.bulk import (
     INSERT_EXTRA_HASHES,
     INSERT_NEW_ENTRIES,
+    BulkSelect,
     insert_versions,
     kinds_of,
     pick,
@@ -352,7 +354,13 @@ class StagedImport:
         first = _draw(connection, "entry_id", number)
         # In key order: neighbours in the unique index then go in together.
         order = sorted(range(number), key=keys.__getitem__)
-        rows = ((first + row, self._list_id, self._change.change_id, keys[row]) for row in order)
+        rows = zip(
+            [first + row for row in order],
+            repeat(self._list_id),
+            repeat(self._change.change_id),
+            pick(keys, order),
+            strict=False,
+        )
         inserted = INSERT_NEW_ENTRIES.run(connection, rows)
         return first if inserted == number else None
 
@@ -388,9 +396,8 @@ class StagedImport:
 
     def _known_ids(self, connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
         known: dict[bytes, int] = {}
-        for chunk in chunks(keys):
-            found = connection.execute(_BY_KEY, {"list_id": self._list_id, "keys": chunk})
-            known.update((key, entry_id) for key, entry_id in found)
+        for rows in _BY_KEY.run(connection, keys, list_id=self._list_id):
+            known.update(dict(rows))
         return known
 
     def _retract(
@@ -437,9 +444,11 @@ class StagedImport:
                 self._change.counts[states[entry_id].count_key] += 1
 
 
-_BY_KEY = select(entries.c.source_key, entries.c.entry_id).where(
-    entries.c.list_id == bindparam("list_id"),
-    entries.c.source_key.in_(bindparam("keys", expanding=True)),
+_BY_KEY = BulkSelect(
+    entries.c.source_key,
+    select(entries.c.source_key, entries.c.entry_id).where(
+        entries.c.list_id == bindparam("list_id")
+    ),
 )
 
 

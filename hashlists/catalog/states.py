@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import bindparam, select
 
-from hashlists.catalog.schema import Action, Origin, changes, entry_versions, retractions
+from hashlists.catalog.bulk import BulkSelect
+from hashlists.catalog.schema import (
+    Action,
+    Origin,
+    changes,
+    entry_versions,
+    head,
+    retractions,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
 #: Keys or ids in one IN list.
 CHUNK = 1_000
@@ -60,13 +68,10 @@ def entry_states(
     connection: Connection, entry_ids: Sequence[int], *, upto: int | None = None
 ) -> dict[int, EntryState]:
     """States of those entries that had a committed version at revision `upto` (None: now)."""
-    states: dict[int, EntryState] = {}
-    for chunk in chunks(entry_ids):
-        found = _versions(connection, chunk, _committed(upto))
-        for entry_id, origins in _retracted(connection, chunk, upto).items():
-            if entry_id in found:
-                found[entry_id].retracted_by = origins
-        states.update(found)
+    newest = read_head(connection) if upto is None else upto
+    states = _states(_COMMITTED_VERSIONS.run(connection, entry_ids, upto=newest))
+    for entry_id, origins in _retracted(connection, list(states), newest).items():
+        states[entry_id].retracted_by = origins
     return states
 
 
@@ -74,10 +79,7 @@ def staged_versions(
     connection: Connection, entry_ids: Sequence[int], change_id: int
 ) -> dict[int, EntryState]:
     """The versions that an open change has staged for those entries; retractions left out."""
-    states: dict[int, EntryState] = {}
-    for chunk in chunks(entry_ids):
-        states.update(_versions(connection, chunk, entry_versions.c.change_id == change_id))
-    return states
+    return _states(_STAGED_VERSIONS.run(connection, entry_ids, change_id=change_id))
 
 
 def staged_actions(
@@ -102,46 +104,49 @@ def after_actions(
     return (origins - actions.keys()) | retract
 
 
-def _committed(upto: int | None) -> ColumnElement[bool]:
-    if upto is None:
-        return changes.c.revision.is_not(None)
-    return changes.c.revision <= upto
+def read_head(connection: Connection) -> int:
+    """The newest revision number; 0 before the first."""
+    return int(connection.execute(select(head.c.revision)).scalar_one())
 
 
-_VERSIONS = (
-    select(
-        entry_versions.c.entry_id,
-        entry_versions.c.version_id,
-        entry_versions.c.kinds,
-        entry_versions.c.handling_id,
-        entry_versions.c.content_digest,
-    )
-    .join(changes, changes.c.change_id == entry_versions.c.change_id)
-    .where(entry_versions.c.entry_id.in_(bindparam("ids", expanding=True)))
-    .order_by(changes.c.revision)  # the newest comes last and stays
+_VERSION = select(
+    entry_versions.c.entry_id,
+    entry_versions.c.version_id,
+    entry_versions.c.kinds,
+    entry_versions.c.handling_id,
+    entry_versions.c.content_digest,
+)
+_COMMITTED_VERSIONS = BulkSelect(
+    entry_versions.c.entry_id,
+    _VERSION.join(changes, changes.c.change_id == entry_versions.c.change_id)
+    .where(changes.c.revision <= bindparam("upto"))
+    .order_by(changes.c.revision),  # the newest comes last and stays
+)
+_STAGED_VERSIONS = BulkSelect(
+    entry_versions.c.entry_id, _VERSION.where(entry_versions.c.change_id == bindparam("change_id"))
+)
+_COMMITTED_ACTIONS = BulkSelect(
+    retractions.c.entry_id,
+    select(retractions.c.entry_id, retractions.c.origin, retractions.c.action)
+    .join(changes, changes.c.change_id == retractions.c.change_id)
+    .where(changes.c.revision <= bindparam("upto"))
+    .order_by(changes.c.revision),
 )
 
 
-def _versions(
-    connection: Connection, entry_ids: Sequence[int], which: ColumnElement[bool]
-) -> dict[int, EntryState]:
-    rows: Any = connection.execute(_VERSIONS.where(which), {"ids": entry_ids})
+def _states(parts: Iterable[Sequence[Any]]) -> dict[int, EntryState]:
     return {
         entry_id: EntryState(version_id, kinds, handling_id, digest)
+        for rows in parts
         for entry_id, version_id, kinds, handling_id, digest in rows
     }
 
 
 def _retracted(
-    connection: Connection, entry_ids: Sequence[int], upto: int | None
+    connection: Connection, entry_ids: Sequence[int], upto: int
 ) -> dict[int, frozenset[Origin]]:
-    query = (
-        select(retractions.c.entry_id, retractions.c.origin, retractions.c.action)
-        .join(changes, changes.c.change_id == retractions.c.change_id)
-        .where(retractions.c.entry_id.in_(entry_ids), _committed(upto))
-        .order_by(changes.c.revision)
-    )
     latest: dict[int, dict[Origin, Action]] = {}
-    for entry_id, origin, action in connection.execute(query):
-        latest.setdefault(entry_id, {})[Origin(origin)] = Action(action)
+    for rows in _COMMITTED_ACTIONS.run(connection, entry_ids, upto=upto):
+        for entry_id, origin, action in rows:
+            latest.setdefault(entry_id, {})[Origin(origin)] = Action(action)
     return {entry_id: after_actions(frozenset(), actions) for entry_id, actions in latest.items()}

@@ -18,9 +18,8 @@ from matcher.cli.output import note, print_json, print_table, progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hashlists.importer import ImportReport
-
     from hashlists.catalog import Catalog, ListRecord
+    from hashlists.importer import ImportReport
     from hashlists.model import Coverage, Revision
 
 _PAGE = 100
@@ -332,7 +331,7 @@ def list_record(record: ListRecord) -> dict[str, Any]:
         "state": held.state.value,
         "revision": record.revision,
         "created_at": record.created_at.isoformat(),
-        **coverage_record(record.coverage),
+        "coverage": coverage_record(record.coverage),
     }
 
 
@@ -439,7 +438,7 @@ def _print_lists(records: Sequence[ListRecord]) -> None:
 
 def _print_import(report: ImportReport) -> None:
     changed = f"revision {report.revision}" if report.revision else "nothing changed"
-    rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds else ""
+    rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
     facts = [
         ("result", changed + (" (repeated: this import was made before)" * report.repeated)),
         ("read", f"{report.read:,}"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matcher.pipeline import MatchOptions
 
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)  # before each time that items are sent
+_ROUNDS_IN_VAIN = 3  # after so many without any answer, the server is not there
 #: Errors of an item that hold for every other item too.
 _OF_ALL_ITEMS = frozenset({PolicyError.reason, UnknownPolicyError.reason})
 _EMPTY = Undecodable(NotHashableReason.MALFORMED, "the file is empty")
@@ -63,12 +64,14 @@ class RemoteMatcher:
         """
         items = _InOrder(paths)
         problem: ServerError | None = None
-        for pause in _PAUSES_SECONDS:
+        for number, pause in enumerate(_PAUSES_SECONDS, start=1):
             self._pause(pause)
             problem = yield from self._send_unanswered(items)
             if not items.unanswered():
                 return
             if problem is not None and not problem.retryable:
+                break
+            if number == _ROUNDS_IN_VAIN and not items.answered_any:
                 break
         if problem is not None and not items.answered_any:
             raise problem

@@ -116,8 +116,8 @@ class Report:
         note(", ".join(f"{number} {word}" for word, number in self._counts.items()))
         if self._last is not None:
             kinds = ", ".join(kind.value for kind in HashKind if kind in self._kinds) or "no kind"
-            judged = f"under the policy {self._last.policy!r}"
-            note(f"Searched revision {self._last.revision} by {kinds}, {judged}.")
+            last = self._last
+            note(f"Searched revision {last.revision} under the policy {last.policy!r}, by {kinds}.")
         if self.exit_status == EXIT_FOUND:
             note("A hash match is a lead, not proof: a person must look before anything is done.")
 

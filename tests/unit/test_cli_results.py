@@ -184,7 +184,7 @@ def test_person_sees_one_table_and_what_was_searched(seen):
     assert rows[0][2] == "demo #7"
     told = "\n".join(notes)
     assert "1 MATCH" in told
-    assert "revision 3 by pdq, md5" in told
+    assert "revision 3 under the policy 'default', by pdq, md5." in told
     assert "a lead, not proof" in told
 
 

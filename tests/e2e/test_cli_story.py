@@ -1,0 +1,310 @@
+"""The main job from the command line: a list in, an upload in, a decision out.
+
+The server runs in a process of its own; so does what needs a terminal. The rest runs in this one,
+which saves a second of start-up for each command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import matcher
+from matcher import cli, demo
+
+SOURCE = Path(matcher.__file__).parents[1]
+COMMAND = [sys.executable, "-m", "matcher.cli"]
+RESULT_KEYS = ["path", "decision", "reason", "match_id", "matches"]
+MATCH_KEYS = ["list", "entry", "kind", "basis", "view", "distance", "classification", "severity"]
+
+
+def environment(**more):
+    return os.environ | {"PYTHONPATH": str(SOURCE), **more}
+
+
+def run(data, *arguments, status=0, stdin=b""):
+    """Runs a command and gives its standard output and standard error."""
+    out, told, got = run_any(data, *arguments, stdin=stdin)
+    assert got == status, told
+    assert "this is a bug" not in told
+    return out, told
+
+
+def run_any(data, *arguments, stdin=b""):
+    out, told = io.StringIO(), io.StringIO()
+    typed = io.TextIOWrapper(io.BytesIO(stdin))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, stream in (("stdin", typed), ("stdout", out), ("stderr", told)):
+            patch.setattr(sys, name, stream)
+        got = cli.main(["--data", str(data), *arguments])
+    return out.getvalue(), told.getvalue(), got
+
+
+def lines(data, *arguments, status=0, **options):
+    out, _ = run(data, *arguments, "--json", status=status, **options)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("story")
+    demo.write_demo(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    """A data folder into which the demo list was imported."""
+    made = folder / "data"
+    (report,) = lines(
+        made,
+        *("lists", "import", str(folder / demo.DEMO_LIST_FILE), "--list", "demo"),
+        *("--harm", "test", "--source", "Hashwarden demo"),
+    )
+    assert report.items() >= {"read": 4, "added": 4, "rejected": 0}.items()
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(data):
+    """The address of a server over the same data."""
+    with subprocess.Popen(
+        [*COMMAND, "--data", str(data), "serve", "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+        text=True,
+    ) as process:
+        ready = process.stdout.readline()
+        assert ready.startswith("serving on 127.0.0.1:"), process.stderr.read()
+        yield ready.split()[-1]
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+        assert "Traceback" not in told
+
+
+@pytest.fixture(params=["local", "server"])
+def target(request):
+    """Options that choose the local catalog or the server."""
+    if request.param == "local":
+        return ()
+    return ("--server", request.getfixturevalue("server"))
+
+
+def decisions(records):
+    return {Path(record["path"]).name: record["decision"] for record in records}
+
+
+FOUND = {"MATCH", "REVIEW"}
+
+
+def test_match_tells_copies_variants_and_strangers_apart(data, folder, target):
+    names = ["listed-1.jpg", "listed-4-digests-only.jpg", "recompressed.jpg", "resized.jpg"]
+    names += [
+        "exif-rotated.jpg",
+        "unlisted.jpg",
+        "mirrored.jpg",
+        demo.DEMO_LIST_FILE,
+        "missing.jpg",
+    ]
+    paths = [str(folder / name) for name in names]
+    records = lines(data, "match", *paths, *target, status=1)
+    assert [record["path"] for record in records] == paths
+    for record in records:
+        assert list(record)[:5] == RESULT_KEYS
+        assert all(list(match) == MATCH_KEYS for match in record["matches"])
+        assert (record["match_id"] is not None) == (record["decision"] in FOUND)
+    said = decisions(records)
+    assert said["listed-1.jpg"] == said["listed-4-digests-only.jpg"] == "MATCH"
+    assert {said[name] for name in names[2:5]} <= FOUND
+    assert said["unlisted.jpg"] == said["mirrored.jpg"] == "NO_KNOWN_MATCH"
+    assert said[demo.DEMO_LIST_FILE] == "NOT_HASHABLE"
+    assert said["missing.jpg"] is None
+    assert records[0]["matches"][0]["basis"] == "exact"
+    best = records[3]["matches"][0]
+    assert (best["list"], best["kind"], best["basis"]) == ("demo", "pdq", "near")
+    assert best["classification"] == {"scheme": "vics", "profile": "Default", "code": "1"}
+
+
+def test_mirrored_is_found_with_all_views(data, folder, target):
+    (record,) = lines(
+        data, "match", str(folder / "mirrored.jpg"), "--views", "all", *target, status=1
+    )
+    assert record["decision"] in FOUND
+    assert record["matches"][0]["view"].startswith("mirrored:")
+
+
+def test_exit_status_is_0_for_strangers_and_2_where_something_is_not_known(data, folder, target):
+    stranger, no_image = str(folder / "unlisted.jpg"), str(folder / demo.DEMO_LIST_FILE)
+    lines(data, "match", stranger, *target, status=0)
+    lines(data, "match", stranger, no_image, *target, status=2)
+    lines(data, "match", stranger, str(folder / "missing"), *target, status=2)
+
+
+def test_lookup_finds_a_hash_without_its_image(data, folder, target):
+    (hashed,) = lines(data, "hash", str(folder / "resized.jpg"))
+    (listed,) = lines(data, "hash", str(folder / "listed-1.jpg"))
+    pdq = hashed["views"][0]["pdq"]
+    size = str((folder / "listed-1.jpg").stat().st_size)
+    queries = [f"pdq:{pdq}", f"sha1:{'0' * 39}1", f"md5:{listed['md5']}"]
+    out, told = run(data, "lookup", *queries, "--size", size, *target, "--json", status=1)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["query"] for record in records] == [0, 1, 2]
+    assert [record["decision"] in FOUND for record in records] == [True, False, True]
+    assert pdq not in out + told
+    typed = "\n".join(queries).encode()
+    again = lines(data, "lookup", "-", "--size", size, *target, status=1, stdin=typed)
+    assert [r["decision"] for r in again] == [r["decision"] for r in records]
+    run(data, "lookup", queries[1], *target, status=0)
+
+
+def test_hash_prints_the_promised_objects(data, folder):
+    paths = [str(folder / name) for name in ("listed-2.png", demo.DEMO_LIST_FILE, "none")]
+    out, _ = run(data, "hash", *paths, status=2)
+    image, other, missing = (json.loads(line) for line in out.splitlines())
+    assert list(image) == ["path", "width", "height", "format", "views", "md5", "sha1", "sha256"]
+    assert (image["width"], image["height"], image["format"]) == (960, 720, "png")
+    lengths = {"view": 7, "pdq": 64, "phash": 16, "dhash": 16, "ahash": 16, "whash": 16}
+    (view,) = image["views"]
+    assert list(view) == ["view", "pdq", "quality", "phash", "dhash", "ahash", "whash"]
+    assert {name: len(view[name]) for name in lengths} == lengths
+    assert list(other) == ["path", "error", "md5", "sha1", "sha256"]
+    assert list(other["error"]) == ["reason", "detail"]
+    assert len(other["sha256"]) == 64
+    assert missing["error"]["reason"] == "unreadable"
+    everything = lines(data, "hash", paths[0], "--views", "all")[0]["views"]
+    assert len({view["view"] for view in everything}) >= 8
+    data_in = (folder / "listed-2.png").read_bytes()
+    (from_stdin,) = lines(data, "hash", "-", stdin=data_in)
+    assert from_stdin | {"path": paths[0]} == image
+
+
+def test_a_name_that_is_no_utf8_is_no_obstacle(data, folder):
+    strange = folder / os.fsdecode(b"caf\xe9.jpg")
+    strange.write_bytes((folder / "unlisted.jpg").read_bytes())
+    (record,) = lines(data, "match", str(strange))
+    assert record["path"].endswith("caf\\xe9.jpg")
+
+
+def test_a_large_file_is_matched_by_its_digests(data, folder, target, tmp_path):
+    padded = (folder / "listed-1.jpg").read_bytes()
+    padded += bytes(26 * 2**20 - len(padded))
+    (tmp_path / "large.jpg").write_bytes(padded)
+    (hashed,) = lines(data, "hash", str(tmp_path / "large.jpg"), status=2)
+    assert hashed["error"]["reason"] == "over_limit"
+    (record,) = lines(data, "match", str(tmp_path / "large.jpg"), *target, status=2)
+    assert (record["decision"], record["reason"]) == ("NOT_HASHABLE", "over_limit")
+    rows = f"md5,sha256,size\n{hashed['md5']},{hashed['sha256']},{len(padded)}\n"
+    (tmp_path / "large.csv").write_text(rows)
+    columns = [f"--column={name}={name}" for name in ("md5", "sha256", "size")]
+    described = ("--list", "large", "--harm", "test", "--source", "Us")
+    mine = tmp_path / "data"
+    lines(mine, "lists", "import", str(tmp_path / "large.csv"), *described, *columns)
+    (record,) = lines(mine, "match", str(tmp_path / "large.jpg"), status=1)
+    assert (record["decision"], record["reason"]) == ("MATCH", "over_limit")
+
+
+def test_an_unknown_policy_or_view_is_one_line(data, folder, target):
+    for option in (("--policy", "nonsense"), ("--views", "nonsense")):
+        out, told = run(data, "match", str(folder / "unlisted.jpg"), *option, *target, status=2)
+        assert out == ""
+        assert told.count("\n") == 1
+        assert "nonsense" in told
+
+
+def test_a_server_that_is_not_there_is_one_line(data, folder):
+    nowhere = ("--server", "127.0.0.1:1")
+    for arguments in (("match", str(folder / "unlisted.jpg")), ("lookup", f"md5:{'0' * 31}1")):
+        out, told = run(data, *arguments, *nowhere, status=2)
+        assert out == ""
+        assert told.count("\n") == 1
+    run(data, "doctor", *nowhere, status=1)
+
+
+def test_the_server_is_healthy(data, server):
+    (finding,) = lines(data, "doctor", "--server", server)
+    assert finding["status"] == "ok"
+
+
+def test_the_doctor_sees_catalog_and_snapshot(data, folder):
+    run(data, "match", str(folder / "unlisted.jpg"))
+    found = {each["check"]: each for each in lines(data, "doctor")}
+    assert "entries" in found["catalog"]["detail"]
+    assert found["snapshot"]["status"] == "ok"
+    assert found["data privacy"]["status"] == "ok"
+
+
+def test_an_empty_catalog_warns(tmp_path, folder):
+    _, told = run(tmp_path / "new", "match", str(folder / "unlisted.jpg"))
+    assert "holds no entry" in told
+
+
+def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_path):
+    (hashed,) = lines(data, "hash", str(folder / "unlisted.jpg"))
+    file = tmp_path / "more.csv"
+    file.write_text(f"sha256\n{hashed['sha256']}\n")
+    described = ("--list", "more", "--harm", "test", "--source", "Us", "--column=sha256=sha256")
+    before = lines(data, "match", hashed["path"], "--server", server)
+    assert before[0]["decision"] == "NO_KNOWN_MATCH"
+    lines(data, "lists", "import", str(file), *described)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        out, *_ = run_any(data, "match", hashed["path"], "--server", server, "--json")
+        if json.loads(out)["decision"] == "MATCH":
+            return
+        time.sleep(0.1)
+    pytest.fail("the server never saw the import")
+
+
+def on_a_terminal(data, *arguments):
+    """Runs a command in a pseudo-terminal and gives its status and what a person sees."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "--data", str(data), *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color", COLUMNS="120"),
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        with contextlib.suppress(OSError):  # Linux's word for the end of a terminal
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+        os.close(ours)
+        return process.wait(60), seen.decode()
+
+
+def test_a_person_sees_a_table_in_colour(data, folder):
+    paths = [str(folder / name) for name in ("listed-1.jpg", "resized.jpg", "mirrored.jpg")]
+    status, seen = on_a_terminal(data, "match", *paths)
+    assert status == 1
+    assert "\x1b[1;31mMATCH" in seen
+    assert "exact" in seen
+    assert "a lead, not proof" in seen
+    status, seen = on_a_terminal(data, "lists", "show", "demo")
+    assert status == 0
+    assert "can match near" in seen
+
+
+def test_statuses_and_streams_of_a_process(data, folder):
+    done = subprocess.run(
+        [*COMMAND, "--data", str(data), "hash", str(folder / "resized.jpg"), "/nowhere"],
+        capture_output=True,
+        check=False,
+        env=environment(),
+    )
+    assert done.returncode == 2
+    assert done.stderr == b""
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()][1] == "/nowhere"

@@ -1,0 +1,224 @@
+"""`hashwarden lists`: what is created, imported and shown is what was asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from hashlists.model import HashKind
+from matcher import cli
+from matcher.cli import lists, output
+
+KINDS = {kind.value for kind in HashKind}
+
+
+def digest(number):
+    return hashlib.md5(b"%d" % number).hexdigest()
+
+
+def write_csv(path, rows, header="MD5,Category"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def ran(*arguments, status=0):
+        got = cli.main(["--data", str(tmp_path / "data"), *arguments])
+        captured = capsys.readouterr()
+        assert got == status, captured.err
+        return captured
+
+    return ran
+
+
+@pytest.fixture
+def records(run):
+    def ran(*arguments, status=0):
+        return [
+            json.loads(line) for line in run(*arguments, "--json", status=status).out.splitlines()
+        ]
+
+    return ran
+
+
+CREATE = ("lists", "create", "demo", "--harm", "test", "--source", "Us")
+MD5_COLUMN = ("--column", "md5=MD5")
+NEW_LIST = ("--list", "demo", "--harm", "test", "--source", "Us")
+
+
+def test_create_and_show(records):
+    described = ("--title", "Demo", "--legal-basis", "None needed", "--shadow")
+    (created,) = records(*CREATE, *described)
+    expected = {
+        "name": "demo",
+        "harm": "test",
+        "source": "Us",
+        "title": "Demo",
+        "legal_basis": "None needed",
+        "state": "shadow",
+    }
+    assert created.items() >= expected.items()
+    coverage = created["coverage"]
+    assert (coverage["entries"], coverage["near_matchable_share"]) == (0, 0.0)
+    assert set(coverage["by_kind"]) == set(coverage["share_by_kind"]) == KINDS
+    assert records("lists", "show", "demo") == [created]
+    assert records("lists", "show") == [created]
+
+
+def test_show_pages_through_all_lists(run, records, monkeypatch):
+    monkeypatch.setattr(lists, "_PAGE", 2)
+    names = [f"list-{n}" for n in range(5)]
+    for name in names:
+        run("lists", "create", name, "--harm", "test", "--source", "Us")
+    assert [record["name"] for record in records("lists", "show")] == names
+    assert len(records("lists", "revisions", "--limit", "3")) == 3
+    assert [r["list"] for r in records("lists", "revisions")] == names[::-1]
+
+
+def test_plain_output_is_tab_separated(run):
+    assert "no lists yet" in run("lists", "show").err
+    assert "Nothing was changed" in run("lists", "revisions").err
+    run(*CREATE)
+    header, row = run("lists", "show").out.splitlines()
+    assert header.split("\t")[0] == "name"
+    assert row.split("\t")[:3] == ["demo", "test", "live"]
+    facts = dict(line.split("\t") for line in run("lists", "show", "demo").out.splitlines())
+    assert facts["harm"] == "test"
+    assert run("lists", "revisions", "demo").out.splitlines()[1].split("\t")[2] == "create_list"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lists", "show", "missing"),
+        ("lists", "revisions", "missing"),
+        ("lists", "create", "Bad Name", "--harm", "test", "--source", "x"),
+        ("lists", "create", "demo", "--harm", "odd", "--source", "x"),
+        ("lists", "create", "demo", "--harm", "test"),
+        ("lists", "import", "/nowhere.csv", "--list", "demo"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(run, arguments):
+    captured = run(*arguments, status=2)
+    assert captured.out == ""
+    assert captured.err
+    assert "Traceback" not in captured.err
+    assert "this is a bug" not in captured.err
+
+
+def test_a_list_cannot_be_created_twice(run):
+    run(*CREATE)
+    assert "demo" in run(*CREATE, status=2).err
+
+
+def test_import_reports_everything(records, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(40)] + ["nohex,1"])
+    (report,) = records("lists", "import", file, *NEW_LIST, *MD5_COLUMN)
+    counts = {"read": 41, "added": 40, "updated": 0, "unchanged": 0, "rejected": 1}
+    assert report.items() >= counts.items()
+    assert report["revision"] > 0
+    assert report["seconds"] >= 0
+    (reject,) = report["rejections"]
+    assert set(reject) >= {"place", "field", "reason"}
+    assert "42" in str(reject["place"])
+    assert "nohex" not in json.dumps(report)
+    shown = records("lists", "show", "demo")[0]["coverage"]
+    assert shown == report["coverage"]
+    assert (shown["entries"], shown["near_matchable_share"]) == (40, 0.0)
+    assert shown["share_by_kind"]["md5"] == 1.0
+    newest = records("lists", "revisions", "demo")[0]
+    assert newest.items() >= {"kind": "import", "added": 40, "revision": report["revision"]}.items()
+
+
+def test_import_for_a_person_tells_coverage_and_rejects(run, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(30)] + ["x,1"] * 30)
+    captured = run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, "--max-rejected-share", "0.9")
+    facts = dict(line.split("\t") for line in captured.out.splitlines())
+    assert facts["added"] == "30"
+    assert facts["can match near"].startswith("0 ")
+    assert "30 (100.0%) of the entries match exact copies only" in captured.err
+    assert captured.err.count("rejected: line") == 20
+    assert "and 10 more" in captured.err
+
+
+def test_too_many_rejects_import_nothing(run, records, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(10)] + ["x,1"])
+    run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, "--max-rejected-share", "0", status=2)
+    assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 0
+
+
+def test_import_into_an_existing_list(run, records, tmp_path):
+    run(*CREATE)
+    first = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(5)])
+    again = write_csv(tmp_path / "b.csv", [f"{digest(n)},1" for n in range(7)])
+    run("lists", "import", first, "--list", "demo", *MD5_COLUMN, "--reason", "monthly")
+    (report,) = records("lists", "import", again, "--list", "demo", *MD5_COLUMN)
+    assert (report["added"], report["unchanged"]) == (2, 5)
+    assert records("lists", "revisions", "demo")[1]["reason"] == "monthly"
+
+
+def test_import_does_not_create_a_list_unasked(run, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    for given in ((), ("--harm", "test"), ("--source", "Us")):
+        told = run("lists", "import", file, "--list", "demo", *MD5_COLUMN, *given, status=2).err
+        assert "no list is named demo" in told
+        assert "--harm and --source" in told
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--harm", "csam"), "harm is test, not csam"),
+        (("--source", "Them"), "source is Us, not Them"),
+        (("--title", "New"), "title is empty, not New"),
+        (("--shadow",), "state is live, not shadow"),
+    ],
+)
+def test_import_into_a_list_that_is_another_than_described(run, records, tmp_path, option, told):
+    run(*CREATE)
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    assert (
+        told in run("lists", "import", file, "--list", "demo", *option, *MD5_COLUMN, status=2).err
+    )
+    assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 0
+
+
+def test_the_format_is_told_by_the_name_or_asked_for(run, tmp_path):
+    for name in ("a.csv", "b.TSV"):
+        assert lists._format_by_suffix(tmp_path / name) == "csv"
+    assert lists._format_by_suffix(tmp_path / "c.json") == "vics"
+    file = write_csv(tmp_path / "a.txt", [f"{digest(1)},1"])
+    assert "add --format" in run("lists", "import", file, *NEW_LIST, status=2).err
+    told = run("lists", "import", file, *NEW_LIST, "--format", "odd", status=2).err
+    assert "csv" in told
+    run("lists", "import", file, *NEW_LIST, "--format", "csv", *MD5_COLUMN)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--column", "md5"), "not of the form"),
+        (("--column", "=x"), "not of the form"),
+        (("--column", "md5=a", "--column", "md5=b"), "given twice"),
+        (("--option", "delimiter"), "not of the form"),
+    ],
+)
+def test_options_are_pairs(run, tmp_path, given, told):
+    file = write_csv(tmp_path / "a.csv", [])
+    assert told in run("lists", "import", file, *NEW_LIST, *given, status=2).err
+
+
+def test_a_file_that_is_no_list_imports_nothing(run, tmp_path):
+    (tmp_path / "a.json").write_text('{"value": [')
+    told = run("lists", "import", str(tmp_path / "a.json"), *NEW_LIST, status=2).err
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith("error: ")
+
+
+def test_outside_text_cannot_repaint_a_terminal(run):
+    run("lists", "create", "demo", "--harm", "test", "--source", "\x1b[2J\tUs")
+    assert "\x1b" not in run("lists", "show").out
+    assert output.printable("\x1b[2J\tUs") in run("lists", "show").out

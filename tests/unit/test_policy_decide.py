@@ -278,6 +278,7 @@ class TestAllowList:
         judgement = judge(near(), near(view="stored"), policy=policy, hashes=hashes)
         assert judgement.decision is Decision.REVIEW
         assert judgement.matches[0].view == "stored"
+        assert judgement.suppressed_matches == 1
 
     def test_pair_rule_for_photodna(self) -> None:
         value = b"\x07" * 144
@@ -361,6 +362,10 @@ class TestOrderAndLimits:
         ]
         matches = judge(*candidates).matches
         assert [m.entry_id for m in matches] == [7, 6, 5, 3, 2, 1, 4]
+
+    def test_exact_goes_before_near_where_neither_may_decide(self) -> None:
+        matches = judge(near(0, entry_id=1), exact(HashKind.MD5, entry_id=2)).matches
+        assert [m.entry_id for m in matches] == [2, 1]
 
     def test_distance_counts_relative_to_its_threshold(self) -> None:
         policy = replace(

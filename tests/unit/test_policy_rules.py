@@ -150,6 +150,19 @@ class TestExtends:
         assert c.verdict("jurisdiction", "one", "") is Verdict.IGNORE
         assert c.max_threshold(HashKind.PDQ) == 3
 
+    def test_own_rules_go_before_those_of_the_extended_policy(self) -> None:
+        policies = read(
+            """
+            [policies.a]
+            rules = [{ lists = ["l"], thresholds = { pdq = 10 } }]
+            [policies.b]
+            extends = "a"
+            rules = [{ thresholds = { pdq = 20 } }]
+            """
+        )
+        assert policies["a"].limits(HashKind.PDQ, "l", "upright").threshold == 10
+        assert policies["b"].limits(HashKind.PDQ, "l", "upright").threshold == 20
+
     def test_default_of_the_document_and_of_the_build(self) -> None:
         policies = read(
             """

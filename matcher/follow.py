@@ -17,6 +17,7 @@ import numpy as np
 
 from hashlists import snapshot as snapshots
 from hashlists.errors import HashlistsError, SnapshotError
+from matcher.builtin_list import ensure_test_list
 from matcher.errors import NotReadyError
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.holder import Holder
@@ -114,6 +115,7 @@ def open_generation(
         CatalogError, SnapshotError: it cannot be read or built.
         PolicyError: the default policy does not fit the lists.
     """
+    ensure_test_list(catalog)
     holder: Holder[Generation] = Holder()
     Follower(catalog, snapshots_dir, policies, holder, default_policy=default_policy).refresh()
     return holder.current

@@ -7,17 +7,11 @@ catalog holds. Whoever integrates may send the same image, to see that their sid
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hashlists.importer import import_file
-
-from hashlists.errors import ListExistsError
-from hashlists.model import TEST_LIST_NAME, Harm, HashList
-from matcher.demo_data import PublishedTestImage, published_test_image
+from hashlists.model import TEST_LIST_NAME
+from matcher.demo_data import published_test_image
 from matcher.errors import SelfTestError
 from matcher.hashing import golden
 from matcher.hashing.digests import digest_bytes
@@ -26,51 +20,9 @@ from matcher.pipeline import Generation, MatchOptions, hash_items, match_items
 from matcher.policy.rules import default_policy
 
 if TYPE_CHECKING:
-    from hashlists.catalog import Catalog
     from matcher.decode.pool import DecodePool
 
-_IMPORT_KEY = "hashwarden-test-image-1"
-_AUTHOR = "hashwarden"
 _POLICY = "self-test"
-
-
-def ensure_test_list(catalog: Catalog) -> None:
-    """Puts the published test image's hashes on their own list, where they are not there yet.
-
-    Raises:
-        CatalogError: the catalog cannot be written.
-    """
-    if catalog.find_import(_IMPORT_KEY) is not None:
-        return
-    built_in = HashList(
-        name=TEST_LIST_NAME,
-        harm=Harm.TEST,
-        source="Hashwarden",
-        title="Published harmless test image",
-        legal_basis="A generated picture of nothing; no personal data.",
-    )
-    with contextlib.suppress(ListExistsError):  # a start that was cut off between the two steps
-        catalog.create_list(built_in, author=_AUTHOR)
-    with tempfile.TemporaryDirectory(prefix="hashwarden-") as folder:
-        file = Path(folder) / "test-image.csv"
-        file.write_text(_as_csv(published_test_image()), encoding="utf-8")
-        import_file(
-            catalog,
-            file,
-            list_name=TEST_LIST_NAME,
-            format="csv",
-            options={f"columns.{name}": name for name in ("md5", "sha1", "sha256", "pdq", "size")},
-            importer=_AUTHOR,
-            reason="built-in list",
-            idempotency_key=_IMPORT_KEY,
-        )
-
-
-def _as_csv(image: PublishedTestImage) -> str:
-    values = [image.hashes[kind].hex() for kind in image.hashes]
-    header = [kind.value for kind in image.hashes]
-    row = ",".join([*values, str(len(image.data))])
-    return f"{','.join([*header, 'size'])}\n{row}\n"
 
 
 def check(generation: Generation, pool: DecodePool) -> None:

@@ -19,6 +19,7 @@ from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.admission import Admission
+from matcher.builtin_list import ensure_test_list
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import DecodePool, InProcessPool
 from matcher.errors import SettingsError
@@ -163,7 +164,7 @@ class _Parts:
         sweep_spool(settings.spool_dir)
         catalog = Catalog.open(settings.catalog_url)
         catalog.sweep()
-        selftest.ensure_test_list(catalog)
+        ensure_test_list(catalog)
         return cls(settings, catalog)
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -1,0 +1,284 @@
+"""Following the catalog: snapshots, swaps, and what happens when something is away or damaged."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from hashlists import snapshot
+from hashlists.catalog import Catalog
+from hashlists.errors import CatalogError, SnapshotError
+from hashlists.importer import import_file
+from hashlists.model import Harm, HashKind, HashList, ListState
+from matcher.builtin_list import ensure_test_list
+from matcher.decode.pool import InProcessPool
+from matcher.demo_data import published_test_image
+from matcher.errors import PolicyError, SelfTestError
+from matcher.follow import Follower, build_snapshot, open_generation
+from matcher.hashing import golden
+from matcher.index.holder import Holder
+from matcher.model import Decision, ImageHashes
+from matcher.pipeline import DEFAULT_OPTIONS, Generation, match_items
+from matcher.policy.rules import default_policy, policies_from_dict
+from matcher.selftest import check
+
+POLICIES = {"default": default_policy()}
+
+
+def digest(number):
+    return bytes([1, 2, number]).ljust(16, b"\x07")
+
+
+def fill(catalog, folder, numbers, *, name="list"):
+    """Imports entries whose MD5 is `digest(number)`."""
+    if name not in {each.hash_list.name for each in catalog.list_lists()}:
+        catalog.create_list(HashList(name, Harm.CSAM, "someone"), author="tester")
+    file = folder / "list.csv"
+    file.write_text("md5\n" + "".join(f"{digest(number).hex()}\n" for number in numbers))
+    return import_file(
+        catalog,
+        file,
+        list_name=name,
+        format="csv",
+        options={"columns.md5": "md5"},
+        importer="tester",
+    )
+
+
+def is_known(generation, number):
+    item = ImageHashes(digests={HashKind.MD5: digest(number)}, size=None)
+    (result,) = match_items(generation, [item], [DEFAULT_OPTIONS])
+    return result.decision is not Decision.NO_KNOWN_MATCH
+
+
+class Rig:
+    """A catalog, a snapshot folder, and a follower with a clock in hand."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.snapshots = folder / "snapshots"
+        self.catalog = Catalog.open(f"sqlite:///{folder / 'catalog.sqlite3'}")
+        self.now = 0.0
+        self.start()
+
+    def start(self, policies=POLICIES):
+        self.holder = Holder()
+        self.follower = Follower(
+            self.catalog, self.snapshots, policies, self.holder, clock=lambda: self.now
+        )
+
+
+@pytest.fixture
+def rig(tmp_path):
+    rig = Rig(tmp_path)
+    yield rig
+    rig.catalog.close()
+
+
+def test_an_empty_catalog_is_served(rig):
+    assert rig.follower.refresh()
+    assert rig.holder.current.revision == 0
+    assert not is_known(rig.holder.current, 1)
+
+
+def test_every_new_revision_is_served(rig):
+    for number in range(1, 4):
+        fill(rig.catalog, rig.folder, [number])
+        assert rig.follower.refresh()
+        assert rig.holder.current.revision == rig.catalog.head()
+        assert is_known(rig.holder.current, number)
+    assert not rig.follower.refresh()
+    assert not rig.follower.state().behind
+
+
+def test_a_retraction_takes_the_entry_out(rig):
+    fill(rig.catalog, rig.folder, [1, 2])
+    rig.follower.refresh()
+    entry_id = rig.holder.current.index.entry(0).catalog_id
+    rig.catalog.retract("list", [entry_id], author="tester", reason="wrong")
+    rig.follower.refresh()
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [False, True]
+
+
+def test_a_reader_keeps_the_generation_it_holds(rig):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    held = rig.holder.current
+    fill(rig.catalog, rig.folder, [2])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [3])
+    rig.follower.refresh()
+    assert is_known(held, 1)
+    assert not is_known(held, 3)
+
+
+def test_lists_and_states_reach_the_index(rig):
+    shadow = HashList("trial", Harm.CSAM, "someone", state=ListState.SHADOW)
+    rig.catalog.create_list(shadow, author="tester")
+    fill(rig.catalog, rig.folder, [5], name="trial")
+    rig.follower.refresh()
+    (listed,) = rig.holder.current.index.lists
+    assert (listed.name, listed.state, listed.entries) == ("trial", ListState.SHADOW, 1)
+    assert listed.counts[HashKind.MD5] == 1
+    assert not is_known(rig.holder.current, 5)
+
+
+def test_a_restart_opens_what_was_published(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    rig.start()
+    monkeypatch.setattr("matcher.follow.build_snapshot", None)  # would fail if it were called
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+
+
+def test_a_damaged_snapshot_is_built_anew(rig, caplog):
+    fill(rig.catalog, rig.folder, [1])
+    path = build_snapshot(rig.catalog, rig.snapshots)
+    victim = next(each for each in sorted(path.iterdir()) if each.stat().st_size > 200)
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.chmod(0o600)
+    victim.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert "built anew" in caplog.text
+
+
+def test_matching_goes_on_while_the_catalog_is_away(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    rig.now = 100.0
+    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    assert not rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    state = rig.follower.state()
+    assert state.seconds_since_contact == 100.0
+    assert "away" in state.problem
+
+
+def test_a_start_while_the_catalog_is_away_serves_what_was_published(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    rig.start()
+    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert rig.follower.state().seconds_since_contact == float("inf")
+
+
+def test_a_start_with_nothing_at_all_is_an_error(rig, monkeypatch):
+    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    with pytest.raises(CatalogError, match="away"):
+        rig.follower.refresh()
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [2])
+    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(OSError("disk full")))
+    assert not rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert rig.follower.state().behind
+    assert "disk full" in rig.follower.state().problem
+    monkeypatch.undo()
+    assert rig.follower.refresh()
+    assert rig.follower.state().problem == ""
+    assert is_known(rig.holder.current, 2)
+
+
+def test_old_snapshots_do_not_pile_up(rig):
+    for number in range(6):
+        fill(rig.catalog, rig.folder, [number])
+        rig.follower.refresh()
+    folders = [each for each in rig.snapshots.iterdir() if each.is_dir()]
+    assert len(folders) <= 2
+
+
+def test_a_policy_that_does_not_fit_stops_the_start_and_never_a_running_service(rig, caplog):
+    document = {"policies": {"default": {"lists": ["later"]}}}
+    rig.start(policies_from_dict(document, origin="test"))
+    with pytest.raises(PolicyError, match="later"):
+        rig.follower.refresh()
+
+
+def test_the_command_line_opens_the_newest_revision_at_once(rig):
+    fill(rig.catalog, rig.folder, [1])
+    generation = open_generation(rig.catalog, rig.snapshots, POLICIES)
+    assert is_known(generation, 1)
+    assert {each.name for each in generation.index.lists} == {"hashwarden-test", "list"}
+
+
+def test_the_built_in_list_is_made_once(rig):
+    ensure_test_list(rig.catalog)
+    head = rig.catalog.head()
+    ensure_test_list(rig.catalog)
+    assert rig.catalog.head() == head
+
+
+def test_the_built_in_list_is_filled_after_a_start_that_was_cut_off(rig):
+    rig.catalog.create_list(
+        HashList("hashwarden-test", Harm.TEST, "Hashwarden"), author="hashwarden"
+    )
+    ensure_test_list(rig.catalog)
+    assert rig.catalog.get_list("hashwarden-test").coverage.entries == 1
+
+
+class TestSelfTest:
+    @pytest.fixture
+    def pool(self):
+        pool = InProcessPool(workers=1)
+        yield pool
+        pool.close()
+
+    def test_passes_on_every_catalog(self, rig, pool):
+        check(open_generation(rig.catalog, rig.snapshots, POLICIES), pool)
+
+    def test_passes_whatever_policies_say(self, rig, pool):
+        document = {"policies": {"default": {"lists": ["list"]}}}
+        fill(rig.catalog, rig.folder, [1])
+        policies = policies_from_dict(document, origin="test")
+        generation = open_generation(rig.catalog, rig.snapshots, policies)
+        check(generation, pool)
+        image = published_test_image()
+        item = ImageHashes({HashKind.SHA256: image.hashes[HashKind.SHA256]}, size=None)
+        (result,) = match_items(generation, [item], [DEFAULT_OPTIONS])
+        assert result.decision is Decision.MATCH
+
+    def test_fails_where_nothing_matches(self, rig, pool):
+        rig.follower.refresh()
+        with pytest.raises(SelfTestError, match="no exact match"):
+            check(rig.holder.current, pool)
+
+    def test_fails_where_hashes_differ(self, rig, pool, monkeypatch):
+        generation = open_generation(rig.catalog, rig.snapshots, POLICIES)
+        monkeypatch.setattr("matcher.selftest.hash_items", lambda *_: [ImageHashes({}, None)])
+        with pytest.raises(SelfTestError, match="another pdq"):
+            check(generation, pool)
+
+    def test_fails_where_golden_vectors_do(self, rig, pool, monkeypatch):
+        generation = open_generation(rig.catalog, rig.snapshots, POLICIES)
+        monkeypatch.setattr(golden, "check", _fail(ArithmeticError("phash")))
+        with pytest.raises(SelfTestError, match="golden vectors: phash"):
+            check(generation, pool)
+
+
+def test_the_index_may_be_empty_in_a_generation():
+    from matcher.index.match_index import MatchIndex
+
+    assert Generation(MatchIndex.empty(), POLICIES).lists == ()
+
+
+def test_an_unreadable_published_snapshot_is_no_reason_to_stop(rig, monkeypatch):
+    monkeypatch.setattr(snapshot, "open_current", _fail(SnapshotError("foreign")))
+    assert rig.follower.refresh()
+
+
+def _fail(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail

@@ -29,6 +29,14 @@ from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.index.photodna import MAX_DISTANCE, PhotoDnaIndex
 from matcher.index.segment import Segment
 
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_sync():
+    """No power is cut here, and syncing to disk would be most of the time."""
+    with mock.patch("os.fsync"):
+        yield
+
+
 SIZES = [0, 1, 2, 3, 7, 8, 9, 63, 64, 65, 255, 256, 257]
 SHAPES = ["random", "identical", "cluster", "twins"]
 BATCHES = [0, 1, 2, 5, 33]

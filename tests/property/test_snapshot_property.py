@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,14 @@ from hypothesis.extra import numpy as hnp
 
 from hashlists.errors import SnapshotError
 from hashlists.snapshot import SnapshotWriter, open_current, open_snapshot
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_sync():
+    """No power is cut here, and syncing to disk would be most of the time."""
+    with mock.patch("os.fsync"):
+        yield
+
 
 DTYPES = ["|b1", "|u1", "<u2", ">u4", "<u8", "|i1", "<i2", ">i4", "<i8", "<f4", "<f8"]
 names = st.from_regex(r"\A[a-z0-9_]{1,8}(\.[a-z0-9_]{1,8}){0,2}\Z").filter(

@@ -19,8 +19,10 @@ class ImportLimits:
 
     Attributes:
         block_bytes: bytes of a JSON file read and decoded at a time; about 700 VICS records, which
-            make one batch. Larger blocks leave the processor's cache: 4 MiB cost twice the time.
-        max_record_bytes: bytes of one record; a longer one is rejected and skipped unread.
+            make one batch. Characters of a CSV file that make one batch, unless rows do before.
+            Larger blocks leave the processor's cache: reading 4 MiB at a time costs twice as much.
+        max_record_bytes: bytes of one record; a longer one in a JSON file is rejected and skipped
+            unread. Characters in a CSV file, which is refused then: its quotes cannot be trusted.
         max_member_bytes: bytes of one member beside the array of records in a JSON file.
         max_batch_objects: objects (records and what they nest) decoded at a time.
         max_batch_rows: lines of a CSV file, or records that had to be read singly, in one batch.
@@ -29,7 +31,6 @@ class ImportLimits:
         max_id_chars: characters of a source's own id or key.
         max_code_chars: characters of a classification's code.
         max_text_chars: characters of a media type or time stamp.
-        max_hash_chars: characters of one written hash value, before it is decoded.
         max_extra_hashes: values of one record beyond the first of each kind.
         max_size_bytes: largest file size that the catalog can hold.
         max_rejected_share: rejected records as a share of all; above it nothing is imported.
@@ -37,16 +38,15 @@ class ImportLimits:
     """
 
     block_bytes: int = 512 * _KIB
-    max_record_bytes: int = 16 * _MIB
+    max_record_bytes: int = 4 * _MIB
     max_member_bytes: int = _MIB
     max_batch_objects: int = 65_536
     max_batch_rows: int = 1_024
-    max_line_chars: int = _MIB
+    max_line_chars: int = 256 * _KIB
     max_columns: int = 1_000
     max_id_chars: int = 256
     max_code_chars: int = 64
     max_text_chars: int = 128
-    max_hash_chars: int = _KIB
     max_extra_hashes: int = 64
     max_size_bytes: int = 2**63 - 1
     max_rejected_share: float = 0.05

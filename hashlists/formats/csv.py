@@ -23,7 +23,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import (
@@ -132,7 +132,7 @@ class CsvReader:
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         self._options = CsvOptions.parse(options)
         self._stream = stream
-        self._lines = _Lines(stream, self._options.encoding, limits.max_line_chars)
+        self._lines = _Lines(stream, self._options.encoding, limits)
         self._rows = csv.reader(self._lines, delimiter=self._options.delimiter, strict=True)
         self._limits = limits
         self._header = FileHeader("csv", "", self._options.scheme, self._options.profile)
@@ -191,7 +191,11 @@ class CsvReader:
             rows: list[_Row] = []
             lines: list[int] = []
             rejections: list[Rejection] = []
-            while len(rows) + len(rejections) < self._limits.max_batch_rows:
+            stop = self._lines.chars + self._limits.block_bytes
+            while (
+                len(rows) + len(rejections) < self._limits.max_batch_rows
+                and self._lines.chars < stop
+            ):
                 line = self._rows.line_num + 1
                 outcome = self._next_row(line)
                 if outcome is None:
@@ -207,25 +211,36 @@ class CsvReader:
 
     def _next_row(self, line: int) -> _Row | Rejection | None:
         """The next row, [] for an empty line, None at the end."""
-        place = Place("line", line)
+        self._lines.start_row()
         try:
             row = next(self._rows, None)
         except csv.Error as error:
-            return self._reject(place, error)
+            return self._reject(line, str(error))
         if row and len(row) != len(self._columns):
             found, expected = len(row), len(self._columns)
-            return Rejection(place, "", f"{found} cells where the header has {expected}")
+            return self._reject(line, f"{found} cells where the header has {expected}")
         return row
 
-    def _reject(self, place: Place, error: csv.Error) -> Rejection:
-        """One bad line is rejected; a quote that is never closed swallows all that follows."""
-        text = str(error)
-        if "unexpected end of data" in text or "field larger than field limit" in text:
+    def _reject(self, line: int, problem: str) -> Rejection:
+        """One bad line is rejected, but not good ones with it.
+
+        Raises:
+            FormatError: a quote without its end may have swallowed the lines behind it.
+        """
+        place = Place("line", line)
+        if "unexpected end of data" in problem or "field larger than field limit" in problem:
             raise FormatError(
                 "a quoted cell that starts here is never closed; the file is cut off or damaged",
                 place=place,
             ) from None
-        return Rejection(place, "", f"not CSV: {text}")
+        last = self._rows.line_num
+        if last > line:
+            raise FormatError(
+                f"quotes make one record of the lines up to {last}, which does not fit: {problem}; "
+                "a quote that is never closed may have swallowed other records",
+                place=place,
+            ) from None
+        return Rejection(place, "", f"not a row of this table: {problem}")
 
     def _to_batch(
         self, rows: Sequence[_Row], lines: Sequence[int], rejections: Sequence[Rejection]
@@ -277,31 +292,47 @@ class CsvReader:
 
 
 class _Lines:
-    """Lines of the file with their ends, none longer than the limit."""
+    """Lines of the file with their ends; neither they nor the rows they make exceed the limits.
 
-    def __init__(self, stream: BinaryIO, encoding: str, max_chars: int) -> None:
+    Attributes:
+        chars: characters handed on so far.
+    """
+
+    def __init__(self, stream: BinaryIO, encoding: str, limits: ImportLimits) -> None:
         # Bytes that are not of the encoding become surrogates, which validation rejects by line.
         errors = "strict" if encoding == "utf-16" else "surrogateescape"
         buffer = io.BufferedReader(_View(stream), _READ_BYTES)
+        self.chars = 0
         self._text = io.TextIOWrapper(buffer, encoding=encoding, errors=errors, newline="")
-        self._max_chars = max_chars
+        self._max_line = limits.max_line_chars
+        self._max_row = limits.max_record_bytes
+        self._row_stop = self._max_row
         self._number = 0
+
+    def start_row(self) -> None:
+        """Says that the next line starts a row."""
+        self._row_stop = self.chars + self._max_row
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
         self._number += 1
-        place = Place("line", self._number)
         try:
-            line = self._text.readline(self._max_chars + 1)
+            line = self._text.readline(self._max_line + 1)
         except UnicodeError:
-            raise FormatError("the file is not text of its encoding", place=place) from None
-        if len(line) > self._max_chars:
-            raise FormatError(f"the line exceeds {self._max_chars} characters", place=place)
+            self._fail("the file is not text of its encoding")
+        if len(line) > self._max_line:
+            self._fail(f"the line exceeds {self._max_line} characters")
+        self.chars += len(line)
+        if self.chars > self._row_stop:
+            self._fail(f"the record that ends here or later exceeds {self._max_row} characters")
         if not line:
             raise StopIteration
         return line
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise FormatError(problem, place=Place("line", self._number)) from None
 
 
 class _View(io.RawIOBase):

@@ -209,7 +209,8 @@ class JsonArrayStream(Generic[RecordT]):
         try:
             _SYNTAX.decode(data)
         except msgspec.DecodeError as syntax_error:
-            if not _is_nearly_json(data):
+            small = len(data) <= self._limits.max_member_bytes  # a tree takes far more memory
+            if not (small and _is_nearly_json(data)):
                 raise _not_json(place, syntax_error) from None
         if isinstance(error, msgspec.ValidationError):
             path = _FAULT_PATH.search(str(error))

@@ -8,6 +8,7 @@ Taken over: hashes, the category verbatim with the file's profile (the meaning o
 on the profile, 0 is a value, null is none), size, id, time stamp, media type and yes/no flags.
 Never taken over: paths, comments, tags, the names of series (only that there is one), thumbnails,
 Exif, files on seized disks. Case files (`#Cases`) are refused, since they carry data of cases.
+Members `SHA256` and `PDQ`, which the schema does not have, are read where a file has them.
 VICS has no retractions: that a record is missing from a later file proves nothing by itself.
 """
 

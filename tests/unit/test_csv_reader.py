@@ -130,7 +130,41 @@ def test_lines_that_do_not_fit_are_rejected_by_their_number():
         ("line", 5, ""),
         ("line", 6, "size"),
     ]
-    assert rejections[0].reason == "1 cells where the header has 2"
+    assert rejections[0].reason == "not a row of this table: 1 cells where the header has 2"
+
+
+@pytest.mark.parametrize("behind", [f'{md5(4)},"x"', f'"{md5(4)}",x'])
+def test_a_quote_that_may_have_swallowed_records_is_refused(behind):
+    data = f'md5,note\n{md5(1)},a\n{md5(2)},"b\n{md5(3)},c\n{behind}\n{md5(5)},d\n'
+    with pytest.raises(FormatError, match="line 3: quotes make one record of the lines up to 5"):
+        run(data, columns__md5="md5")
+
+
+def test_row_limit_at_its_edge():
+    row = f'{md5()},"{"x" * 50}\n{"x" * 50}"\n'
+    for limit in (len(row), len(row) - 1):
+        limits = ImportLimits(max_record_bytes=limit)
+        if limit == len(row):
+            assert len(run(f"md5,note\n{row}{row}", limits, columns__md5="md5")[0][0]) == 2
+        else:
+            with pytest.raises(FormatError, match=f"line 3: .* exceeds {limit} characters"):
+                run(f"md5,note\n{row}", limits, columns__md5="md5")
+
+
+def test_line_and_column_limits_at_their_edges():
+    data = f"md5,note\n{md5()},{'x' * 10}\n"
+    longest = len(md5()) + 12
+    run(data, ImportLimits(max_line_chars=longest, max_columns=2), columns__md5="md5")
+    with pytest.raises(FormatError, match=f"exceeds {longest - 1} characters"):
+        run(data, ImportLimits(max_line_chars=longest - 1), columns__md5="md5")
+    with pytest.raises(FormatError, match="2 columns; at most 1"):
+        run(data, ImportLimits(max_columns=1), columns__md5="md5")
+
+
+def test_long_lines_make_small_batches():
+    data = "md5,note\n" + "".join(f"{md5(n)},{'x' * 500}\n" for n in range(20))
+    batches, _ = run(data, ImportLimits(block_bytes=1000), columns__md5="md5")
+    assert [len(entries) for entries in batches] == [2] * 10
 
 
 def test_rejections_name_the_column_as_the_file_does():

@@ -295,6 +295,13 @@ def test_ids_that_no_database_takes(text):
     assert text not in reason
 
 
+def test_longest_code_and_text_at_their_edges():
+    entries = check(md5s(1, codes=["c" * 64], updated_at=["t" * 128])).entries
+    assert entries.classifications[0].code == "c" * 64
+    assert entries.source_updated_at == ["t" * 128]
+    assert len(rejected(md5s(1, updated_at=["t" * 129]))) == 1
+
+
 def test_longest_id_at_its_edge():
     entries = check(md5s(1, source_ids=["x" * 256])).entries
     assert list(entries.source_ids) == ["x" * 256]

@@ -402,6 +402,22 @@ def test_max_batch_objects_bounds_a_batch():
     assert batches[0].rows <= 8
 
 
+def test_a_cut_too_far_back_to_be_found_changes_nothing():
+    records = [media(n, Exifs=[{}] * 5000) for n in range(4)]
+    data = vics(*records)
+    limits = ImportLimits(block_bytes=len(data) // 4 + 15_000)
+    _, batches = read(data, limits=limits)
+    assert sum(map(len, batches)) == 4
+    assert [
+        place.number for batch in batches for place in map(batch.place_at, range(len(batch)))
+    ] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+
+
 def test_max_batch_rows_bounds_records_read_singly():
     limits = ImportLimits(max_batch_rows=4)
     _, batches = read(vics(*range(10)), limits=limits)
@@ -470,6 +486,21 @@ def test_errors_name_the_byte():
     assert (place.unit, place.number) == ("record", 2)
     assert abs(place.offset - at) <= 1
     assert str(caught.value).startswith(f"record 2 (byte {place.offset}): not JSON: ")
+
+
+def test_cut_inside_deep_nesting_is_noticed():
+    data = vics(media(1, Deep="DEEP"))
+    data = data[: data.index(b'"DEEP"')] + b"[" * 100_000
+    with pytest.raises(FormatError, match="cut off"):
+        run(data)
+
+
+def test_a_large_record_with_nan_breaks_the_file():
+    """Only small records are worth the memory of a second, more lenient parser."""
+    data = vics(media(1, Category="PLACE", Comments="x" * 200)).replace(b'"PLACE"', b"NaN")
+    assert len(run(data)[1]) == 1
+    with pytest.raises(FormatError, match="not JSON"):
+        run(data, limits=ImportLimits(max_member_bytes=150))
 
 
 def test_cut_anywhere_is_noticed():

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-# `dev` while writing, `ci` in `make test`, `long` before a release and in `make fuzz`.
+# `dev` while writing, `ci` in `make test`, `long` in `make test-long` before a release.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile(
     "ci",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from matcher import __version__
@@ -113,6 +116,56 @@ def test_nothing_but_tests_uses_the_gpl_encoder() -> None:
     for package in ("hashlists", "matcher"):
         for path in (ROOT / package).rglob("*.py"):
             assert "pillow_heif" not in path.read_text(encoding="utf-8"), path
+
+
+class RunTimeImports(ast.NodeVisitor):
+    """Top-level names of the modules that a file imports when it runs, not for types alone."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def visit_If(self, node: ast.If) -> None:
+        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            self.generic_visit(node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.names |= {alias.name.partition(".")[0] for alias in node.names}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.names.add((node.module or "").partition(".")[0])
+
+
+def undeclared(folder: str, declared: set[str]) -> dict[str, list[str]]:
+    """Imported packages of others that no declared distribution brings."""
+    distributions = packages_distributions()
+    visitor = RunTimeImports()
+    for path in (ROOT / folder).rglob("*.py"):
+        visitor.visit(ast.parse(path.read_text(encoding="utf-8")))
+    return {
+        name: distributions[name]
+        for name in visitor.names & set(distributions) - {"hashlists", "matcher"}
+        if not {canonicalize_name(found) for found in distributions[name]} & declared
+    }
+
+
+def declared(*groups: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for group in groups for line in group}
+
+
+@pytest.mark.parametrize("folder", ["hashlists", "matcher"])
+def test_the_product_imports_what_it_declares(folder: str) -> None:
+    project = PROJECT["project"]
+    assert (
+        undeclared(
+            folder, declared(project["dependencies"], *project["optional-dependencies"].values())
+        )
+        == {}
+    )
+
+
+def test_the_tests_import_what_they_declare() -> None:
+    test = declared(PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"].values())
+    assert undeclared("tests", test) == {}
 
 
 def requirements() -> set[str]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _OPAQUE = 255
 _LEVELS = 256
-_BLANK_SHARE = 0.998  # the codecs make a block or two out of no data at all
+#: What codecs draw out of no data at all: one block, of 16 x 16 pixels in a JPEG.
+_TRACE_PIXELS, _TRACE_OF_SMALL, _TRACE_SHARE = 256, 0.1, 0.002
 _WHITE8, _WHITE16 = 255, 65_535
 
 
@@ -65,8 +66,9 @@ def is_blank(colour: Image.Image) -> bool:
         colour: mode "L" or "RGB".
     """
     counts, pixels = colour.histogram(), colour.width * colour.height
+    trace = max(_TRACE_SHARE * pixels, min(_TRACE_PIXELS, _TRACE_OF_SMALL * pixels))
     bands = (counts[at : at + _LEVELS] for at in range(0, len(counts), _LEVELS))
-    return all(max(band) >= _BLANK_SHARE * pixels for band in bands)
+    return all(pixels - max(band) <= trace for band in bands)
 
 
 def _with_alpha(image: Image.Image, sample_bits: int) -> Picture:

@@ -32,9 +32,20 @@ FILES = {
 }
 
 
+@pytest.fixture(scope="module")
+def photo(photographs):
+    """Smaller than elsewhere: these tests decode hundreds of files."""
+    return Image.fromarray(photographs["coffee"]).resize((300, 200))
+
+
+@pytest.fixture(scope="module")
+def files(lab, photo):
+    return {kind: make(lab, photo) for kind, make in FILES.items()}
+
+
 @pytest.mark.parametrize("kind", FILES)
-def test_cut_file_is_hashed_and_flagged(lab, photo, kind):
-    whole = FILES[kind](lab, photo)
+def test_cut_file_is_hashed_and_flagged(lab, photo, files, kind):
+    whole = files[kind]
     reference = lab.reference(photo)
     assert not lab.decoded(whole).truncated
     distances = []
@@ -48,9 +59,9 @@ def test_cut_file_is_hashed_and_flagged(lab, photo, kind):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_part_that_is_there_renders_as_in_the_whole_file(lab, photo, kind):
+def test_part_that_is_there_renders_as_in_the_whole_file(lab, files, kind):
     """The half of the rows that a cut leaves is the picture, not something made up."""
-    whole = FILES[kind](lab, photo)
+    whole = files[kind]
     block = lab.decoded(whole).views[0].luma
     cut = lab.decoded(whole[: int(len(whole) * 0.75)]).views[0].luma
     near = np.abs(block - cut) < 24
@@ -59,18 +70,18 @@ def test_part_that_is_there_renders_as_in_the_whole_file(lab, photo, kind):
 
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("kept", [0, 1, 9, 20, 60])
-def test_stump_is_malformed(lab, photo, kind, kept):
-    result = lab.decoded(FILES[kind](lab, photo)[:kept])
+def test_stump_is_malformed(lab, files, kind, kept):
+    result = lab.decoded(files[kind][:kept])
     assert isinstance(result, Undecodable)
     assert result.reason in {NotHashableReason.MALFORMED, NotHashableReason.UNSUPPORTED}
 
 
-def test_header_without_pixels_is_malformed(lab, photo):
-    jpeg = FILES["JPEG"](lab, photo)
+def test_header_without_pixels_is_malformed(lab, files):
+    jpeg = files["JPEG"]
     scan = jpeg.find(b"\xff\xda")
-    png = FILES["PNG"](lab, photo)
+    png = files["PNG"]
     data_chunk = png.find(b"IDAT")
-    for stump in (jpeg[: scan + 14], png[: data_chunk + 4], FILES["BMP"](lab, photo)[:54]):
+    for stump in (jpeg[: scan + 14], png[: data_chunk + 4], files["BMP"][:54]):
         result = lab.decoded(stump)
         assert isinstance(result, Undecodable)
         assert result.reason is NotHashableReason.MALFORMED

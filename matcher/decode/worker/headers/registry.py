@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers import (
     bmp,
     boxes,
@@ -44,4 +45,7 @@ def read_header(image_format: Format, data: bytes, frame_limit: int) -> Header:
     Raises:
         NotDecodableError: it says nothing that a picture could be made of (`malformed`).
     """
-    return _READERS[image_format](data, frame_limit)
+    header = _READERS[image_format](data, frame_limit)
+    if header.width <= 0 or header.height <= 0:
+        raise malformed(f"{image_format} that declares no pixels")
+    return header

@@ -1,0 +1,81 @@
+"""The README's story works word for word, in a fresh folder, with the commands it names."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+# What a reader does once, and this test has done already.
+SET_UP = ". .venv/bin/activate"
+STATUS = re.compile(r"# exit status (\d+)")
+
+
+def story():
+    text = README.read_text(encoding="utf-8")
+    section = text.split("## A tried story")[1].split("\n## ")[0]
+    lines = [
+        line
+        for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert SET_UP in lines
+    return [line for line in lines if line != SET_UP]
+
+
+def as_script(lines, port):
+    """The lines as one bash script that ends at the first line with another status than it says."""
+    script = ["set -u"]
+    expected = 0
+    for line in lines:
+        if told := STATUS.fullmatch(line):
+            expected = int(told[1])
+            continue
+        script += [
+            line.replace("50051", str(port)),
+            f'status=$?; [ $status -eq {expected} ] || {{ echo "status $status" >&2; exit 99; }}',
+        ]
+        expected = 0
+    return "\n".join([*script, "wait"])
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the story is written for bash")
+def test_the_story(tmp_path, port):
+    lines = story()
+    if shutil.which("buf", path=str(Path(sys.executable).parent)) is None:
+        lines = [line for line in lines if not line.startswith("buf curl")]
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HASHWARDEN_LISTEN": f"127.0.0.1:{port}",
+    }
+    result = subprocess.run(
+        ["bash", "-x", "-c", as_script(lines, port)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    assert "the list demo was created" in result.stderr.lower()
+    assert "mirrored:" in result.stdout
+    if any(line.startswith("buf curl") for line in lines):
+        assert "DECISION_MATCH" in result.stdout
+    for value in re.findall(r"sha1:[0-9a-f]{40}", result.stderr):
+        assert value.removeprefix("sha1:") not in result.stdout

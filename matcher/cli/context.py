@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hashlists.model import TEST_LIST_NAME
 from matcher.cli.output import note
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ class Session:
                 default_policy=settings.default_policy,
             )
         generation.policy_for(options)
-        if not any(each.entries for each in generation.index.lists):
-            note("warning: the catalog holds no entry, so nothing can match", style="yellow")
+        if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
+            note("warning: no list holds an entry, so no abuse image can match", style="yellow")
         with self.decode_pool() as pool:
             yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
 

@@ -247,7 +247,9 @@ def test_the_doctor_sees_catalog_and_snapshot(data, folder):
 
 def test_an_empty_catalog_warns(tmp_path, folder):
     _, told = run(tmp_path / "new", "match", str(folder / "unlisted.jpg"))
-    assert "holds no entry" in told
+    assert "no list holds an entry" in told
+    found = {each["check"]: each for each in lines(tmp_path / "new", "doctor")}
+    assert found["catalog"]["status"] == "warn"
 
 
 def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_path):

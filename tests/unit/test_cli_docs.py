@@ -27,6 +27,13 @@ def test_the_page_is_what_the_help_says():
     assert reference.rewritten(text) == text, "run: python -m matcher.cli.reference docs/cli.md"
 
 
+def test_the_page_can_be_written_in_place(tmp_path):
+    page = tmp_path / "cli.md"
+    page.write_text(f"# Mine\n\n{reference.HEADING}", encoding="utf-8")
+    reference._main(page)
+    assert "### `hashwarden lists import`" in page.read_text(encoding="utf-8")
+
+
 def test_what_was_written_by_hand_stays():
     page = reference.rewritten(f"# Mine\n\n{reference.HEADING}old")
     assert page.startswith(f"# Mine\n\n{reference.HEADING}\n### `hashwarden`")

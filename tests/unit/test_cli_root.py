@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,21 @@ def test_a_wrong_setting_is_named_in_one_line(tmp_path, monkeypatch):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "HASHWARDEN_LISTEN" in done.stderr
+
+
+def test_an_interrupt_in_the_midst_of_work_leaves_no_traceback(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    (tmp_path / "file").write_bytes(b"no image")
+    command = [sys.executable, "-m", "matcher.cli", "hash", *[str(tmp_path / "file")] * 70, "-"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        process.stdout.readline()  # at work, and it will wait for standard input
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.decode().strip() == "interrupted"

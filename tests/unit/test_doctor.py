@@ -306,3 +306,26 @@ def test_nothing_is_made_by_looking(tmp_path, capsys):
     cli.main(["--data", str(folder), "doctor"])
     assert not folder.exists()
     assert "catalog" in capsys.readouterr().out
+
+
+def test_catalog_and_snapshot_are_told(tmp_path, capsys):
+    folder = tmp_path / "data"
+    run = ["--data", str(folder), "lists"]
+    csv = tmp_path / "list.csv"
+    csv.write_text(f"md5\n{'0' * 31}1\n")
+    described = ["--list", "old", "--harm", "test", "--source", "Us", "--column", "md5=md5"]
+    assert cli.main([*run, "import", str(csv), *described]) == 0
+    found = by_name(checks.check_catalog(Session(folder)))
+    assert found["catalog"].status is Status.OK
+    assert "1 entries" in found["catalog"].detail
+    assert found["list old"].status is Status.WARN
+    assert "none yet" in found["snapshot"].detail
+    capsys.readouterr()
+    assert cli.main(["--data", str(folder), "lookup", f"md5:{'0' * 31}2"]) == 0
+    assert "digests verified" in by_name(checks.check_catalog(Session(folder)))["snapshot"].detail
+    assert cli.main([*run, "create", "new", "--harm", "test", "--source", "Us"]) == 0
+    assert "brings" in by_name(checks.check_catalog(Session(folder)))["snapshot"].detail
+    for damaged in (folder / "snapshots").glob("*/*"):
+        damaged.write_bytes(b"")
+    found = by_name(checks.run({"catalog": lambda: checks.check_catalog(Session(folder))}))
+    assert found["catalog"].status is Status.FAIL

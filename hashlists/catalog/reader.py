@@ -15,7 +15,13 @@ import numpy as np
 from sqlalchemy import func, select
 
 from hashlists.catalog.engine import catalog_errors
-from hashlists.catalog.records import ListRecord, expired_handlings, list_record
+from hashlists.catalog.records import (
+    ListRecord,
+    expired_handlings,
+    list_record,
+    next_expiry,
+    read_catalog_id,
+)
 from hashlists.catalog.schema import (
     KIND_BITS,
     Action,
@@ -31,6 +37,7 @@ from hashlists.model import Classification, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
@@ -84,12 +91,19 @@ class CatalogReader:
 
     Attributes:
         revision: the revision that it shows.
+        catalog_id: this catalog's own identity, lower-case hex; no two catalogs share one.
     """
 
     def __init__(self, connection: Connection, *, now: int) -> None:
         self._connection = connection
         self._now = now
         self.revision = read_head(connection)
+        self.catalog_id = read_catalog_id(connection)
+
+    def next_expiry(self) -> datetime | None:
+        """When the next entries expire, and this view is no longer what the catalog shows."""
+        with catalog_errors():
+            return next_expiry(self._connection, now=self._now)
 
     def lists(self) -> Sequence[ListRecord]:
         """All lists, by name."""
@@ -128,7 +142,7 @@ class CatalogReader:
             dialect = self._connection.dialect
             sql = str(_SCAN.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
             result = self._connection.execution_options(stream_results=True).exec_driver_sql(sql)
-            for rows in _whole_entries(result.partitions(batch_size)):
+            for rows in _whole_entries(result.partitions(batch_size), batch_size):
                 kept = _in_force(rows, revision_of, retracted, expired)
                 if kept:
                     yield self._columns(kept, list_of, has_extras=has_extras)
@@ -207,14 +221,17 @@ class CatalogReader:
             codes[kind] = both[order], np.concatenate([values, extra_values])[order]
 
 
-def _whole_entries(parts: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
-    """The same rows, cut so that the versions of one entry never fall into two parts."""
+def _whole_entries(parts: Iterator[Sequence[Any]], size: int) -> Iterator[list[Any]]:
+    """The same rows, cut so that the versions of one entry never fall into two parts.
+
+    `parts` have `size` rows each, and only the last may have fewer.
+    """
     carried: list[Any] = []
     for part in parts:
         rows = [*carried, *part]
         last = rows[-1][_ENTRY]
-        cut = len(rows) - 1
-        while cut and rows[cut - 1][_ENTRY] == last:
+        cut = len(rows)
+        while len(part) == size and cut and rows[cut - 1][_ENTRY] == last:
             cut -= 1
         if cut:
             yield rows[:cut]

@@ -214,6 +214,19 @@ def expired_handlings(connection: Connection, *, now: int) -> frozenset[int]:
     return frozenset(connection.execute(query).scalars())
 
 
+def next_expiry(connection: Connection, *, now: int) -> datetime | None:
+    """The earliest moment after `now` at which some handling's time is over."""
+    query = select(func.min(handlings.c.expires_at)).where(handlings.c.expires_at > now)
+    moment = connection.execute(query).scalar_one()
+    return None if moment is None else from_microseconds(moment)
+
+
+def read_catalog_id(connection: Connection) -> str:
+    """The catalog's own identity, drawn when it was made."""
+    query = select(meta.c.value).where(meta.c.name == CATALOG_ID)
+    return bytes(connection.execute(query).scalar_one()).hex()
+
+
 def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:
     """Coverage of a list's entries in force, from the sums that every change leaves behind."""
     table = change_counts.c

@@ -1,0 +1,186 @@
+"""What the catalog's tests share: made-up entries, and a plain model of what must be in force."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hashlists.catalog import ImportSource
+from hashlists.model import (
+    NO_ONWARD_SHARING,
+    Classification,
+    EntryBatch,
+    Handling,
+    Harm,
+    HashKind,
+    HashList,
+    Place,
+    Retraction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hashlists.catalog import Catalog, StageResult
+    from hashlists.model import Revision
+
+CLASS_1 = Classification("vics", "US", "1")
+CLASS_2 = Classification("vics", "US", "2")
+DEMO = HashList("demo", Harm.TEST, "a source", title="Demo", legal_basis="made up")
+
+
+def value(kind: HashKind, seed: object) -> bytes:
+    """Made-up bytes of a hash: nobody's, and the same for the same seed."""
+    out = b""
+    while len(out) < kind.nbytes:
+        out += hashlib.sha256(f"{kind} {seed} {len(out)}".encode()).digest()
+    return out[: kind.nbytes]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One made-up record."""
+
+    name: str
+    kinds: tuple[HashKind, ...] = (HashKind.MD5, HashKind.PDQ)
+    version: int = 0
+    extra: tuple[tuple[HashKind, bytes], ...] = ()
+    size: int | None = 100
+    classification: Classification | None = CLASS_1
+    handling: Handling = NO_ONWARD_SHARING
+    flags: int = 1
+    flags_known: int = 3
+    source_id: str | None = None
+    verified_count: int | None = None
+
+    @property
+    def key(self) -> bytes:
+        return b"\x00" + self.name.encode()
+
+    @property
+    def hashes(self) -> dict[HashKind, bytes]:
+        return {kind: value(kind, (self.name, self.version)) for kind in self.kinds}
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.blake2b(repr(replace(self, name="")).encode(), digest_size=16).digest()
+
+    def next(self, **changes: object) -> Item:
+        return replace(self, version=self.version + 1, **changes)
+
+
+def items(*names: str, **fields: object) -> list[Item]:
+    return [Item(name, **fields) for name in names]
+
+
+def batch(records: Sequence[Item], *, first_place: int = 1) -> EntryBatch:
+    """The records as validation hands them on."""
+    kinds = [kind for kind in HashKind if any(kind in record.kinds for record in records)]
+    return EntryBatch(
+        keys=[record.key for record in records],
+        hashes={kind: [record.hashes.get(kind) for record in records] for kind in kinds},
+        extra_hashes=[
+            (row, kind, extra) for row, record in enumerate(records) for kind, extra in record.extra
+        ],
+        sizes=[record.size for record in records],
+        classifications=[record.classification for record in records],
+        handlings=[record.handling for record in records],
+        flags=[record.flags for record in records],
+        flags_known=[record.flags_known for record in records],
+        verified_counts=[record.verified_count for record in records],
+        media_types=["image/jpeg"] * len(records),
+        source_ids=[record.source_id for record in records],
+        source_updated_at=["2026-01-01"] * len(records),
+        content_digests=[record.digest for record in records],
+        place_at=lambda row: Place("record", first_place + row),
+    )
+
+
+def source(key: str | None = None, *, sha256: bytes = bytes(32), reason: str = "") -> ImportSource:
+    return ImportSource("made-up", sha256, 10, "an importer", reason, key)
+
+
+@dataclass
+class Imported:
+    """What importing some batches gave."""
+
+    results: list[StageResult] = field(default_factory=list)
+    revision: Revision | None = None
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        return (
+            sum(result.added for result in self.results),
+            sum(result.updated for result in self.results),
+            sum(result.unchanged for result in self.results),
+        )
+
+    @property
+    def rejections(self) -> list[object]:
+        return [rejection for result in self.results for rejection in result.rejections]
+
+    @property
+    def kept_retracted(self) -> int:
+        return sum(result.kept_retracted for result in self.results)
+
+
+def bring(
+    catalog: Catalog,
+    *batches: Sequence[Item],
+    gone: Iterable[Item] = (),
+    list_name: str = "demo",
+) -> Imported:
+    """Imports batches of records, and retracts `gone` in the source's name, as one change."""
+    imported = Imported()
+    with catalog.begin_import(list_name, source()) as staged:
+        imported.results += [staged.stage(batch(records)) for records in batches if records]
+        withdrawn = [Retraction(item.key, "withdrawn") for item in gone]
+        if withdrawn:
+            imported.results.append(staged.stage_retractions(withdrawn))
+        imported.revision = staged.commit()
+    return imported
+
+
+def in_force(
+    catalog: Catalog, *, batch_size: int = 65_536
+) -> dict[int, set[tuple[HashKind, bytes]]]:
+    """Entry id -> all its values, as a snapshot would get them."""
+    found: dict[int, set[tuple[HashKind, bytes]]] = {}
+    with catalog.read() as reader:
+        for columns in reader.entry_columns(batch_size=batch_size):
+            ids = columns.entry_ids.tolist()
+            found.update({entry_id: set() for entry_id in ids})
+            for kind, (rows, values) in columns.codes.items():
+                for row, code in zip(rows.tolist(), values, strict=True):
+                    found[ids[row]].add((kind, code.tobytes()))
+    return found
+
+
+def names_in_force(catalog: Catalog) -> dict[str, int]:
+    """Record name -> entry id of what is in force."""
+    return {catalog.entry(entry_id).key[1:].decode(): entry_id for entry_id in in_force(catalog)}
+
+
+def ids_of(catalog: Catalog, *names: str) -> list[int]:
+    known = names_in_force(catalog)
+    return [known[name] for name in names]
+
+
+def require_coverage(catalog: Catalog, list_name: str = "demo") -> None:
+    """The sums that the catalog keeps equal a count of everything that is in force."""
+    record = catalog.get_list(list_name)
+    with catalog.read() as reader:
+        entries, by_kind, near = 0, dict.fromkeys(HashKind, 0), 0
+        for columns in reader.entry_columns():
+            mine = columns.list_ids == record.list_id
+            entries += int(mine.sum())
+            near_rows: set[int] = set()
+            for kind, (rows, _) in columns.codes.items():
+                chosen = {row for row in rows.tolist() if mine[row]}
+                by_kind[kind] += len(chosen)
+                near_rows |= chosen if kind.is_perceptual_code else set()
+            near += len(near_rows)
+    assert record.coverage.entries == entries
+    assert {kind: record.coverage.by_kind.get(kind, 0) for kind in HashKind} == by_kind
+    assert record.coverage.near_matchable == near

@@ -588,9 +588,12 @@ def test_generator_is_deterministic_and_imports_without_rejection():
     assert len({key for entries in batches for key in entries.keys}) == 3000
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path):
+@pytest.mark.parametrize(
+    "sizes", [(4_000, 16_000), pytest.param((50_000, 200_000), marks=pytest.mark.slow)]
+)
+def test_memory_does_not_grow_with_the_file(tmp_path, sizes):
     peaks = []
-    for records in (10_000, 40_000):
+    for records in sizes:
         path = tmp_path / f"{records}.json"
         with path.open("wb") as out:
             write_vics(out, records=records)

@@ -17,8 +17,8 @@ import numpy as np
 
 from hashlists import snapshot as snapshots
 from hashlists.errors import HashlistsError, SnapshotError
+from hashlists.model import ChangeKind
 from matcher.builtin_list import ensure_test_list
-from matcher.errors import NotReadyError
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.holder import Holder
 from matcher.index.match_index import IndexedList, MatchIndex
@@ -33,10 +33,15 @@ if TYPE_CHECKING:
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)
+_CATALOG_ID = "catalog_id"
+_LOOKED_BACK = 1000  # revisions
+_VALID_UNTIL = "valid_until"  # seconds since 1970-01-01 UTC, or null
 
 
 def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
     """Builds a snapshot of the catalog's newest revision and makes it the current one.
+
+    Its manifest names the catalog and the moment at which the next entries expire.
 
     Returns:
         Its folder.
@@ -50,9 +55,15 @@ def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
         rows = _RowNumbers.of(reader)
         for columns in reader.entry_columns():
             builder.add(rows.number(columns))
+        expiry = reader.next_expiry()
+        parameters = {
+            _CATALOG_ID: reader.catalog_id,
+            _VALID_UNTIL: None if expiry is None else expiry.timestamp(),
+        }
         with snapshots.SnapshotWriter(snapshots_dir, revision=reader.revision) as writer:
             builder.write(writer, lists=rows.lists, classifications=rows.classifications)
-            return writer.publish(parameters={})
+            # Allowed to be older: the catalog may have been restored from a backup.
+            return writer.publish(parameters=parameters, allow_older=True)
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ class FollowerState:
 
     Attributes:
         seconds_since_contact: since the catalog last answered; infinite before it ever did.
-        behind: the catalog is known to hold a newer revision than the one served.
+        behind: the catalog is known to hold another revision than the one served.
         problem: why the newest revision is not served; empty when it is.
     """
 
@@ -152,6 +163,7 @@ class Follower:
         *,
         default_policy: str = "default",
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._catalog = catalog
         self._snapshots_dir = snapshots_dir
@@ -159,6 +171,8 @@ class Follower:
         self._holder = holder
         self._default_policy = default_policy
         self._clock = clock
+        self._time = wall_clock
+        self._held: snapshots.Snapshot | None = None
         self._contact: float | None = None
         self._head = 0
         self._problem = ""
@@ -167,7 +181,8 @@ class Follower:
     def state(self) -> FollowerState:
         """How well the holder follows the catalog."""
         since = float("inf") if self._contact is None else self._clock() - self._contact
-        return FollowerState(since, self._head > self._held_revision(), self._problem)
+        held = -1 if self._held is None else self._held.revision
+        return FollowerState(since, self._head != held, self._problem)
 
     def refresh(self) -> bool:
         """Serves the newest revision where it is not served yet.
@@ -184,29 +199,49 @@ class Follower:
                 return self._advance()
             except (HashlistsError, OSError) as error:
                 self._problem = f"{type(error).__name__}: {error}"
-                if self._held_revision() < 0 and not self._serve_published():
+                if self._held is None and not self._serve_published():
                     raise
                 _log.warning("the newest revision is not served: %s", self._problem)
                 return False
 
     def _advance(self) -> bool:
-        self._head = self._catalog.head()
+        with self._catalog.read() as reader:
+            self._head, catalog_id = reader.revision, reader.catalog_id
         self._contact = self._clock()
-        if self._held_revision() == self._head:
+        if self._held is not None and self._shows(self._held, catalog_id):
             self._problem = ""
             return False
-        self._swap(self._open_or_build())
+        self._swap(self._open_or_build(catalog_id))
         self._problem = ""
         return True
 
-    def _open_or_build(self) -> snapshots.Snapshot:
+    def _shows(self, snapshot: snapshots.Snapshot, catalog_id: str) -> bool:
+        """Whether a snapshot is what the catalog says now."""
+        parameters = snapshot.manifest["parameters"]
+        until = parameters.get(_VALID_UNTIL)
+        return (
+            snapshot.revision == self._head
+            and parameters.get(_CATALOG_ID) == catalog_id
+            and (until is None or self._time() < until)
+        )
+
+    def _open_or_build(self, catalog_id: str) -> snapshots.Snapshot:
         published = self._open_published()
-        if published is not None and published.revision == self._head:
+        if published is not None and self._shows(published, catalog_id):
             return published
         path = build_snapshot(self._catalog, self._snapshots_dir)
         opened = snapshots.open_snapshot(path)
-        snapshots.sweep(self._snapshots_dir)
+        snapshots.sweep(self._snapshots_dir, keep_previous=not self._purged_since(published))
         return opened
+
+    def _purged_since(self, published: snapshots.Snapshot | None) -> bool:
+        """Whether an older snapshot may still hold what was purged for good."""
+        before = 0 if published is None else published.revision
+        newer = self._catalog.list_revisions(limit=_LOOKED_BACK)
+        reached = any(each.number <= before for each in newer)
+        return not reached or any(
+            each.kind is ChangeKind.PURGE and each.number > before for each in newer
+        )
 
     def _open_published(self) -> snapshots.Snapshot | None:
         try:
@@ -225,14 +260,9 @@ class Follower:
 
     def _swap(self, snapshot: snapshots.Snapshot) -> None:
         generation = Generation(MatchIndex.open(snapshot), self._policies, self._default_policy)
-        if self._held_revision() < 0:
+        if self._held is None:
             generation.check_policies()
         for problem in generation.policy_problems():
             _log.warning("near matches only mean review for now: %s", problem)
         self._holder.swap(generation)
-
-    def _held_revision(self) -> int:
-        try:
-            return self._holder.current.revision
-        except NotReadyError:
-            return -1
+        self._held = snapshot

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, inspect, text
 
 from hashlists.catalog.engine import catalog_errors, writer
-from hashlists.catalog.schema import SCHEMA_VERSION, counters, head, meta
+from hashlists.catalog.schema import CATALOG_ID_NAME, SCHEMA_VERSION, counters, head, meta
 from hashlists.catalog.tombstones import create_key
 from hashlists.errors import CatalogError
 
@@ -86,5 +86,5 @@ def _fill(connection: Connection) -> None:
     connection.execute(insert(head).values(head_id=1, revision=0))
     connection.execute(insert(counters).values(name="entry_id", value=1))
     catalog_id = secrets.token_bytes(_CATALOG_ID_BYTES)
-    connection.execute(insert(meta).values(name="catalog_id", value=catalog_id))
+    connection.execute(insert(meta).values(name=CATALOG_ID_NAME, value=catalog_id))
     create_key(connection)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, insert, select
 
 from hashlists.catalog.schema import (
+    CATALOG_ID_NAME,
     KIND_BITS,
     change_counts,
     changes,
     classifications,
     handlings,
     hash_lists,
+    meta,
 )
 from hashlists.errors import ListNotFoundError
 from hashlists.model import (
@@ -223,7 +225,7 @@ def next_expiry(connection: Connection, *, now: int) -> datetime | None:
 
 def read_catalog_id(connection: Connection) -> str:
     """The catalog's own identity, drawn when it was made."""
-    query = select(meta.c.value).where(meta.c.name == CATALOG_ID)
+    query = select(meta.c.value).where(meta.c.name == CATALOG_ID_NAME)
     return bytes(connection.execute(query).scalar_one()).hex()
 
 

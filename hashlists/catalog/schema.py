@@ -87,6 +87,9 @@ metadata = MetaData(
     }
 )
 
+#: Name in `meta` of the catalog's own identity.
+CATALOG_ID_NAME = "catalog_id"
+
 #: The catalog's own identity, and the key of its tombstones.
 meta = Table(
     "meta",

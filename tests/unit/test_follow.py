@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +12,7 @@ from hashlists import snapshot
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.importer import import_file
-from hashlists.model import Harm, HashKind, HashList, ListState
+from hashlists.model import Handling, Harm, HashKind, HashList, ListState
 from matcher.builtin_list import ensure_test_list
 from matcher.decode.pool import InProcessPool
 from matcher.demo_data import published_test_image
@@ -151,7 +153,7 @@ def test_matching_goes_on_while_the_catalog_is_away(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     rig.now = 100.0
-    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
     assert not rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
     state = rig.follower.state()
@@ -163,14 +165,14 @@ def test_a_start_while_the_catalog_is_away_serves_what_was_published(rig, monkey
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     rig.start()
-    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
     rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
     assert rig.follower.state().seconds_since_contact == float("inf")
 
 
 def test_a_start_with_nothing_at_all_is_an_error(rig, monkeypatch):
-    monkeypatch.setattr(rig.catalog, "head", _fail(CatalogError("away")))
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
     with pytest.raises(CatalogError, match="away"):
         rig.follower.refresh()
 
@@ -188,6 +190,62 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monke
     assert rig.follower.refresh()
     assert rig.follower.state().problem == ""
     assert is_known(rig.holder.current, 2)
+
+
+def test_another_catalog_of_the_same_revision_is_not_mistaken(rig):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    other = Catalog.open(f"sqlite:///{rig.folder / 'other.sqlite3'}")
+    fill(other, rig.folder, [2])
+    assert other.head() == rig.catalog.head()
+    rig.catalog.close()
+    rig.catalog = other
+    rig.start()
+    rig.follower.refresh()
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [False, True]
+
+
+def test_a_catalog_restored_from_a_backup_is_followed_back(rig):
+    fill(rig.catalog, rig.folder, [1])
+    database = rig.folder / "catalog.sqlite3"
+    rig.catalog.close()
+    backup = database.read_bytes()
+    rig.catalog = Catalog.open(f"sqlite:///{database}")
+    rig.start()
+    fill(rig.catalog, rig.folder, [2])
+    rig.follower.refresh()
+    rig.catalog.close()
+    database.write_bytes(backup)
+    rig.follower.refresh()
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [True, False]
+
+
+def test_entries_that_expire_stop_matching_without_a_revision(rig, monkeypatch):
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
+    rig.catalog.create_list(expiring, author="tester")
+    fill(rig.catalog, rig.folder, [1], name="brief")
+    rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert not rig.follower.refresh()
+    time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()) + 0.05)
+    assert rig.follower.refresh()
+    assert not is_known(rig.holder.current, 1)
+    assert not rig.follower.refresh()
+
+
+def test_a_purge_leaves_no_older_snapshot(rig):
+    fill(rig.catalog, rig.folder, [1, 2])
+    rig.follower.refresh()
+    row = next(r for r in range(2) if is_known(rig.holder.current, 1))
+    entry_id = rig.holder.current.index.entry(row).catalog_id
+    rig.catalog.purge("list", [entry_id], author="tester", reason="by order")
+    rig.follower.refresh()
+    assert len([each for each in rig.snapshots.iterdir() if each.is_dir()]) == 1
+    leads = [digest(n)[:8] for n in (1, 2)]
+    left = b"".join(each.read_bytes() for each in rig.snapshots.rglob("*") if each.is_file())
+    assert sum(is_known(rig.holder.current, n) for n in (1, 2)) == 1
+    assert len([lead for lead in leads if lead in left or lead[::-1] in left]) == 1
 
 
 def test_old_snapshots_do_not_pile_up(rig):

@@ -7,11 +7,13 @@ everything else an import does; single entries (`Entry`) serve the edges. Nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntFlag, StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
 
 class HashKind(StrEnum):
@@ -104,6 +106,9 @@ class EntryFlag(IntFlag):
     BASELINE = 128
 
 
+NO_FLAGS = EntryFlag(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Classification:
     """A class as its source issued it, kept verbatim, e.g. `("vics", "US", "1")`."""
@@ -157,8 +162,8 @@ class Entry:
     size: int | None = None
     classification: Classification | None = None
     handling: Handling = NO_ONWARD_SHARING
-    flags: EntryFlag = EntryFlag(0)
-    flags_known: EntryFlag = EntryFlag(0)
+    flags: EntryFlag = NO_FLAGS
+    flags_known: EntryFlag = NO_FLAGS
     verified_count: int | None = None
     media_type: str | None = None
     source_id: str | None = None
@@ -211,7 +216,9 @@ class Retraction:
 class PlaceAt(Protocol):
     """Gives the place of row `i` of a batch; places are only worked out when one is needed."""
 
-    def __call__(self, row: int, /) -> Place: ...
+    def __call__(self, row: int, /) -> Place:
+        """The place of row `row`, counted from 0."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,9 @@ class ServerError(MatcherError):
         retryable: trying again, with back-off, may help.
     """
 
-    def __init__(self, message: str, *, reason: str = "SERVER_ERROR", retryable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, reason: str = "SERVER_ERROR", retryable: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retryable = retryable

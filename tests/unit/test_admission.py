@@ -10,9 +10,13 @@ from matcher.errors import OverloadedError
 
 def test_refuses_past_the_number_of_items_and_recovers():
     admission = Admission(max_items=2, max_bytes=100)
-    with admission.admit(1), admission.admit(1):
-        with pytest.raises(OverloadedError, match="2 items are in flight"), admission.admit(1):
-            pass
+    with (
+        admission.admit(1),
+        admission.admit(1),
+        pytest.raises(OverloadedError, match="2 items are in flight"),
+        admission.admit(1),
+    ):
+        pass
     with admission.admit(1):
         assert admission.items == 1
 

@@ -1,0 +1,200 @@
+"""The catalog beside a plain model of it, through any sequence of changes that Hypothesis finds."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from hashlists.catalog import Catalog
+from hashlists.model import HashKind, Retraction
+from tests.catalog_support import (
+    DEMO,
+    Item,
+    batch,
+    in_force,
+    names_in_force,
+    require_coverage,
+    source,
+)
+
+if TYPE_CHECKING:
+    from hashlists.catalog import StagedImport
+
+WHO = {"author": "an operator", "reason": "why"}
+NAMES = "abcdef"
+KINDS = ((HashKind.MD5,), (HashKind.MD5, HashKind.PDQ), (HashKind.PHOTODNA,))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the model knows of an entry."""
+
+    item: Item
+    by_source: bool = False
+    by_operator: bool = False
+
+    @property
+    def in_force(self) -> bool:
+        return not (self.by_source or self.by_operator)
+
+
+records = st.lists(
+    st.builds(
+        Item,
+        st.sampled_from(NAMES),
+        st.sampled_from(KINDS),
+        st.integers(min_value=0, max_value=2),
+    ),
+    max_size=6,
+    unique_by=lambda item: item.name,
+)
+some_names = st.lists(st.sampled_from(NAMES), max_size=3, unique=True)
+
+
+class CatalogMachine(RuleBasedStateMachine):
+    """An import may be under way while an operator retracts and restores."""
+
+    template: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        shutil.copyfile(self.template, self.folder / "catalog.db")
+        self.catalog = Catalog.open(f"sqlite:///{self.folder}/catalog.db")
+        self.staged: StagedImport | None = None
+        self.listed: dict[str, Item] = {}
+        self.gone: set[str] = set()
+        self.known: dict[str, Known] = {}
+        self.ids: dict[str, int] = {}
+        self.history: dict[int, dict[str, Known]] = {}
+
+    def teardown(self) -> None:
+        if self.staged is not None:
+            self.staged.abort()
+        self.catalog.close()
+        shutil.rmtree(self.folder)
+
+    @initialize()
+    def create(self) -> None:
+        self.catalog.create_list(DEMO, author="a person")
+        self._remember()
+
+    def _remember(self) -> None:
+        self.history[self.catalog.head()] = dict(self.known)
+        self.ids.update(names_in_force(self.catalog))
+
+    @precondition(lambda self: self.staged is None)
+    @rule()
+    def begin(self) -> None:
+        self.staged = self.catalog.begin_import("demo", source())
+        self.base = dict(self.known)
+        self.listed, self.gone = {}, set()
+
+    @precondition(lambda self: self.staged is not None)
+    @rule(chosen=records)
+    def stage(self, chosen: list[Item]) -> None:
+        result = self.staged.stage(batch(chosen))
+        at_odds = [item for item in chosen if self.listed.get(item.name, item) != item]
+        assert len(result.rejections) == len(at_odds)
+        assert result.added + result.updated + result.unchanged == len(chosen) - len(at_odds)
+        for item in chosen:
+            self.listed.setdefault(item.name, item)
+            self.gone.discard(item.name)
+
+    @precondition(lambda self: self.staged is not None)
+    @rule(names=some_names)
+    def withdraw(self, names: list[str]) -> None:
+        self.staged.stage_retractions([Retraction(Item(name).key, "") for name in names])
+        self.gone |= {name for name in names if name in self.base and name not in self.listed}
+
+    @precondition(lambda self: self.staged is not None)
+    @rule()
+    def commit(self) -> None:
+        self.staged.commit()
+        self.staged = None
+        for name, item in self.listed.items():
+            old = self.known.get(name, Known(item))
+            self.known[name] = replace(old, item=item, by_source=False)
+        for name in self.gone:
+            self.known[name] = replace(self.known[name], by_source=True)
+        self._remember()
+
+    @precondition(lambda self: self.staged is not None)
+    @rule()
+    def abort(self) -> None:
+        self.staged.abort()
+        self.staged = None
+
+    def _ids(self, names: list[str]) -> list[int]:
+        return [self.ids[name] for name in names if name in self.known]
+
+    @rule(names=some_names)
+    def retract(self, names: list[str]) -> None:
+        self.catalog.retract("demo", self._ids(names), **WHO)
+        for name in self.known.keys() & set(names):
+            self.known[name] = replace(self.known[name], by_operator=True)
+        self._remember()
+
+    @rule(names=some_names)
+    def restore(self, names: list[str]) -> None:
+        self.catalog.restore("demo", self._ids(names), **WHO)
+        for name in self.known.keys() & set(names):
+            self.known[name] = replace(self.known[name], by_operator=False, by_source=False)
+        self._remember()
+
+    @precondition(lambda self: self.staged is None)
+    @rule(data=st.data())
+    def rollback(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.history)))
+        self.catalog.rollback("demo", number, **WHO)
+        then = self.history[number]
+        for name, known in self.known.items():
+            if name in then:
+                self.known[name] = then[name]
+            elif known.in_force:
+                self.known[name] = replace(known, by_source=True)
+        self._remember()
+
+    @invariant()
+    def the_same_is_in_force(self) -> None:
+        if not self.history:
+            return
+        expected = {
+            name: set(known.item.hashes.items())
+            for name, known in self.known.items()
+            if known.in_force
+        }
+        found = in_force(self.catalog, batch_size=3)
+        assert {name: found[self.ids[name]] for name in expected} == expected
+        assert len(found) == len(expected)
+        require_coverage(self.catalog)
+
+
+@pytest.mark.timeout(170)
+def test_the_catalog_is_its_model(sqlite_template):
+    CatalogMachine.template = sqlite_template
+    profile = settings()
+    run_state_machine_as_test(
+        CatalogMachine,
+        settings=settings(
+            max_examples=max(10, profile.max_examples // 3),
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,395 @@
+"""What is particular to a catalog in SQLite: its file, its schema, its transactions, its traces."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from hashlists.catalog import Catalog, owner
+from hashlists.catalog.engine import open_engine, staging_connection, writer
+from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
+from hashlists.catalog.records import from_microseconds, to_microseconds
+from hashlists.catalog.schema import SCHEMA_VERSION, metadata
+from hashlists.errors import CatalogError, ImportInProgressError
+from hashlists.model import HashKind
+from tests.catalog_support import (
+    DEMO,
+    Item,
+    batch,
+    bring,
+    ids_of,
+    in_force,
+    items,
+    names_in_force,
+    source,
+)
+
+WHO = {"author": "an operator", "reason": "why"}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/deep/folder/catalog.db"
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "deep" / "folder" / "catalog.db"
+
+
+def database(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, timeout=0)
+
+
+class TestFile:
+    def test_is_private(self, url, file):
+        with Catalog.open(url) as catalog:
+            catalog.create_list(DEMO, author="a person")
+            files = list(file.parent.iterdir())
+            assert file in files
+            assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
+            assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+    def test_a_file_that_exists_keeps_its_content(self, url):
+        with Catalog.open(url) as catalog:
+            catalog.create_list(DEMO, author="a person")
+        with Catalog.open(url) as catalog:
+            assert catalog.get_list("demo").hash_list == DEMO
+
+    @pytest.mark.parametrize(
+        "wrong", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "postgresql://localhost/x"]
+    )
+    def test_unusable_urls(self, wrong):
+        with pytest.raises(CatalogError):
+            Catalog.open(wrong)
+
+    def test_a_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(CatalogError, match="cannot be opened"):
+            Catalog.open(f"sqlite:///{tmp_path}/file/catalog.db")
+
+    def test_no_database(self, tmp_path):
+        (tmp_path / "catalog.db").write_bytes(b"this is some text and no database at all" * 100)
+        with pytest.raises(CatalogError, match="no catalog"):
+            Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+
+    def test_pragmas_of_every_connection(self, url):
+        expected = {"journal_mode": "wal", "foreign_keys": 1, "secure_delete": 1, "synchronous": 2}
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            for pragma, wanted in expected.items():
+                assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == wanted
+        connection = staging_connection(engine)
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
+        connection.close()
+        engine.dispose()
+
+
+class TestSchema:
+    def test_the_migrations_give_the_tables(self, url):
+        with Catalog.open(url):
+            pass
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
+        engine.dispose()
+
+    def test_constraints_too(self, url, file, tmp_path):
+        """`compare_metadata` sees no check constraint and no partial index; the SQL shows all."""
+        with Catalog.open(url):
+            pass
+        other = tmp_path / "metadata.db"
+        engine = open_engine(f"sqlite:///{other}")
+        with writer(engine).begin() as connection:
+            metadata.create_all(connection)
+        engine.dispose()
+        query = f"SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '{VERSION_TABLE}%'"
+
+        def shape(path: Path) -> dict[str, list[str]]:
+            connection = database(path)
+            found = {
+                name: sorted(
+                    part.strip(" ,\t") for part in (sql or "").splitlines() if part.strip()
+                )
+                for name, sql in connection.execute(query)
+                if "autoindex" not in name
+            }
+            connection.close()
+            return found
+
+        assert shape(file) == shape(other)
+
+    def test_the_constant_is_the_newest_migration(self, url):
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            scripts = ScriptDirectory.from_config(alembic_config(connection))
+        engine.dispose()
+        assert scripts.get_current_head() == SCHEMA_VERSION
+
+    def test_there_is_no_way_back(self, url):
+        with Catalog.open(url):
+            pass
+        engine = open_engine(url)
+        with (
+            writer(engine).connect() as connection,
+            pytest.raises(AttributeError, match="downgrade"),
+        ):
+            command.downgrade(alembic_config(connection), "base")
+        engine.dispose()
+
+    def test_a_newer_catalog_is_refused_untouched(self, url, file):
+        with Catalog.open(url) as catalog:
+            catalog.create_list(DEMO, author="a person")
+        connection = database(file)
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+        with pytest.raises(CatalogError, match="newer"):
+            Catalog.open(url)
+        assert connection.execute("SELECT count(*) FROM hash_lists").fetchone() == (1,)
+        connection.close()
+
+    def test_another_program_s_database_is_refused_untouched(self, url, file):
+        file.parent.mkdir(parents=True)
+        connection = database(file)
+        connection.execute("CREATE TABLE something (x)")
+        with pytest.raises(CatalogError, match="no Hashwarden catalog"):
+            Catalog.open(url)
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("something",)]
+        connection.close()
+
+    def test_a_failed_migration_leaves_an_empty_database(self, url, file, monkeypatch):
+        def fail(_connection: object) -> None:
+            raise RuntimeError("power cut")
+
+        monkeypatch.setattr("hashlists.catalog.migrate.create_key", fail)
+        with pytest.raises(RuntimeError):
+            Catalog.open(url)
+        connection = database(file)
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+        connection.close()
+        monkeypatch.undo()
+        with Catalog.open(url) as catalog:
+            assert catalog.head() == 0
+
+    def test_many_open_a_new_catalog_at_once(self, url):
+        errors: list[BaseException] = []
+        barrier = threading.Barrier(4)
+
+        def open_it() -> None:
+            barrier.wait()
+            try:
+                Catalog.open(url).close()
+            except BaseException as error:  # noqa: BLE001 - shown by the assertion
+                errors.append(error)
+
+        threads = [threading.Thread(target=open_it) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+
+    def test_two_catalogs_have_different_keys(self, tmp_path):
+        values = []
+        for name in ("a", "b"):
+            path = tmp_path / name / "catalog.db"
+            Catalog.open(f"sqlite:///{path}").close()
+            connection = database(path)
+            values.append(dict(connection.execute("SELECT name, value FROM meta")))
+            connection.close()
+        assert values[0].keys() == values[1].keys() >= {"tombstone_key"}
+        assert all(values[0][name] != values[1][name] for name in values[0])
+
+
+class TestTransactions:
+    def test_a_reader_is_not_blocked_by_a_writer(self, catalog, catalog_url):
+        catalog.create_list(DEMO, author="a person")
+        other = database(Path(catalog_url.removeprefix("sqlite:///")))
+        other.execute("BEGIN IMMEDIATE")
+        assert catalog.get_list("demo").revision == 1
+        assert in_force(catalog) == {}
+        other.close()
+
+    def test_a_lock_that_is_kept_is_named(self, catalog, catalog_url, monkeypatch):
+        other = database(Path(catalog_url.removeprefix("sqlite:///")))
+        other.execute("BEGIN IMMEDIATE")
+        engine = catalog._engine
+        with engine.connect() as connection:
+            connection.connection.cursor().execute("PRAGMA busy_timeout = 1")
+        with pytest.raises(CatalogError, match="another process kept the catalog locked"):
+            catalog.create_list(DEMO, author="a person")
+        other.close()
+        catalog.create_list(DEMO, author="a person")
+
+    def test_errors_carry_no_values(self, catalog):
+        insert = text("INSERT INTO meta VALUES (:name, :value)")
+        values = {"name": "secret", "value": b"hash"}
+        with writer(catalog._engine).begin() as connection:
+            connection.execute(insert, values)
+            with pytest.raises(IntegrityError, match="UNIQUE") as caught:
+                connection.execute(insert, values)
+        assert "secret" not in str(caught.value)
+
+
+class TestTraces:
+    """Purge erases from the files, not only from the tables."""
+
+    def test_nothing_purged_is_left_in_any_file(self, catalog, catalog_url):
+        catalog.create_list(DEMO, author="a person")
+        kinds = tuple(HashKind)
+        records = [Item(f"name-of-{number:05}", kinds) for number in range(2_000)]
+        bring(catalog, records)
+        changed = [record.next() for record in records[::2]]
+        bring(catalog, changed)
+        bring(catalog, [Item(f"later-{number:05}", kinds) for number in range(500)])
+        gone = records[7::40]
+        known = names_in_force(catalog)
+        report = catalog.purge("demo", [known[record.name] for record in gone], **WHO)
+        assert report.entries == len(gone) == 50
+        assert report.log_erased
+        folder = Path(catalog_url.removeprefix("sqlite:///")).parent
+        blob = b"".join(each.read_bytes() for each in sorted(folder.iterdir()))
+        for record in gone:
+            assert record.key not in blob
+            for version in (record, record.next()):
+                assert not any(code in blob for code in version.hashes.values())
+        kept = next(record for record in records if record not in gone)
+        assert kept.hashes[HashKind.SHA256] in blob  # the search itself works
+
+    def test_a_reader_that_keeps_the_log_is_told(self, catalog):
+        catalog.create_list(DEMO, author="a person")
+        bring(catalog, items("x", "y"))
+        engine = catalog._engine
+        with engine.connect() as connection:
+            connection.execute(text("SELECT * FROM head")).all()
+            held = connection.connection.cursor()  # the snapshot stays open meanwhile
+            ids = ids_of(catalog, "x")
+            for pooled in (engine,):
+                with pooled.connect() as other:
+                    other.connection.cursor().execute("PRAGMA busy_timeout = 1")
+            report = catalog.purge("demo", ids, **WHO)
+            assert not report.log_erased
+            held.close()
+        assert catalog.erase_log()
+
+
+class TestSweep:
+    def dead(self, catalog: Catalog, *, name: str = "boot", pid: int = 1) -> None:
+        with writer(catalog._engine).begin() as connection:
+            connection.execute(
+                text("UPDATE changes SET owner = :owner WHERE state = 'staging'"),
+                {"owner": f"{name}/pid:[0] {pid} 1"},
+            )
+
+    def rows(self, catalog: Catalog, table: str) -> int:
+        with catalog._engine.connect() as connection:
+            return connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+
+    def test_leaves_the_living_alone(self, catalog):
+        catalog.create_list(DEMO, author="a person")
+        with catalog.begin_import("demo", source()) as staged:
+            staged.stage(batch(items("x")))
+            assert catalog.sweep() == 0
+            staged.commit()
+        assert set(names_in_force(catalog)) == {"x"}
+
+    def test_removes_what_the_dead_left(self, catalog, monkeypatch):
+        monkeypatch.setattr("hashlists.catalog.open_change._SWEPT_ROWS", 2)
+        catalog.create_list(DEMO, author="a person")
+        bring(catalog, items("x", "y"))
+        staged = catalog.begin_import("demo", source("key"))
+        extra = ((HashKind.PDQ, bytes(range(32))),)
+        staged.stage(batch([Item("x").next(), *items("a", "b", "c", extra=extra)]))
+        self.dead(catalog)
+        assert catalog.sweep() == 4
+        assert catalog.sweep() == 0
+        assert (self.rows(catalog, "entries"), self.rows(catalog, "entry_versions")) == (2, 2)
+        assert (self.rows(catalog, "extra_hashes"), self.rows(catalog, "imports")) == (0, 1)
+        with pytest.raises(CatalogError, match="taken for dead"):
+            staged.stage(batch(items("d")))
+        with pytest.raises(CatalogError):
+            staged.commit()
+        staged.abort()
+        assert bring(catalog, items("x", "y", "a")).counts == (1, 0, 2)
+
+    def test_a_new_import_removes_them_itself(self, catalog):
+        catalog.create_list(DEMO, author="a person")
+        staged = catalog.begin_import("demo", source("key"))
+        staged.stage(batch(items("a", "b")))
+        self.dead(catalog)
+        with catalog.begin_import("demo", source("key")) as again:
+            assert again.stage(batch(items("a"))).added == 1
+            again.commit()
+        staged.abort()
+        assert set(names_in_force(catalog)) == {"a"}
+
+    def test_a_process_elsewhere_has_a_heartbeat(self, catalog):
+        """Same boot, another process-id namespace: it cannot be looked up."""
+        catalog.create_list(DEMO, author="a person")
+        staged = catalog.begin_import("demo", source())
+        boot = owner.this_process().partition("/")[0]
+        self.dead(catalog, name=boot)
+        assert catalog.sweep() == 0
+        with pytest.raises(ImportInProgressError):
+            catalog.begin_import("demo", source())
+        with writer(catalog._engine).begin() as connection:
+            connection.execute(text("UPDATE changes SET heartbeat_at = 0 WHERE state = 'staging'"))
+        assert catalog.sweep() == 0
+        catalog.begin_import("demo", source()).abort()
+        staged.abort()
+
+
+class TestOwner:
+    NOW = 10**15
+
+    def alive(self, name: str, *, age: int = 0) -> bool:
+        return owner.is_alive(name, heartbeat_at=self.NOW - age, now=self.NOW)
+
+    def test_this_process_lives(self):
+        assert self.alive(owner.this_process(), age=10 * owner.HEARTBEAT_TIMEOUT_US)
+
+    def test_a_number_used_again_is_another_process(self):
+        host, pid, started = owner.this_process().rsplit(" ", 2)
+        assert not self.alive(f"{host} {pid} {int(started) + 1}")
+        assert not self.alive(f"{host} 4194305 {started}")
+        assert not self.alive(f"{host} nonsense")
+
+    def test_an_earlier_boot_is_over(self):
+        assert not self.alive("another-boot/pid:[1] 1 1")
+
+    def test_where_nothing_can_be_looked_up_the_heartbeat_decides(self, monkeypatch):
+        monkeypatch.setattr(owner, "_host", lambda: "?")
+        assert self.alive("? 1 ?")
+        assert not self.alive("? 1 ?", age=owner.HEARTBEAT_TIMEOUT_US)
+
+    def test_without_proc(self, monkeypatch):
+        def missing(*_: object, **__: object) -> str:
+            raise FileNotFoundError
+
+        owner._host.cache_clear()
+        monkeypatch.setattr(Path, "read_text", missing)
+        assert owner.this_process().startswith("? ")
+        assert owner.this_process().endswith(" ?")
+        owner._host.cache_clear()
+
+
+def test_times_are_exact():
+    moments = [
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1901, 1, 1, tzinfo=UTC) + timedelta(microseconds=1),
+    ]
+    assert [from_microseconds(to_microseconds(moment)) for moment in moments] == moments
+    assert to_microseconds(datetime(1970, 1, 1)) == 0  # noqa: DTZ001 - no zone counts as UTC

@@ -408,7 +408,12 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m hashlists.importer", description="Import one list file; JSON Lines out."
     )
-    parser.add_argument("--catalog", required=True, help="URL, e.g. sqlite:///catalog.db")
+    parser.add_argument(
+        "--catalog",
+        required=True,
+        help="URL, e.g. sqlite:///catalog.db; - reads it from standard input, since it may hold a"
+        " password and every user can list the arguments of a process",
+    )
     parser.add_argument("--file", required=True, type=Path)
     parser.add_argument("--list", required=True)
     parser.add_argument("--format", required=True)
@@ -447,8 +452,9 @@ def _print_line(value: Mapping[str, object]) -> None:
 def main(given: Sequence[str] | None = None) -> int:
     """Runs one import; returns the exit status: 0, or 1 after an error, which is printed."""
     arguments = _arguments(given)
+    url = sys.stdin.readline().strip() if arguments.catalog == "-" else arguments.catalog
     try:
-        with Catalog.open(arguments.catalog) as catalog:
+        with Catalog.open(url) as catalog:
             report = import_file(
                 catalog,
                 arguments.file,

@@ -150,13 +150,16 @@ async def run_import(
         sys.executable,
         "-m",
         "hashlists.importer",
-        *_arguments(catalog_url, path, order),
-        stdin=asyncio.subprocess.DEVNULL,
+        *_arguments(path, order),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 26,
     )
     try:
+        assert child.stdin is not None
         assert child.stdout is not None
+        child.stdin.write(f"{catalog_url}\n".encode())
+        child.stdin.close()
         reported = False
         async for line in child.stdout:
             message: Mapping[str, Any] = json.loads(line)
@@ -173,9 +176,9 @@ async def run_import(
             await child.wait()
 
 
-def _arguments(catalog_url: str, path: Path, order: ImportOrder) -> list[str]:
+def _arguments(path: Path, order: ImportOrder) -> list[str]:
     arguments = [
-        f"--catalog={catalog_url}",
+        "--catalog=-",
         f"--file={path}",
         f"--list={order.list_name}",
         f"--format={order.format}",

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, update
 
 from hashlists.catalog import changes as acts
 from hashlists.catalog import open_change as opening
-from hashlists.catalog.engine import catalog_errors, erase_log, open_engine, writer
+from hashlists.catalog.engine import catalog_errors, open_engine, wipe_deleted, writer
 from hashlists.catalog.migrate import migrate
 from hashlists.catalog.open_change import ChangeAuthor, ChangeTotals
 from hashlists.catalog.reader import CatalogReader
@@ -318,9 +318,9 @@ class Catalog:
         by = self._author(list_name, ChangeKind.PURGE, author, reason)
         return acts.purge(self._engine, by, entry_ids)
 
-    def erase_log(self) -> bool:
-        """Truncates the write-ahead log; False while a reader still needs it."""
-        return erase_log(self._engine)
+    def wipe_deleted(self) -> bool:
+        """Finishes a purge that left traces in the file; False when it must be done again."""
+        return wipe_deleted(self._engine)
 
     # Reading
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select, union
 
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
-from hashlists.catalog.engine import catalog_errors, erase_log, writer
+from hashlists.catalog.engine import catalog_errors, wipe_deleted, writer
 from hashlists.catalog.open_change import (
     ChangeAuthor,
     ChangeTotals,
@@ -62,8 +62,8 @@ class PurgeReport:
         versions: versions erased, over all revisions.
         values: hash values erased, over all versions.
         tombstones: keyed fingerprints left against re-import.
-        log_erased: False when a reader still held the write-ahead log, which may keep old pages
-            until it ends: close it and call `Catalog.erase_log`.
+        traces_wiped: False when a reader, a writer or a full disk kept the database's file from
+            being rewritten, so that it still holds traces: call `Catalog.wipe_deleted` again.
     """
 
     revision: Revision
@@ -71,7 +71,7 @@ class PurgeReport:
     versions: int
     values: int
     tombstones: int
-    log_erased: bool
+    traces_wiped: bool
 
 
 def retract(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> Revision | None:
@@ -301,6 +301,9 @@ def _way_back(state: EntryState, goal: EntryState | None) -> dict[Origin, Action
 def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeReport:
     """Erases entries with all their versions for good, and wipes them from the database's files.
 
+    The entries are out of force at once. Rewriting the file after that takes time in proportion to
+    its size, while writers wait: retract first where it is urgent, and purge in a quiet hour.
+
     Raises:
         EntryNotFoundError: an id is not of this list; then nothing is purged.
         ImportInProgressError: an import of this list is under way. Retract the entries, which
@@ -333,7 +336,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
         versions=versions,
         values=len(hashes),
         tombstones=laid,
-        log_erased=erase_log(engine),
+        traces_wiped=wipe_deleted(engine),
     )
 
 

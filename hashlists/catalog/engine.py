@@ -9,6 +9,7 @@ error text carries a bound value.
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,13 +120,28 @@ def make_durable(connection: Connection) -> None:
     _pragmas(connection, "PRAGMA synchronous = FULL")
 
 
-def erase_log(engine: Engine) -> bool:
-    """Folds the write-ahead log into the file and truncates it, so that no old page is left.
+def wipe_deleted(engine: Engine) -> bool:
+    """Rewrites the database without any trace of what was deleted, and truncates its log.
+
+    `secure_delete` alone does not do: when SQLite moves rows between pages, a copy of a row may
+    stay in the unused part of a page and outlive the row. Writers wait meanwhile, and the disk
+    must have room for a second copy. Its temporary file holds what is left, and lies beside the
+    catalog, in the same private folder.
 
     Returns:
-        False when a reader still needs the log.
+        False when a reader still needs the old pages, a writer was in the way, or the disk is
+        full: then traces are left, and it must be done again.
     """
     with catalog_errors(), engine.connect() as connection:
+        connection.detach()  # what is set here must not reach the pool
+        cursor = connection.connection.cursor()
+        folder = str(Path(engine.url.database or "").absolute().parent).replace("'", "''")
+        try:
+            cursor.execute(f"PRAGMA temp_store_directory = '{folder}'")
+            cursor.execute("PRAGMA temp_store = FILE")  # in memory it would take a whole copy
+            cursor.execute("VACUUM")
+        except sqlite3.OperationalError:
+            return False
         row = _pragmas(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
         return row is not None and row[0] == 0
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def _sqlite(folder: Path, template: Path) -> str:
     folder.mkdir()
     shutil.copyfile(template, folder / "catalog.db")
+    (folder / "catalog.db").chmod(0o600)
     return f"sqlite:///{folder}/catalog.db"
 
 
@@ -25,7 +26,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty catalog: migrating one for every test would take longer than the tests."""
     file = tmp_path_factory.mktemp("template") / "catalog.db"
     with Catalog.open(f"sqlite:///{file}") as catalog:
-        assert catalog.erase_log()
+        assert catalog.wipe_deleted()
     return file
 
 

@@ -322,7 +322,7 @@ class TestPurge:
         report = xyz.purge("demo", [entry_id], **WHO)
         assert (report.entries, report.versions, report.values) == (1, 2, 5)
         assert report.tombstones == 6
-        assert report.log_erased
+        assert report.traces_wiped
         assert (report.revision.kind, report.revision.retracted) == (ChangeKind.PURGE, 1)
         assert set(names_in_force(xyz)) == {"y", "z"}
         with pytest.raises(EntryNotFoundError):

@@ -247,28 +247,25 @@ class TestTransactions:
 class TestTraces:
     """Purge erases from the files, not only from the tables."""
 
-    @pytest.mark.parametrize("seed", range(3))
-    def test_nothing_purged_is_left_in_any_file(self, catalog, catalog_url, seed):
-        """Filled at random and in parts, so that pages split: there copies of rows stay behind."""
+    @pytest.mark.parametrize(("parts", "seed"), [(6, 0), (30, 2)])
+    def test_nothing_purged_is_left_in_any_file(self, catalog, catalog_url, parts, seed):
+        """With just these numbers `secure_delete` alone leaves keys behind, where pages split."""
         rng = random.Random(seed)
         catalog.create_list(DEMO, author="a person")
-        kinds = (HashKind.MD5, HashKind.PDQ, HashKind.PHOTODNA)
-        records = [Item(f"{rng.random():.17f}", kinds) for _ in range(3_000)]
-        for start in range(0, len(records), 500):
-            bring(catalog, records[start : start + 500])
-        bring(catalog, [record.next() for record in rng.sample(records, 500)])
-        *gone, kept = rng.sample(records, 201)
+        records = [Item(f"{rng.random():.17f}", (HashKind.MD5,)) for _ in range(3_000)]
+        for start in range(0, len(records), len(records) // parts):
+            bring(catalog, records[start : start + len(records) // parts])
         known = names_in_force(catalog)
-        report = catalog.purge("demo", [known[record.name] for record in gone], **WHO)
-        assert report.entries == 200
-        assert report.traces_wiped
+        gone = rng.sample(records, 1_500)
+        for start in range(0, len(gone), 500):
+            ids = [known[record.name] for record in gone[start : start + 500]]
+            assert catalog.purge("demo", ids, **WHO).traces_wiped
         folder = Path(catalog_url.removeprefix("sqlite:///")).parent
         files = sorted(folder.iterdir())
         blob = b"".join(each.read_bytes() for each in files)
-        for record in gone:
-            assert record.key not in blob
-            for version in (record, record.next()):
-                assert not any(code in blob for code in version.hashes.values())
+        left = [r for r in gone if r.key in blob or any(code in blob for code in r.hashes.values())]
+        assert left == []
+        kept = next(record for record in records if record not in gone)
         assert kept.key in blob  # the search itself works
         assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
 

@@ -106,12 +106,14 @@ class OpenedFile:
         format: what it turned out to be (a JPEG may turn out to be an MPO).
         header: what the file says of itself.
         truncated: it was cut off or damaged; what rendered is in `image`.
+        factor: how many stored pixels, along each axis, a pixel of `image` stands for.
     """
 
     image: ImageFile.ImageFile
     format: Format
     header: Header
     truncated: bool
+    factor: int = 1
 
 
 def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
@@ -134,10 +136,10 @@ def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
     if header.encrypted:
         raise NotDecodableError(NotHashableReason.ENCRYPTED, f"encrypted {image_format}")
     check_limits(header, limits)
-    image, damaged = _open_and_load(image_format, data, header, limits)
+    image, damaged, factor = _open_and_load(image_format, data, header, limits)
     if image.format == "MPO":
         image_format = Format.MPO
-    return OpenedFile(image, image_format, header, damaged or header.truncated)
+    return OpenedFile(image, image_format, header, damaged or header.truncated, factor)
 
 
 def check_limits(header: Header, limits: DecodeLimits) -> None:
@@ -187,7 +189,7 @@ def _too_many_pixels(width: int, height: int, limit: int) -> NotDecodableError:
 
 def _open_and_load(
     image_format: Format, data: bytes, header: Header, limits: DecodeLimits
-) -> tuple[ImageFile.ImageFile, bool]:
+) -> tuple[ImageFile.ImageFile, bool, int]:
     """Opens the file as it is or, where that fails, as mended as `repair` can make it."""
     failure: Exception | None = None
     for attempt in repair.attempts(
@@ -208,22 +210,26 @@ def _explanation(image_format: Format, failure: Exception | None) -> str:
 
 def _load_first(
     image_format: Format, data: bytes, limits: DecodeLimits
-) -> tuple[ImageFile.ImageFile, bool]:
+) -> tuple[ImageFile.ImageFile, bool, int]:
     silence_pillow()
     image = Image.open(io.BytesIO(data), formats=[_PILLOW_NAMES[image_format]])
-    if image_format is Format.JPEG:
-        draft_luminance(image)
+    factor = draft_luminance(image) if image_format is Format.JPEG else 1
     check_size(*image.size, limits)
-    return image, load_pixels(image)
+    return image, load_pixels(image), factor
 
 
-def draft_luminance(image: ImageFile.ImageFile) -> None:
+def draft_luminance(image: ImageFile.ImageFile) -> int:
     """Has a JPEG decoded straight to luminance, and smaller where it is large enough.
 
     That is half the cost; a JPEG in inks (CMYK) stays in inks.
+
+    Returns:
+        How many stored pixels, along each axis, a rendered one will stand for: 1, 2, 4 or 8.
     """
     image.decoderconfig = ()  # a draft of the frame before would count for this one
+    stored = image.size
     image.draft("L", (JPEG_LEAST_SIDE, JPEG_LEAST_SIDE))
+    return round(stored[0] / image.size[0])
 
 
 def load_pixels(image: ImageFile.ImageFile) -> bool:

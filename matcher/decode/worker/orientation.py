@@ -18,6 +18,8 @@ _TO_UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 _INVERSE = {6: 8, 8: 6}
+_ROWS_REVERSED = frozenset({3, 4, 7, 8})
+_COLUMNS_REVERSED = frozenset({2, 3, 6, 7})
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
@@ -35,3 +37,8 @@ def turned_back(image: Image, orientation: int) -> Image:
 def swaps_sides(orientation: int) -> bool:
     """True where width and height change places."""
     return orientation in _SIDEWAYS
+
+
+def reversed_axes(orientation: int) -> tuple[bool, bool]:
+    """Whether rows, and columns, of the upright picture run against the stored order."""
+    return orientation in _ROWS_REVERSED, orientation in _COLUMNS_REVERSED

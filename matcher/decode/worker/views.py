@@ -20,9 +20,9 @@ from matcher.decode.worker.colour import Picture, is_blank, picture_of
 from matcher.decode.worker.failures import BAD_BYTES, NotDecodableError, malformed
 from matcher.decode.worker.inputs64 import inputs64_of
 from matcher.decode.worker.opening import check_size, draft_luminance, load_pixels
+from matcher.decode.worker.scaled import scaled_block
 from matcher.decode.worker.sniff import Format
 from matcher.decode.worker.trimming import trimmed
-from matcher.hashing.pdq import luma_block
 from matcher.model import View, ViewBlocks
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from matcher.decode.limits import DecodeLimits
     from matcher.decode.worker.opening import OpenedFile
-    from matcher.model import DecodeRequest
+    from matcher.model import DecodeRequest, Float32Array
 
 _LEAST_SIDE = 5  # pixels; PDQ is not defined for less
 
@@ -51,6 +51,35 @@ _MIRRORING = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """One view as pixels.
+
+    Attributes:
+        image: mode "L" or "RGB".
+        factor: stored pixels, along each axis, that one of these pixels stands for.
+        stored: width and height in stored pixels; by default as many as the factor makes it.
+        turn: the EXIF orientation by which the stored picture was turned.
+    """
+
+    image: Image
+    factor: int = 1
+    stored: tuple[int, int] | None = None
+    turn: int = exif.UPRIGHT
+
+    def block(self) -> Float32Array | None:
+        """The PDQ block; None where the picture is too small for one."""
+        if min(self.image.size) < _LEAST_SIDE:
+            return None
+        size = self.stored or (self.image.width * self.factor, self.image.height * self.factor)
+        return scaled_block(
+            np.asarray(self.image),
+            factor=self.factor,
+            stored=size[::-1],
+            reversed_axes=orientation.reversed_axes(self.turn),
+        )
+
+
 @dataclass(slots=True)
 class Views:
     """The views made so far, and the names of those that limits left out.
@@ -67,14 +96,15 @@ class Views:
     made: list[ViewBlocks] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def add(self, name: str, render: Callable[[], Image | None]) -> None:
+    def add(self, name: str, render: Callable[[], Rendering | None]) -> None:
         """Renders and reduces one view, unless a limit is reached or there is no such view."""
         if self.made and not self._room():
             self.left_out.append(name)
             return
-        image = render()
-        if image is not None:
-            self.made.append(self._reduced(name, image))
+        rendering = render()
+        if rendering is not None:
+            inputs = inputs64_of(rendering.image, self.request.kinds64)
+            self.made.append(ViewBlocks(view=name, luma=rendering.block(), inputs64=inputs))
 
     @property
     def mirrored_fit(self) -> bool:
@@ -85,14 +115,6 @@ class Views:
         taken = sum(not view.view.startswith(_MIRRORED_FAMILY) for view in self.made)
         kept = len(View.MIRRORED) if self.mirrored_fit else 0
         return taken + kept < self.limits.codes and time.monotonic() < self.deadline
-
-    def _reduced(self, name: str, image: Image) -> ViewBlocks:
-        too_small = min(image.size) < _LEAST_SIDE
-        return ViewBlocks(
-            view=name,
-            luma=None if too_small else luma_block(np.asarray(image)),
-            inputs64=inputs64_of(image, self.request.kinds64),
-        )
 
     def add_mirrored(self, upright: Image) -> None:
         """The 64-bit inputs of the mirrored forms; their PDQ codes follow from `upright`'s.
@@ -150,24 +172,22 @@ def render_views(
     turn = _orientation_to_apply(opened)
     upright = _turned(shown, turn)
     views = Views(request, limits, deadline)
-    views.add(View.UPRIGHT, lambda: upright.colour)
+    size = _full_size(opened, upright.colour, turn)
+    views.add(View.UPRIGHT, lambda: Rendering(upright.colour, opened.factor, size, turn))
     wanted = request.views
     if wanted.stored:
         _add_stored(views, opened, upright, hidden)
     if wanted.composited and upright.alpha is not None:
-        views.add(View.COMPOSITED_WHITE, lambda: compositing.over(upright, compositing.WHITE))
+        views.add(View.COMPOSITED_WHITE, partial(_composited, upright, compositing.WHITE))
     if wanted.composited_black and upright.alpha is not None:
-        views.add(View.COMPOSITED_BLACK, lambda: compositing.over(upright, compositing.BLACK))
+        views.add(View.COMPOSITED_BLACK, partial(_composited, upright, compositing.BLACK))
     if wanted.trimmed:
-        views.add(View.TRIMMED, lambda: trimmed(upright.colour))
+        views.add(View.TRIMMED, partial(_trimmed, upright, opened.factor))
     if wanted.mirrored:
         views.add_mirrored(upright.colour)
-    width, height = _full_size(opened, upright.colour, turn)
     if wanted.frames:
         _add_frames(views, opened, timeline, turn)  # last: going on overwrites the first picture
-    return RenderedViews(
-        width, height, len(timeline.positions), tuple(views.made), tuple(views.left_out)
-    )
+    return RenderedViews(*size, len(timeline.positions), tuple(views.made), tuple(views.left_out))
 
 
 def _shown_and_hidden(
@@ -235,9 +255,24 @@ def _add_stored(views: Views, opened: OpenedFile, upright: Picture, hidden: Pict
     turn = _orientation_to_apply(opened)
     turn = _orientation_applied(opened) if turn == exif.UPRIGHT else turn
     if hidden is not None:
-        views.add(View.STORED, lambda: hidden.colour)
+        views.add(View.STORED, lambda: Rendering(hidden.colour))
     elif turn != exif.UPRIGHT:
-        views.add(View.STORED, lambda: orientation.turned_back(upright.colour, turn))
+        views.add(View.STORED, partial(_stored, opened, upright, turn))
+
+
+def _stored(opened: OpenedFile, upright: Picture, turn: int) -> Rendering:
+    image = orientation.turned_back(upright.colour, turn)
+    return Rendering(image, opened.factor, _full_size(opened, image, exif.UPRIGHT))
+
+
+def _composited(picture: Picture, background: int) -> Rendering | None:
+    image = compositing.over(picture, background)
+    return None if image is None else Rendering(image)
+
+
+def _trimmed(picture: Picture, factor: int) -> Rendering | None:
+    image = trimmed(picture.colour)
+    return None if image is None else Rendering(image, factor)
 
 
 def _full_size(opened: OpenedFile, upright: Image, turn: int) -> tuple[int, int]:
@@ -261,12 +296,12 @@ def _add_frames(views: Views, opened: OpenedFile, timeline: frames.Timeline, tur
     views.left_out.extend(View.frame(frame) for frame in wanted[affordable:])
 
 
-def _frame(opened: OpenedFile, position: int, turn: int, limits: DecodeLimits) -> Image:
-    image = opened.image
+def _frame(opened: OpenedFile, position: int, turn: int, limits: DecodeLimits) -> Rendering:
+    image, factor = opened.image, 1
     frames.go_to(image, position)
     if opened.format is Format.MPO:
-        draft_luminance(image)
+        factor = draft_luminance(image)
         turn = exif.orientation_of(image.info.get("exif", b""))
     check_size(*image.size, limits)
     load_pixels(image)
-    return _turned(_picture(opened), turn).colour
+    return Rendering(_turned(_picture(opened), turn).colour, factor)

@@ -65,7 +65,7 @@ def test_hash_of_the_file_is_that_of_its_rgb_pixels(lab):
                 distances.append(bits)
     assert len(distances) >= 45
     assert np.mean(np.array(distances) <= 2) >= 0.95
-    assert max(distances) <= 8
+    assert max(distances) <= 8  # 4 were measured
 
 
 def test_large_jpeg_is_rendered_smaller_but_not_too_small(lab, photo):

@@ -201,9 +201,12 @@ def _shown_and_hidden(
     try:
         frames.go_to(opened.image, timeline.positions[0])
         load_pixels(opened.image)
-    except BAD_BYTES:
+        animated = _picture(opened)
+    except _FRAME_FAILURES:
         return still, None  # the animation is broken, so viewers show the still picture
-    return _picture(opened), still
+    if opened.truncated and is_blank(animated.colour):
+        return still, None  # it was cut off before anything of it
+    return animated, still
 
 
 def _picture(opened: OpenedFile) -> Picture:

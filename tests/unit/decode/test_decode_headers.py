@@ -201,3 +201,33 @@ def test_gif_frames_are_counted_to_the_limit_over_stray_bytes(lab, pages):
     assert gif.read_header(data[:-1] + b"\0\0;", 99).frames == 4
     with pytest.raises(NotDecodableError):
         gif.read_header(b"GIF89a" + bytes(7) + b";", 9)
+
+
+def test_jpeg_with_stray_markers_and_fill(lab, photo):
+    whole = lab.encoded(photo.resize((64, 48)), "JPEG")
+    odd = whole[:2] + b"\xff\x01\xff\xff\xff\xd8" + whole[2:]
+    header = read_header(Format.JPEG, odd, 9)
+    assert (header.width, header.height, header.truncated) == (64, 48, False)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x08\0\x10",
+        b"\x08\0\x10\0\x10\0",
+        b"\x08\0\x10\0\x10\x03\1\x11\0",
+        b"\x08\0\0\0\x10\1\1\x11\0",
+    ],
+)
+def test_jpeg_with_a_damaged_frame_header(frame):
+    segment = b"\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame
+    scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + bytes(20) + b"\xff\xd9"
+    for data in (b"\xff\xd8" + segment + scan, b"\xff\xd8\xff" + scan):
+        with pytest.raises(NotDecodableError):
+            read_header(Format.JPEG, data, 9)
+
+
+def test_bitmap_cut_in_its_header():
+    for data in (b"BM" + bytes(12) + b"\x28\0\0\0\1", b"BM" + bytes(60)):
+        with pytest.raises(NotDecodableError):
+            read_header(Format.BMP, data, 9)

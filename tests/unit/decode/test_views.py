@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from matcher.decode.limits import DecodeLimits
-from matcher.decode.worker import compositing, decoder, frames, trimming
+from matcher.decode.worker import compositing, decoder, frames, trimming, views
 from matcher.decode.worker.colour import Picture, is_blank, picture_of
 from matcher.hashing.pdq import DIHEDRAL_FORMS, pdq_dihedral_codes
 from matcher.model import (
@@ -18,6 +18,7 @@ from matcher.model import (
     CODE64_KINDS,
     DecodeRequest,
     HashKind,
+    NotHashableReason,
     Undecodable,
     View,
     ViewSelection,
@@ -120,10 +121,19 @@ def test_transparency_is_found_in_every_mode(photo):
 
 def test_impossible_transparent_colour_is_ignored(photo):
     image = photo.resize((30, 20)).convert("L")
-    image.info["transparency"] = (1, 2, 3)
+    image.info["transparency"] = b"no level"
     picture = picture_of(image)
     assert picture.alpha is None
     assert picture.colour.size == (30, 20)
+
+
+def test_pixels_that_make_no_picture_are_malformed(lab, photo, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("no such conversion")
+
+    monkeypatch.setattr(views, "picture_of", fails)
+    result = lab.decoded(lab.encoded(photo, "PNG"))
+    assert result == Undecodable(NotHashableReason.MALFORMED, "png of mode RGB makes no picture")
 
 
 def test_over_leaves_opaque_pictures_alone(photo):
@@ -201,9 +211,10 @@ def test_hidden_still_picture_of_an_apng_is_hashed_as_stored(lab, pages):
 
 def test_broken_animation_falls_back_to_the_still_picture(lab, pages):
     data = lab.encoded(pages[0], "PNG", save_all=True, append_images=pages[1:], default_image=True)
-    stump = data[: data.find(b"fcTL") + 12]
-    found = lab.codes(stump)
-    assert lab.distance(found[View.UPRIGHT], lab.reference(pages[0])) <= 2
+    for cut in (12, 34, 60, 200):
+        stump = data[: data.find(b"fcTL") + cut]
+        found = lab.codes(stump)
+        assert lab.distance(found[View.UPRIGHT], lab.reference(pages[0])) <= 2
 
 
 def test_frames_are_spread_evenly():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
+_ALONE = frozenset({0x01, 0xD8})  # markers without a length, besides restarts
 #: The next marker that is neither a stuffed zero byte, nor a restart, nor fill.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _COEFFICIENT_BYTES = 2

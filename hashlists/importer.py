@@ -11,11 +11,13 @@ standard output, `{"progress": ...}` while it runs, then `{"report": ...}` or `{
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -141,7 +143,7 @@ def import_file(
             return first
         before = os.fstat(stream.fileno())
         reader = open_reader(stream, format=format, options=options, limits=limits)
-        with catalog.begin_import(list_name, source) as staged:
+        with catalog.begin_import(list_name, source) as staged, _no_cycle_collection():
             run = _Run(reader, staged, handling, limits, source.length, progress)
             run.stage_all()
             _require_same(before, os.fstat(stream.fileno()))

@@ -13,21 +13,32 @@ the picture is turned, that may be the first.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from matcher.hashing.pdq import luma_block
-from matcher.hashing.reduction import BLOCK_SIDE, unit, whole
+from matcher.hashing.reduction import BLOCK_SIDE, tents, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _CACHED_AXES = 128
-#: Columns at a time: their floats stay in cache while all samples take from them.
-_STRIP = 128
+#: Floats in a strip of columns (4 MiB): few calls, and memory that does not grow with the picture.
+_STRIP_FLOATS = 1 << 20
+
+
+class Sample(NamedTuple):
+    """One of the 64 samples along an axis: which rendered pixels it takes, with which weights.
+
+    Attributes:
+        pixels: a run of rendered pixels.
+        weights: `(run,) float32`; they sum to 1.
+    """
+
+    pixels: slice
+    weights: NDArray[np.float32]
 
 
 def scaled_block(
@@ -51,35 +62,44 @@ def scaled_block(
     if factor == 1:
         return luma_block(pixels)
     down, across = (
-        summed_matrix(side, factor, -side % factor if is_reversed else 0)
+        summed_samples(side, factor, -side % factor if is_reversed else 0)
         for side, is_reversed in zip(stored, reversed_axes, strict=True)
     )
     columns = np.empty((BLOCK_SIDE, pixels.shape[1]), dtype=np.float32)
-    for left in range(0, pixels.shape[1], _STRIP):
-        strip = pixels[:, left : left + _STRIP]
-        columns[:, left : left + _STRIP] = down @ _luminance(strip)
-    block: NDArray[np.float32] = np.ascontiguousarray((across @ columns.T).T)
+    width = max(1, _STRIP_FLOATS // len(pixels))
+    for left in range(0, pixels.shape[1], width):
+        strip = _luminance(pixels[:, left : left + width])
+        for row, sample in enumerate(down):
+            columns[row, left : left + width] = sample.weights @ strip[sample.pixels]
+    block = np.empty((BLOCK_SIDE, BLOCK_SIDE), dtype=np.float32)
+    for column, sample in enumerate(across):
+        block[:, column] = columns[:, sample.pixels] @ sample.weights
     return block
 
 
 @lru_cache(maxsize=_CACHED_AXES)
-def summed_matrix(side: int, factor: int, missing: int = 0) -> csr_array:
-    """The matrix for an axis of `side` stored pixels, over `ceil(side / factor)` rendered ones.
+def summed_samples(side: int, factor: int, missing: int = 0) -> tuple[Sample, ...]:
+    """The 64 samples along an axis of `side` stored pixels, over `ceil(side / factor)` rendered.
 
     Args:
         side: stored pixels.
         factor: stored pixels in a rendered one.
         missing: by how many the first rendered pixel falls short of that; else the last one does.
-
-    Returns:
-        `(64, ceil(side / factor)) float32`; rows sum to 1.
     """
-    full = whole(side).tocoo()
-    columns = (full.col + missing) // factor
-    summed = csr_array(
-        (full.data * unit(side), (full.row, columns)), shape=(BLOCK_SIDE, -(-side // factor))
+    starts, weights = tents(side)
+    return tuple(
+        _summed(int(start) + missing, row[: side - start] * unit(side), factor)
+        for start, row in zip(starts, weights, strict=True)
     )
-    return summed.astype(np.float32)
+
+
+def _summed(start: int, weights: NDArray[np.float64], factor: int) -> Sample:
+    """Adds up the weights that fall into the same rendered pixel."""
+    kept = np.trim_zeros(weights, "b")
+    rendered = (start + np.arange(len(kept))) // factor
+    first = int(rendered[0])
+    sums = np.bincount(rendered - first, weights=kept).astype(np.float32)
+    return Sample(slice(first, first + len(sums)), sums)
 
 
 def _luminance(strip: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from matcher.decode.worker.scaled import scaled_block, summed_matrix
+from matcher.decode.worker.scaled import scaled_block, summed_samples
 from matcher.hashing.pdq import luma_block
 from matcher.model import DecodeRequest, View, ViewSelection
 
@@ -38,11 +38,14 @@ def test_block_is_that_of_the_rendering_blown_up(*, height, width, factor, seed,
     np.testing.assert_allclose(found, luma_block(blown_up), rtol=0, atol=2e-3)
 
 
-@given(side=st.integers(5, 9000), factor=st.sampled_from([2, 4, 8]))
-def test_rows_of_the_matrix_are_means(side, factor):
-    matrix = summed_matrix(side, factor)
-    assert matrix.shape == (64, -(-side // factor))
-    np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-5)
+@given(side=st.integers(5, 9000), factor=st.sampled_from([2, 4, 8]), data=st.data())
+def test_samples_are_means_of_pixels_that_exist(side, factor, data):
+    missing = data.draw(st.sampled_from([0, -side % factor]))
+    samples = summed_samples(side, factor, missing)
+    assert len(samples) == 64
+    for sample in samples:
+        assert 0 <= sample.pixels.start < sample.pixels.stop <= -(-side // factor)
+        assert sample.weights.sum() == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

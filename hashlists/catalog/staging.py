@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from hashlists.catalog.tombstones import Tombstones
 
 #: Rows of one transaction: what an urgent retraction may have to wait for.
-ROWS_PER_TRANSACTION = 20_000
+ROWS_PER_TRANSACTION = 30_000
 
 _CONFLICT = "another record of this file has the same key and other content; keep one of them"
 _CONTRADICTION = "this file both lists and retracts the entry; it stays on the list"

@@ -7,7 +7,7 @@ running binds without it, since a list that has grown must not stop matching.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -62,10 +62,12 @@ class BoundPolicy:
         """The policy's name."""
         return self.policy.name
 
-    @property
+    @cached_property
     def request(self) -> DecodeRequest:
-        """What the decoder has to deliver."""
-        return self.policy.request
+        """What the decoder has to deliver: 64-bit kinds only where a list that counts has them."""
+        wanted = self.policy.request
+        held = {kind for each in self.lists for kind, codes in each.counts.items() if codes}
+        return replace(wanted, kinds64=wanted.kinds64 & held)
 
     @property
     def kinds(self) -> frozenset[HashKind]:

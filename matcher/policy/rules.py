@@ -52,7 +52,7 @@ _MAX_PHOTODNA = 144 * 255 * 255
 
 
 def default_policy() -> Policy:
-    """The built-in policy: every list of harm, PDQ within 31, equal PhotoDNA, near means review."""
+    """The built-in policy: every list of harm, `DEFAULT_THRESHOLDS`, near means review."""
     return Policy(DEFAULT_NAME)
 
 

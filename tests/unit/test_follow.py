@@ -12,16 +12,17 @@ from hashlists import snapshot
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.importer import import_file
-from hashlists.model import Handling, Harm, HashKind, HashList, ListState
+from hashlists.model import CODE64_KINDS, Handling, Harm, HashKind, HashList, ListState
 from matcher.builtin_list import ensure_test_list
 from matcher.decode.pool import InProcessPool
 from matcher.demo_data import published_test_image
 from matcher.errors import PolicyError, SelfTestError
 from matcher.follow import Follower, build_snapshot, open_generation
 from matcher.hashing import golden
+from matcher.hashing.digests import digest_bytes
 from matcher.index.holder import Holder
-from matcher.model import Decision, ImageHashes
-from matcher.pipeline import DEFAULT_OPTIONS, Generation, match_items
+from matcher.model import Decision, DecodeRequest, ImageHashes
+from matcher.pipeline import DEFAULT_OPTIONS, Generation, hash_items, match_items
 from matcher.policy.rules import default_policy, policies_from_dict
 from matcher.selftest import check
 
@@ -268,6 +269,38 @@ def test_the_command_line_opens_the_newest_revision_at_once(rig):
     generation = open_generation(rig.catalog, rig.snapshots, POLICIES)
     assert is_known(generation, 1)
     assert {each.name for each in generation.index.lists} == {"hashwarden-test", "list"}
+
+
+@pytest.mark.parametrize("kind", [each.value for each in CODE64_KINDS])
+def test_a_list_of_64_bit_codes_alone_matches_near(rig, kind):
+    image = published_test_image().data
+    pool = InProcessPool(workers=1)
+    try:
+        request = DecodeRequest(kinds64=frozenset({HashKind(kind)}))
+        (hashes,) = hash_items(
+            [digest_bytes(image)], [pool.submit(image, request).result()], [request]
+        )
+        rig.catalog.create_list(HashList("codes", Harm.CSAM, "someone"), author="tester")
+        file = rig.folder / "codes.csv"
+        file.write_text(f"code\n{hashes.views[0].codes[HashKind(kind)].hex()}\n")
+        import_file(
+            rig.catalog,
+            file,
+            list_name="codes",
+            format="csv",
+            options={f"columns.{kind}": "code"},
+            importer="tester",
+        )
+        rig.follower.refresh()
+        wanted = rig.holder.current.policy_for(DEFAULT_OPTIONS).request
+        assert wanted.kinds64 == {HashKind(kind)}
+        decoded = pool.submit(image, wanted).result()
+    finally:
+        pool.close()
+    (item,) = hash_items([digest_bytes(b"another file")], [decoded], [wanted])
+    (result,) = match_items(rig.holder.current, [item], [DEFAULT_OPTIONS])
+    assert result.decision is Decision.REVIEW
+    assert {(each.list_name, each.kind.value) for each in result.matches} == {("codes", kind)}
 
 
 def test_the_built_in_list_is_made_once(rig):

@@ -151,6 +151,15 @@ class TestBind:
         assert bound.lists == ()
         assert bound.expected_chance_hits == 0.0
 
+    def test_64_bit_kinds_are_computed_only_where_a_counted_list_has_them(self) -> None:
+        lists = [
+            ListInfo("a", Harm.CSAM, ListState.LIVE, {HashKind.PDQ: 5, HashKind.DHASH: 0}),
+            ListInfo("b", Harm.CSAM, ListState.SHADOW, {HashKind.PHASH: 1}),
+            ListInfo("good", Harm.KNOWN_GOOD, ListState.LIVE, {HashKind.AHASH: 9}),
+        ]
+        assert bind(default_policy(), lists).request.kinds64 == {HashKind.PHASH}
+        assert bind(default_policy(), lists[:1]).request.kinds64 == frozenset()
+
     def test_speaks_for_its_policy(self) -> None:
         policy = default_policy().with_views(("all",))
         bound = bind(policy, [])

@@ -123,7 +123,10 @@ class TestEvidence:
         assert judge(replace(hit, distance=1)).decision is Decision.NO_KNOWN_MATCH
 
     def test_a_kind_without_threshold_does_not_count(self) -> None:
-        assert judge(near(0, kind=HashKind.PHASH)).decision is Decision.NO_KNOWN_MATCH
+        policy = replace(default_policy(), thresholds=Thresholds.of({HashKind.PDQ: 31}))
+        hit = near(0, kind=HashKind.PHASH)
+        assert judge(hit, policy=policy).decision is Decision.NO_KNOWN_MATCH
+        assert judge(hit).decision is Decision.REVIEW
 
     @pytest.mark.parametrize("kind", [HashKind.PDQ, HashKind.PHASH])
     def test_quality_floor_gates_every_code_of_a_view(self, kind: HashKind) -> None:

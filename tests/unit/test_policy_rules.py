@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hashlists.model import Classification, Harm, HashKind
+from hashlists.model import CODE64_KINDS, Classification, Harm, HashKind
 from matcher.errors import PolicyError
 from matcher.model import ALL_VIEWS, DEFAULT_VIEWS, ViewSelection
 from matcher.policy.allow import AllowFile, AllowPair
@@ -67,7 +67,7 @@ class TestDocumentedExample:
     def test_police(self, example: dict[str, Policy]) -> None:
         policy = example["police"]
         assert policy.lists == ("exchange", "national")
-        assert policy.request.kinds64 == {HashKind.PHASH}
+        assert policy.request.kinds64 == set(CODE64_KINDS)
         assert HashKind.PHOTODNA not in policy.kinds
         assert policy.verdict("jurisdiction", "national", "") is Verdict.MATCH
         assert policy.verdict("not_abuse", "national", "") is Verdict.REVIEW
@@ -92,19 +92,14 @@ class TestDocumentedExample:
 class TestDefault:
     def test_built_in(self) -> None:
         policy = default_policy()
-        assert policy.kinds == {
-            HashKind.SHA256,
-            HashKind.SHA1,
-            HashKind.MD5,
-            HashKind.PDQ,
-            HashKind.PHOTODNA,
-        }
+        assert policy.kinds == set(HashKind)
         assert policy.max_threshold(HashKind.PDQ) == 31
         assert policy.max_threshold(HashKind.PHOTODNA) == 0
         assert policy.max_threshold(HashKind.MD5) == 0
-        assert policy.max_threshold(HashKind.DHASH) is None
+        assert policy.max_threshold(HashKind.DHASH) == 6
+        assert policy.max_threshold(HashKind.AHASH) == 2
         assert policy.request.views == DEFAULT_VIEWS
-        assert policy.request.kinds64 == frozenset()
+        assert policy.request.kinds64 == set(CODE64_KINDS)
         assert not policy.counts("nsrl", Harm.KNOWN_GOOD)
         assert policy.counts("any", Harm.TEST)
 
@@ -144,6 +139,8 @@ class TestExtends:
         assert dict(c.thresholds) == {
             HashKind.PHASH: 4,
             HashKind.DHASH: 5,
+            HashKind.AHASH: 2,
+            HashKind.WHASH: 2,
             HashKind.PHOTODNA: 0,
         }
         assert [len(policies[name].rules) for name in "abc"] == [1, 1, 2]
@@ -235,7 +232,10 @@ class TestExtends:
             "near_match_up_to.pdq: is beyond the widest threshold of pdq, 31",
         ),
         (
-            '[[policies.x.rules]]\nlists = ["a"]\nnear_match_up_to = { phash = 1 }',
+            (
+                '[policies.x.thresholds]\nphash = "off"\n'
+                '[[policies.x.rules]]\nlists = ["a"]\nnear_match_up_to = { phash = 1 }'
+            ),
             "near_match_up_to.phash: phash is not looked up",
         ),
         (

@@ -198,10 +198,11 @@ class Follower:
             try:
                 return self._advance()
             except (HashlistsError, OSError) as error:
-                self._problem = f"{type(error).__name__}: {error}"
+                told, self._problem = self._problem, f"{type(error).__name__}: {error}"
                 if self._held is None and not self._serve_published():
                     raise
-                _log.warning("the newest revision is not served: %s", self._problem)
+                if self._problem != told:  # once, not at every look
+                    _log.warning("the newest revision is not served: %s", self._problem)
                 return False
 
     def _advance(self) -> bool:

@@ -200,7 +200,10 @@ class _Parts:
                 async with asyncio.timeout(self.settings.follow_seconds):
                     await self._changed.wait()
             self._changed.clear()
-            await asyncio.to_thread(self.follower.refresh)
+            try:
+                await asyncio.to_thread(self.follower.refresh)
+            except Exception:  # following must outlive any single failure
+                _log.exception("a look at the catalog failed; trying again")
 
     def provenance(self) -> match_pb2.Provenance:
         state = self.follower.state()

@@ -285,6 +285,15 @@ class TestTraces:
             held.close()
         assert catalog.wipe_deleted()
 
+    def test_a_writer_in_the_way_is_told(self, catalog, catalog_url):
+        other = database(Path(catalog_url.removeprefix("sqlite:///")))
+        other.execute("BEGIN IMMEDIATE")
+        with catalog._engine.connect() as connection:
+            connection.connection.cursor().execute("PRAGMA busy_timeout = 1")
+        assert not catalog.wipe_deleted()
+        other.close()
+        assert catalog.wipe_deleted()
+
 
 class TestSweep:
     def dead(self, catalog: Catalog, *, name: str = "boot", pid: int = 1) -> None:
@@ -350,6 +359,18 @@ class TestSweep:
         assert catalog.sweep() == 0
         catalog.begin_import("demo", source()).abort()
         staged.abort()
+
+    def test_an_import_that_cannot_begin_leaves_the_list_free(self, catalog, monkeypatch):
+        catalog.create_list(DEMO, author="a person")
+
+        def fail(*_: object) -> None:
+            raise OSError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("hashlists.catalog.catalog.read_tombstones", fail)
+            with pytest.raises(OSError, match="power cut"):
+                catalog.begin_import("demo", source("key"))
+        bring(catalog, items("x"))
 
 
 class TestOwner:

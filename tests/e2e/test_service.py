@@ -20,6 +20,7 @@ from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client, HashQuery
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
+from matcher.follow import build_snapshot
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
 from matcher.service.server import running
 
@@ -484,6 +485,32 @@ class TestLists:
             await getattr(stub, method)(request_message)
         assert caught.value.code().name == code
         assert details_of(caught.value)["ErrorInfo"].reason
+
+    async def test_following_outlives_any_failure(self, tmp_path, demo_folder, monkeypatch):
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+            monkeypatch.setattr("matcher.follow.build_snapshot", _fail_once(MemoryError()))
+            report = await import_demo(server, demo_folder)
+            async with AsyncClient(server.address) as client:
+
+                async def followed():
+                    answer = await client.match_image(TEST_IMAGE.data)
+                    return answer.result.revision == report.revision
+
+                await until(followed)
+
+
+def _fail_once(error):
+    """In place of `build_snapshot`: raises once, then works."""
+    failed = []
+
+    def build(*arguments):
+        if not failed:
+            failed.append(True)
+            raise error
+        return build_snapshot(*arguments)
+
+    return build
 
 
 class TestImportHashList:

@@ -162,6 +162,14 @@ def test_matching_goes_on_while_the_catalog_is_away(rig, monkeypatch):
     assert "away" in state.problem
 
 
+def test_a_lasting_problem_is_logged_once(rig, monkeypatch, caplog):
+    rig.follower.refresh()
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
+    for _ in range(3):
+        rig.follower.refresh()
+    assert caplog.text.count("not served") == 1
+
+
 def test_a_start_while_the_catalog_is_away_serves_what_was_published(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()

@@ -202,7 +202,7 @@ class _Parts:
             self._changed.clear()
             try:
                 await asyncio.to_thread(self.follower.refresh)
-            except Exception:  # following must outlive any single failure
+            except Exception:  # noqa: BLE001 - following must outlive any single failure
                 _log.exception("a look at the catalog failed; trying again")
 
     def provenance(self) -> match_pb2.Provenance:

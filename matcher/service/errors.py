@@ -29,7 +29,9 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.OverloadedError, grpc.StatusCode.UNAVAILABLE),
     (lists.ListNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.EntryNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (lists.RevisionNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.ListExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (lists.ImportInProgressError, grpc.StatusCode.ABORTED),
     (lists.ImportConflictError, grpc.StatusCode.ALREADY_EXISTS),
     (lists.InvalidNameError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.UnknownFormatError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -37,6 +39,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.FormatError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.DigestMismatchError, grpc.StatusCode.DATA_LOSS),
     (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
     (lists.CatalogError, grpc.StatusCode.UNAVAILABLE),
 )
 

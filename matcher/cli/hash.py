@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.model import CODE64_KINDS, HashKind
+from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import HashedFile, UnreadableFile, as_text, hash_files
 from matcher.cli.output import is_terminal, print_json, print_pretty_json, progress
@@ -21,7 +22,7 @@ _DIGESTS = ("md5", "sha1", "sha256")
 
 
 @click.command("hash")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@options.files
 @click.option(
     "--views",
     default="default",

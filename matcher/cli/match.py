@@ -13,7 +13,7 @@ from matcher.cli.views import split_views
 
 
 @click.command("match", short_help="Match files against hash lists.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@options.files
 @options.policy
 @click.option(
     "--views",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import click
 
+#: Whether a file can be read shows when its turn comes, so that it cannot stop the others.
+files = click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(readable=False)
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 details = click.option(
     "--details",

@@ -190,6 +190,30 @@ def test_hash_prints_the_promised_objects(data, folder):
     assert from_stdin | {"path": paths[0]} == image
 
 
+def test_a_file_that_may_not_be_read_stops_nothing(data, folder, target, tmp_path, monkeypatch):
+    locked = tmp_path / "locked.jpg"
+    locked.write_bytes(b"no matter")
+    allowed, listed = os.access, str(folder / "listed-1.jpg")
+
+    def access(path, mode, **options):
+        return path != str(locked) and allowed(path, mode, **options)
+
+    def opened(path, mode):
+        if path == str(locked):
+            raise PermissionError(13, "Permission denied", path)
+        return Path(path).open(mode)
+
+    monkeypatch.setattr(os, "access", access)  # a superuser may read any file
+    monkeypatch.setattr("matcher.cli.files.open", opened, raising=False)
+    told = {"reason": "unreadable", "detail": "Permission denied"}
+    refused, found = lines(data, "match", str(locked), listed, *target, status=1)
+    assert (refused["decision"], refused["error"]) == (None, told)
+    assert found["decision"] == "MATCH"
+    refused, hashed = lines(data, "hash", str(locked), listed, status=2)
+    assert refused["error"] == told
+    assert len(hashed["sha256"]) == 64
+
+
 def test_a_name_that_is_no_utf8_is_no_obstacle(data, folder):
     strange = folder / os.fsdecode(b"caf\xe9.jpg")
     strange.write_bytes((folder / "unlisted.jpg").read_bytes())

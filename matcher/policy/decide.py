@@ -155,15 +155,16 @@ def _unhashed(hashes: ImageHashes) -> tuple[NotHashableReason | None, str]:
     if hashes.undecodable is not None:
         return hashes.undecodable.reason, f"pixels not hashed: {hashes.undecodable.detail}"
     if hashes.views and all(view.quality < QUALITY_FLOOR for view in hashes.views):
-        detail = f"pixels not hashed: PDQ quality is below {QUALITY_FLOOR} in every view"
+        detail = f"too little detail to hash: PDQ quality is below {QUALITY_FLOOR} in every view"
         return NotHashableReason.FEATURELESS, detail
     return None, ""
 
 
 #: One entry of one list, exact or not: what counts as one match.
 _Key = tuple[str, int, bool]
-#: Where a match stands among others; the smallest first. Begins with the verdict, negated.
-_Order = tuple[int, int, bool, float, int, str, int, str]
+#: Where a match stands among others; the smallest first. Begins with the verdict, negated; then
+#: harm comes before a trial, so that a test list never hides a real one of equal verdict.
+_Order = tuple[int, bool, int, bool, float, int, str, int, str]
 
 
 @dataclass(slots=True)
@@ -260,6 +261,7 @@ class _Judge:
         threshold = self._limits_of(candidate).threshold
         return (
             -verdict,
+            candidate.harm is Harm.TEST,
             self._policy.severities.rank(self._severity(candidate)),
             not candidate.kind.is_digest,
             candidate.distance / threshold if threshold else 0.0,
@@ -306,7 +308,7 @@ class _Judge:
             return Verdict.REVIEW, f"near by {name}; too many chance hits to decide more"
         measured = self._limits_of(candidate).match_up_to
         if candidate.harm is Harm.TEST or (measured is not None and candidate.distance <= measured):
-            return Verdict.MATCH, f"near by {name}, as near as may decide"
+            return Verdict.MATCH, f"near by {name}, within the distance that decides"
         return Verdict.REVIEW, f"near by {name}"
 
 

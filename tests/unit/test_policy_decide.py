@@ -366,6 +366,14 @@ class TestOrderAndLimits:
         matches = judge(*candidates).matches
         assert [m.entry_id for m in matches] == [7, 6, 5, 3, 2, 1, 4]
 
+    def test_real_harm_goes_before_a_trial_of_equal_verdict(self) -> None:
+        trial = exact(list_name="a-trial", harm=Harm.TEST, entry_id=1)
+        real = exact(HashKind.SHA1, entry_id=2)
+        doubtful = near(0, entry_id=3)
+        judgement = judge(trial, real, doubtful)
+        assert [m.entry_id for m in judgement.matches] == [2, 1, 3]
+        assert judgement.detail == "list industry: equal sha1"
+
     def test_exact_goes_before_near_where_neither_may_decide(self) -> None:
         matches = judge(near(0, entry_id=1), exact(HashKind.MD5, entry_id=2)).matches
         assert [m.entry_id for m in matches] == [2, 1]

@@ -10,9 +10,10 @@ from hashlists.model import CODE64_KINDS, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import HashedFile, UnreadableFile, as_text, hash_files
+from matcher.cli.gaps import Gaps
 from matcher.cli.output import is_terminal, print_json, print_pretty_json, progress
 from matcher.cli.views import split_views
-from matcher.model import DecodedImage, DecodeRequest, Digests, Undecodable, ViewHashes
+from matcher.model import DecodeRequest, Digests, Undecodable, ViewHashes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,7 @@ def command(
 def to_record(file: HashedFile | UnreadableFile) -> dict[str, Any]:
     """The JSON object of one file.
 
-    `truncated` and `views_left_out` stand in it only where there is something to tell.
+    `truncated`, `frames` and `views_left_out` stand in it only where there is something to tell.
     """
     path = as_text(file.path)
     if isinstance(file, UnreadableFile):
@@ -78,14 +79,16 @@ def to_record(file: HashedFile | UnreadableFile) -> dict[str, Any]:
     if isinstance(file.decoded, Undecodable):
         error = {"reason": file.decoded.reason.value, "detail": file.decoded.detail}
         return {"path": path, "error": error, **digests}
+    views = file.hashes.views
+    gaps = Gaps.of(file.decoded, (view.view for view in views), file.decoded.views_left_out)
     return {
         "path": path,
         "width": file.decoded.width,
         "height": file.decoded.height,
         "format": file.decoded.format,
-        "views": [_view_record(view) for view in file.hashes.views],
+        "views": [_view_record(view) for view in views],
         **digests,
-        **_remarks(file.decoded),
+        **gaps.record(),
     }
 
 
@@ -106,12 +109,3 @@ def _view_record(view: ViewHashes) -> dict[str, Any]:
 def _hex(codes: Mapping[HashKind, bytes], kind: HashKind) -> str | None:
     code = codes.get(kind)
     return None if code is None else code.hex()
-
-
-def _remarks(decoded: DecodedImage) -> dict[str, Any]:
-    remarks: dict[str, Any] = {}
-    if decoded.truncated:
-        remarks["truncated"] = True
-    if decoded.views_left_out:
-        remarks["views_left_out"] = list(decoded.views_left_out)
-    return remarks

@@ -52,7 +52,7 @@ def command(
         session.matcher(server, policy=policy, views=names, max_matches=max_matches) as matcher,
         progress("Matching", printing=as_json) as advance,
     ):
-        for done, (path, outcome) in enumerate(matcher.match_files(files), start=1):
-            report.add(as_text(path), outcome)
+        for done, (path, outcome, gaps) in enumerate(matcher.match_files(files), start=1):
+            report.add(as_text(path), outcome, gaps)
             advance(done, len(files))
     ctx.exit(report.finish())

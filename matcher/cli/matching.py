@@ -5,19 +5,28 @@ Both answer in the order of the input and hold only a window of files at a time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from matcher.cli.gaps import Gaps
     from matcher.cli.results import Outcome
     from matcher.model import ImageHashes
+
+
+class FileOutcome(NamedTuple):
+    """What came of one file."""
+
+    path: str
+    outcome: Outcome
+    gaps: Gaps
 
 
 class ItemMatcher(Protocol):
     """Matches what a command is given."""
 
-    def match_files(self, paths: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
+    def match_files(self, paths: Sequence[str]) -> Iterator[FileOutcome]:
         """The outcome for each file, in their order."""
         ...
 

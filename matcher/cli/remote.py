@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from hashlists.model import HashKind
 from matcher.cli.files import LoadedFile, UnreadableFile, load_file, too_large
+from matcher.cli.gaps import NO_GAPS, Gaps
+from matcher.cli.matching import FileOutcome
 from matcher.cli.output import note
 from matcher.cli.results import Failure, Outcome
 from matcher.client import HashQuery
@@ -56,7 +58,7 @@ class RemoteMatcher:
         self._pause = pause
         self._told_stale = False
 
-    def match_files(self, paths: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
+    def match_files(self, paths: Sequence[str]) -> Iterator[FileOutcome]:
         """The outcome for each file, in their order.
 
         Raises:
@@ -77,9 +79,7 @@ class RemoteMatcher:
             raise problem
         yield from items.give_up(_failure(problem))
 
-    def _send_unanswered(
-        self, items: _InOrder
-    ) -> Generator[tuple[str, Outcome], None, ServerError | None]:
+    def _send_unanswered(self, items: _InOrder) -> Generator[FileOutcome, None, ServerError | None]:
         """One stream with all that is unanswered; returns why something stayed so."""
         aside: dict[int, LoadedFile | UnreadableFile] = {}
         problem: ServerError | None = None
@@ -113,7 +113,9 @@ class RemoteMatcher:
     def _take(self, items: _InOrder, answer: StreamAnswer) -> ServerError | None:
         row = int(answer.request_id)
         if answer.answer is not None:
-            items.put(row, self._result(answer.answer))
+            result = self._result(answer.answer)
+            seen = Gaps.of(answer.answer.image, result.views_tried, result.views_left_out)
+            items.put(row, result, seen)
             return None
         error = answer.error
         assert error is not None
@@ -178,28 +180,28 @@ class _InOrder:
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        self._waiting: dict[int, Outcome] = {}
+        self._waiting: dict[int, tuple[Outcome, Gaps]] = {}
         self._next = 0
         self.answered_any = False
 
     def path(self, row: int) -> str:
         return self._paths[row]
 
-    def put(self, row: int, outcome: Outcome) -> None:
-        self._waiting[row] = outcome
+    def put(self, row: int, outcome: Outcome, gaps: Gaps = NO_GAPS) -> None:
+        self._waiting[row] = (outcome, gaps)
         self.answered_any = True
 
-    def ready(self) -> Iterator[tuple[str, Outcome]]:
+    def ready(self) -> Iterator[FileOutcome]:
         while self._next in self._waiting:
             row, self._next = self._next, self._next + 1
-            yield self._paths[row], self._waiting.pop(row)
+            yield FileOutcome(self._paths[row], *self._waiting.pop(row))
 
     def unanswered(self) -> list[int]:
         return [row for row in range(self._next, len(self._paths)) if row not in self._waiting]
 
-    def give_up(self, failure: Failure) -> Iterator[tuple[str, Outcome]]:
+    def give_up(self, failure: Failure) -> Iterator[FileOutcome]:
         for row in self.unanswered():
-            self._waiting[row] = failure
+            self._waiting[row] = (failure, NO_GAPS)
         yield from self.ready()
 
 

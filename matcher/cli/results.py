@@ -6,12 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hashlists.model import HashKind
+from hashlists.model import Harm, HashKind
+from matcher.cli.gaps import NO_GAPS
 from matcher.cli.output import is_terminal, note, print_json, print_row, print_table
 from matcher.model import Basis, Decision, Match, MatchResult
 
 if TYPE_CHECKING:
     from hashlists.model import Classification
+    from matcher.cli.gaps import Gaps
 
 EXIT_FOUND = 1
 EXIT_UNDECIDED = 2
@@ -70,28 +72,31 @@ class Report:
     _left_out: int = 0
     _last: MatchResult | None = None
     _kinds: set[HashKind] = field(default_factory=set)
+    _remarks: Counter[str] = field(default_factory=Counter)
 
-    def add(self, item: str | int, outcome: Outcome) -> None:
-        """Takes the outcome of one item."""
+    def add(self, item: str | int, outcome: Outcome, gaps: Gaps = NO_GAPS) -> None:
+        """Takes the outcome of one item, and what of it was not looked at."""
         if isinstance(outcome, MatchResult):
             self._last = outcome
             self._kinds.update(outcome.kinds_tried)
         if self.as_json:
-            print_json(to_record(self.subject, item, outcome, details=self.details))
+            print_json(to_record(self.subject, item, outcome, gaps, details=self.details))
         elif is_terminal():
-            self._keep(item, outcome)
+            self._keep(item, outcome, gaps)
         else:
             if not self._counts:
                 print_row((self.subject, *_PLAIN_COLUMNS))
             print_row((str(item), *_plain_cells(outcome)))
         self._counts[_word(outcome)] += 1
+        self._remarks.update(_summary_remarks(outcome, gaps))
 
-    def _keep(self, item: str | int, outcome: Outcome) -> None:
-        quiet = isinstance(outcome, MatchResult) and outcome.decision is Decision.NO_KNOWN_MATCH
+    def _keep(self, item: str | int, outcome: Outcome, gaps: Gaps) -> None:
+        unknown = isinstance(outcome, MatchResult) and outcome.decision is Decision.NO_KNOWN_MATCH
+        quiet = unknown and not outcome.detail and not gaps.remarks()
         if quiet and self._counts[_word(outcome)] >= _MOST_QUIET_ROWS:
             self._left_out += 1
         else:
-            self._rows.append((str(item), *_human_cells(outcome)))
+            self._rows.append((str(item), *_human_cells(outcome, gaps)))
 
     def finish(self) -> int:
         """Prints what remains to be told and gives the exit status."""
@@ -114,6 +119,8 @@ class Report:
         if self._left_out:
             note(f"{self._left_out} more without a known match are not shown; see --json")
         note(", ".join(f"{number} {word}" for word, number in self._counts.items()))
+        for remark, number in self._remarks.items():
+            note(f"{number} {remark}")
         if self._last is not None:
             kinds = ", ".join(kind.value for kind in HashKind if kind in self._kinds) or "no kind"
             last = self._last
@@ -123,11 +130,18 @@ class Report:
 
 
 def to_record(
-    subject: str, item: str | int, outcome: Outcome, *, details: bool = False
+    subject: str,
+    item: str | int,
+    outcome: Outcome,
+    gaps: Gaps = NO_GAPS,
+    *,
+    details: bool = False,
 ) -> dict[str, Any]:
     """The JSON object of one item.
 
-    `total_matches` stands in it only where more matched than are listed, or with `details`;
+    `total_matches` stands in it only where more matched than are listed, `detail` only where
+    matches were left out of account and none counts, or both with `details`; the keys of `gaps`
+    only where something was not looked at;
     `error` only where the item was not matched at all: then `decision` is null.
     """
     if isinstance(outcome, Failure):
@@ -141,11 +155,19 @@ def to_record(
         "match_id": outcome.match_id or None,
         "matches": [_match_record(match) for match in outcome.matches],
     }
+    record |= gaps.record()
     if details:
-        record |= _details(outcome)
-    elif outcome.truncated:
+        return record | _details(outcome)
+    if outcome.truncated:
         record["total_matches"] = outcome.total_matches
+    if _left_out_of_account(outcome):
+        record["detail"] = outcome.detail
     return record
+
+
+def _left_out_of_account(outcome: MatchResult) -> bool:
+    """Whether it would read as if nothing were known, but for the allow-list or the severities."""
+    return outcome.decision is Decision.NO_KNOWN_MATCH and bool(outcome.detail)
 
 
 def _match_record(match: Match) -> dict[str, Any]:
@@ -189,16 +211,48 @@ def _word(outcome: Outcome) -> str:
     return _ERROR if isinstance(outcome, Failure) else _shown(outcome.decision)
 
 
-def _human_cells(outcome: Outcome) -> tuple[str, ...]:
+def _summary_remarks(outcome: Outcome, gaps: Gaps) -> list[str]:
+    """What the summary counts; each reads on after a number."""
+    if isinstance(outcome, Failure):
+        return []
+    told = []
+    if gaps.truncated:
+        told.append("cut off: what still renders was hashed")
+    if gaps.has_unhashed_frames:
+        told.append("with frames or pages that were not hashed; see --views all")
+    if gaps.views_left_out:
+        told.append("with views that limits left out")
+    if _left_out_of_account(outcome):
+        told.append(f"{_shown(outcome.decision)}: {outcome.detail}")
+    return told
+
+
+def _human_cells(outcome: Outcome, gaps: Gaps) -> tuple[str, ...]:
     if isinstance(outcome, Failure):
         return (_ERROR, "", outcome.detail, "")
     word = _word(outcome)
     if not outcome.matches:
-        return (word, "", outcome.detail or (outcome.reason or ""), "")
+        told = outcome.detail or (outcome.reason or "")
+        return (word, "", "; ".join(filter(None, (told, *gaps.remarks()))), "")
     best = outcome.matches[0]
+    evidence = "; ".join((_evidence(best) + _others(outcome), *gaps.remarks()))
+    return (word, _entry(best), evidence, best.severity)
+
+
+def _entry(match: Match) -> str:
+    """E.g. "industry #7"; that a list is only there to try things is always said."""
+    trial = f" ({Harm.TEST.value})" if match.harm == Harm.TEST.value else ""
+    return f"{match.list_name} #{match.entry_id}{trial}"
+
+
+def _others(outcome: MatchResult) -> str:
+    """How many more matched, and in which lists beside that of the strongest."""
     more = outcome.total_matches - 1
-    evidence = _evidence(best) + (f", and {more} more" if more else "")
-    return (word, f"{best.list_name} #{best.entry_id}", evidence, best.severity)
+    if not more:
+        return ""
+    best = outcome.matches[0].list_name
+    lists = dict.fromkeys(each.list_name for each in outcome.matches if each.list_name != best)
+    return f", and {more} more" + (f" (also in {', '.join(lists)})" if lists else "")
 
 
 def _evidence(match: Match) -> str:

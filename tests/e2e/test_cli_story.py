@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import matcher
 from matcher import cli, demo
@@ -212,6 +213,23 @@ def test_a_file_that_may_not_be_read_stops_nothing(data, folder, target, tmp_pat
     refused, hashed = lines(data, "hash", str(locked), listed, status=2)
     assert refused["error"] == told
     assert len(hashed["sha256"]) == 64
+
+
+def test_what_was_not_looked_at_is_told(data, folder, target, tmp_path):
+    whole = (folder / "unlisted.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) * 3 // 4])
+    frames = [Image.effect_noise((160, 120), 64 + n) for n in range(4)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    paths = [str(tmp_path / "cut.jpg"), str(tmp_path / "moving.gif"), str(folder / "unlisted.jpg")]
+    cut, moving, stranger = lines(data, "match", *paths, *target)
+    assert cut.get("truncated") is True
+    assert moving.get("frames") == 4
+    assert list(stranger) == RESULT_KEYS
+    _, told = run(data, "match", *paths, *target)
+    assert "1 cut off: what still renders was hashed" in told
+    assert "1 with frames or pages that were not hashed" in told
+    (moving,) = lines(data, "match", paths[1], "--views", "all", *target)
+    assert "frames" not in moving
 
 
 def test_a_name_that_is_no_utf8_is_no_obstacle(data, folder):

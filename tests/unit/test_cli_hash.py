@@ -15,8 +15,8 @@ DIGESTS = Digests(md5=b"m" * 16, sha1=b"s" * 20, sha256=b"S" * 32, size=5)
 SMALL = ViewHashes("upright", 0, {HashKind.AHASH: b"\x01" * 8})
 
 
-def record(*, truncated=False, left_out=()):
-    decoded = DecodedImage(3, 4, "png", 1, truncated, (), views_left_out=left_out)
+def record(*, truncated=False, left_out=(), frames=1):
+    decoded = DecodedImage(3, 4, "png", frames, truncated, (), views_left_out=left_out)
     hashes = ImageHashes(digests={}, size=5, views=(SMALL,))
     return to_record(HashedFile("a.png", DIGESTS, decoded, hashes))
 
@@ -36,8 +36,9 @@ def test_a_hash_that_cannot_be_made_is_null():
 
 
 def test_remarks_stand_only_where_there_is_something_to_tell():
-    assert not {"truncated", "views_left_out"} & set(record())
+    assert not {"truncated", "views_left_out", "frames"} & set(record())
     assert record(truncated=True)["truncated"] is True
+    assert record(frames=2)["frames"] == 2
     assert record(left_out=("frame:7",))["views_left_out"] == ["frame:7"]
 
 

@@ -88,8 +88,8 @@ def run(tmp_path, pauses):
                 (tmp_path / f"{number}").write_bytes(data)
         matcher = RemoteMatcher(client, OPTIONS, max_bytes=max_bytes, pause=pauses.append)
         found = list(matcher.match_files(paths))
-        assert [path for path, _ in found] == paths
-        return [outcome for _, outcome in found]
+        assert [each.path for each in found] == paths
+        return [each.outcome for each in found]
 
     return matched
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hashlists.model import Classification, HashKind
+from matcher.cli.gaps import Gaps
 from matcher.cli.results import Failure, Report, to_record
 from matcher.model import Basis, Closeness, Decision, Match, MatchResult, NotHashableReason
 
@@ -181,11 +182,60 @@ def test_person_sees_one_table_and_what_was_searched(seen):
         "cut off",
         "No such file or directory",
     ]
-    assert rows[0][2] == "demo #7"
+    assert rows[0][2] == "demo #7 (test)"
     told = "\n".join(notes)
     assert "1 MATCH" in told
     assert "revision 3 under the policy 'default', by pdq, md5." in told
     assert "a lead, not proof" in told
+
+
+def test_person_sees_every_list_and_that_a_trial_is_one(seen):
+    tables, _ = seen
+    real = replace(MATCH, list_name="industry", harm="csam")
+    many = replace(FOUND, matches=(EXACT, MATCH, real, real), total_matches=5)
+    turned = replace(FOUND, matches=(real, MATCH))
+    report([many, turned], as_json=False).finish()
+    ((_, rows),) = tables
+    assert rows[0][2:4] == ("demo #7 (test)", "exact sha1, and 4 more (also in industry)")
+    assert rows[1][2] == "industry #7"
+
+
+SUPPRESSED = replace(UNKNOWN, detail="1 match suppressed by the allow-list")
+CUT = Gaps(truncated=True, frames=12, views_left_out=("trimmed",))
+
+
+def test_what_was_not_looked_at_is_told():
+    assert list(to_record("path", "a", UNKNOWN, Gaps())) == KEYS
+    record = to_record("path", "a", UNKNOWN, CUT)
+    told = {"truncated": True, "frames": 12, "views_left_out": ["trimmed"]}
+    assert {key: record[key] for key in record if key not in KEYS} == told
+    assert to_record("path", "a", UNKNOWN, CUT, details=True)["frames"] == 12
+
+
+def test_person_is_told_what_was_not_looked_at(seen):
+    tables, notes = seen
+    made = report([], as_json=False)
+    made.add("a", UNKNOWN, CUT)
+    made.add("b", REVIEW, Gaps(frames=12, frames_hashed=5))
+    made.add("c", UNREADABLE)
+    made.finish()
+    ((_, rows),) = tables
+    cut = "cut off: what still renders was hashed; first of 12 frames; left out: trimmed"
+    assert rows[0][3] == cut
+    assert rows[1][3] == "near pdq: 4 bits, upright; 5 of 12 frames"
+    assert "1 cut off: what still renders was hashed" in notes
+    assert "2 with frames or pages that were not hashed; see --views all" in notes
+    assert "1 with views that limits left out" in notes
+
+
+def test_a_suppressed_match_is_told(seen):
+    tables, notes = seen
+    record = to_record("path", "a", SUPPRESSED)
+    assert record.pop("detail") == "1 match suppressed by the allow-list"
+    assert list(record) == KEYS
+    report([*[UNKNOWN] * 300, SUPPRESSED], as_json=False).finish()
+    assert tables[0][1][-1][3] == "1 match suppressed by the allow-list"
+    assert "1 NO KNOWN MATCH: 1 match suppressed by the allow-list" in notes
 
 
 def test_person_is_spared_thousands_of_quiet_rows(seen):

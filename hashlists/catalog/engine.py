@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+import stat
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +36,17 @@ _CHECKPOINT_PAGES = 4_000
 _STAGING_CHECKPOINT_PAGES = 8_000
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 
+#: Held until a new file is closed, so that no thread hands it to SQLite before.
+_CREATING = threading.Lock()
+
+_USE_LOG = "PRAGMA journal_mode = WAL"
+_RETRY_SECONDS = 0.01
+
 #: Page size comes first: it counts only while the file is empty.
 _PRAGMAS = (
     f"PRAGMA page_size = {_PAGE_BYTES}",
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}",
-    "PRAGMA journal_mode = WAL",
+    _USE_LOG,
     "PRAGMA synchronous = FULL",  # a revision that was reported survives a power cut
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
@@ -77,15 +86,47 @@ def _make_private_file(url: URL) -> None:
     path = Path(url.database)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _create(path)
+        usable = stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK | os.W_OK)
     except OSError as error:
         raise CatalogError(f"the catalog's file cannot be opened: {error.strerror}") from error
+    if not usable:
+        raise CatalogError(
+            "the catalog's file cannot be opened: it is no file that this user may read and write"
+        )
+
+
+def _create(path: Path) -> None:
+    """Makes an empty private file, and never opens one that exists.
+
+    Closing any descriptor of a file drops every POSIX lock that the process has on it, also those
+    of SQLite; another process may then delete the log that this one goes on writing to.
+    """
+    with _CREATING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where `_begin` says, nowhere else
     for pragma in _PRAGMAS:
-        connection.execute(pragma).close()
+        if pragma == _USE_LOG:
+            _use_log(connection)
+        else:
+            connection.execute(pragma).close()
+
+
+def _use_log(connection: Any) -> None:
+    """Where two connections make a new file's log at once, SQLite fails one without waiting."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection.execute(_USE_LOG).close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from hashlists.catalog import Catalog, owner
-from hashlists.catalog.engine import open_engine, staging_connection, writer
+from hashlists.catalog.engine import _prepare_connection, open_engine, staging_connection, writer
 from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import SCHEMA_VERSION, metadata
@@ -79,6 +82,53 @@ class TestFile:
         (tmp_path / "file").touch()
         with pytest.raises(CatalogError, match="cannot be opened"):
             Catalog.open(f"sqlite:///{tmp_path}/file/catalog.db")
+
+    def test_a_folder_in_its_place(self, tmp_path):
+        (tmp_path / "catalog.db").mkdir()
+        with pytest.raises(CatalogError, match="cannot be opened: it is no file"):
+            Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+
+    def test_opening_it_again_keeps_what_others_may_not_undo(self, url, file):
+        """A process that opens it twice keeps its locks, so no other one deletes the log."""
+        program = (
+            "import sys; from hashlists.catalog import Catalog\n"
+            "with Catalog.open(sys.argv[1]) as catalog:\n"
+            "    print(*(each.hash_list.name for each in catalog.list_lists()))"
+        )
+
+        def names_elsewhere() -> list[str]:
+            command_line = [sys.executable, "-c", program, url]
+            done = subprocess.run(command_line, capture_output=True, text=True, check=True)
+            return done.stdout.split()
+
+        with Catalog.open(url) as first:
+            first.create_list(DEMO, author="a person")
+            with Catalog.open(url) as second:
+                assert second.head() == 1
+                assert names_elsewhere() == ["demo"]
+                assert file.with_name("catalog.db-wal").exists()
+                first.create_list(replace(DEMO, name="next"), author="a person")
+                assert names_elsewhere() == ["demo", "next"]
+
+    @pytest.mark.parametrize("seconds", [30, -1])
+    def test_waits_while_another_makes_the_log(self, monkeypatch, seconds):
+        """SQLite does not wait by itself there."""
+        answers = [sqlite3.OperationalError("database is locked"), None]
+
+        class Connection:
+            def execute(self, pragma: str) -> sqlite3.Cursor:
+                answer = answers.pop(0) if "journal_mode" in pragma else None
+                if answer is not None:
+                    raise answer
+                return sqlite3.connect(":memory:").execute("SELECT 1")
+
+        monkeypatch.setattr("hashlists.catalog.engine.BUSY_TIMEOUT_SECONDS", seconds)
+        if seconds > 0:
+            _prepare_connection(Connection(), None)
+        else:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                _prepare_connection(Connection(), None)
+        assert len(answers) == (0 if seconds > 0 else 1)
 
     def test_no_database(self, tmp_path):
         (tmp_path / "catalog.db").write_bytes(b"this is some text and no database at all" * 100)

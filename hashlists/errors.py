@@ -104,6 +104,12 @@ class RevisionNotFoundError(HashlistsError):
     reason = "REVISION_NOT_FOUND"
 
 
+class ImportProcessError(HashlistsError):
+    """The process that ran an import ended early. Nothing was imported; it may be tried again."""
+
+    reason = "IMPORT_PROCESS_ENDED"
+
+
 class SnapshotError(HashlistsError):
     """A snapshot is damaged, foreign, or of a version this build does not read."""
 

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ from hashlists.errors import (
     FormatError,
     HashlistsError,
     ImportConflictError,
+    ListNotFoundError,
     OptionsError,
     TooManyRejectionsError,
 )
 from hashlists.formats.registry import open_reader
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
-from hashlists.model import Coverage, EntryBatch, HashKind, Place, Rejection
+from hashlists.model import NO_ONWARD_SHARING, Coverage, EntryBatch, HashKind, Place, Rejection
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
@@ -102,13 +103,14 @@ def import_file(
     expected_sha256: bytes | None = None,
     limits: ImportLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    prepare_list: Callable[[], None] | None = None,
 ) -> ImportReport:
     """Imports one file into a list, as one revision.
 
     Args:
         catalog: holds the list.
         path: the file.
-        list_name: the list; it must exist.
+        list_name: the list; it must exist, unless `prepare_list` makes it.
         format: one of `hashlists.formats.registry.format_names()`.
         importer: who imports, kept with the revision.
         options: options of the format.
@@ -119,6 +121,9 @@ def import_file(
         expected_sha256: 32 bytes that the file's digest must equal; None for any.
         limits: ceilings of the import.
         progress: called after every batch.
+        prepare_list: called before anything is written, once the beginning of the file (about
+            100,000 records; all of a smaller file) has proved good; may create the list, with the
+            default handling.
 
     Raises:
         ListNotFoundError: no list goes by that name.
@@ -135,7 +140,7 @@ def import_file(
     share = limits.max_rejected_share if max_rejected_share is None else max_rejected_share
     if not 0 <= share <= 1:
         raise OptionsError(f"the largest share of rejected records is from 0 to 1, not {share}")
-    handling = catalog.get_list(list_name).hash_list.handling
+    handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
     with _open(path) as stream:
         source = _identify(stream, format, importer, reason, idempotency_key)
         _check_digest(source, expected_sha256)
@@ -143,9 +148,13 @@ def import_file(
             return first
         before = os.fstat(stream.fileno())
         reader = open_reader(stream, format=format, options=options, limits=limits)
-        with catalog.begin_import(list_name, source) as staged, _no_cycle_collection():
-            run = _Run(reader, staged, handling, limits, source.length, progress)
-            run.stage_all()
+        with _no_cycle_collection(), ExitStack() as cleanup:
+            run = _Run(reader, handling, limits, source.length, progress)
+            run.read_ahead(share)
+            if prepare_list is not None:
+                prepare_list()
+            staged = cleanup.enter_context(catalog.begin_import(list_name, source))
+            run.stage_all(staged)
             _require_same(before, os.fstat(stream.fileno()))
             run.require_share(share)
             result = run.report(list_name, source, started)
@@ -172,7 +181,6 @@ class _Run:
     """One pass over a file: batches in, rows staged, figures kept."""
 
     reader: ListReader
-    staged: StagedImport
     handling: Handling
     limits: ImportLimits
     length: int
@@ -181,12 +189,27 @@ class _Run:
     rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
+    _ended: bool = False
+    _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(
+        default_factory=lambda: iter(())
+    )
 
-    def stage_all(self) -> None:
-        for entries, retractions in self._coalesced():
-            self._take(self.staged.stage(entries))
+    def read_ahead(self, share: float) -> None:
+        """Reads what will be staged first, so that a bad file is told before anything is written.
+
+        A file that ends therein has to keep to the share of rejected records already now.
+        """
+        following = self._coalesced()
+        first = next(following, None)
+        self._batches = following if first is None else chain([first], following)
+        if self._ended:
+            self.require_share(share)
+
+    def stage_all(self, staged: StagedImport) -> None:
+        for entries, retractions in self._batches:
+            self._take(staged.stage(entries))
             if retractions:
-                self._take(self.staged.stage_retractions(retractions))
+                self._take(staged.stage_retractions(retractions))
 
     def _coalesced(self) -> Iterator[tuple[EntryBatch, list[Retraction]]]:
         """Validated batches, put together so that one fills a staging transaction."""
@@ -205,6 +228,7 @@ class _Run:
             waiting.append(good.entries)
             retractions += good.retractions
             rows += len(good.entries)
+        self._ended = True
         if waiting:
             yield merge(waiting), retractions
 
@@ -287,11 +311,24 @@ def _of_kind(batch: EntryBatch, kind: HashKind) -> Sequence[bytes | None]:
     return batch.hashes.get(kind) or [None] * len(batch)
 
 
+def _handling(catalog: Catalog, list_name: str, *, may_be_missing: bool) -> Handling:
+    try:
+        return catalog.get_list(list_name).hash_list.handling
+    except ListNotFoundError:
+        if not may_be_missing:
+            raise
+        return NO_ONWARD_SHARING
+
+
 def _open(path: Path) -> BufferedReader:
     try:
-        return path.open("rb")
+        stream = path.open("rb")
     except OSError as error:
         raise FormatError(f"the file cannot be read: {error.strerror}") from error
+    if not stream.seekable():
+        stream.close()
+        raise FormatError("a pipe cannot be imported: it is read twice; write it to a file first")
+    return stream
 
 
 @contextmanager
@@ -426,12 +463,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m hashlists.importer", description="Import one list file; JSON Lines out."
     )
-    parser.add_argument(
-        "--catalog",
-        required=True,
-        help="URL, e.g. sqlite:///catalog.db; - reads it from standard input, since it may hold a"
-        " password and every user can list the arguments of a process",
-    )
+    parser.add_argument("--catalog", required=True, help="URL, e.g. sqlite:///catalog.db")
     parser.add_argument("--file", required=True, type=Path)
     parser.add_argument("--list", required=True)
     parser.add_argument("--format", required=True)
@@ -441,6 +473,8 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idempotency-key")
     parser.add_argument("--sha256", type=bytes.fromhex, help="what the file must have, in hex")
     parser.add_argument("--max-rejected-share", type=float)
+    if given == ["-"]:
+        given = json.loads(sys.stdin.readline())
     arguments = parser.parse_args(given)
     if any("=" not in option for option in arguments.option):
         parser.error("--option takes KEY=VALUE")
@@ -468,11 +502,14 @@ def _print_line(value: Mapping[str, object]) -> None:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Runs one import; returns the exit status: 0, or 1 after an error, which is printed."""
-    arguments = _arguments(given)
-    url = sys.stdin.readline().strip() if arguments.catalog == "-" else arguments.catalog
+    """Runs one import; returns the exit status: 0, or 1 after an error, which is printed.
+
+    The single argument `-` stands for a JSON array of arguments on standard input: a catalog's URL
+    may hold a password, and every user can list the arguments of a process.
+    """
+    arguments = _arguments(sys.argv[1:] if given is None else given)
     try:
-        with Catalog.open(url) as catalog:
+        with Catalog.open(arguments.catalog) as catalog:
             report = import_file(
                 catalog,
                 arguments.file,

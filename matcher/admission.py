@@ -34,9 +34,8 @@ class Admission:
         """Items in flight now."""
         return self._items
 
-    @contextmanager
-    def admit(self, nbytes: int) -> Iterator[None]:
-        """Holds a place for one item of `nbytes` while the block runs.
+    def take(self, nbytes: int) -> Place:
+        """A place for one item of `nbytes`, held until it is released.
 
         Raises:
             OverloadedError: no place is free; an idle service accepts any single item.
@@ -46,8 +45,36 @@ class Admission:
             raise OverloadedError(f"{self._items} items are in flight; try again, with back-off")
         self._items += 1
         self._bytes += nbytes
+        return Place(self, nbytes)
+
+    @contextmanager
+    def admit(self, nbytes: int) -> Iterator[None]:
+        """Holds a place for one item of `nbytes` while the block runs.
+
+        Raises:
+            OverloadedError: as `take`.
+        """
+        place = self.take(nbytes)
         try:
             yield
         finally:
-            self._items -= 1
-            self._bytes -= nbytes
+            place.release()
+
+    def _give_back(self, nbytes: int) -> None:
+        self._items -= 1
+        self._bytes -= nbytes
+
+
+class Place:
+    """One item's place; see `Admission.take`."""
+
+    def __init__(self, admission: Admission, nbytes: int) -> None:
+        self._admission = admission
+        self._nbytes = nbytes
+        self._held = True
+
+    def release(self) -> None:
+        """Gives the place back; a second call does nothing."""
+        if self._held:
+            self._held = False
+            self._admission._give_back(self._nbytes)  # noqa: SLF001 - its other half

@@ -45,6 +45,12 @@ class UnknownPolicyError(PolicyError):
     reason = "POLICY_UNKNOWN"
 
 
+class UnknownViewError(PolicyError):
+    """No view goes by that name."""
+
+    reason = "VIEW_UNKNOWN"
+
+
 class SettingsError(MatcherError):
     """A setting, from the environment or a file, is wrong; the message names it and its place."""
 

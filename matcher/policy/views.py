@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
-from matcher.errors import PolicyError
+from matcher.errors import UnknownViewError
 from matcher.model import ALL_VIEWS, DEFAULT_VIEWS, View, ViewSelection
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def view_selection(names: Sequence[str]) -> ViewSelection:
         names: any of `VIEW_NAMES`; none stands for `"default"`.
 
     Raises:
-        PolicyError: a name is unknown.
+        UnknownViewError: a name is unknown.
     """
     unknown = sorted(set(names) - set(VIEW_NAMES))
     if unknown:
-        raise PolicyError(f"unknown view {unknown[0]!r}; there are: {', '.join(VIEW_NAMES)}")
+        raise UnknownViewError(f"unknown view {unknown[0]!r}; there are: {', '.join(VIEW_NAMES)}")
     chosen = [_SELECTIONS[name] for name in names or (DEFAULT,)]
     return ViewSelection(
         **{

@@ -7,15 +7,6 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import timestamp_pb2
 
-from hashlists.model import (
-    NO_ONWARD_SHARING,
-    Coverage,
-    Handling,
-    HashKind,
-    HashList,
-    ListState,
-    Revision,
-)
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as lists_pb
 from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
@@ -31,6 +22,11 @@ from matcher.model import (
 
 if TYPE_CHECKING:
     from hashlists.catalog import ListRecord
+    from hashlists.model import (
+        Coverage,
+        HashKind,
+        Revision,
+    )
 
 
 def kind_from_proto(number: pb.HashKind.ValueType) -> HashKind | None:
@@ -144,36 +140,6 @@ def list_name(resource: str, *, field: str) -> str:
     if not resource.startswith(wire.LIST_COLLECTION) or not name or "/" in name:
         raise InvalidRequestError('is of the form "hashLists/NAME"', field=field)
     return name
-
-
-def list_from_proto(list_id: str, message: lists_pb.HashList) -> HashList:
-    """A list to create.
-
-    Raises:
-        InvalidRequestError: harm or source is missing.
-    """
-    harm = wire.HARM_OF.get(message.harm)
-    if harm is None:
-        raise InvalidRequestError("is required", field="hash_list.harm")
-    if not message.source.strip():
-        raise InvalidRequestError("is required: who issues the list", field="hash_list.source")
-    return HashList(
-        name=list_id,
-        harm=harm,
-        source=message.source,
-        title=message.title,
-        legal_basis=message.legal_basis,
-        state=wire.STATE_OF.get(message.state, ListState.LIVE),
-        handling=handling_from_proto(message.handling)
-        if message.HasField("handling")
-        else NO_ONWARD_SHARING,
-    )
-
-
-def handling_from_proto(message: lists_pb.Handling) -> Handling:
-    """Who made it known, to whom it may go on, until when."""
-    expires = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
-    return Handling(message.originator, tuple(message.releasable_to), expires)
 
 
 def record_to_proto(record: ListRecord) -> lists_pb.HashList:

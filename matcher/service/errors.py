@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 #: The first class that fits decides, so subclasses stand before their bases.
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.UnknownPolicyError, grpc.StatusCode.NOT_FOUND),
+    (match.UnknownViewError, grpc.StatusCode.INVALID_ARGUMENT),
     (match.PolicyError, grpc.StatusCode.FAILED_PRECONDITION),
     (match.InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (match.NotReadyError, grpc.StatusCode.UNAVAILABLE),
@@ -39,6 +40,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.FormatError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.DigestMismatchError, grpc.StatusCode.DATA_LOSS),
     (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
     (lists.CatalogError, grpc.StatusCode.UNAVAILABLE),
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashlists import errors as list_errors
-from hashlists.errors import DigestMismatchError, HashlistsError
+from hashlists.errors import DigestMismatchError, HashlistsError, ImportProcessError
 from matcher.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ async def run_import(
         sys.executable,
         "-m",
         "hashlists.importer",
-        *_arguments(path, order),
+        "-",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 26,
@@ -158,7 +158,7 @@ async def run_import(
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(f"{catalog_url}\n".encode())
+        child.stdin.write(json.dumps(_arguments(catalog_url, path, order)).encode() + b"\n")
         child.stdin.close()
         reported = False
         async for line in child.stdout:
@@ -168,7 +168,7 @@ async def run_import(
             reported = "report" in message
             yield message
         if await child.wait() or not reported:
-            raise HashlistsError("the import process ended early; nothing was imported")
+            raise ImportProcessError("the import process ended early; nothing was imported")
     finally:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -176,9 +176,9 @@ async def run_import(
             await child.wait()
 
 
-def _arguments(path: Path, order: ImportOrder) -> list[str]:
+def _arguments(catalog_url: str, path: Path, order: ImportOrder) -> list[str]:
     arguments = [
-        "--catalog=-",
+        f"--catalog={catalog_url}",
         f"--file={path}",
         f"--list={order.list_name}",
         f"--format={order.format}",

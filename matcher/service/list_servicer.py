@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
 from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
+from matcher.admission import Admission
 from matcher.errors import InvalidRequestError
 from matcher.service import convert
 from matcher.service.errors import abort
 from matcher.service.imports import ImportOrder, Spool, run_import
+from matcher.service.threads import Threads
+from matcher.service.validation import check_list, check_text, check_texts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -26,6 +29,10 @@ Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see h
 
 _DEFAULT_PAGE = 100
 _MAX_PAGE = 1000
+_MOST_DIGITS = 18  # of a revision's number: fits 63 bits
+_THREADS = 4
+_MOST_PENDING = 64
+_ANY_SIZE = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,9 @@ class ImportSettings:
         spool_dir: where uploads lie while they are imported.
         max_file_bytes: the largest list file.
         max_rejected_share: where the caller does not say.
-        parallel: imports at once; further ones wait.
+        parallel: imports at once; further ones wait for their turn.
+        waiting: uploads of list files that are open at once; further ones are refused.
+        idle_seconds: longest silence of an upload before it is given up.
     """
 
     catalog_url: str
@@ -45,6 +54,8 @@ class ImportSettings:
     max_file_bytes: int
     max_rejected_share: float
     parallel: int = 1
+    waiting: int = 4
+    idle_seconds: float = 60.0
 
 
 class ListServicer(lists_pb2_grpc.HashListServiceServicer):
@@ -63,14 +74,22 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         self._imports = imports
         self._changed = changed
         self._turn = asyncio.Semaphore(imports.parallel)
+        self._uploads = Admission(max_items=imports.waiting, max_bytes=_ANY_SIZE)
+        self._threads = Threads("catalog", workers=_THREADS, max_pending=_MOST_PENDING)
+        self._spooling = Threads("spool", workers=1, max_pending=_MOST_PENDING)
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.close()
+        self._spooling.close()
 
     async def CreateHashList(  # noqa: N802 - named by the proto
         self, request: pb.CreateHashListRequest, context: Context
     ) -> pb.CreateHashListResponse:
         """Makes an empty list."""
         try:
-            hash_list = convert.list_from_proto(request.hash_list_id, request.hash_list)
-            record = await asyncio.to_thread(
+            hash_list = check_list(request.hash_list_id, request.hash_list)
+            record = await self._threads.run(
                 self._catalog.create_list, hash_list, author=_author(context)
             )
             self._changed()
@@ -84,7 +103,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """One list with what it covers."""
         try:
             name = convert.list_name(request.name, field="name")
-            record = await asyncio.to_thread(self._catalog.get_list, name)
+            record = await self._threads.run(self._catalog.get_list, name)
             return pb.GetHashListResponse(hash_list=convert.record_to_proto(record))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
@@ -95,7 +114,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """A page of lists, by name."""
         try:
             size = _page_size(request.page_size)
-            records = await asyncio.to_thread(
+            records = await self._threads.run(
                 self._catalog.list_lists, after=request.page_token or None, limit=size + 1
             )
             page = records[:size]
@@ -112,7 +131,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """A page of revisions, newest first."""
         try:
             size = _page_size(request.page_size)
-            revisions = await asyncio.to_thread(
+            revisions = await self._threads.run(
                 self._catalog.list_revisions,
                 _parent(request.parent),
                 before=_revision_token(request.page_token),
@@ -130,20 +149,28 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
     ) -> AsyncIterator[pb.ImportHashListResponse]:
         """Imports one file as one revision."""
+        try:
+            with self._uploads.admit(0):
+                async for response in self._import(requests, context):
+                    yield response
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def _import(
+        self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
+    ) -> AsyncIterator[pb.ImportHashListResponse]:
         spool: Spool | None = None
         try:
             order = await self._order(requests, context)
-            await asyncio.to_thread(self._catalog.get_list, order.list_name)
+            await self._threads.run(self._catalog.get_list, order.list_name)
             spool = Spool(self._imports.spool_dir, order, max_bytes=self._imports.max_file_bytes)
-            async for request in requests:
-                await asyncio.to_thread(spool.write, request.chunk)
+            while (request := await _next(requests, self._imports.idle_seconds)) is not None:
+                await self._spooling.run(spool.write, request.chunk)
             path = spool.finish()
             async with self._turn:
                 async for message in run_import(self._imports.catalog_url, path, order):
                     yield _import_response(message)
             self._changed()
-        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
-            await abort(context, error)
         finally:
             if spool is not None:
                 spool.remove()
@@ -151,22 +178,39 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     async def _order(
         self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
     ) -> ImportOrder:
-        first = await anext(requests, None)
+        first = await _next(requests, self._imports.idle_seconds)
         if first is None or first.WhichOneof("payload") != "start":
             raise InvalidRequestError("is the first message of an import", field="start")
         start = first.start
         given = start.max_rejected_share if start.HasField("max_rejected_share") else None
         return ImportOrder(
             list_name=convert.list_name(start.hash_list, field="start.hash_list"),
-            format=start.format,
-            options=dict(start.format_options),
+            format=check_text(start.format, field="start.format"),
+            options=check_texts(start.format_options, field="start.format_options"),
             sha256=start.sha256,
             length=start.length,
-            idempotency_key=start.idempotency_key,
+            idempotency_key=check_text(start.idempotency_key, field="start.idempotency_key"),
             max_rejected_share=self._imports.max_rejected_share if given is None else given,
-            reason=start.reason,
+            reason=check_text(start.reason, field="start.reason"),
             importer=_author(context),
         )
+
+
+async def _next(
+    requests: AsyncIterator[pb.ImportHashListRequest], seconds: float
+) -> pb.ImportHashListRequest | None:
+    """The next message; None at the end.
+
+    Raises:
+        InvalidRequestError: none came for so long.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(requests, None)
+    except TimeoutError:
+        raise InvalidRequestError(
+            f"no chunk came for {seconds:g} seconds; nothing is imported", field="chunk"
+        ) from None
 
 
 def _author(context: Context) -> str:
@@ -190,7 +234,7 @@ def _parent(resource: str) -> str | None:
 def _revision_token(token: str) -> int | None:
     if not token:
         return None
-    if not (token.isascii() and token.isdecimal()):
+    if not (token.isascii() and token.isdecimal() and len(token) <= _MOST_DIGITS):
         raise InvalidRequestError("is not one that this service gave", field="page_token")
     return int(token)
 

@@ -31,6 +31,7 @@ from matcher.service.imports import sweep_spool
 from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.stream import Drain
+from matcher.service.threads import Threads
 from matcher.service.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -112,24 +113,26 @@ async def running(settings: Settings) -> AsyncIterator[RunningServer]:
     """
     _check_listen(settings)
     parts = await asyncio.to_thread(_Parts.open, settings)
-    server = _grpc_server(settings)
-    parts.register(server)
-    shown = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(shown, server)
-    address = _bind(server, settings)
-    await parts.health.start()
-    await server.start()
-    loading = asyncio.create_task(parts.load())
-    following = asyncio.create_task(parts.follow(loading))
     try:
-        yield RunningServer(address, parts.health, loading)
+        server = _grpc_server(settings)
+        parts.register(server)
+        shown = (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, server)
+        address = _bind(server, settings)
+        await parts.health.start()
+        await server.start()
+        loading = asyncio.create_task(parts.load())
+        following = asyncio.create_task(parts.follow(loading))
+        try:
+            yield RunningServer(address, parts.health, loading)
+        finally:
+            await parts.health.drain()
+            parts.drain.start()
+            await server.stop(settings.drain_seconds)
+            for task in (loading, following):
+                task.cancel()
+            await asyncio.gather(loading, following, return_exceptions=True)
     finally:
-        await parts.health.drain()
-        parts.drain.start()
-        await server.stop(settings.drain_seconds)
-        for task in (loading, following):
-            task.cancel()
-        await asyncio.gather(loading, following, return_exceptions=True)
         await parts.close()
 
 
@@ -157,6 +160,9 @@ class _Parts:
         )
         self.uploads = Uploads(self.holder, self.pool, admission, max_batch=settings.max_batch)
         self._changed = asyncio.Event()
+        # Of its own: a catalog that is slow or locked holds up nothing but following.
+        self._following = Threads("follower", workers=1, max_pending=2)
+        self._lists: ListServicer | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> _Parts:
@@ -182,14 +188,14 @@ class _Parts:
             max_file_bytes=self.settings.import_file_bytes,
             max_rejected_share=self.settings.max_rejected_share,
         )
-        lists = ListServicer(self.catalog, imports, self._changed.set)
-        lists_pb2_grpc.add_HashListServiceServicer_to_server(lists, server)
+        self._lists = ListServicer(self.catalog, imports, self._changed.set)
+        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
     async def load(self) -> None:
         """Loads the lists, tests matching, and says ready."""
-        await asyncio.to_thread(self.follower.refresh)
-        await asyncio.to_thread(selftest.check, self.holder.current, self.pool)
+        await self._following.run(self.follower.refresh)
+        await self._following.run(selftest.check, self.holder.current, self.pool)
         await self.health.ready()
 
     async def follow(self, loading: asyncio.Task[None]) -> None:
@@ -201,7 +207,7 @@ class _Parts:
                     await self._changed.wait()
             self._changed.clear()
             try:
-                await asyncio.to_thread(self.follower.refresh)
+                await self._following.run(self.follower.refresh)
             except Exception:  # noqa: BLE001 - following must outlive any single failure
                 _log.exception("a look at the catalog failed; trying again")
 
@@ -216,7 +222,10 @@ class _Parts:
 
     async def close(self) -> None:
         await self.uploads.close()
-        self.pool.close()
+        self._following.close()
+        if self._lists is not None:
+            self._lists.close()
+        await asyncio.to_thread(self.pool.close)
         self.catalog.close()
 
 

@@ -18,16 +18,22 @@ from matcher.model import (
     ViewSelection,
 )
 from matcher.pipeline import Generation, MatchOptions, hash_items, match_items
+from matcher.service.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     from hashlists.model import HashKind
-    from matcher.admission import Admission
+    from matcher.admission import Admission, Place
     from matcher.decode.pool import DecodePool
     from matcher.index.holder import Holder
 
 Decoded = DecodedImage | Undecodable
+_THREADS = 4
+_BYTES_A_QUERY = 4096
+#: Digests and lookups waiting; admission bounds uploads long before.
+_MOST_PENDING = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Uploads:
         self._holder = holder
         self._pool = pool
         self._admission = admission
+        self._threads = Threads("hashing", workers=_THREADS, max_pending=_MOST_PENDING)
         self._batcher: Batcher[_Upload, _Answer] = Batcher(self._work, max_size=max_batch)
 
     async def match(self, image: bytes, options: MatchOptions) -> tuple[MatchResult, Decoded]:
@@ -101,22 +108,27 @@ class Uploads:
         """
         generation = self._holder.current
         generation.policy_for(options)
-        with self._admission.admit(0):
-            return await asyncio.to_thread(match_items, generation, items, [options] * len(items))
+        with self._admission.admit(_BYTES_A_QUERY * len(items)):
+            return await self._threads.run(match_items, generation, items, [options] * len(items))
 
     async def close(self) -> None:
         """Answers what is under way."""
         await self._batcher.close()
+        self._threads.close()
 
     async def _run(
         self, image: bytes, request: DecodeRequest, options: MatchOptions | None
     ) -> tuple[_Answer, Decoded]:
-        with self._admission.admit(len(image)):
-            decoding = asyncio.wrap_future(self._pool.submit(image, request))
-            digests = await asyncio.to_thread(digest_bytes, image)
-            decoded = await decoding
+        place = self._admission.take(len(image))
+        decoding: Future[Decoded] | None = None
+        try:
+            decoding = self._pool.submit(image, request)
+            digests = await self._threads.run(digest_bytes, image)
+            decoded = await asyncio.wrap_future(decoding)
             answer = await self._batcher.submit(_Upload(digests, decoded, request, options))
             return answer, decoded
+        finally:
+            _release_after(decoding, place)
 
     def _work(self, uploads: Sequence[_Upload]) -> list[_Answer]:
         hashed = hash_items(
@@ -134,3 +146,17 @@ class Uploads:
     ) -> list[MatchResult]:
         chosen = [each for each in options if each is not None]
         return match_items(self._holder.current, hashed, chosen) if chosen else []
+
+
+def _release_after(decoding: Future[Decoded] | None, place: Place) -> None:
+    """Gives the place back once the decoder has ended, also where the caller has given up."""
+    if decoding is None or decoding.cancel() or decoding.done():
+        place.release()
+        return
+    loop = asyncio.get_running_loop()
+
+    def ended(_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(place.release)
+
+    decoding.add_done_callback(ended)

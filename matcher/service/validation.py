@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
+import unicodedata
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hashlists.model import CODE64_KINDS, CODE_KINDS, HashKind
+from hashlists.model import (
+    CODE64_KINDS,
+    CODE_KINDS,
+    NO_ONWARD_SHARING,
+    Handling,
+    HashKind,
+    HashList,
+    ListState,
+)
+from matcher import wire
 from matcher.errors import InvalidRequestError, TooLargeError
 from matcher.model import ImageHashes, View, ViewHashes
 from matcher.pipeline import MatchOptions
 from matcher.service import convert
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from google.protobuf import timestamp_pb2
+
+    from matcher._proto.hashwarden.lists.v1 import lists_pb2 as lists_pb
     from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
 
 MAX_REQUEST_ID_BYTES = 128
 MAX_QUERIES = 1000
 MAX_HASHES_A_QUERY = 16
+MAX_TEXT_CHARS = 2000
+MAX_TEXTS = 64
 _MAX_NAME_CHARS = 100
+#: Unicode's control, surrogate and unassigned characters.
+_NOT_TEXT = frozenset({"Cc", "Cs", "Cn"})
 _MAX_VIEW_NAMES = 16
+
+
+def check_text(text: str, *, field: str, max_chars: int = MAX_TEXT_CHARS) -> str:
+    """A text of the caller's own words.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds control characters.
+    """
+    if len(text) > max_chars:
+        raise InvalidRequestError(f"is longer than {max_chars} characters", field=field)
+    if any(unicodedata.category(each) in _NOT_TEXT and each not in "\n\t" for each in text):
+        raise InvalidRequestError("holds control characters", field=field)
+    return text
+
+
+def check_texts(texts: Mapping[str, str], *, field: str) -> dict[str, str]:
+    """Texts by name.
+
+    Raises:
+        InvalidRequestError: there are too many, or one is not a text.
+    """
+    if len(texts) > MAX_TEXTS:
+        raise InvalidRequestError(f"holds more than {MAX_TEXTS} entries", field=field)
+    return {
+        check_text(name, field=field): check_text(text, field=field) for name, text in texts.items()
+    }
 
 
 def check_image(image: bytes, *, max_bytes: int) -> bytes:
@@ -137,3 +181,49 @@ def _check_size(query: pb.HashQuery) -> int | None:
     if query.size_bytes < 0:
         raise InvalidRequestError("is negative", field="size_bytes")
     return query.size_bytes
+
+
+def check_list(list_id: str, message: lists_pb.HashList) -> HashList:
+    """A list to create; whether its name is of the right form is for the catalog to say.
+
+    Raises:
+        InvalidRequestError: harm or source is missing, or a value is out of range.
+    """
+    harm = wire.HARM_OF.get(message.harm)
+    if harm is None:
+        raise InvalidRequestError("is required", field="hash_list.harm")
+    if not message.source.strip():
+        raise InvalidRequestError("is required: who issues the list", field="hash_list.source")
+    return HashList(
+        name=check_text(list_id, field="hash_list_id"),
+        harm=harm,
+        source=check_text(message.source, field="hash_list.source"),
+        title=check_text(message.title, field="hash_list.title"),
+        legal_basis=check_text(message.legal_basis, field="hash_list.legal_basis"),
+        state=wire.STATE_OF.get(message.state, ListState.LIVE),
+        handling=_check_handling(message.handling)
+        if message.HasField("handling")
+        else NO_ONWARD_SHARING,
+    )
+
+
+def _check_handling(message: lists_pb.Handling) -> Handling:
+    if len(message.releasable_to) > MAX_TEXTS:
+        raise InvalidRequestError(
+            f"names more than {MAX_TEXTS} recipients", field="hash_list.handling.releasable_to"
+        )
+    return Handling(
+        originator=check_text(message.originator, field="hash_list.handling.originator"),
+        releasable_to=tuple(
+            check_text(each, field="hash_list.handling.releasable_to")
+            for each in message.releasable_to
+        ),
+        expires_at=_check_time(message.expire_time) if message.HasField("expire_time") else None,
+    )
+
+
+def _check_time(message: timestamp_pb2.Timestamp) -> datetime:
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequestError("is not a time", field="hash_list.handling.expire_time") from None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import sqlite3
+import threading
+from functools import partial
 
 import grpc
 import pytest
@@ -14,14 +17,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from hashlists.catalog import Catalog
+from hashlists.importer import import_file
+from hashlists.model import Harm, HashList
 from matcher import demo, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client, HashQuery
+from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
 from matcher.follow import build_snapshot
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
+from matcher.service import list_servicer
 from matcher.service.server import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -183,7 +190,7 @@ class TestMatchImage:
     async def test_an_unknown_view_is_named(self, client):
         with pytest.raises(ServerError, match="sideways") as caught:
             await client.match_image(TEST_IMAGE.data, views=["sideways"])
-        assert caught.value.reason == "POLICY_INVALID"
+        assert caught.value.reason == "VIEW_UNKNOWN"
 
     async def test_too_large_is_an_answer_below_the_message_limit(self, tmp_path):
         small = load_settings(tmp_path, image_bytes=65536)
@@ -454,6 +461,42 @@ class TestLists:
                 "INVALID_ARGUMENT",
             ),
             (
+                "ListRevisions",
+                lists_pb2.ListRevisionsRequest(page_token="9" * 40),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id="ok", hash_list={"harm": 1, "source": "a\0"}
+                ),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id="ok",
+                    hash_list={
+                        "harm": 1,
+                        "source": "a",
+                        "handling": {"expire_time": {"seconds": 1 << 60}},
+                    },
+                ),
+                "INVALID_ARGUMENT",
+            ),
+            (
+                "CreateHashList",
+                lists_pb2.CreateHashListRequest(
+                    hash_list_id="ok",
+                    hash_list={
+                        "harm": 1,
+                        "source": "a",
+                        "handling": {"releasable_to": ["a"] * 65},
+                    },
+                ),
+                "INVALID_ARGUMENT",
+            ),
+            (
                 "CreateHashList",
                 lists_pb2.CreateHashListRequest(hash_list_id="ok", hash_list={"source": "s"}),
                 "INVALID_ARGUMENT",
@@ -617,6 +660,134 @@ class TestImportHashList:
         await self.run(fresh_channel, *requests)
         assert (tmp_path / "spool").is_dir()
         assert not list((tmp_path / "spool").iterdir())
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"reason": "a\0b"},
+            {"reason": "x" * 2001},
+            {"idempotency_key": "a\0b"},
+            {"format": "\x1b[31m"},
+            {"format_options": {f"o{i}": "" for i in range(65)}},
+        ],
+    )
+    async def test_texts_are_bounded(self, channel, fields):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(**fields), self.chunk(self.CSV))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_an_upload_that_falls_silent_is_given_up(self, tmp_path, monkeypatch):
+        quick = partial(list_servicer.ImportSettings, idle_seconds=0.1)
+        monkeypatch.setattr("matcher.service.server.ImportSettings", quick)
+
+        async def silent():
+            yield self.start()
+            await asyncio.sleep(30)
+
+        async with (
+            running(load_settings(tmp_path)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            stub = lists_pb2_grpc.HashListServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError, match="no chunk came"):
+                async for _ in stub.ImportHashList(silent()):
+                    pass
+        assert not list((tmp_path / "spool").iterdir())
+
+    async def test_uploads_that_are_open_at_once_are_bounded(self, channel):
+        stub = lists_pb2_grpc.HashListServiceStub(channel)
+        release = asyncio.Event()
+
+        async def holding():
+            yield self.start()
+            await release.wait()
+
+        calls = [stub.ImportHashList(holding()) for _ in range(4)]
+        await asyncio.sleep(0.3)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.run(channel, self.start(), self.chunk(self.CSV))
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        release.set()
+        for call in calls:
+            call.cancel()
+
+
+class TestIsolation:
+    """Work of one kind never waits behind another's."""
+
+    async def test_a_locked_catalog_never_holds_up_matching(self, fresh_server, tmp_path):
+        await asyncio.sleep(0.2)
+        lock = sqlite3.connect(tmp_path / "catalog.sqlite3", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        try:
+            async with grpc.aio.insecure_channel(fresh_server.address) as channel:
+                stub = lists_pb2_grpc.HashListServiceStub(channel)
+                waiting = [
+                    asyncio.ensure_future(
+                        stub.CreateHashList(
+                            lists_pb2.CreateHashListRequest(
+                                hash_list_id=f"list-{i}", hash_list={"harm": 1, "source": "s"}
+                            )
+                        )
+                    )
+                    for i in range(12)
+                ]
+                await asyncio.sleep(0.3)
+                async with AsyncClient(fresh_server.address) as client:
+                    answer = await asyncio.wait_for(client.match_image(TEST_IMAGE.data), 5)
+                assert answer.result.decision is Decision.MATCH
+                lock.execute("ROLLBACK")
+                await asyncio.gather(*waiting)
+        finally:
+            lock.close()
+
+    async def test_uploads_given_up_leave_no_work_behind(self, fresh_server, monkeypatch):
+        gate = threading.Event()
+        started = []
+
+        def slow(data, request, limits):
+            started.append(len(data))
+            gate.wait(30)
+            return worker_decode(data, request, limits)
+
+        worker_decode = worker.decode
+        monkeypatch.setattr(worker, "decode", slow)
+        async with grpc.aio.insecure_channel(fresh_server.address) as channel:
+            stub = match_pb2_grpc.MatchServiceStub(channel)
+            request = match_pb2.MatchImageRequest(image=TEST_IMAGE.data)
+            calls = [stub.MatchImage(request, timeout=0.5) for _ in range(40)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            codes = {each.code() for each in outcomes}
+            assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+            await asyncio.sleep(0.3)
+            running_now = len(started)
+            gate.set()
+            response = await stub.MatchImage(request)
+            assert response.result.decision == match_pb2.DECISION_MATCH
+        assert len(started) == running_now + 1  # what had waited was never begun
+
+    async def test_no_list_can_keep_a_server_from_starting(self, tmp_path):
+        digest = TEST_IMAGE.hashes[HashKind.SHA256].hex()
+        file = tmp_path / "poison.csv"
+        rows = "".join(f"{digest},{i},1\n" for i in range(20))
+        file.write_text("sha256,id,category\n" + rows)
+        data = tmp_path / "data"
+        data.mkdir(mode=0o700)
+        with Catalog.open(load_settings(data).catalog_url) as catalog:
+            catalog.create_list(HashList("poison", Harm.CSAM, "someone"), author="tester")
+            options = {
+                "columns.sha256": "sha256",
+                "columns.key": "id",
+                "columns.category": "category",
+                "scheme": "vics",
+                "profile": "US",
+            }
+            report = import_file(
+                catalog, file, list_name="poison", format="csv", options=options, importer="t"
+            )
+        assert report.added == 20
+        async with running(load_settings(data)) as server:
+            await asyncio.wait_for(server.ready, 60)
 
 
 class TestHealth:

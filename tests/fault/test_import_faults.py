@@ -38,7 +38,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-RECORDS = 80_000  # several staging transactions
+#: Rows of a staging transaction in the child: few, so that it commits often while it stages.
+CHILD_ROWS = 1_500
+RECORDS = 20 * CHILD_ROWS
+#: The module as the service starts it, but for the size of its transactions.
+CHILD = f"""
+import sys
+from hashlists import importer
+from hashlists.catalog import staging
+assert {CHILD_ROWS} < staging.ROWS_PER_TRANSACTION == importer.ROWS_PER_TRANSACTION
+staging.ROWS_PER_TRANSACTION = importer.ROWS_PER_TRANSACTION = {CHILD_ROWS}
+sys.exit(importer.main())
+"""
 WHO = {"author": "an operator", "reason": "why"}
 
 
@@ -78,10 +89,10 @@ def _no_child_is_left() -> Iterator[None]:
 
 
 def start_import(url: str, path: Path) -> subprocess.Popen[str]:
-    """A real child process, as the service starts it."""
+    """A real child process, which is ended with the test whatever becomes of it."""
     child = subprocess.Popen(
         [
-            *(sys.executable, "-m", "hashlists.importer", "--catalog", url, "--file", str(path)),
+            *(sys.executable, "-c", CHILD, "--catalog", url, "--file", str(path)),
             *("--list", "demo", "--format", "vics", "--importer", "me"),
             *("--idempotency-key", "key"),
         ],
@@ -229,7 +240,9 @@ def test_interleaved_writers_never_skip_a_revision(catalog, url):
 
 
 @pytest.mark.timeout(120)
-def test_a_full_disk_leaves_the_previous_revision(catalog, vics):
+def test_a_full_disk_leaves_the_previous_revision(catalog, vics, monkeypatch):
+    for module in ("hashlists.importer", "hashlists.catalog.staging"):
+        monkeypatch.setattr(f"{module}.ROWS_PER_TRANSACTION", CHILD_ROWS)
     bring(catalog, items("before"))
     engine = catalog._engine
     pages: dict[str, int] = {}
@@ -288,12 +301,13 @@ def test_an_import_whose_parent_is_gone_ends(catalog, url, vics):
 
 
 def test_many_readers_beside_an_import_see_whole_revisions(catalog, url):
-    records = [Item(f"r{number}") for number in range(3_000)]
+    records = [Item(f"r{number}") for number in range(1_500)]
     watcher = Watcher(url)
     watcher.start()
     for version in range(3):
         bring(catalog, [Item(record.name, version=version) for record in records])
     watcher.stop.set()
     watcher.join()
+    assert watcher.seen
     assert {entries for _, entries, _ in watcher.seen} <= {0, len(records)}
     assert all(entries == told for _, entries, told in watcher.seen)

@@ -184,22 +184,24 @@ def test_every_folder_of_code_is_a_package(package: str) -> None:
         assert (folder / "__init__.py").is_file() or MIGRATIONS in [folder, *folder.parents], folder
 
 
-def tracked() -> list[Path]:
-    """The text files of the repository, or of an unpacked source archive."""
+def tracked_names(root: Path) -> list[str]:
+    """What git follows in a checkout; what its user lays beside that is no part of the product."""
     try:
         listing = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            check=True,
+            ["git", "ls-files", "-z", "--cached"], cwd=root, capture_output=True, check=True
         ).stdout.decode()
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout")
+    return [name for name in listing.split("\0") if name]
+
+
+def tracked() -> list[Path]:
+    """The text files of the repository."""
     suffixes = {".py", ".pyi", ".md", ".toml", ".yaml", ".proto", ".mako", ".ini", ""}
     return [
         ROOT / name
-        for name in listing.split("\0")
-        if name and Path(name).suffix in suffixes and (ROOT / name).is_file()
+        for name in tracked_names(ROOT)
+        if Path(name).suffix in suffixes and (ROOT / name).is_file()
     ]
 
 
@@ -225,13 +227,25 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
 
 
 def test_top_level_is_as_agreed() -> None:
-    listing = {path.relative_to(ROOT).parts[0] for path in tracked()}
-    folders = {name for name in listing if (ROOT / name).is_dir()}
+    folders = {name.partition("/")[0] for name in tracked_names(ROOT) if "/" in name}
     assert folders <= {".ci", "docs", "hashlists", "loadtest", "matcher", "protos", "tests"}
 
 
-def test_data_folders_never_reach_git_or_the_container_engine() -> None:
-    assert "/data/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+def test_what_a_user_lays_beside_the_product_is_not_judged(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    (tmp_path / "pictures").mkdir()
+    for name in ("followed.py", "beside.py", "pictures/one.json"):
+        (tmp_path / name).touch()
+    subprocess.run(["git", "add", "followed.py"], cwd=tmp_path, check=True)
+    assert tracked_names(tmp_path) == ["followed.py"]
+
+
+@pytest.mark.parametrize("name", ["/data/", "/story-data/", "/pictures/", "/request.json"])
+def test_what_the_readme_makes_never_reaches_git(name: str) -> None:
+    assert name in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def test_data_folders_never_reach_the_container_engine() -> None:
     assert (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1] == "*"
 
 

@@ -93,6 +93,9 @@ AVIF_PLUGIN = importlib.import_module("PIL.AvifImagePlugin")
 AVIF_PLUGIN.DEFAULT_MAX_THREADS = 1  # type: ignore[attr-defined]
 JPEGXL_PLUGIN = _jpegxl_plugin()
 
+#: What to do where the plug-in is missing.
+JPEGXL_INSTALL = "pip install pillow-jxl-plugin"
+
 _PILLOW_MODULES = r"(PIL|pillow_jxl)\."
 _PILLOW_FILTER = ("ignore", None, Warning, re.compile(_PILLOW_MODULES), 0)
 
@@ -130,7 +133,7 @@ def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
     image_format = sniff(data)
     if image_format is Format.JPEGXL and JPEGXL_PLUGIN is None:
         raise NotDecodableError(
-            NotHashableReason.UNSUPPORTED, "JPEG XL needs its plug-in: install hashwarden[jxl]"
+            NotHashableReason.UNSUPPORTED, f"JPEG XL needs its plug-in: {JPEGXL_INSTALL}"
         )
     header = read_header(image_format, data, limits.frames)
     if header.encrypted:

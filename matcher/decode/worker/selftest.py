@@ -15,7 +15,7 @@ from PIL import Image
 
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.worker.decoder import decode
-from matcher.decode.worker.opening import JPEGXL_PLUGIN
+from matcher.decode.worker.opening import JPEGXL_INSTALL, JPEGXL_PLUGIN
 from matcher.decode.worker.sniff import Format
 from matcher.model import DecodeRequest, Undecodable
 
@@ -74,7 +74,7 @@ def supported_formats() -> Mapping[str, str]:
 
 def _trouble(image_format: Format) -> str:
     if image_format is Format.JPEGXL and JPEGXL_PLUGIN is None:
-        return "its plug-in is not installed: install hashwarden[jxl]"
+        return f"its plug-in is not installed: {JPEGXL_INSTALL}"
     try:
         result = decode(sample(image_format), DecodeRequest(), DecodeLimits())
     except Exception as error:  # noqa: BLE001 - any failure is what this is to find

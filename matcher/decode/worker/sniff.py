@@ -102,14 +102,15 @@ def _format_of_brands(brands: list[bytes]) -> Format:
     raise _unsupported("MP4 or QuickTime")
 
 
-def _name_of_other(data: bytes) -> str:
+def _name_of_other(data: bytes) -> str | None:
     for prefix, name in _OTHERS:
         if data.startswith(prefix):
             return name
-    return "unknown"
+    return None
 
 
-def _unsupported(name: str) -> NotDecodableError:
+def _unsupported(name: str | None) -> NotDecodableError:
+    guess = ", and no other kind of file we know" if name is None else f" (looks like: {name})"
     return NotDecodableError(
-        NotHashableReason.UNSUPPORTED, f"not an image of a supported format (looks like: {name})"
+        NotHashableReason.UNSUPPORTED, f"not an image of a supported format{guess}"
     )

@@ -43,8 +43,6 @@ def test_format_is_told_by_the_first_bytes(image_format):
         (b"PK\x03\x04" + bytes(30), "ZIP"),
         (b"<svg xmlns='...'>", "SVG"),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "MP4 or QuickTime"),
-        (b"RIFF\0\0\0\0WAVE", "unknown"),
-        (b"hello", "unknown"),
     ],
 )
 def test_other_files_are_unsupported_by_name(data, name):
@@ -53,6 +51,15 @@ def test_other_files_are_unsupported_by_name(data, name):
     answer = refused.value.answer
     assert answer.reason is NotHashableReason.UNSUPPORTED
     assert answer.detail.endswith(f"(looks like: {name})")
+
+
+@pytest.mark.parametrize("data", [b"RIFF\0\0\0\0WAVE", b"hello"])
+def test_what_is_not_recognised_is_said_plainly(data):
+    with pytest.raises(NotDecodableError) as refused:
+        sniff(data)
+    answer = refused.value.answer
+    assert answer.reason is NotHashableReason.UNSUPPORTED
+    assert answer.detail == "not an image of a supported format, and no other kind of file we know"
 
 
 def test_brands_are_read_as_far_as_they_go():

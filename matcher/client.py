@@ -11,6 +11,7 @@ to repeat are tried again by gRPC itself where the server was briefly away or fu
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import uuid
@@ -150,6 +151,7 @@ class Client:
             else grpc.secure_channel(target, credentials, options=_OPTIONS)
         )
         self._timeout = timeout
+        self._own_errors = _OwnErrors(target)
         self._match = match_pb2_grpc.MatchServiceStub(self._channel)
         self._lists = lists_pb2_grpc.HashListServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
@@ -180,7 +182,7 @@ class Client:
         request = match_pb2.MatchImageRequest(
             image=image, options=_options(policy, views, max_matches)
         )
-        with _own_errors():
+        with self._own_errors:
             response = self._match.MatchImage(request, timeout=self._timeout)
         return _match_answer(response.result)
 
@@ -205,12 +207,19 @@ class Client:
 
         Raises:
             ServerError: the stream as a whole ended early; answers given until then hold.
+            TypeError: an item is no `(request_id, bytes)`.
+            Exception: whatever drawing from `images` raised.
         """
         options = _options(policy, views, max_matches)
-        requests = (_stream_request(key, image, options) for key, image in images)
-        with _own_errors():
-            for response in self._match.MatchImages(requests):
-                yield _stream_answer(response)
+        failed: list[Exception] = []
+        try:
+            with self._own_errors:
+                for response in self._match.MatchImages(_drawn(images, options, failed)):
+                    yield _stream_answer(response)
+        except ServerError as problem:
+            if failed:
+                raise failed[0] from problem
+            raise
 
     def lookup_hashes(
         self,
@@ -225,7 +234,7 @@ class Client:
             ServerError: the call as a whole failed.
         """
         request = _lookup_request(queries, _options(policy, (), max_matches))
-        with _own_errors():
+        with self._own_errors:
             response = self._match.LookupHashes(request, timeout=self._timeout)
         return [_lookup_answer(each) for each in response.results]
 
@@ -238,7 +247,7 @@ class Client:
             ServerError: the server refuses, fails or cannot be reached.
         """
         request = _hash_request(image, views, kinds)
-        with _own_errors():
+        with self._own_errors:
             response = self._match.HashImage(request, timeout=self._timeout)
         return _hash_answer(response)
 
@@ -249,7 +258,7 @@ class Client:
             ServerError: the server refuses, fails or cannot be reached.
         """
         request = lists_pb2.CreateHashListRequest(hash_list_id=list_id, hash_list=hash_list)
-        with _own_errors():
+        with self._own_errors:
             return self._lists.CreateHashList(request, timeout=self._timeout).hash_list
 
     def get_list(self, name: str) -> lists_pb2.HashList:
@@ -259,7 +268,7 @@ class Client:
             ServerError: `LIST_NOT_FOUND`, or the server fails or cannot be reached.
         """
         request = lists_pb2.GetHashListRequest(name=wire.LIST_COLLECTION + name)
-        with _own_errors():
+        with self._own_errors:
             return self._lists.GetHashList(request, timeout=self._timeout).hash_list
 
     def list_lists(self) -> Iterator[lists_pb2.HashList]:
@@ -271,7 +280,7 @@ class Client:
         token = ""
         while True:
             request = lists_pb2.ListHashListsRequest(page_token=token)
-            with _own_errors():
+            with self._own_errors:
                 page = self._lists.ListHashLists(request, timeout=self._timeout)
             yield from page.hash_lists
             token = page.next_page_token
@@ -289,7 +298,7 @@ class Client:
             request = lists_pb2.ListRevisionsRequest(
                 parent=wire.LIST_COLLECTION + name, page_token=token
             )
-            with _own_errors():
+            with self._own_errors:
                 page = self._lists.ListRevisions(request, timeout=self._timeout)
             yield from page.revisions
             token = page.next_page_token
@@ -323,7 +332,7 @@ class Client:
             max_rejected_share=max_rejected_share,
             reason=reason,
         )
-        with path.open("rb") as file, _own_errors():
+        with path.open("rb") as file, self._own_errors:
             for response in self._lists.ImportHashList(_import_requests(start, file)):
                 yield (
                     response.report
@@ -338,7 +347,7 @@ class Client:
             ServerError: the server cannot be reached.
         """
         request = health_pb2.HealthCheckRequest(service=service)
-        with _own_errors():
+        with self._own_errors:
             response = self._health.Check(request, timeout=self._timeout)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
@@ -363,6 +372,7 @@ class AsyncClient:
             else grpc.aio.secure_channel(target, credentials, options=_OPTIONS)
         )
         self._timeout = timeout
+        self._own_errors = _OwnErrors(target)
         self._match: Any = match_pb2_grpc.MatchServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
 
@@ -388,7 +398,7 @@ class AsyncClient:
         request = match_pb2.MatchImageRequest(
             image=image, options=_options(policy, views, max_matches)
         )
-        with _own_errors():
+        with self._own_errors:
             response = await self._match.MatchImage(request, timeout=self._timeout)
         return _match_answer(response.result)
 
@@ -403,20 +413,31 @@ class AsyncClient:
         """As `Client.match_images`."""
         options = _options(policy, views, max_matches)
 
-        async def requests() -> AsyncIterator[match_pb2.MatchImagesRequest]:
-            async for key, image in images:
-                yield _stream_request(key, image, options)
+        failed: list[Exception] = []
 
-        with _own_errors():
-            async for response in self._match.MatchImages(requests()):
-                yield _stream_answer(response)
+        async def drawn() -> AsyncIterator[match_pb2.MatchImagesRequest]:
+            try:
+                async for item in images:
+                    yield _stream_request(item, options)
+            except Exception as error:
+                failed.append(error)
+                raise
+
+        try:
+            with self._own_errors:
+                async for response in self._match.MatchImages(drawn()):
+                    yield _stream_answer(response)
+        except (ServerError, asyncio.CancelledError) as problem:  # gRPC cancels where drawing fails
+            if failed:
+                raise failed[0] from problem
+            raise
 
     async def lookup_hashes(
         self, queries: Sequence[HashQuery], *, policy: str = "", max_matches: int = 0
     ) -> list[MatchAnswer | ServerError]:
         """As `Client.lookup_hashes`."""
         request = _lookup_request(queries, _options(policy, (), max_matches))
-        with _own_errors():
+        with self._own_errors:
             response = await self._match.LookupHashes(request, timeout=self._timeout)
         return [_lookup_answer(each) for each in response.results]
 
@@ -424,7 +445,7 @@ class AsyncClient:
         self, image: bytes, *, views: Sequence[str] = (), kinds: Sequence[HashKind] = ()
     ) -> HashAnswer:
         """As `Client.hash_image`."""
-        with _own_errors():
+        with self._own_errors:
             response = await self._match.HashImage(
                 _hash_request(image, views, kinds), timeout=self._timeout
             )
@@ -433,13 +454,16 @@ class AsyncClient:
     async def health(self, service: str = "") -> str:
         """As `Client.health`."""
         request = health_pb2.HealthCheckRequest(service=service)
-        with _own_errors():
+        with self._own_errors:
             response = await self._health.Check(request, timeout=self._timeout)
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
-class _own_errors:  # noqa: N801 - reads as a statement
-    """Turns gRPC's errors into `ServerError`."""
+class _OwnErrors:
+    """Turns gRPC's errors into `ServerError`; holds no state of a call, so calls may share it."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
 
     def __enter__(self) -> None:
         return None
@@ -451,7 +475,7 @@ class _own_errors:  # noqa: N801 - reads as a statement
         tb: TracebackType | None,
     ) -> None:
         if isinstance(error, grpc.RpcError):
-            raise _server_error(_status_of(error)) from error
+            raise _server_error(_status_of(error), self._target) from error
 
 
 def _status_of(error: Any) -> status_pb2.Status:
@@ -461,27 +485,48 @@ def _status_of(error: Any) -> status_pb2.Status:
     return status_pb2.Status(code=error.code().value[0], message=error.details() or "")
 
 
-def _server_error(status: status_pb2.Status) -> ServerError:
+def _server_error(status: status_pb2.Status, target: str = "") -> ServerError:
+    """The error that a status stands for; `target` where it may be that nobody answered at all."""
     code = next(each for each in grpc.StatusCode if each.value[0] == status.code)
     reason = ""
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
             reason = info.reason
-    return ServerError(
-        f"{code.name}: {status.message}",
-        reason=reason or code.name,
-        retryable=code is grpc.StatusCode.UNAVAILABLE,
-    )
+    away = code is grpc.StatusCode.UNAVAILABLE
+    message = f"{code.name}: {status.message}"
+    if away and target and not status.details:  # a server of ours gives details
+        message = f"no server answers at {target}; start one with: hashwarden serve"
+    return ServerError(message, reason=reason or code.name, retryable=away)
 
 
 def _options(policy: str, views: Sequence[str], max_matches: int) -> match_pb2.MatchOptions:
     return match_pb2.MatchOptions(policy=policy, views=views, max_matches=max_matches)
 
 
+def _drawn(
+    images: Iterable[tuple[str, bytes]], options: match_pb2.MatchOptions, failed: list[Exception]
+) -> Iterator[match_pb2.MatchImagesRequest]:
+    """The requests of a stream. gRPC hides what goes wrong in here, so `failed` takes it."""
+    try:
+        for item in images:
+            yield _stream_request(item, options)
+    except Exception as error:
+        failed.append(error)
+        raise
+
+
 def _stream_request(
-    request_id: str, image: bytes, options: match_pb2.MatchOptions
+    item: tuple[str, bytes], options: match_pb2.MatchOptions
 ) -> match_pb2.MatchImagesRequest:
+    match item:
+        case (str(request_id), bytes(image)):
+            pass
+        case _:
+            raise TypeError(
+                "images: each is (request_id, image), a str and the bytes of the file, "
+                f"not {type(item).__name__}"
+            )
     return match_pb2.MatchImagesRequest(request_id=request_id, image=image, options=options)
 
 

@@ -23,8 +23,24 @@ max_matches = click.option(
     help="How many matches to list for one item; all are judged.",
 )
 policy = click.option("--policy", default="", metavar="NAME", help="Judge by this policy.")
+
+
+def _check_address(ctx: click.Context, option: click.Parameter, address: str | None) -> str | None:
+    """Refuses what is no HOST:PORT; gRPC would take port 443 without a word."""
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    bare_ipv6 = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    if not host or bare_ipv6 or "/" in host or not (port.isascii() and port.isdecimal()):
+        raise click.BadParameter(
+            f"must be HOST:PORT, e.g. 127.0.0.1:50051, not {address!r}", ctx, option
+        )
+    return address
+
+
 server = click.option(
     "--server",
     metavar="HOST:PORT",
+    callback=_check_address,
     help="Ask this server instead of the local catalog.",
 )

@@ -9,6 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
+from matcher import demo
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.worker import compositing, decoder, frames, trimming, views
 from matcher.decode.worker.colour import Picture, is_blank, picture_of
@@ -303,6 +304,74 @@ def test_nothing_is_trimmed_without_a_border_or_down_to_a_scrap(lab, photo):
     assert trimming.trimmed(dot) is None
     thin = framed(photo, (1, 1, 1, 1))
     assert trimming.trimmed(thin) is None
+
+
+@pytest.fixture(scope="module")
+def landscape():
+    """A picture with a smooth sky, of one brightness from side to side."""
+    return Image.fromarray(demo.paint(1, *demo.DEMO_IMAGE_SIZE))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("width", "colour", "quality"),
+    [(20, "white", None), (60, "black", 85), (150, "white", 40), (40, "gray", None)],
+)
+def test_cutting_ends_at_a_smooth_edge_of_the_picture(lab, seed, width, colour, quality):
+    picture = Image.fromarray(demo.paint(seed, *demo.DEMO_IMAGE_SIZE))
+    stored = ("JPEG", {"quality": quality}) if quality else ("PNG", {})
+    data = lab.encoded(framed(picture, (width,) * 4, colour), stored[0], **stored[1])
+    found = lab.codes(data, ViewSelection(trimmed=True))
+    assert lab.distance(found[View.TRIMMED], lab.reference(picture)) <= 10
+
+
+@pytest.mark.parametrize("colour", ["black", "white"])
+@pytest.mark.parametrize("sides", [(0, 1, 0, 1), (1, 0, 1, 0), (0, 1, 0, 0), (0, 0, 1, 0)])
+def test_a_letterbox_is_cut_to_the_pixel_and_the_sky_is_not(colour, sides):
+    # Darkness grows by one level in ten lines, as a clear sky does.
+    sky = np.repeat(np.linspace(150, 110, 400).astype(np.uint8)[:, None], 600, axis=1)
+    sky[300:, 200:400] = 30
+    border = tuple(50 * side for side in sides)
+    box = trimming.inner_box(np.asarray(framed(Image.fromarray(sky), border, colour).convert("L")))
+    assert box == (border[0], border[1], border[0] + 600, border[1] + 400)
+
+
+@pytest.mark.parametrize("quality", [None, 85, 40])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [((0, 70, 0, 70), "black"), ((50, 50, 50, 50), "white")],
+        [((0, 70, 0, 70), "black"), ((0, 150, 0, 90), "white")],
+        [((20, 20, 20, 20), "black"), ((60, 60, 60, 60), "white")],
+        [((0, 80, 0, 0), "white"), ((0, 0, 0, 60), "black")],
+    ],
+)
+def test_nested_borders_are_cut_through_the_blur_of_a_codec(lab, landscape, layers, quality):
+    image, left, top = landscape, 0, 0
+    for border, colour in layers:
+        image, left, top = framed(image, border, colour), left + border[0], top + border[1]
+    if quality is not None:
+        image = Image.open(io.BytesIO(lab.encoded(image, "JPEG", quality=quality)))
+    box = trimming.inner_box(np.asarray(image.convert("L")))
+    exact = (left, top, left + landscape.width, top + landscape.height)
+    assert np.abs(np.subtract(box, exact)).max() <= (0 if quality is None else 3)
+
+
+def test_a_noisy_border_is_cut_where_it_ends_in_a_step(photographs):
+    picture = Image.fromarray(photographs["coffee"])
+    noise = np.random.default_rng(5).integers(-8, 9, (picture.height + 80, picture.width))
+    scan = np.clip(np.asarray(framed(picture, (0, 40, 0, 40), "gray").convert("L")) + noise, 0, 255)
+    box = trimming.inner_box(scan.astype(np.uint8))
+    assert box == (0, 40, picture.width, 40 + picture.height)
+    smooth = np.repeat(np.linspace(140, 100, 400)[:, None], picture.width, axis=1)
+    assert trimming.inner_box((smooth + noise[:400]).astype(np.uint8)) is None
+
+
+def test_plain_sides_within_a_border_are_kept_unless_they_are_alike(photographs):
+    picture = Image.fromarray(photographs["coffee"])
+    backdrop = framed(picture, (90, 0, 30, 0), "white")
+    box = trimming.inner_box(np.asarray(framed(backdrop, (0, 50, 0, 50), "black").convert("L")))
+    assert box == (0, 50, backdrop.width, 50 + backdrop.height)
 
 
 # --- mirrored forms and budgets -------------------------------------------------------------------

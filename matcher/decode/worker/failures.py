@@ -26,9 +26,6 @@ BAD_BYTES: tuple[type[Exception], ...] = (
     struct.error,
     zlib.error,
 )
-#: Parts (segments, chunks) of a file that are walked through: far beyond any real file, and little
-#: enough that a file made of nothing but parts costs a fraction of a second.
-MOST_PARTS = 100_000
 
 
 class NotDecodableError(Exception):
@@ -49,13 +46,3 @@ def over_limit(what: str, amount: int, limit: int, unit: str) -> NotDecodableErr
     return NotDecodableError(
         NotHashableReason.OVER_LIMIT, f"{what}: {amount} {unit}, the limit is {limit}"
     )
-
-
-def check_parts(count: int, image_format: str) -> None:
-    """Judges the number of parts of a file.
-
-    Raises:
-        NotDecodableError: over the limit.
-    """
-    if count > MOST_PARTS:
-        raise over_limit(image_format, count, MOST_PARTS, "parts or more")

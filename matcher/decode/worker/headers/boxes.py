@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers.base import Header
+from matcher.decode.worker.headers.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FULL_BOX_BYTES = 4  # version and flags before the children of a "meta" box
-_PATH_TO_PROPERTIES = (b"meta", b"iprp", b"ipco")
-_COUNTED_PROPERTIES = 65_536
+_PATH_TO_PROPERTIES = (b"iprp", b"ipco")  # within "meta"
 _DECODER_COPIES = 2  # the codec's own planes beside the interleaved copy
 _SEQUENCE_SIZE_AT = 24  # bytes into a visual sample entry
+
+#: Name, start of content, end (which may lie beyond the file).
+_Box = tuple[bytes, int, int]
 
 
 def read_header(data: bytes, frame_limit: int) -> Header:
@@ -23,18 +26,18 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     del frame_limit  # pictures of a container are counted by its decoder, which only lists them
     sizes: list[tuple[int, int]] = []
     transformed = False
-    for name, start, end in _properties(data):
+    budget = Budget("HEIC or AVIF")
+    top = list(_children(data, 0, len(data), budget))
+    metas = [(start + _FULL_BOX_BYTES, end) for name, start, end in top if name == b"meta"]
+    protected = any(
+        name == b"ipro" for meta in metas for name, _, _ in _children(data, *meta, budget)
+    )
+    for name, start, end in _properties(data, metas, budget):
         if name == b"ispe" and end - start >= 12:
             sizes.append((_number(data, start + 4), _number(data, start + 8)))
         elif name in {b"irot", b"imir"}:
             transformed = True
-    meta = [(start, end) for name, start, end in _children(data, 0, len(data)) if name == b"meta"]
-    protected = any(
-        name == b"ipro"
-        for start, end in meta
-        for name, _, _ in _children(data, start + _FULL_BOX_BYTES, end)
-    )
-    whole = _last_end(data) <= len(data)
+    whole = max((end for _, _, end in top), default=0) <= len(data)
     if not sizes:
         if b"moov" not in data[: 1 << 16] and not whole:
             raise malformed("cut off before the description of its picture")
@@ -50,11 +53,10 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     )
 
 
-def _children(data: bytes, at: int, limit: int) -> Iterator[tuple[bytes, int, int]]:
-    """Boxes between two places: name, start of content, end (which may lie beyond the file)."""
-    for _ in range(_COUNTED_PROPERTIES):
-        if at + 8 > min(limit, len(data)):
-            return
+def _children(data: bytes, at: int, limit: int, budget: Budget) -> Iterator[_Box]:
+    """Boxes between two places."""
+    while at + 8 <= min(limit, len(data)):
+        budget.take_parts()
         size, start = _number(data, at), at + 8
         if size == 1:
             size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16
@@ -65,18 +67,18 @@ def _children(data: bytes, at: int, limit: int) -> Iterator[tuple[bytes, int, in
         at = end
 
 
-def _properties(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def _properties(data: bytes, metas: list[tuple[int, int]], budget: Budget) -> Iterator[_Box]:
     """The children of meta/iprp/ipco."""
-    spans = [(0, len(data))]
+    spans = metas
     for wanted in _PATH_TO_PROPERTIES:
         spans = [
-            (start + (_FULL_BOX_BYTES if wanted == b"meta" else 0), end)
+            (start, end)
             for span in spans
-            for name, start, end in _children(data, *span)
+            for name, start, end in _children(data, *span, budget)
             if name == wanted
         ]
     for span in spans:
-        yield from _children(data, *span)
+        yield from _children(data, *span, budget)
 
 
 def _track_size(data: bytes) -> tuple[int, int]:
@@ -88,10 +90,6 @@ def _track_size(data: bytes) -> tuple[int, int]:
             size = data[place : place + 4]
             return int.from_bytes(size[:2], "big"), int.from_bytes(size[2:], "big")
     raise malformed("container without a picture")
-
-
-def _last_end(data: bytes) -> int:
-    return max((end for _, _, end in _children(data, 0, len(data))), default=0)
 
 
 def _number(data: bytes, at: int) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode.worker.exif import orientation_of
-from matcher.decode.worker.failures import check_parts, malformed
+from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers.base import Header
+from matcher.decode.worker.headers.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +39,14 @@ def segments(data: bytes) -> Iterator[Segment]:
     """Walks the segments of the first image in a file, ending with EOI or where the file ends.
 
     After a start of scan, the entropy-coded data is skipped.
+
+    Raises:
+        NotDecodableError: there are too many.
     """
+    budget = Budget("JPEG")
     at = 2
     while (found := _NEXT_MARKER.search(data, at)) is not None:
+        budget.take_parts()
         start, marker = found.start(), data[found.start() + 1]
         if marker == _EOI or marker in _ALONE:
             yield Segment(marker, start, start + 2, start + 2)
@@ -61,11 +67,10 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     width = height = scans = components = coefficient_bytes = 0
     buffered = complete = False
     exif = b""
-    for number, segment in enumerate(segments(data)):
-        check_parts(number, "JPEG")
+    for segment in segments(data):
         if segment.marker == _EOI:
             complete = True
-        elif segment.marker == _APP1 and not exif and data[segment.content :][:4] == b"Exif":
+        elif segment.marker == _APP1 and not exif and data.startswith(b"Exif", segment.content):
             exif = data[segment.content : segment.end]
         elif segment.marker in _FRAMES and not width:
             content = data[segment.content : segment.end]

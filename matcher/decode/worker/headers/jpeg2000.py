@@ -23,7 +23,7 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     components = int.from_bytes(data[at + _SIZ_BYTES : at + _SIZ_BYTES + 2], "big")
     if width <= 0 or height <= 0 or not components:
         raise malformed("JPEG 2000 with a damaged size segment")
-    box_width, box_height = _box_size(data[:at])
+    box_width, box_height = _box_size(data, at)
     return Header(
         max(width, box_width),
         max(height, box_height),
@@ -32,10 +32,10 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     )
 
 
-def _box_size(boxes: bytes) -> tuple[int, int]:
+def _box_size(data: bytes, end: int) -> tuple[int, int]:
     """Width and height by the image header box; zeros for a bare codestream."""
-    at = boxes.find(b"ihdr")
-    return (_number(boxes, at + 8), _number(boxes, at + 4)) if at >= 0 else (0, 0)
+    at = data.find(b"ihdr", 0, end)
+    return (_number(data, at + 8), _number(data, at + 4)) if at >= 0 else (0, 0)
 
 
 def _number(data: bytes, at: int) -> int:

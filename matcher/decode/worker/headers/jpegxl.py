@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers.base import Header
+from matcher.decode.worker.headers.budget import Budget
 
 _CODESTREAM = b"\xff\x0a"
 _SIZE_BITS = (9, 13, 18, 30)
@@ -57,8 +58,9 @@ def _codestream_start(data: bytes) -> int | None:
     """Where the codestream begins: at once, or in the first box that holds (a part of) it."""
     if data.startswith(_CODESTREAM):
         return 0
-    at = 0
+    budget, at = Budget("JPEG XL"), 0
     while at + 8 <= len(data):
+        budget.take_parts()
         size, name, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
         if size == 1:
             size, start = int.from_bytes(data[at + 8 : at + 16], "big"), at + 16

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode.worker.exif import orientation_of
-from matcher.decode.worker.failures import check_parts, malformed
+from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers.base import Header
+from matcher.decode.worker.headers.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +28,15 @@ class Chunk:
 
 
 def chunks(data: bytes) -> Iterator[Chunk]:
-    """Walks the chunks, the one that the end of the file cuts through included."""
+    """Walks the chunks, the one that the end of the file cuts through included.
+
+    Raises:
+        NotDecodableError: there are too many.
+    """
+    budget = Budget("PNG")
     at = SIGNATURE_BYTES
     while at + 8 <= len(data):
+        budget.take_parts()
         start = at + 8
         end = start + int.from_bytes(data[at : at + 4], "big")
         yield Chunk(data[at + 4 : at + 8], start, end)
@@ -41,18 +48,18 @@ def chunks(data: bytes) -> Iterator[Chunk]:
 def read_header(data: bytes, frame_limit: int) -> Header:
     """Reads size, number of frames and whether the end is there."""
     width = height = 0
-    frames, whole, orientation = 1, False, 1
-    for number, chunk in enumerate(chunks(data)):
-        check_parts(number, "PNG")
+    frames, whole, exif = 1, False, slice(0)
+    for chunk in chunks(data):
         content = data[chunk.start : min(chunk.end, chunk.start + _IHDR_BYTES)]
         if chunk.name == b"IHDR" and len(content) == _IHDR_BYTES:
             width, height = int.from_bytes(content[:4], "big"), int.from_bytes(content[4:8], "big")
         elif chunk.name == b"acTL" and len(content) >= 8:
             frames = max(1, min(int.from_bytes(content[:4], "big"), frame_limit))
         elif chunk.name == b"eXIf":
-            orientation = orientation_of(data[chunk.start : chunk.end])
+            exif = slice(chunk.start, chunk.end)  # the last counts, and is read once
         elif chunk.name == b"IEND":
             whole = True
     if not width or not height:
         raise malformed("PNG without an image header")
+    orientation = orientation_of(data[exif])
     return Header(width, height, frames=frames, truncated=not whole, orientation=orientation)

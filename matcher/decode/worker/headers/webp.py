@@ -6,6 +6,7 @@ from __future__ import annotations
 from matcher.decode.worker.exif import orientation_of
 from matcher.decode.worker.failures import malformed
 from matcher.decode.worker.headers.base import Header
+from matcher.decode.worker.headers.budget import Budget
 
 _FILE_HEADER_BYTES = 12
 _CANVAS_COPIES = 3  # libwebp keeps two canvases, and Pillow takes a copy as bytes
@@ -23,13 +24,15 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     if size is None:
         raise malformed("WebP without an image header")
     width, height = size
-    frames, orientation, at = 0, 1, _FILE_HEADER_BYTES
+    frames, exif, at = 0, slice(0), _FILE_HEADER_BYTES
+    budget = Budget("WebP")
     while at + 8 <= len(data):
+        budget.take_parts()
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         if data[at : at + 4] == b"ANMF":
             frames += 1
         elif data[at : at + 4] == b"EXIF":
-            orientation = orientation_of(data[at + 8 : at + 8 + length])
+            exif = slice(at + 8, at + 8 + length)  # the last counts, and is read once
         at += 8 + length + (length & 1)
     return Header(
         width,
@@ -37,7 +40,7 @@ def read_header(data: bytes, frame_limit: int) -> Header:
         frames=min(max(frames, 1), frame_limit),
         truncated=len(data) < declared_bytes(data),
         extra_bytes=width * height * _CHANNELS * _CANVAS_COPIES,
-        orientation=orientation,
+        orientation=orientation_of(data[exif]),
     )
 
 

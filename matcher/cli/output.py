@@ -74,7 +74,6 @@ def _print_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: s
 _STYLES = {
     "MATCH": "bold red",
     "REVIEW": "bold yellow",
-    "NO KNOWN MATCH": "green",
     "NOT HASHABLE": "magenta",
     "ERROR": "bold red",
     "ok": "green",
@@ -84,7 +83,8 @@ _STYLES = {
 
 
 def note(message: str, *, style: str = "") -> None:
-    """Writes one line about the work to standard error."""
+    """Writes one line about the work to standard error, after all results that came before it."""
+    sys.stdout.flush()
     click.echo(click.style(printable(message), fg=style or None), err=True)
 
 

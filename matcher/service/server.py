@@ -84,7 +84,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[str], None] | None = 
         async with running(settings) as server:
             await _first(server.ready, stop)
             if not stop.is_set():
-                _log.info("ready on %s", server.address)
+                _log.info("ready")
                 if on_ready is not None:
                     on_ready(server.address)
             await stop.wait()

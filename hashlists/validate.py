@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 import numpy as np
 
+from hashlists.errors import FormatError
 from hashlists.formats.base import FlagColumn, HashColumn, RawBatch, RawHash
 from hashlists.formats.encodings import decode_column, decode_hash, kind_name
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
@@ -110,6 +111,9 @@ def validate(
 
     Returns:
         Entries, retractions and rejections; together as many as the batch has records.
+
+    Raises:
+        FormatError: the last record is at fault and may be cut off, as `open_ended` says.
     """
     check = _Check(batch.rows, limits)
     names = batch.names
@@ -128,6 +132,7 @@ def validate(
         source_ids=_read_source_ids(batch, check),
         updated_at=_read_texts(batch.updated_at, names.updated_at, limits.max_text_chars, check),
     ).without(check.faults)
+    _refuse_cut_off(batch, check)
     places = _GoodPlaces(batch, check.faults)
     rejections = [
         Rejection(batch.place_at(row), name, reason) for row, (name, reason) in check.faults.items()
@@ -135,6 +140,18 @@ def validate(
     rejections.extend(batch.rejections)
     rejections.sort(key=lambda rejection: rejection.place.number)
     return Validated(_to_entries(good, default_handling, places), (), rejections)
+
+
+def _refuse_cut_off(batch: RawBatch, check: _Check) -> None:
+    """Refuses the file when its last record is at fault and has no end."""
+    last = batch.rows - 1
+    if batch.open_ended and last in check.faults:
+        name, reason = check.faults[last]
+        raise FormatError(
+            "the file ends inside a record: it was cut off, for its last line has no line end and "
+            f"does not hold a whole record ({name + ': ' if name else ''}{reason})",
+            place=batch.place_at(last),
+        )
 
 
 class _Check:
@@ -424,9 +441,9 @@ def _read_sizes(batch: RawBatch, check: _Check) -> Sequence[int | None]:
 
 
 def _read_numbers(
-    values: Sequence[int | str | None] | None, name: str, check: _Check
+    values: Sequence[float | str | None] | None, name: str, check: _Check
 ) -> Sequence[int | None]:
-    """Counts and sizes of 0 or more, written as numbers or as their decimal text."""
+    """Counts and sizes of 0 or more, written as whole numbers or as their decimal text."""
     if values is None:
         return check.nones()
     if set(map(type, values)) == {int}:
@@ -436,13 +453,18 @@ def _read_numbers(
     return [_read_number(row, value, name, check) for row, value in enumerate(values)]
 
 
-def _read_number(row: int, value: int | str | None, name: str, check: _Check) -> int | None:
+def _read_number(row: int, value: float | str | None, name: str, check: _Check) -> int | None:
     if isinstance(value, str):
         value = value.strip()
         if not value:
             return None
         if not _NUMBER.fullmatch(value):
             check.reject(row, name, "not a whole number in decimal digits")
+            return None
+        value = int(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            check.reject(row, name, "not a whole number")
             return None
         value = int(value)
     if value is not None and not 0 <= value <= check.limits.max_size_bytes:

@@ -131,13 +131,15 @@ class RawBatch:
         key_kinds: the first of these kinds that a row carries gives its key.
         key_texts: the key as the source wrote it; takes the place of `key_kinds`.
         codes: codes of the classification, verbatim; None and "" mean that there is none.
-        sizes: file sizes in bytes, as numbers or their decimal text.
+        sizes: file sizes in bytes, as whole numbers (488.0 is one) or their decimal text.
         flags: at most one column of each flag.
         source_ids, media_types, updated_at, verified_counts: as in `EntryBatch`, unchecked.
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
         notes: what was left aside without harm, e.g. a hash of unknown name, and how often.
+        open_ended: whether the last row may be cut off, since the file ends with it and without a
+            line end. Any fault of that row is then one of the file.
     """
 
     rows: int
@@ -148,7 +150,7 @@ class RawBatch:
     key_kinds: Sequence[HashKind] = DEFAULT_KEY_KINDS
     key_texts: Sequence[str | None] | None = field(default=None, repr=False)
     codes: Sequence[int | str | None] | None = None
-    sizes: Sequence[int | str | None] | None = None
+    sizes: Sequence[float | str | None] | None = None
     flags: Sequence[FlagColumn] = ()
     source_ids: Sequence[int | str | None] | None = None
     media_types: Sequence[str | None] | None = None
@@ -157,6 +159,7 @@ class RawBatch:
     names: FieldNames = FieldNames()
     rejections: Sequence[Rejection] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
+    open_ended: bool = False
 
     def __len__(self) -> int:
         return self.rows

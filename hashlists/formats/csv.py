@@ -4,6 +4,17 @@ Nothing is guessed: every column that is taken over is named in the options, by 
 the file, and every other column is never looked at. A line that does not fit is rejected alone,
 with its line number; the file as a whole is refused where its lines cannot be told apart any more.
 
+A file that was cut off inside a record is refused: its last line has no line end, and its cells do
+not fit. A last line without line end that fits is taken, with a note. A file cut off exactly at a
+line end cannot be told from a whole one, nor one cut off inside a cell that reads well when
+shortened; only the length and SHA-256 that the sender announces show that (gRPC imports take both,
+and `importer.import_file` takes the digest).
+
+A stray pair of quotes makes one record of several without breaking any rule of CSV. So a record
+over several lines is refused where one of its inner lines, or both its first and its last, have as
+many cells as the header once quotes are disregarded. Honest prose may look like that, too: the
+option `multiline` allows it.
+
 Options, all texts:
     columns.KIND: column that holds a hash, for each `HashKind`, e.g. `columns.md5`; at least one.
     columns.key: column that is an entry's identity; without it its strongest hash is.
@@ -14,6 +25,8 @@ Options, all texts:
     scheme, profile: of the classifications in the category column, which needs a scheme.
     delimiter: one character, or `tab`; a comma by default.
     encoding: `utf-8` (default; a byte-order mark is skipped), `utf-16`, `latin-1` or `cp1252`.
+    multiline: `yes` takes over records of several lines whatever their lines look like; `no` is
+        the default.
     hash_encoding.KIND: `hex`, `base64`, `base32`, `decimal` or `detect` (default).
 """
 
@@ -59,10 +72,13 @@ _FIELDS: Final = (
     "updated_at",
     "verified_count",
 )
+_PLAIN_OPTIONS: Final = ("delimiter", "encoding", "multiline", "profile", "scheme")
 _FLAGS: Mapping[str, EntryFlag] = {(flag.name or "").lower(): flag for flag in EntryFlag}
 _SERIES_WORDS: Final = frozenset({"", "0", "1", "f", "false", "n", "no", "t", "true", "y", "yes"})
 #: A header cell that may be a hash, since the file has no header line: never shown.
 _HASH_LIKE = re.compile(r"[0-9A-Za-z+/=,\s]{24,}|[0-9A-Fa-f]{12,}")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_UNENDED_NOTE: Final = "last line without line end taken as whole"
 _READ_BYTES = 256 * 1024
 _SHOWN_COLUMNS = 50
 _SHOWN_CHARS = 40
@@ -79,6 +95,7 @@ class CsvOptions:
         delimiter: between cells.
         encoding: name of Python's codec.
         scheme, profile: of the classifications.
+        multiline: whether records of several lines are taken whatever their lines look like.
     """
 
     columns: Mapping[str, str]
@@ -87,6 +104,7 @@ class CsvOptions:
     encoding: str
     scheme: str
     profile: str
+    multiline: bool
 
     @classmethod
     def parse(cls, options: Mapping[str, str]) -> CsvOptions:
@@ -99,7 +117,7 @@ class CsvOptions:
         written = _section(options, "hash_encoding.", tuple(HashKind))
         prefixes = ("columns.", "hash_encoding.")
         plain = [name for name in options if not name.startswith(prefixes)]
-        _refuse_unknown(plain, ("delimiter", "encoding", "profile", "scheme"), "")
+        _refuse_unknown(plain, _PLAIN_OPTIONS, "")
         if not any(kind in columns for kind in HashKind):
             kinds = ", ".join(f"columns.{kind}" for kind in HashKind)
             raise OptionsError(f"no column is mapped to a hash; name at least one of: {kinds}")
@@ -116,6 +134,7 @@ class CsvOptions:
             encoding=_ENCODINGS[encoding],
             scheme=options.get("scheme", ""),
             profile=options.get("profile", ""),
+            multiline=_yes_or_no("multiline", options.get("multiline", "no")),
         )
 
 
@@ -209,6 +228,11 @@ class CsvReader:
             if rows or rejections:
                 yield self._to_batch(rows, lines, rejections)
 
+    @property
+    def _open_ended(self) -> bool:
+        """Whether the last line handed on has no line end, and so is the file's last."""
+        return not self._lines.last.endswith(("\n", "\r"))
+
     def _next_row(self, line: int) -> _Row | Rejection | None:
         """The next row, [] for an empty line, None at the end."""
         self._lines.start_row()
@@ -219,13 +243,33 @@ class CsvReader:
         if row and len(row) != len(self._columns):
             found, expected = len(row), len(self._columns)
             return self._reject(line, f"{found} cells where the header has {expected}")
+        if row and self._rows.line_num > line and not self._options.multiline:
+            self._refuse_swallowed(row, line)
         return row
+
+    def _refuse_swallowed(self, row: _Row, line: int) -> None:
+        """Refuses a record of several lines that look like records themselves."""
+        # Cells joined without their quotes are the physical lines again, quotes disregarded;
+        # delimiters within a cell of one line are certainly none.
+        delimiter, between = self._options.delimiter, len(self._columns) - 1
+        text = delimiter.join(cell if _LINE_END.search(cell) else "" for cell in row)
+        alike = [part.count(delimiter) == between for part in _LINE_END.split(text)]
+        inner = next((at for at, found in enumerate(alike[1:-1], start=1) if found), None)
+        if inner is None and not (alike[0] and alike[-1]):
+            return
+        raise FormatError(
+            f"quotes make one record of the lines up to {self._rows.line_num}, but line "
+            f"{line + (inner or 0)} looks like a record of its own; mend the quotes, or set the "
+            "option multiline=yes if cells really hold such text",
+            place=Place("line", line),
+        )
 
     def _reject(self, line: int, problem: str) -> Rejection:
         """One bad line is rejected, but not good ones with it.
 
         Raises:
-            FormatError: a quote without its end may have swallowed the lines behind it.
+            FormatError: a quote without its end may have swallowed the lines behind it, or the file
+            ends in this line.
         """
         place = Place("line", line)
         if "unexpected end of data" in problem or "field larger than field limit" in problem:
@@ -240,6 +284,12 @@ class CsvReader:
                 "a quote that is never closed may have swallowed other records",
                 place=place,
             ) from None
+        if self._open_ended:
+            raise FormatError(
+                "the file ends inside a record: it was cut off, for its last line has no line end "
+                f"and does not hold a whole record ({problem})",
+                place=place,
+            ) from None
         return Rejection(place, "", f"not a row of this table: {problem}")
 
     def _to_batch(
@@ -249,6 +299,7 @@ class CsvReader:
         at = self._positions
         cells = {wanted: [row[position] for row in rows] for wanted, position in at.items()}
         key_texts, key_kinds = self._key(cells)
+        open_ended = bool(rows) and self._open_ended
         return RawBatch(
             rows=len(rows),
             header=self._header,
@@ -273,6 +324,8 @@ class CsvReader:
             verified_counts=cells.get("verified_count"),
             names=FieldNames(**{name: self._name(name) for name in _FIELDS}),
             rejections=rejections,
+            notes={_UNENDED_NOTE: 1} if open_ended else {},
+            open_ended=open_ended,
         )
 
     def _key(
@@ -296,6 +349,7 @@ class _Lines:
 
     Attributes:
         chars: characters handed on so far.
+        last: the line handed on last.
     """
 
     def __init__(self, stream: BinaryIO, encoding: str, limits: ImportLimits) -> None:
@@ -303,6 +357,7 @@ class _Lines:
         errors = "strict" if encoding == "utf-16" else "surrogateescape"
         buffer = io.BufferedReader(_View(stream), _READ_BYTES)
         self.chars = 0
+        self.last = ""
         self._text = io.TextIOWrapper(buffer, encoding=encoding, errors=errors, newline="")
         self._max_line = limits.max_line_chars
         self._max_row = limits.max_record_bytes
@@ -329,6 +384,7 @@ class _Lines:
             self._fail(f"the record that ends here or later exceeds {self._max_row} characters")
         if not line:
             raise StopIteration
+        self.last = line
         return line
 
     def _fail(self, problem: str) -> NoReturn:
@@ -388,6 +444,12 @@ def _hash_encoding(text: str) -> Encoding:
     except ValueError:
         allowed = ", ".join(Encoding)
         raise OptionsError(f"unknown encoding of a hash {text!r}; allowed: {allowed}") from None
+
+
+def _yes_or_no(name: str, text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise OptionsError(f"the option {name} must be yes or no, not {text!r}")
+    return text == "yes"
 
 
 def _delimiter(text: str) -> str:

@@ -286,3 +286,79 @@ def test_the_stream_stays_open_when_the_reader_is_gone():
     del reader
     gc.collect()
     assert not stream.closed
+
+
+TABLE = f"md5,note,size\n{md5(1)},a,1\n{md5(2)},b,2"
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "problem"),
+    [
+        (f"note,md5\na,{md5(1)}\nb,{md5(2)[:20]}", "md5: not a MD5 hash"),
+        (f"note,md5\na,{md5(1)}\nb,", "the record has no hash"),
+        (f"note,md5\na,{md5(1)}\nb", "1 cells where the header has 2"),
+        (f"md5,note,note2\r\n{md5(1)},a,b\r\n{md5(2)},c", "2 cells where the header has 3"),
+        (f"md5\r{md5(1)}\r{md5(2)[:31]}", "md5: not a MD5 hash"),
+    ],
+)
+@pytest.mark.parametrize("batch_rows", [1, 2, 1000])
+def test_a_file_cut_off_inside_a_record_is_refused(cut_off, problem, batch_rows):
+    with pytest.raises(FormatError, match=f"line 3: the file ends inside a record.*{problem}"):
+        run(cut_off, ImportLimits(max_batch_rows=batch_rows), columns__md5="md5")
+
+
+def test_a_fault_is_no_cut_where_the_last_line_is_whole():
+    for behind in ("\n", f"\n{md5(3)},c,3"):
+        batches, rejections = run(TABLE + "x" + behind, columns__md5="md5", columns__size="size")
+        assert [rejection.field for rejection in rejections] == ["size"]
+        assert sum(map(len, batches)) == 1 + ("c" in behind)
+
+
+def test_a_whole_last_line_without_line_end_is_taken_and_noted():
+    def notes(data):
+        reader = open_reader(
+            io.BytesIO(data.encode()),
+            format="csv",
+            options={"columns.md5": "md5"},
+            limits=ImportLimits(max_batch_rows=1),
+        )
+        return [(len(batch), dict(batch.notes)) for batch in reader]
+
+    assert notes(TABLE + "\n") == [(1, {}), (1, {})]
+    assert notes(TABLE) == [(1, {}), (1, {"last line without line end taken as whole": 1})]
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (f'note,md5\na,{md5(1)}\n"b,{md5(2)}\nc,{md5(3)}\nd",{md5(4)}\n', 4),
+        (f'note,md5\na,{md5(1)}\n"b,{md5(2)}\nd",{md5(4)}\n', 3),
+        (f'md5,note\n{md5(1)},a\n{md5(2)},"b\r\n{md5(3)},c\r\n{md5(4)},d"\n', 4),
+        (f'x,md5,y\n1,{md5(1)},2\n"p,q","{md5(2)},c\n4,{md5(4)}",5\n', None),
+        (f'x,y,md5\n1,2,{md5(1)}\n"p,q","b,{md5(2)}\nd,e",{md5(3)}\n', 3),
+        (f'md5\n{md5(1)}\n"{md5(2)}\n{md5(3)}"\n', 3),
+    ],
+)
+def test_quotes_that_make_one_record_of_several_are_refused(data, line):
+    with pytest.raises(FormatError, match=f"line 3: .* line {line or 3} looks like a record"):
+        run(data, columns__md5="md5")
+
+
+def test_records_of_several_lines_are_taken_where_no_line_looks_like_one():
+    data = (
+        "note,md5,more,last\n"
+        f'"one\ntwo, and\n\nthree",{md5(1)},"x\ny",z\n"a,b,c",{md5(2)},"c\nd",e\n'
+    )
+    (entries,), rejections = run(data, columns__md5="md5")
+    assert (len(entries), rejections) == (2, [])
+    assert [entries.place_at(row).number for row in range(2)] == [2, 7]
+
+
+def test_the_option_multiline_allows_records_whose_lines_look_like_some():
+    data = f'note,md5\n"one\ntwo, and\nthree",{md5(1)}\n'
+    with pytest.raises(FormatError, match="multiline=yes"):
+        run(data, columns__md5="md5", multiline="no")
+    (entries,), rejections = run(data, columns__md5="md5", multiline="yes")
+    assert (len(entries), rejections) == (1, [])
+    with pytest.raises(OptionsError, match="multiline must be yes or no"):
+        run(data, columns__md5="md5", multiline="maybe")

@@ -103,6 +103,11 @@ class JsonArrayStream(Generic[RecordT]):
         self._done = False
 
     @property
+    def records_read(self) -> int:
+        """Records of the array so far, rejected ones included."""
+        return self._number
+
+    @property
     def bytes_read(self) -> int:
         """Bytes taken from the stream so far."""
         return self._text.bytes_read

@@ -9,6 +9,11 @@ on the profile, 0 is a value, null is none), size, id, time stamp, media type an
 Never taken over: paths, comments, tags, the names of series (only that there is one), thumbnails,
 Exif, files on seized disks. Case files (`#Cases`) are refused, since they carry data of cases.
 Members `SHA256` and `PDQ`, which the schema does not have, are read where a file has them.
+A file that is one page of several (OData's `nextLink`) or holds another number of records than its
+own `count` says is refused: a part must not pass for the whole.
+Where a record has a member twice, the last one counts. Records are not searched for that: the
+decoder does not tell, and the text alone does not either, since nested objects have an `MD5` too,
+so that every record would have to be parsed a second time, and slower.
 VICS has no retractions: that a record is missing from a later file proves nothing by itself.
 """
 
@@ -42,6 +47,9 @@ if TYPE_CHECKING:
 
 VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3", "2.0")
 _CONTEXT_KEYS: Final = ("@odata.context", "odata.metadata")
+_NEXT_KEYS: Final = ("@odata.nextLink", "odata.nextLink")
+_COUNT_KEYS: Final = ("@odata.count", "odata.count")
+_COUNT_TEXT = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CONTEXT = re.compile(
     r"/DataModels/(?P<version>\d+(?:\.\d+)*)\.xml"
     r"(?:/(?P<profile>[^/#$?]+))?(?:/\$metadata)?#(?P<entity_set>\w+)",
@@ -100,7 +108,7 @@ class _Media(msgspec.Struct, gc=False):
     AlternativeHashes: list[_AlternativeHash | None] | None = None
     MediaID: int | str | None = None
     Category: int | str | None = None
-    MediaSize: int | str | None = None
+    MediaSize: int | float | str | None = None
     MimeType: str | None = None
     DateUpdated: str | None = None
     VictimIdentified: bool | int | str | None = None
@@ -163,10 +171,11 @@ class VicsReader:
             self._stream,
             array_key="value",
             record_type=_Media,
-            wanted=_CONTEXT_KEYS,
+            wanted=(*_CONTEXT_KEYS, *_NEXT_KEYS, *_COUNT_KEYS),
             limits=self._limits,
         )
         records.open_array()
+        _refuse_page(records.members)
         return records
 
     def _find_header(self) -> FileHeader:
@@ -193,10 +202,48 @@ class VicsReader:
             raise FormatError(
                 "the file names two contexts that differ; which one counts is not clear"
             )
+        _refuse_page(self._records.members)
+        _check_count(self._records.members, self._records.records_read)
 
 
 def _context(members: Mapping[str, object]) -> object:
     return next((members[key] for key in _CONTEXT_KEYS if key in members), None)
+
+
+def _refuse_page(members: Mapping[str, object]) -> None:
+    """Refuses a file that says that the set goes on elsewhere."""
+    for key in _NEXT_KEYS:
+        if members.get(key):
+            raise FormatError(
+                f'the file is one page of several ("{key}" names the next); import the whole set: '
+                "fetch every page and put the records of all into one file without that link, or "
+                "let the source export the set as one file"
+            )
+
+
+def _check_count(members: Mapping[str, object], found: int) -> None:
+    """Compares the number of records with the count that the file may carry."""
+    for key in _COUNT_KEYS:
+        count = members.get(key)
+        if count is None:
+            continue
+        said = _whole_number(count)
+        if said is None:
+            raise FormatError(f'"{key}" is not a number of records')
+        if said != found:
+            raise FormatError(
+                f'"{key}" says {said} records, but the file holds {found}; it may be a part of the '
+                "set, or damaged: get it again from its source"
+            )
+
+
+def _whole_number(value: object) -> int | None:
+    """The count as a number; OData writes it as text, too."""
+    if isinstance(value, str) and _COUNT_TEXT.fullmatch(value):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _parse_context(context: object, assumed_profile: str) -> FileHeader:

@@ -37,6 +37,11 @@ def vics(*records, context=None, profile="US", kind="Media"):
     return json.dumps({"@odata.context": context, "value": list(records)}).encode()
 
 
+def with_members(*records, **members):
+    """A file with further members beside the records."""
+    return json.dumps({**json.loads(vics(*records)), **members}).encode()
+
+
 def read(data, *, options=None, limits=None):
     limits = limits or ImportLimits()
     reader = open_reader(io.BytesIO(data), format="vics", options=options, limits=limits)
@@ -230,9 +235,16 @@ def test_case_data_goes_no_further():
     assert secret not in repr(result)
 
 
-@pytest.mark.parametrize("size", [488, "488", " 488 "])
-def test_numbers_as_strings(size):
+@pytest.mark.parametrize("size", [488, "488", " 488 ", 488.0])
+def test_numbers_in_every_form(size):
     assert list(one(media(MediaSize=size)).sizes) == [488]
+
+
+@pytest.mark.parametrize("size", [488.5, 1e300, -1.0])
+def test_sizes_that_are_none_are_rejected(size):
+    (entries,), rejections = run(vics(media(1, MediaSize=size), media(2, MediaSize=488.0)))
+    assert list(entries.sizes) == [488]
+    assert [(r.place.number, r.field) for r in rejections] == [(1, "MediaSize")]
 
 
 def test_media_type_must_look_like_one():
@@ -526,6 +538,45 @@ def test_contexts_that_differ_are_refused():
     data = f'{{{first}, "value": [], {second}}}'.encode()
     with pytest.raises(FormatError, match="two contexts"):
         read(data)
+
+
+@pytest.mark.parametrize("key", ["@odata.nextLink", "odata.nextLink"])
+@pytest.mark.parametrize("before", [True, False])
+def test_one_page_of_several_is_refused(key, before):
+    link, document = {key: "http://localhost/next"}, json.loads(vics(media()))
+    whole = {**link, **document} if before else {**document, **link}
+    with pytest.raises(FormatError, match=r"one page of several.*fetch every page"):
+        read(json.dumps(whole).encode())
+
+
+def test_no_next_page_is_no_page():
+    assert len(run(with_members(media(), **{"@odata.nextLink": None}))[0][0]) == 1
+
+
+@pytest.mark.parametrize("count", [3, "3", 3.0, None])
+@pytest.mark.parametrize("block_bytes", [64, 4096])
+def test_a_count_that_fits_is_accepted(count, block_bytes):
+    data = with_members(media(1), 7, media(2), **{"@odata.count": count})
+    batches, rejections = run(data, limits=ImportLimits(block_bytes=block_bytes))
+    assert (sum(map(len, batches)), len(rejections)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (2, "says 2 records, but the file holds 3"),
+        ("5000000", "says 5000000 records, but the file holds 3"),
+        (0, "says 0 records"),
+        (True, "is not a number of records"),
+        (2.5, "is not a number of records"),
+        ("many", "is not a number of records"),
+        ([3], "is not a number of records"),
+    ],
+)
+@pytest.mark.parametrize("key", ["@odata.count", "odata.count"])
+def test_a_count_that_differs_is_refused(key, count, message):
+    with pytest.raises(FormatError, match=message):
+        read(with_members(media(1), 7, media(2), **{key: count}))
 
 
 def test_a_member_over_the_limit_is_refused():

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -148,17 +148,19 @@ def import_file(
             return first
         before = os.fstat(stream.fileno())
         reader = open_reader(stream, format=format, options=options, limits=limits)
-        with _no_cycle_collection(), ExitStack() as cleanup:
+        with _no_cycle_collection():
             run = _Run(reader, handling, limits, source.length, progress)
             run.read_ahead(share)
             if prepare_list is not None:
                 prepare_list()
-            staged = cleanup.enter_context(catalog.begin_import(list_name, source))
-            run.stage_all(staged)
-            _require_same(before, os.fstat(stream.fileno()))
-            run.require_share(share)
-            result = run.report(list_name, source, started)
-            revision = staged.commit(lambda number: _to_document(replace(result, revision=number)))
+            with catalog.begin_import(list_name, source) as staged:
+                run.stage_all(staged)
+                _require_same(before, os.fstat(stream.fileno()))
+                run.require_share(share)
+                result = run.report(list_name, source, started)
+                revision = staged.commit(
+                    lambda number: _to_document(replace(result, revision=number))
+                )
     return replace(
         result,
         revision=revision.number if revision else 0,
@@ -190,9 +192,7 @@ class _Run:
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
     _ended: bool = False
-    _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(
-        default_factory=lambda: iter(())
-    )
+    _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(init=False)
 
     def read_ahead(self, share: float) -> None:
         """Reads what will be staged first, so that a bad file is told before anything is written.

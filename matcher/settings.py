@@ -34,6 +34,7 @@ CONFIG_NAME = "hashwarden.toml"
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
+_MAX_PORT = 65_535
 _MAX_CONFIG_BYTES = _MIB
 _MAX_POLICY_BYTES = 64 * _MIB
 #: Not settings: test runs' own variables, and what Kubernetes sets for a service of this name.
@@ -150,8 +151,11 @@ def _address(value: object, _: Path) -> str:
         host, colon, port = value.rpartition(":")
         bare = host.removeprefix("[").removesuffix("]")
         bracketed = bare != host
-        if colon and _is_host(bare, bracketed=bracketed) and _is_port(port):
-            return value
+        if colon and _is_host(bare, bracketed=bracketed):
+            if _is_port(port):
+                return value
+            if port.isascii() and port.isdigit():
+                raise _BadValueError(f"must be HOST:PORT with a port from 0 to {_MAX_PORT}")
     raise _BadValueError('must be HOST:PORT, e.g. "127.0.0.1:50051" or "[::1]:50051"')
 
 
@@ -163,7 +167,7 @@ def _is_host(bare: str, *, bracketed: bool) -> bool:
 
 
 def _is_port(port: str) -> bool:
-    return port.isascii() and port.isdigit() and int(port) <= 0xFFFF  # noqa: PLR2004  16 bits
+    return port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
 
 
 def _usable_cpus() -> int:
@@ -243,7 +247,7 @@ class Settings:
     max_in_flight: int = _knob(_whole(1, 100_000), 128)
     max_in_flight_bytes: int = _knob(_size(_MIB, 1024 * _GIB), 512 * _MIB)
     max_batch: int = _knob(_whole(1, 4096), 64)
-    max_rpcs: int = _knob(_whole(1, 100_000), 256)
+    max_rpcs: int = _knob(_whole(1, 100_000), 64)
     drain_seconds: float = _knob(_real(0, 3600, "seconds"), 30.0)
     exact_distances: bool = _knob(_boolean, default=False)
     follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 1.0)
@@ -289,6 +293,13 @@ class Settings:
             "codes": self.decode_codes,
         }
 
+    @property
+    def catalog_file(self) -> Path | None:
+        """The file of an SQLite catalog; None where the catalog is another database."""
+        scheme, _, path = self.catalog_url.partition(":///")
+        file = path.partition("?")[0]
+        return Path(file) if scheme.startswith("sqlite") and file else None
+
     def prepare_data_dir(self) -> None:
         """Makes the data folder where there is none, for its owner alone.
 
@@ -324,7 +335,7 @@ def load_settings(
         overrides: what the command line sets, by name; None values are passed over.
 
     Raises:
-        SettingsError: naming, for each mistake, its source, the key, and what is allowed.
+        SettingsError: a line for each mistake: its source, the key, and what is allowed.
     """
     variables = os.environ if environ is None else environ
     problems: list[str] = []
@@ -338,7 +349,7 @@ def load_settings(
     if not problems:
         problems.extend(_contradictions(values))
     if problems:
-        raise SettingsError("; ".join(problems))
+        raise SettingsError("\n".join(problems))
     sources = {"data_dir": folder_source} | dict.fromkeys(KNOBS, "default") | reader.sources
     document, origin = _policy_document(values["policy_file"], sources["policy_file"])
     return Settings(

@@ -28,7 +28,7 @@ _STANDARD_FIELDS = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 )
 #: Chatty below this level whatever the setting says, and prone to repeat values.
-_QUIET_LOGGERS = ("sqlalchemy", "grpc", "PIL", "asyncio", "concurrent")
+_QUIET_LOGGERS = ("alembic", "sqlalchemy", "grpc", "PIL", "asyncio", "concurrent")
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # user:password@ in URLs; bearer tokens

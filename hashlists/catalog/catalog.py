@@ -59,6 +59,7 @@ from hashlists.model import (
     Classification,
     Entry,
     EntryFlag,
+    Harm,
     HashKind,
     HashList,
     ListState,
@@ -160,17 +161,39 @@ class Catalog:
         state: ListState | None = None,
         title: str | None = None,
         legal_basis: str | None = None,
+        harm: Harm | None = None,
+        source: str | None = None,
     ) -> ListRecord:
         """Changes what is given of a list, as one revision; None leaves it as it is.
 
+        Harm and source are what answers about entries rest on, so they can be corrected only
+        while the list has never held an entry.
+
         Raises:
             ListNotFoundError: no list goes by that name.
+            ListExistsError: harm or source would change, and the list holds or held entries, or
+                an import into it is under way.
         """
-        given = {"state": state, "title": title, "legal_basis": legal_basis}
-        values = {column: value for column, value in given.items() if value is not None}
+        given = {
+            "state": state,
+            "title": title,
+            "legal_basis": legal_basis,
+            "harm": harm,
+            "source": source,
+        }
         with self._writing() as connection:
             row = find_list(connection, name)
-            if any(getattr(row, column) != value for column, value in values.items()):
+            values = {
+                column: value
+                for column, value in given.items()
+                if value is not None and getattr(row, column) != value
+            }
+            if values.keys() & {"harm", "source"} and _was_filled(connection, row.list_id):
+                raise ListExistsError(
+                    f"the list {name!r} holds or held entries, so its harm and source stay as they"
+                    " are; import into another list"
+                )
+            if values:
                 connection.execute(
                     update(hash_lists).where(hash_lists.c.list_id == row.list_id).values(values)
                 )
@@ -186,6 +209,16 @@ class Catalog:
         """
         with self._reading() as connection:
             return list_record(connection, find_list(connection, name), now=now_microseconds())
+
+    def was_filled(self, name: str) -> bool:
+        """Whether entries were ever imported into a list, or are being imported now.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+        """
+        self.sweep()  # what a crashed import has left is not under way
+        with self._reading() as connection:
+            return _was_filled(connection, find_list(connection, name).list_id)
 
     def list_lists(self, *, after: str | None = None, limit: int = 100) -> list[ListRecord]:
         """Lists by name, from the one after `after` on; at most 1000."""
@@ -394,6 +427,16 @@ class Catalog:
                     return
             self.sweep()
         raise ImportInProgressError("an import under this idempotency key is under way")
+
+
+def _was_filled(connection: Connection, list_id: int) -> bool:
+    query = (
+        select(changes.c.change_id)
+        .where(changes.c.list_id == list_id, changes.c.kind == ChangeKind.IMPORT)
+        .where(changes.c.state.in_([ChangeState.STAGING, ChangeState.COMMITTED]))
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
 
 
 def _bare_revision(connection: Connection, by: ChangeAuthor) -> None:

@@ -241,8 +241,12 @@ def check_catalog(session: Session) -> Iterator[Finding]:
     from hashlists import snapshot  # noqa: PLC0415  brings numpy
 
     settings = session.settings
-    if _is_missing(settings.catalog_url):
-        yield Finding("catalog", Status.OK, "not there yet; `hashwarden lists import` creates it")
+    file = settings.catalog_file
+    if file is not None and not file.exists():
+        detail = (
+            f"none in {file.parent}: nothing can be matched; `hashwarden lists import` makes it"
+        )
+        yield Finding("catalog", Status.WARN, detail)
         return
     with session.catalog() as catalog:
         head = catalog.head()
@@ -270,12 +274,6 @@ def check_catalog(session: Session) -> Iterator[Finding]:
         yield Finding("snapshot", Status.OK, detail)
     else:
         yield Finding("snapshot", Status.OK, f"revision {opened.revision}, digests verified")
-
-
-def _is_missing(catalog_url: str) -> bool:
-    """True for an SQLite catalog whose file is not there; looking would create it."""
-    scheme, _, path = catalog_url.partition(":///")
-    return scheme.startswith("sqlite") and not Path(path.partition("?")[0]).exists()
 
 
 def check_policies(session: Session) -> Iterator[Finding]:

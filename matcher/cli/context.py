@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hashlists.errors import CatalogError
 from hashlists.model import TEST_LIST_NAME
 from matcher.cli.output import note
 
@@ -71,13 +72,36 @@ class Session:
             return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
     @contextmanager
-    def catalog(self) -> Iterator[Catalog]:
-        """The catalog, created where there is none."""
-        self.settings.prepare_data_dir()
+    def catalog(self, *, create: bool = False) -> Iterator[Catalog]:
+        """The catalog.
+
+        Args:
+            create: make it, and the data folder, where there is none.
+
+        Raises:
+            CatalogError: there is none and none is to be made; or it cannot be opened.
+        """
+        if create:
+            self.settings.prepare_data_dir()
+        else:
+            self._require_catalog()
         from hashlists.catalog import Catalog  # noqa: PLC0415  brings SQLAlchemy
 
         with Catalog.open(self.settings.catalog_url) as catalog:
             yield catalog
+
+    def _require_catalog(self) -> None:
+        """Looking into a folder that was misspelt must not answer that nothing is known."""
+        settings = self.settings
+        file = settings.catalog_file
+        if file is None or file.exists():
+            return
+        raise CatalogError(
+            f"there is no catalog in {file.parent} (data folder from {settings.sources['data_dir']}"
+            f", catalog from {settings.sources['catalog_url']}); name the right folder with --data "
+            "or HASHWARDEN_DATA, or make a catalog with `hashwarden lists import FILE --list NAME "
+            "--harm HARM --source SOURCE` or `hashwarden serve`"
+        )
 
     @contextmanager
     def decode_pool(self) -> Iterator[DecodePool]:
@@ -110,6 +134,7 @@ class Session:
 
         settings = self.settings
         with self.catalog() as catalog:
+            settings.prepare_data_dir()  # the snapshot lies there, wherever the catalog does
             generation = open_generation(
                 catalog,
                 settings.snapshots_dir,
@@ -118,7 +143,11 @@ class Session:
             )
         generation.policy_for(options)
         if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
-            note("warning: no list holds an entry, so no abuse image can match", style="yellow")
+            note(
+                f"warning: no list but the built-in {TEST_LIST_NAME} holds an entry, so no abuse "
+                "image can match",
+                style="yellow",
+            )
         with self.decode_pool() as pool:
             yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
 

@@ -1,16 +1,25 @@
-"""`hashwarden lists`: hash lists are created, filled and looked at."""
+"""`hashwarden lists`: hash lists are created, filled and looked at.
+
+A list that an import describes is created only once the file's beginning has proved good. Where an
+import fails later, its list stays, empty; the next import can then correct what was said of it.
+"""
 
 from __future__ import annotations
 
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.errors import ListExistsError, ListNotFoundError
-from hashlists.model import Harm, HashKind, HashList, ListState
+from hashlists.errors import HashlistsError, ListExistsError, ListNotFoundError
+from hashlists.model import ChangeKind, EntryFlag, Harm, HashKind, HashList, ListState
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import note, print_json, print_table, progress
@@ -23,6 +32,8 @@ if TYPE_CHECKING:
     from hashlists.model import Coverage, Revision
 
 _PAGE = 100
+_STDIN = Path("-")
+_FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
 _MOST_REJECTS_SHOWN = 20
 _FORMATS_BY_SUFFIX = {".json": "vics", ".csv": "csv", ".tsv": "csv"}
 
@@ -107,7 +118,7 @@ def create(session: Session, *, name: str, described: _Described, as_json: bool)
 
     NAME is lower-case letters, digits and dashes; policies and answers call the list by it.
     """
-    with session.catalog() as catalog:
+    with session.catalog(create=True) as catalog:
         record = catalog.create_list(described.to_list(name), author=session.author)
     if as_json:
         print_json(list_record(record))
@@ -144,7 +155,9 @@ def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
+@click.argument(
+    "file", type=click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
+)
 @click.option("--list", "list_name", required=True, metavar="NAME", help="The list to fill.")
 @click.option(
     "--format",
@@ -157,22 +170,27 @@ def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
     "columns",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="CSV: which column holds a field, e.g. md5=MD5. Fields: the kinds of hash, key, "
-    "source_id, category, size, media_type, updated_at, verified_count. Repeat for each.",
+    help="CSV: which column holds a field, e.g. md5=MD5. Fields: "
+    f"{', '.join(HashKind)}; key, source_id, category (needs --option scheme=...), size, "
+    f"media_type, updated_at, verified_count; columns of yes or no: {_FLAG_NAMES}. "
+    "Repeat for each.",
 )
 @click.option(
     "--option",
     "format_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="An option of the format: for CSV scheme, profile, delimiter, encoding, "
-    "hash_encoding.KIND. Repeat for each.",
+    help="An option of the format. CSV: scheme and profile of the categories (docs/policy.md maps "
+    "vics, uk, iwf, ncmec, interpol); delimiter, one character or tab; encoding, utf-8, utf-16, "
+    "latin-1 or cp1252; hash_encoding.KIND, e.g. hash_encoding.md5=base64: hex, base64, base32, "
+    "decimal or detect, the default. Repeat for each.",
 )
 @click.option(
     "--max-rejected-share",
     metavar="SHARE",
     type=click.FloatRange(0, 1),
-    help="Import nothing where more than this share of the records is rejected.",
+    help="Import nothing where more than this share of the records is rejected. Default: the "
+    "setting max_rejected_share, 0.05 unless it was changed: 5 of 100.",
 )
 @click.option("--reason", metavar="TEXT", default="", help="Why, for the revision's record.")
 @_described(required=False)
@@ -193,9 +211,17 @@ def import_command(
 ) -> None:
     """Import a list file as one revision.
 
-    A record that is wrong is left out and reported with its place; the rest is imported, unless
-    too large a share is wrong: then nothing is. A list that does not exist yet is created where
-    --harm and --source are given.
+    FILE may be "-" for standard input, with --format. A record that is wrong is left out and
+    reported with its place; the rest is imported, unless too large a share is wrong: then nothing
+    is. A list that does not exist yet is created where --harm and --source are given; of one that
+    never held an entry, what is given is corrected.
+
+    In the report, kept_retracted counts entries that an operator has retracted here and that stay
+    so; repeated is true only for an import that a server had made before under the same
+    idempotency key.
+
+    Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
+    imported; 130 where it was interrupted.
     """
     format_name = file_format or _format_by_suffix(file)
     share = (
@@ -205,12 +231,16 @@ def import_command(
 
     from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
 
-    with session.catalog() as catalog:
-        _settle_list(catalog, list_name, described, author=session.author)
-        with progress(f"Importing {file.name}", of_bytes=True) as advance:
+    with session.catalog(create=described.suffices) as catalog:
+        prepare = _list_plan(catalog, list_name, described, author=session.author)
+        with (
+            _telling_what_stays(catalog, list_name),
+            _seekable(file, session.settings.spool_dir) as readable,
+            progress(f"Importing {file.name}", of_bytes=True) as advance,
+        ):
             report = import_file(
                 catalog,
-                file,
+                readable,
                 list_name=list_name,
                 format=format_name,
                 options=settled,
@@ -218,6 +248,7 @@ def import_command(
                 reason=reason,
                 max_rejected_share=share,
                 progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+                prepare_list=prepare,
             )
     if as_json:
         print_json(import_record(report))
@@ -256,12 +287,31 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _settle_list(catalog: Catalog, name: str, described: _Described, *, author: str) -> None:
-    """Makes sure that the list exists and is what the user takes it for.
+@contextmanager
+def _seekable(file: Path, spool_dir: Path) -> Iterator[Path]:
+    """The file, or what a pipe gives as a file without a name, which only this process can open."""
+    if file != _STDIN and stat.S_ISREG(file.stat().st_mode):
+        yield file
+        return
+    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=spool_dir) as spooled:
+        if file == _STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+        else:
+            with file.open("rb") as pipe:
+                shutil.copyfileobj(pipe, spooled)
+        spooled.seek(0)
+        yield Path(f"/dev/fd/{spooled.fileno()}")
+
+
+def _list_plan(
+    catalog: Catalog, name: str, described: _Described, *, author: str
+) -> Callable[[], None] | None:
+    """What has to be done so that the list is what the user takes it for; None for nothing.
 
     Raises:
         ListNotFoundError: it does not exist and too little was said of it to create it.
-        ListExistsError: it is another than was described.
+        ListExistsError: it is another than was described, and has held entries.
     """
     try:
         existing = catalog.get_list(name).hash_list
@@ -270,17 +320,65 @@ def _settle_list(catalog: Catalog, name: str, described: _Described, *, author: 
             raise ListNotFoundError(
                 f"no list is named {name}; add --harm and --source to create it"
             ) from None
-        catalog.create_list(described.to_list(name), author=author)
-        note(f"The list {name} was created.")
-        return
+        return partial(_create_list, catalog, described.to_list(name), author=author)
+    wrong = {}
     for each in fields(described):
         wanted, held = getattr(described, each.name), getattr(existing, each.name)
         if wanted is not None and wanted != held:
-            word = each.name.replace("_", " ")
-            raise ListExistsError(
-                f"the list {name} exists already, and its {word} is {held or 'empty'}, not "
-                f"{wanted}; import without that option, or name another list"
-            )
+            wrong[each.name] = f"{each.name.replace('_', ' ')} is {held or 'empty'}, not {wanted}"
+    if not wrong:
+        return None
+    if catalog.was_filled(name):
+        raise ListExistsError(
+            f"the list {name} exists already, and its {'; its '.join(wrong.values())}; import "
+            "without that option, or name another list"
+        )
+    return partial(_correct_list, catalog, name, described, list(wrong), author=author)
+
+
+def _create_list(catalog: Catalog, hash_list: HashList, *, author: str) -> None:
+    catalog.create_list(hash_list, author=author)
+    note(f"The list {hash_list.name} was created.")
+
+
+def _correct_list(
+    catalog: Catalog, name: str, described: _Described, wrong: Sequence[str], *, author: str
+) -> None:
+    catalog.update_list(
+        name,
+        author=author,
+        reason="corrected before its first entry",
+        state=described.state,
+        title=described.title,
+        legal_basis=described.legal_basis,
+        harm=None if described.harm is None else Harm(described.harm),
+        source=described.source,
+    )
+    words = ", ".join(f"{each.replace('_', ' ')} is {getattr(described, each)}" for each in wrong)
+    note(f"The list {name}, which never held an entry, was corrected: its {words}.", style="yellow")
+
+
+@contextmanager
+def _telling_what_stays(catalog: Catalog, name: str) -> Iterator[None]:
+    """Where an import ends early, says what it has left behind."""
+    before = catalog.head()
+    try:
+        yield
+    except BaseException as error:
+        with suppress(HashlistsError):
+            made = {each.kind for each in _revisions_since(catalog, name, before)}
+            if ChangeKind.IMPORT in made:
+                note("The import had been made already; see `hashwarden lists revisions`.")
+            elif isinstance(error, KeyboardInterrupt):
+                note("Nothing was imported.")
+            if ChangeKind.CREATE_LIST in made and ChangeKind.IMPORT not in made:
+                note(f"The list {name} stays, empty; the next import can correct its --harm.")
+        raise
+
+
+def _revisions_since(catalog: Catalog, name: str, revision: int) -> list[Revision]:
+    newer = catalog.list_revisions(limit=_PAGE)
+    return [each for each in newer if each.number > revision and each.list_name == name]
 
 
 @command.command()
@@ -296,7 +394,12 @@ def _settle_list(catalog: Catalog, name: str, described: _Described, *, author: 
 @options.as_json
 @pass_session
 def revisions(session: Session, *, name: str | None, limit: int, as_json: bool) -> None:
-    """Show the committed changes of one list, or of all, newest first."""
+    """Show the committed changes of one list, or of all, newest first.
+
+    Each is one revision: create_list and update_list change what is said of a list; import, retract
+    and restore change entries; rollback brings back an earlier state; purge erases for good. What
+    an import rejected, or did not change, stands in its report only.
+    """
     with session.catalog() as catalog:
         if name:
             catalog.get_list(name)  # an unknown list is an error, not an empty history

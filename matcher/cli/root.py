@@ -48,7 +48,9 @@ class _UserError(click.ClickException):
 
 
 def _tell(message: str) -> None:
-    click.echo(click.style("error: ", fg="red", bold=True) + printable(message), err=True)
+    """Tells an error; where it lists several mistakes, each on a line of its own."""
+    first, *more = map(printable, message.split("\n"))
+    click.echo("\n  ".join([click.style("error: ", fg="red", bold=True) + first, *more]), err=True)
 
 
 class RootGroup(click.Group):
@@ -88,6 +90,20 @@ def _explain(error: OSError) -> str:
     return place + (error.strerror or str(error) or type(error).__name__)
 
 
+class _Folder(click.Path):
+    """A folder; an empty name would mean the current one."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        if not os.fspath(value):
+            self.fail("the name of the folder is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.group(
     cls=RootGroup, name="hashwarden", context_settings={"help_option_names": ["-h", "--help"]}
 )
@@ -95,7 +111,7 @@ def _explain(error: OSError) -> str:
 @click.option(
     "--data",
     metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Folder(file_okay=False, path_type=Path),
     help="Where catalog and snapshots lie. Default: HASHWARDEN_DATA, else the platform's folder.",
 )
 @click.pass_context

@@ -41,7 +41,7 @@ class Problems:
         told = self._lines[:_MAX_TOLD]
         if len(self._lines) > len(told):
             told.append(f"and {len(self._lines) - len(told)} more problems")
-        raise PolicyError(f"{origin}: " + "; ".join(told))
+        raise PolicyError(f"{origin}: " + "\n".join(told))
 
 
 class Table:

@@ -304,7 +304,7 @@ def test_an_empty_catalog_warns(tmp_path, folder):
     assert not new.exists()
     run(new, "lists", "create", "mine", "--harm", "test", "--source", "Us")
     _, told = run(new, "match", str(folder / "unlisted.jpg"))
-    assert "no list holds an entry" in told
+    assert "no list but the built-in" in told
     found = {each["check"]: each for each in lines(tmp_path / "new", "doctor")}
     assert found["catalog"]["status"] == "warn"
 

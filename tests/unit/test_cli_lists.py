@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import sys
 
 import pytest
 
+from hashlists.catalog import StagedImport
 from hashlists.model import HashKind
 from matcher import cli
 from matcher.cli import lists, output
@@ -79,8 +83,6 @@ def test_show_pages_through_all_lists(run, records, monkeypatch):
 
 
 def test_plain_output_is_tab_separated(run):
-    assert "no lists yet" in run("lists", "show").err
-    assert "Nothing was changed" in run("lists", "revisions").err
     run(*CREATE)
     header, row = run("lists", "show").out.splitlines()
     assert header.split("\t")[0] == "name"
@@ -146,7 +148,11 @@ def test_import_for_a_person_tells_coverage_and_rejects(run, tmp_path):
 
 def test_too_many_rejects_import_nothing(run, records, tmp_path):
     file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(10)] + ["x,1"])
-    run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, "--max-rejected-share", "0", status=2)
+    limit = ("--max-rejected-share", "0")
+    run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, *limit, status=2)
+    assert records("lists", "show") == []
+    run(*CREATE)
+    run("lists", "import", file, "--list", "demo", *MD5_COLUMN, *limit, status=2)
     assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 0
 
 
@@ -161,6 +167,7 @@ def test_import_into_an_existing_list(run, records, tmp_path):
 
 
 def test_import_does_not_create_a_list_unasked(run, tmp_path):
+    run("lists", "create", "other", "--harm", "test", "--source", "Us")
     file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
     for given in ((), ("--harm", "test"), ("--source", "Us")):
         told = run("lists", "import", file, "--list", "demo", *MD5_COLUMN, *given, status=2).err
@@ -178,12 +185,120 @@ def test_import_does_not_create_a_list_unasked(run, tmp_path):
     ],
 )
 def test_import_into_a_list_that_is_another_than_described(run, records, tmp_path, option, told):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    run("lists", "import", file, *NEW_LIST, *MD5_COLUMN)
+    before = records("lists", "show", "demo")
+    more = write_csv(tmp_path / "b.csv", [f"{digest(2)},1"])
+    assert (
+        told in run("lists", "import", more, "--list", "demo", *option, *MD5_COLUMN, status=2).err
+    )
+    assert records("lists", "show", "demo") == before
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "columns"),
+    [
+        ("vics", '{"value": [', ()),
+        ("csv", f"MD5\n{digest(1)}\n", ("--column", "md5=Other")),
+        ("csv", f"MD5\n{digest(1)}\n", ()),
+        ("csv", "MD5\nnone\n", MD5_COLUMN),
+        ("csv", f'MD5\n{digest(1)}\n"{digest(2)}', MD5_COLUMN),
+    ],
+    ids=["cut off", "wrong column", "no column", "all rejected", "open quote"],
+)
+def test_a_failed_first_import_leaves_no_list(run, records, tmp_path, *, form, text, columns):
+    file = tmp_path / "list"
+    file.write_text(text)
+    run("lists", "import", str(file), "--format", form, *NEW_LIST, *columns, status=2)
+    assert records("lists", "show") == []
+    assert records("lists", "revisions") == []
+
+
+def test_a_list_that_never_held_an_entry_can_be_corrected(run, records, tmp_path):
     run(*CREATE)
     file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
-    assert (
-        told in run("lists", "import", file, "--list", "demo", *option, *MD5_COLUMN, status=2).err
-    )
-    assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 0
+    right = ("--harm", "ncii", "--source", "Them", "--title", "New", "--shadow")
+    told = run("lists", "import", file, "--list", "demo", *right, *MD5_COLUMN).err
+    assert "corrected: its harm is ncii, source is Them, title is New, state is shadow" in told
+    (shown,) = records("lists", "show", "demo")
+    expected = {"harm": "ncii", "source": "Them", "title": "New", "state": "shadow"}
+    assert shown.items() >= expected.items()
+    assert shown["coverage"]["entries"] == 1
+    kinds = [each["kind"] for each in records("lists", "revisions", "demo")]
+    assert kinds == ["import", "update_list", "create_list"]
+
+
+def interrupt(when):
+    """An import that is interrupted before or after its commit."""
+    real = StagedImport.commit
+
+    def commit(self, document):
+        if when == "after":
+            real(self, document)
+        raise KeyboardInterrupt
+
+    return commit
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_import_says_what_it_leaves(run, records, tmp_path, monkeypatch, when):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    with monkeypatch.context() as patched:
+        patched.setattr(StagedImport, "commit", interrupt(when))
+        told = run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, status=130).err
+    assert ("Nothing was imported" in told) == (when == "before")
+    assert ("made already" in told) == (when == "after")
+    assert ("stays, empty" in told) == (when == "before")
+    entries = records("lists", "show", "demo")[0]["coverage"]["entries"]
+    assert entries == (0 if when == "before" else 1)
+
+
+def test_a_pipe_is_imported_and_leaves_no_file(run, records, tmp_path, monkeypatch):
+    text = f"MD5\n{digest(1)}\n".encode()
+    source, sink = os.pipe()
+    os.write(sink, text)
+    os.close(sink)
+    wanted = ("--format", "csv", *MD5_COLUMN)
+    with os.fdopen(source):
+        run("lists", "import", f"/dev/fd/{source}", *NEW_LIST, *wanted)
+    assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 1
+    stdin = io.TextIOWrapper(io.BytesIO(text + digest(2).encode() + b"\n"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert "add --format" in run("lists", "import", "-", "--list", "demo", status=2).err
+    run("lists", "import", "-", "--list", "demo", *wanted)
+    assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 2
+    assert list((tmp_path / "data" / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lists", "show"),
+        ("lists", "show", "demo"),
+        ("lists", "revisions"),
+        ("lists", "import", "FILE", "--list", "demo", *MD5_COLUMN),
+        ("lookup", f"md5:{digest(1)}"),
+        ("match", "FILE"),
+    ],
+)
+def test_where_there_is_no_catalog_nothing_is_answered_and_nothing_made(run, tmp_path, arguments):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    told = run(*(file if each == "FILE" else each for each in arguments), status=2)
+    assert told.out == ""
+    assert f"no catalog in {tmp_path / 'data'}" in told.err
+    assert "lists import" in told.err
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_empty_catalog_still_answers_with_a_warning(run):
+    run(*CREATE)
+    told = run("lookup", f"md5:{digest(1)}").err
+    assert "no list but the built-in hashwarden-test holds an entry" in told
+
+
+def test_an_empty_data_folder_name_is_an_error(capsys):
+    assert cli.main(["--data", "", "lists", "show"]) == 2
+    assert "--data" in capsys.readouterr().err
 
 
 def test_the_format_is_told_by_the_name_or_asked_for(run, tmp_path):

@@ -237,7 +237,7 @@ class TestValues:
             ("exact_distances", "maybe", "true or false"),
             ("exact_distances", 1, "true or false"),
             ("listen", "127.0.0.1", "HOST:PORT"),
-            ("listen", "127.0.0.1:65536", "HOST:PORT"),
+            ("listen", "127.0.0.1:65536", "a port from 0 to 65535"),
             ("listen", ":50051", "HOST:PORT"),
             ("listen", "::1:50051", "HOST:PORT"),
             ("listen", "[127.0.0.1]:1", "HOST:PORT"),

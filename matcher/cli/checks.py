@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -23,11 +24,15 @@ from typing import TYPE_CHECKING
 import hashlists
 import matcher
 from hashlists.errors import HashlistsError
-from hashlists.model import TEST_LIST_NAME
-from matcher.errors import MatcherError
+from hashlists.model import TEST_LIST_NAME, Harm, ListState
+from matcher.errors import MatcherError, PolicyError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from matcher.cli.context import Session
+    from matcher.policy.binding import ListInfo
+    from matcher.policy.policy import Policy
 
 DISTRIBUTION = "hashwarden"
 _OUR_PACKAGES = ("matcher", "hashlists")
@@ -277,14 +282,51 @@ def check_catalog(session: Session) -> Iterator[Finding]:
 
 
 def check_policies(session: Session) -> Iterator[Finding]:
-    """Whether the policies load, and what they are."""
-    policies = session.policies
+    """Whether the policies load and fit the lists, as the start of a server demands."""
+    try:
+        policies = session.policies
+    except PolicyError as error:
+        for problem in str(error).split("\n"):
+            yield Finding("policies", Status.FAIL, problem)
+        return
     default = session.settings.default_policy
     detail = f"{', '.join(policies)} (from {session.settings.policy_origin}); default: {default}"
     if default not in policies:
         yield Finding("policies", Status.FAIL, f"{detail}, which does not exist")
     else:
         yield Finding("policies", Status.OK, detail)
+    from matcher.policy.binding import bind  # noqa: PLC0415
+
+    lists = _lists_of(session)
+    for name, policy in policies.items():
+        for problem in bind(policy, lists, strict=False).problems:
+            detail = f"{problem}; a server does not start with it, and nothing is matched"
+            yield Finding(f"policy {name}", Status.FAIL, detail)
+    yield from _expired_rules(policies.values())
+
+
+def _lists_of(session: Session) -> list[ListInfo]:
+    """The lists as policies see them; the built-in one is there before anything is matched."""
+    from matcher.policy.binding import ListInfo  # noqa: PLC0415
+
+    infos = {TEST_LIST_NAME: ListInfo(TEST_LIST_NAME, Harm.TEST, ListState.LIVE, {})}
+    file = session.settings.catalog_file
+    if file is None or file.exists():
+        with session.catalog() as catalog, catalog.read() as reader:
+            for record in reader.lists():
+                held = record.hash_list
+                infos[held.name] = ListInfo(
+                    held.name, held.harm, held.state, record.coverage.by_kind
+                )
+    return list(infos.values())
+
+
+def _expired_rules(policies: Iterable[Policy]) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    rules = {rule for policy in policies for rule in policy.allow if rule.expires_at <= now}
+    for rule in sorted(rules, key=lambda rule: (rule.expires_at, rule.reason)):
+        detail = f"expired on {rule.expires_at:%Y-%m-%d}, so it hides nothing any more: "
+        yield Finding("allow rule", Status.WARN, detail + repr(rule.reason))
 
 
 def check_exposure(session: Session) -> Iterator[Finding]:
@@ -312,6 +354,17 @@ def check_exposure(session: Session) -> Iterator[Finding]:
         yield Finding("core dumps", Status.WARN, detail)
 
 
+def check_settings(session: Session) -> Iterator[Finding]:
+    """Where settings are wrong; most other checks cannot run without them."""
+    try:
+        _ = session.settings
+    except SettingsError as error:
+        for problem in str(error).split("\n"):
+            yield Finding("settings", Status.FAIL, problem)
+
+
+#: The checks that look at the installation alone.
+CHECKS_WITHOUT_SETTINGS = frozenset({"versions", "packages", "formats"})
 LOCAL_CHECKS: Mapping[str, Check] = {
     "versions": check_versions,
     "packages": check_packages,

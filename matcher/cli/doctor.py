@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from matcher.cli import checks, options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXIT_UNSOUND = 1
 
@@ -33,9 +37,7 @@ def command(ctx: click.Context, session: Session, *, server: str | None, as_json
     if server is not None:
         found = checks.run({"server": partial(checks.check_server, server)})
     else:
-        found = checks.run(
-            {name: partial(check, session) for name, check in checks.LOCAL_CHECKS.items()}
-        )
+        found = _local(session)
     findings = []
     for finding in found:
         findings.append(finding)
@@ -47,6 +49,22 @@ def command(ctx: click.Context, session: Session, *, server: str | None, as_json
         _tell_summary(findings)
     failed = any(each.status is checks.Status.FAIL for each in findings)
     ctx.exit(EXIT_UNSOUND if failed else 0)
+
+
+def _local(session: Session) -> Iterator[checks.Finding]:
+    """What the local checks see; where settings are wrong, that is told once and not by each."""
+    wrong = list(checks.run({"settings": partial(checks.check_settings, session)}))
+    yield from wrong
+    yield from checks.run(
+        {
+            name: partial(check, session)
+            for name, check in checks.LOCAL_CHECKS.items()
+            if not wrong or name in checks.CHECKS_WITHOUT_SETTINGS
+        }
+    )
+    if wrong:
+        detail = "all else is checked once the settings are mended"
+        yield checks.Finding("not checked", checks.Status.FAIL, detail)
 
 
 def _tell_summary(findings: list[checks.Finding]) -> None:

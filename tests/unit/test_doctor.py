@@ -232,6 +232,66 @@ def test_policies_are_named_and_a_missing_default_fails(tmp_path):
     assert "policies.toml" in finding.detail
 
 
+POLICIES = """
+[policies.default]
+lists = ["missing", "absent"]
+
+[policies.other]
+lists = ["there"]
+
+[[allow]]
+sha256 = "{digest}"
+reason = "our logo"
+expires = 2020-01-31
+"""
+
+
+def test_policies_are_bound_to_the_lists(tmp_path):
+    describe = ["--harm", "test", "--source", "Us"]
+    assert cli.main(["--data", str(tmp_path), "lists", "create", "there", *describe]) == 0
+    text = POLICIES.format(digest="1" * 64)
+    (tmp_path / "policies.toml").write_text(text)
+    found = list(checks.check_policies(Session(tmp_path)))
+    failed = [(each.check, each.detail) for each in found if each.status is Status.FAIL]
+    assert [name for name, _ in failed] == ["policy default", "policy default"]
+    assert "no list is named 'absent'" in failed[0][1]
+    assert "no list is named 'missing'" in failed[1][1]
+    (expired,) = [each for each in found if each.check == "allow rule"]
+    assert expired.status is Status.WARN
+    assert "2020-02-01" in expired.detail
+    assert "our logo" in expired.detail
+    assert "1" * 64 not in expired.detail
+
+
+def test_policies_are_bound_where_there_is_no_catalog_yet(tmp_path):
+    text = POLICIES.format(digest="1" * 64).replace("2020", "2999")
+    (tmp_path / "policies.toml").write_text(text)
+    found = list(checks.check_policies(Session(tmp_path)))
+    statuses = [each.status for each in found]
+    assert statuses == [Status.OK, Status.FAIL, Status.FAIL, Status.FAIL]
+    assert not (tmp_path / "catalog.sqlite3").exists()
+
+
+def test_every_mistake_of_a_policy_file_is_a_finding(tmp_path):
+    (tmp_path / "policies.toml").write_text("nonsense = 1\nrubbish = 2\n")
+    found = list(checks.check_policies(Session(tmp_path)))
+    assert [each.status for each in found] == [Status.FAIL, Status.FAIL]
+    assert "nonsense" in found[0].detail
+    assert "rubbish" in found[1].detail
+
+
+def test_wrong_settings_are_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HASHWARDEN_LISTEM", "127.0.0.1:1")
+    monkeypatch.setenv("HASHWARDEN_MAX_BATCH", "many")
+    assert cli.main(["--data", str(tmp_path), "doctor", "--json"]) == 1
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    failed = [each["detail"] for each in found if each["status"] == "fail"]
+    assert len(failed) == 3
+    assert "HASHWARDEN_LISTEM" in failed[0]
+    assert "HASHWARDEN_MAX_BATCH" in failed[1]
+    assert "formats" in {each["check"] for each in found}
+
+
 def test_a_check_that_breaks_down_hides_no_other():
     def broken():
         raise KeyError("0f2fc6f5")

@@ -272,7 +272,7 @@ class MatchResult:
         decision: the answer.
         reason: set with `NOT_HASHABLE`, or beside another decision where the pixels could not be
             hashed but digests matched.
-        detail: one line for a person: what the decision rests on.
+        detail: one line for any caller: what the decision rests on.
         match_id: set with `MATCH` and `REVIEW`; unique, opaque.
         matches: the strongest first, at most the caller's `max_matches`.
         total_matches: how many there were.
@@ -281,6 +281,8 @@ class MatchResult:
         views_tried, views_left_out: names of views.
         revision: the catalog revision that was searched.
         policy, policy_version: name and digest of the policy that judged.
+        detail_for_operator: `detail` in full, entries' flags and what the allow-list took out
+            included: never for platforms. Empty where a server answered.
     """
 
     decision: Decision
@@ -296,6 +298,7 @@ class MatchResult:
     revision: int
     policy: str
     policy_version: str
+    detail_for_operator: str = ""
 
     @property
     def truncated(self) -> bool:

@@ -1,8 +1,9 @@
 """Hashes in, decisions out; reads on one page.
 
 `hash_items` turns decoded images into codes, `match_items` looks them up and lets the policy
-judge. Both work on whole batches: one lookup a kind for all uploads of a batch together. All that
-an answer rests on is one immutable `Generation`, read once, so no answer mixes two revisions.
+judge. Both work on batches: one lookup a kind for many uploads together, of at most as many as keep
+memory bounded where uploads meet clusters of near-duplicates. All that an answer rests on is one
+immutable `Generation`, read once, so no answer mixes two revisions.
 
 No IO happens here and no clock is read but the one passed in.
 """
@@ -13,6 +14,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +22,7 @@ import numpy as np
 from hashlists.model import CODE_KINDS, DIGEST_KINDS, HashKind
 from matcher.errors import InvalidRequestError, UnknownPolicyError
 from matcher.hashing.views import hash_views
+from matcher.index.base import Candidates
 from matcher.model import (
     QUALITY_FLOOR,
     Decision,
@@ -31,6 +34,7 @@ from matcher.model import (
     Undecodable,
 )
 from matcher.policy.binding import BoundPolicy, ListInfo, bind
+from matcher.policy.columns import HitColumns, Query, decide_columns
 from matcher.policy.decide import Candidate, Judgement, decide
 
 if TYPE_CHECKING:
@@ -41,6 +45,12 @@ if TYPE_CHECKING:
 
 MAX_MATCHES = 100
 _DEFAULT_MAX_MATCHES = 10
+#: Views looked up together at most; further ones gain nothing.
+_MAX_CODES = 32
+#: Hits that a block may be expected to give, going by the block before.
+_MAX_HITS = 1 << 18
+#: With more hits an item is judged as arrays.
+_FEW_HITS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,19 +198,126 @@ def match_items(
     """
     moment = now or datetime.now(UTC)
     policies = [generation.policy_for(each) for each in options]
+    results: list[MatchResult] = []
+    codes = _MAX_CODES
+    while len(results) < len(items):
+        block = slice(len(results), _end_of_block(items, len(results), codes))
+        found = _look_up(generation.index, items[block], policies[block])
+        judged = zip(items[block], found, policies[block], options[block], strict=True)
+        for item, each, policy, option in judged:
+            if each.hits <= _FEW_HITS:
+                few = list(_candidates(generation.index, each))
+                judgement = decide(policy, item, few, max_matches=option.max_matches, now=moment)
+            else:
+                many = _columns(generation, each)
+                judgement = decide_columns(
+                    policy, item, many, max_matches=option.max_matches, now=moment
+                )
+            results.append(_result(item, each, judgement, policy, generation.revision))
+        hits = sum(each.hits for each in found)
+        codes = min(_MAX_CODES, _MAX_HITS * _codes(items[block]) // max(hits, 1))
+    return results
+
+
+def _end_of_block(items: Sequence[ImageHashes], start: int, codes: int) -> int:
+    """Where the block that begins at `start` ends: at `codes` views, but one item at least."""
+    stop = start + 1
+    left = codes - _codes(items[start:stop])
+    while stop < len(items) and (left := left - _codes(items[stop : stop + 1])) >= 0:
+        stop += 1
+    return stop
+
+
+def _codes(items: Sequence[ImageHashes]) -> int:
+    """What a block is measured in: views, which is what meets clusters."""
+    return sum(max(1, len(item.views)) for item in items)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the lookups of one item gave: slices of their hits."""
+
+    kinds: set[HashKind] = field(default_factory=set)
+    parts: list[tuple[_Lookup, Candidates]] = field(default_factory=list)
+    hits: int = 0
+
+
+def _look_up(
+    index: MatchIndex, items: Sequence[ImageHashes], policies: Sequence[BoundPolicy]
+) -> list[_Found]:
     found = [_Found() for _ in items]
     for lookup in _lookups(items, policies):
         for row in lookup.items:
             found[row].kinds.add(lookup.kind)
-        for row, candidate in _search(generation.index, lookup):
-            found[row].candidates.append(candidate)
-    results = []
-    for item, each, policy, option in zip(items, found, policies, options, strict=True):
-        judgement = decide(
-            policy, item, each.candidates, max_matches=option.max_matches, now=moment
+        queries = np.frombuffer(b"".join(lookup.codes), dtype=np.uint8)
+        queries = queries.reshape(len(lookup.codes), lookup.kind.nbytes)
+        hits = index.search(lookup.kind, queries, lookup.threshold)
+        if len(hits):
+            for row, part in _by_item(lookup, hits):
+                found[row].parts.append((lookup, part))
+                found[row].hits += len(part)
+    return found
+
+
+def _by_item(lookup: _Lookup, hits: Candidates) -> Iterator[tuple[int, Candidates]]:
+    """Cuts the hits of a block up by item; query rows ascend, and so do the items they are of."""
+    rows = np.array(lookup.items)[hits.query_rows]
+    edges = [0, *(np.flatnonzero(np.diff(rows)) + 1).tolist(), len(rows)]
+    for start, stop in pairwise(edges):
+        part = slice(start, stop)
+        yield (
+            int(rows[start]),
+            Candidates(hits.query_rows[part], hits.entry_rows[part], hits.distances[part]),
         )
-        results.append(_result(item, each, judgement, policy, generation.revision))
-    return results
+
+
+def _candidates(index: MatchIndex, found: _Found) -> Iterator[Candidate]:
+    for lookup, hits in found.parts:
+        for query, row, distance in zip(
+            hits.query_rows.tolist(), hits.entry_rows.tolist(), hits.distances.tolist(), strict=True
+        ):
+            entry = index.entry(row)
+            hash_list = index.lists[entry.list_row]
+            yield Candidate(
+                list_name=hash_list.name,
+                harm=hash_list.harm,
+                list_state=hash_list.state,
+                entry_id=entry.catalog_id,
+                kind=lookup.kind,
+                view=lookup.views[query],
+                quality=lookup.qualities[query],
+                distance=distance,
+                classification=entry.classification,
+                flags=entry.flags,
+                entry_size=entry.size,
+            )
+
+
+def _columns(generation: Generation, found: _Found) -> HitColumns:
+    queries: list[Query] = []
+    query_rows = []
+    for lookup, hits in found.parts:
+        first, last = int(hits.query_rows[0]), int(hits.query_rows[-1])
+        query_rows.append(hits.query_rows - first + len(queries))
+        queries.extend(
+            Query(lookup.kind, lookup.views[row], lookup.qualities[row])
+            for row in range(first, last + 1)
+        )
+    entries = generation.index.entries.take(
+        np.concatenate([hits.entry_rows for _, hits in found.parts])
+    )
+    return HitColumns(
+        queries=queries,
+        lists=generation.lists,
+        classifications=generation.index.classifications,
+        query_rows=np.concatenate(query_rows),
+        distances=np.concatenate([hits.distances for _, hits in found.parts]),
+        entry_ids=entries.catalog_ids,
+        list_rows=entries.list_rows,
+        classification_rows=entries.classification_rows,
+        flags=entries.flags,
+        sizes=entries.sizes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,42 +368,6 @@ def _queries(item: ImageHashes, kind: HashKind) -> Iterator[tuple[bytes, str, in
                 yield code, view.view, view.quality
 
 
-def _search(index: MatchIndex, lookup: _Lookup) -> Iterator[tuple[int, Candidate]]:
-    queries = np.frombuffer(b"".join(lookup.codes), dtype=np.uint8)
-    hits = index.search(
-        lookup.kind, queries.reshape(len(lookup.codes), lookup.kind.nbytes), lookup.threshold
-    )
-    for query, row, distance in zip(
-        hits.query_rows.tolist(), hits.entry_rows.tolist(), hits.distances.tolist(), strict=True
-    ):
-        entry = index.entry(row)
-        hash_list = index.lists[entry.list_row]
-        yield (
-            lookup.items[query],
-            Candidate(
-                list_name=hash_list.name,
-                harm=hash_list.harm,
-                list_state=hash_list.state,
-                entry_id=entry.catalog_id,
-                kind=lookup.kind,
-                view=lookup.views[query],
-                quality=lookup.qualities[query],
-                distance=distance,
-                classification=entry.classification,
-                flags=entry.flags,
-                entry_size=entry.size,
-            ),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the lookups of one item gave."""
-
-    kinds: set[HashKind] = field(default_factory=set)
-    candidates: list[Candidate] = field(default_factory=list)
-
-
 def _result(
     item: ImageHashes,
     found: _Found,
@@ -299,6 +380,7 @@ def _result(
         decision=judgement.decision,
         reason=judgement.reason,
         detail=judgement.detail,
+        detail_for_operator=judgement.detail_for_operator,
         match_id=secrets.token_urlsafe(16) if named else "",
         matches=judgement.matches,
         total_matches=judgement.total_matches,

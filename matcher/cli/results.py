@@ -191,7 +191,7 @@ def _classification_record(issued: Classification | None) -> dict[str, str] | No
 
 def _details(result: MatchResult) -> dict[str, Any]:
     return {
-        "detail": result.detail,
+        "detail": result.detail_for_operator or result.detail,
         "total_matches": result.total_matches,
         "shadow_matches": result.shadow_matches,
         "kinds_tried": [kind.value for kind in result.kinds_tried],
@@ -232,7 +232,7 @@ def _human_cells(outcome: Outcome, gaps: Gaps) -> tuple[str, ...]:
         return (_ERROR, "", outcome.detail, "")
     word = _word(outcome)
     if not outcome.matches:
-        told = outcome.detail or (outcome.reason or "")
+        told = outcome.detail_for_operator or outcome.detail or (outcome.reason or "")
         return (word, "", "; ".join(filter(None, (told, *gaps.remarks()))), "")
     best = outcome.matches[0]
     evidence = "; ".join((_evidence(best) + _others(outcome), *gaps.remarks()))

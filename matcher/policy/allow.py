@@ -70,16 +70,34 @@ class AllowList:
     def __init__(self, rules: Iterable[AllowRule]) -> None:
         self._files: dict[bytes, datetime] = {}
         self._pairs: dict[tuple[HashKind, bytes, int], datetime] = {}
+        self._entries: dict[tuple[HashKind, bytes], set[int]] = {}
         for rule in rules:
             if isinstance(rule, AllowFile):
                 _extend(self._files, rule.sha256, rule.expires_at)
             else:
                 _extend(self._pairs, (rule.kind, rule.code, rule.entry_id), rule.expires_at)
+                self._entries.setdefault((rule.kind, rule.code), set()).add(rule.entry_id)
 
     def allows_file(self, hashes: ImageHashes, now: datetime) -> bool:
         """True when a rule in force names this very upload."""
         sha256 = hashes.digests.get(HashKind.SHA256)
         return sha256 is not None and _in_force(self._files.get(sha256), now)
+
+    @property
+    def has_pairs(self) -> bool:
+        """True when any rule names a pair, in force or not."""
+        return bool(self._pairs)
+
+    def allowed_entries(
+        self, hashes: ImageHashes, kind: HashKind, view: str, now: datetime
+    ) -> frozenset[int]:
+        """Every entry for which `allows_pair` says yes."""
+        if kind.is_digest or not self._pairs:
+            return frozenset()
+        named = {
+            e for code in _codes(hashes, kind, view) for e in self._entries.get((kind, code), ())
+        }
+        return frozenset(e for e in named if self.allows_pair(hashes, kind, view, e, now))
 
     def allows_pair(
         self, hashes: ImageHashes, kind: HashKind, view: str, entry_id: int, now: datetime

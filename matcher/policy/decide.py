@@ -15,7 +15,7 @@ A hash match is a lead, not proof: nothing here says what an image shows.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hashlists.model import (
@@ -48,7 +48,11 @@ if TYPE_CHECKING:
     from matcher.policy.policy import Limits
 
 MAX_MATCHES = 100
-_KIND_ORDER = {kind: i for i, kind in enumerate((*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA))}
+KIND_ORDER = {kind: i for i, kind in enumerate((*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA))}
+#: Below every distance.
+NEVER = -1
+#: Beyond every distance.
+_ALWAYS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,9 @@ class Judgement:
     Attributes:
         decision: the answer.
         reason: why pixels could not be hashed, whatever was decided from digests.
-        detail: one line for a person; holds no hash and no distance.
+        detail: one line for any caller: holds no hash, no distance, nothing that only the entry's
+            flags or entries that are not listed would tell.
+        detail_for_operator: the same line in full.
         matches: the strongest first, at most `max_matches`.
         total_matches: how many there were.
         shadow_matches: matches in shadow lists.
@@ -98,6 +104,7 @@ class Judgement:
     decision: Decision
     reason: NotHashableReason | None
     detail: str
+    detail_for_operator: str
     matches: tuple[Match, ...]
     total_matches: int
     shadow_matches: int
@@ -125,29 +132,73 @@ def decide(
     Raises:
         InvalidRequestError: `max_matches` is out of range.
     """
-    if not 1 <= max_matches <= MAX_MATCHES:
-        raise InvalidRequestError(f"must be from 1 to {MAX_MATCHES}", field="max_matches")
-    judge = _Judge(policy, hashes, now)
+    check_max_matches(max_matches)
+    judge = Judge(policy, hashes, now)
     tally = _Tally()
     for candidate in candidates:
         judge.count(candidate, tally)
-    reason, why_unhashed = _unhashed(hashes)
     strongest = heapq.nsmallest(max_matches, tally.best.values(), key=lambda each: each[0])
-    decision, because = Decision.NO_KNOWN_MATCH, ""
+    return conclude(judge, [candidate for _, candidate in strongest], tally.totals())
+
+
+def check_max_matches(max_matches: int) -> None:
+    """Refuses a number of matches that no answer lists.
+
+    Raises:
+        InvalidRequestError: it is out of range.
+    """
+    if not 1 <= max_matches <= MAX_MATCHES:
+        raise InvalidRequestError(f"must be from 1 to {MAX_MATCHES}", field="max_matches")
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many matches there were of each fate."""
+
+    matches: int
+    shadow: int
+    suppressed: int
+    ignored: int
+
+    def remarks(self) -> list[str]:
+        """What became of matches that are not listed, for the operator."""
+        counted = (
+            (self.suppressed, "suppressed by the allow-list"),
+            (self.ignored, "of a class that decides nothing"),
+        )
+        return [f"{n} match{'es' * (n > 1)} {what}" for n, what in counted if n]
+
+
+def conclude(judge: Judge, strongest: Sequence[Candidate], totals: Totals) -> Judgement:
+    """The judgement, once it is known which matches to list, strongest first, and the counts."""
+    reason, why_unhashed = _unhashed(judge.hashes)
+    decision, told, because = Decision.NO_KNOWN_MATCH, "", ""
     if strongest:
-        decision, because = judge.explain(strongest[0][1])
+        decision, because = judge.explain(strongest[0])
+        told = _told_to_anyone(strongest[0])
     elif reason is not None:
         decision = Decision.NOT_HASHABLE
     return Judgement(
         decision=decision,
         reason=reason,
-        detail="; ".join(filter(None, (because, why_unhashed, *tally.remarks()))),
-        matches=tuple(judge.match(candidate) for _, candidate in strongest),
-        total_matches=len(tally.best),
-        shadow_matches=len(tally.shadow),
-        suppressed_matches=len(tally.suppressed),
-        ignored_matches=len(tally.ignored),
+        detail=_sentence(told, why_unhashed),
+        detail_for_operator=_sentence(because, why_unhashed, *totals.remarks()),
+        matches=tuple(judge.match(candidate) for candidate in strongest),
+        total_matches=totals.matches,
+        shadow_matches=totals.shadow,
+        suppressed_matches=totals.suppressed,
+        ignored_matches=totals.ignored,
     )
+
+
+def _told_to_anyone(strongest: Candidate) -> str:
+    """List and kind; the rest, such as its source's doubt, is for the operator alone."""
+    how = "equal" if strongest.kind.is_digest else "near by"
+    return f"list {strongest.list_name}: {how} {strongest.kind.value}"
+
+
+def _sentence(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _unhashed(hashes: ImageHashes) -> tuple[NotHashableReason | None, str]:
@@ -179,23 +230,43 @@ class _Tally:
         if known is None or order < known[0]:
             self.best[key] = (order, candidate)
 
-    def remarks(self) -> list[str]:
-        counted = (
-            (len(self.suppressed), "suppressed by the allow-list"),
-            (len(self.ignored), "of a class that decides nothing"),
+    def totals(self) -> Totals:
+        return Totals(
+            matches=len(self.best),
+            shadow=len(self.shadow),
+            suppressed=len(self.suppressed),
+            ignored=len(self.ignored),
         )
-        return [f"{n} match{'es' * (n > 1)} {what}" for n, what in counted if n]
 
 
-class _Judge:
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is settled of a candidate before its distance and its entry are looked at.
+
+    Attributes:
+        threshold: up to which distance it counts; `NEVER` where none does.
+        decisive: up to which distance the evidence is enough for a match.
+        by_size: the evidence is enough, too, where the sizes are known and equal.
+        cap: the most that the entry's class may decide.
+        severity_rank: of the entry's class, 0 for the gravest.
+    """
+
+    threshold: int
+    decisive: int
+    by_size: bool
+    cap: Verdict
+    severity_rank: int
+
+
+class Judge:
     """Judges the hits of one upload; remembers what the policy said of each list and class."""
 
     def __init__(self, bound: BoundPolicy, hashes: ImageHashes, now: datetime) -> None:
         self._bound = bound
         self._policy = bound.policy
-        self._hashes = hashes
+        self.hashes = hashes
         self._now = now
-        self._file_allowed = bound.allow.allows_file(hashes, now)
+        self.file_allowed = bound.allow.allows_file(hashes, now)
         self._limits: dict[tuple[HashKind, str, str], Limits] = {}
         self._severities: dict[tuple[Classification | None, EntryFlag], str] = {}
         self._verdicts: dict[tuple[str, str, str], Verdict] = {}
@@ -237,6 +308,39 @@ class _Judge:
             severity=self._severity(candidate),
         )
 
+    def ruling(self, candidate: Candidate) -> Ruling:
+        """What holds for all candidates that differ from this in distance and entry alone."""
+        limits = self._limits_of(candidate)
+        counts = self._counts(replace(candidate, distance=0))
+        by_size = candidate.kind is HashKind.MD5 and candidate.harm is not Harm.TEST
+        return Ruling(
+            threshold=limits.threshold if counts and limits.threshold is not None else NEVER,
+            decisive=NEVER if by_size else self._decisive_distance(candidate),
+            by_size=by_size,
+            cap=self._class_verdict(candidate)[0],
+            severity_rank=self._policy.severities.rank(self._severity(candidate)),
+        )
+
+    @property
+    def has_pairs(self) -> bool:
+        """True when the allow-list names any pair."""
+        return self._bound.allow.has_pairs
+
+    def allowed_entries(self, kind: HashKind, view: str) -> frozenset[int]:
+        """The entries that the allow-list pairs with the upload's code of that view."""
+        return self._bound.allow.allowed_entries(self.hashes, kind, view, self._now)
+
+    def _decisive_distance(self, candidate: Candidate) -> int:
+        """Up to which distance a hit of that kind in that list may decide a match."""
+        if candidate.kind.is_digest:
+            return _ALWAYS
+        if self._bound.near_means_review:
+            return NEVER
+        if candidate.harm is Harm.TEST:
+            return _ALWAYS
+        measured = self._limits_of(candidate).match_up_to
+        return NEVER if measured is None else measured
+
     def _counts(self, candidate: Candidate) -> bool:
         if not self._policy.counts(candidate.list_name, candidate.harm):
             return False
@@ -253,8 +357,8 @@ class _Judge:
         return limits
 
     def _allowed(self, candidate: Candidate) -> bool:
-        return self._file_allowed or self._bound.allow.allows_pair(
-            self._hashes, candidate.kind, candidate.view, candidate.entry_id, self._now
+        return self.file_allowed or self._bound.allow.allows_pair(
+            self.hashes, candidate.kind, candidate.view, candidate.entry_id, self._now
         )
 
     def _order(self, candidate: Candidate, verdict: Verdict) -> _Order:
@@ -265,7 +369,7 @@ class _Judge:
             self._policy.severities.rank(self._severity(candidate)),
             not candidate.kind.is_digest,
             candidate.distance / threshold if threshold else 0.0,
-            _KIND_ORDER[candidate.kind],
+            KIND_ORDER[candidate.kind],
             candidate.list_name,
             candidate.entry_id,
             candidate.view,
@@ -303,11 +407,10 @@ class _Judge:
         if candidate.kind.is_digest:
             if candidate.kind is not HashKind.MD5 or candidate.harm is Harm.TEST:
                 return Verdict.MATCH, f"equal {name}"
-            return _md5_evidence(self._hashes.size, candidate.entry_size)
+            return _md5_evidence(self.hashes.size, candidate.entry_size)
         if self._bound.near_means_review:
             return Verdict.REVIEW, f"near by {name}; too many chance hits to decide more"
-        measured = self._limits_of(candidate).match_up_to
-        if candidate.harm is Harm.TEST or (measured is not None and candidate.distance <= measured):
+        if candidate.distance <= self._decisive_distance(candidate):
             return Verdict.MATCH, f"near by {name}, within the distance that decides"
         return Verdict.REVIEW, f"near by {name}"
 
@@ -321,4 +424,16 @@ def _md5_evidence(size: int | None, entry_size: int | None) -> tuple[Verdict, st
     return Verdict.MATCH, "equal md5 and size"
 
 
-__all__ = ["MAX_MATCHES", "Candidate", "Judgement", "decide"]
+__all__ = [
+    "KIND_ORDER",
+    "MAX_MATCHES",
+    "NEVER",
+    "Candidate",
+    "Judge",
+    "Judgement",
+    "Ruling",
+    "Totals",
+    "check_max_matches",
+    "conclude",
+    "decide",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +28,8 @@ from matcher.model import (
     ViewHashes,
 )
 from matcher.policy.allow import AllowFile, AllowPair
-from matcher.policy.binding import bind
+from matcher.policy.binding import BoundPolicy, bind
+from matcher.policy.columns import decide_columns
 from matcher.policy.decide import Candidate, Judgement, decide
 from matcher.policy.policy import (
     COUNTABLE_HARMS,
@@ -40,6 +42,7 @@ from matcher.policy.policy import (
 from matcher.policy.rules import policies_from_dict, policies_to_dict
 from matcher.policy.severity import BUILT_IN_ROWS, NOT_ABUSE, UNMAPPED, SeverityTable, Verdict
 from matcher.policy.views import VIEW_FAMILIES, VIEW_NAMES, view_selection
+from tests.hits import to_columns
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 STRENGTH = {
@@ -173,6 +176,58 @@ def test_order_of_hits_changes_nothing(
     shuffled = list(hits)
     shuffle.shuffle(shuffled)
     assert judge(policy, shuffled) == judge(policy, hits)
+
+
+measured = st.dictionaries(st.sampled_from(NEAR_KINDS), st.none() | st.integers(0, 32), max_size=2)
+
+
+@st.composite
+def bound_policies(draw: st.DrawFn) -> BoundPolicy:
+    rule = ListRule(lists=("alpha", "trial"), near_match_up_to=draw(measured.map(Thresholds.of)))
+    policy = draw(policies)
+    allow = tuple(draw(st.lists(allow_rules, max_size=3)))
+    bound = bind(replace(policy, allow=allow, rules=(*policy.rules, rule)), [], strict=False)
+    return replace(bound, near_means_review=draw(st.booleans()))
+
+
+@given(
+    bound_policies(),
+    st.lists(candidates(), max_size=60),
+    st.integers(1, 100),
+    st.sampled_from([None, 999, 1000]),
+    st.integers(0, 2**50),
+)
+def test_hits_as_columns_are_judged_as_objects_are(
+    bound: BoundPolicy, hits: list[Candidate], at_most: int, size: int | None, offset: int
+) -> None:
+    hashes = replace(HASHES, size=size)
+    hits = [replace(h, entry_id=h.entry_id + offset * (h.entry_id % 2)) for h in hits]
+    expected = decide(bound, hashes, hits, max_matches=at_most, now=NOW)
+    found = decide_columns(bound, hashes, to_columns(hits), max_matches=at_most, now=NOW)
+    assert found == expected
+
+
+@given(policies, st.integers(0, 2**32), st.integers(1, 100))
+def test_many_hits_as_columns_are_judged_as_objects_are(
+    policy: Policy, seed: int, at_most: int
+) -> None:
+    draw = random.Random(seed)
+    seeds = [draw.randrange(10**9) for _ in range(400)]
+    hits = [
+        Candidate(
+            *("alpha", Harm.CSAM, ListState.LIVE) if one % 3 else ("gamma", *LISTS["gamma"]),
+            entry_id=one % 211 + 1,
+            kind=HashKind.PDQ,
+            view=VIEWS[one % 2],
+            quality=90,
+            distance=one % 37,
+            classification=CLASSES[one % 211 % len(CLASSES)],
+        )
+        for one in seeds
+    ]
+    bound = bind(policy, [], strict=False)
+    expected = decide(bound, HASHES, hits, max_matches=at_most, now=NOW)
+    assert decide_columns(bound, HASHES, to_columns(hits), max_matches=at_most, now=NOW) == expected
 
 
 @given(policies, hit_lists)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from hashlists import snapshot
-from hashlists.model import Classification, Harm, HashKind, ListState
+from hashlists.model import Classification, EntryFlag, Harm, HashKind, ListState
+from matcher import pipeline
+from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
 from matcher.errors import InvalidRequestError, PolicyError, UnknownPolicyError
 from matcher.index.build import IndexBuilder, IndexRows
+from matcher.index.entries import COLUMNS
 from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.model import (
     Basis,
@@ -27,6 +30,7 @@ from matcher.model import (
 )
 from matcher.pipeline import DEFAULT_OPTIONS, Generation, MatchOptions, hash_items, match_items
 from matcher.policy.rules import default_policy, policies_from_dict
+from matcher.service.convert import result_to_proto
 
 RNG = np.random.default_rng(20)
 CODES = RNG.integers(0, 256, (4, 32), dtype=np.uint8)
@@ -43,13 +47,12 @@ def flip(code, bits):
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """Entry 101 in list csam (both kinds), 102 and 103 share a code, 104 in shadow."""
-    root = tmp_path_factory.mktemp("snapshots")
-    builder = IndexBuilder()
-    builder.add(
+    return build(
+        tmp_path_factory.mktemp("snapshots"),
         IndexRows(
             catalog_ids=np.array([101, 102, 103, 104], np.int64),
             list_rows=np.array([0, 0, 1, 2], np.uint16),
-            classification_rows=np.array([1, 0, 1, 1], np.uint16),
+            classification_rows=np.array([1, 0, 1, 1], COLUMNS["classification_rows"]),
             flags=np.zeros(4, np.uint16),
             sizes=np.full(4, -1, np.int64),
             codes={
@@ -57,8 +60,14 @@ def index(tmp_path_factory):
                 HashKind.SHA256: (np.array([0]), SHA256[:1]),
                 HashKind.PHOTODNA: (np.array([1]), PHOTODNA),
             },
-        )
+        ),
     )
+
+
+def build(root, rows):
+    """An index of these entries in three lists, the last one in shadow."""
+    builder = IndexBuilder()
+    builder.add(rows)
     lists = [
         IndexedList("csam", Harm.CSAM, ListState.LIVE, 2, {HashKind.PDQ: 2, HashKind.SHA256: 1}),
         IndexedList("ncii", Harm.NCII, ListState.LIVE, 1, {HashKind.PDQ: 1}),
@@ -241,3 +250,95 @@ def test_hash_items_keeps_order_and_what_could_not_be_decoded():
     assert first.views == third.views
     assert first.views[0].codes[HashKind.PDQ]
     assert first.size == 5
+
+
+def rows_of(codes, **columns):
+    """Entries 1, 2, ... with a PDQ code each, in list csam unless `columns` say otherwise."""
+    n = len(codes)
+    return IndexRows(
+        catalog_ids=np.arange(1, n + 1),
+        list_rows=columns.get("list_rows", np.zeros(n, np.uint16)),
+        classification_rows=np.ones(n, COLUMNS["classification_rows"]),
+        flags=columns.get("flags", np.zeros(n, np.uint16)),
+        sizes=np.full(n, -1, np.int64),
+        codes={HashKind.PDQ: (np.arange(n), codes), **columns.get("more", {})},
+    )
+
+
+def cluster(n, reach=20):
+    """`n` codes at most `reach` bits from `CODES[0]`."""
+    codes = np.tile(CODES[0], (n, 1))
+    flipped = RNG.integers(0, 256, (n, reach))
+    for bit in flipped.T:
+        codes[np.arange(n), bit // 8] ^= np.uint8(1) << (bit % 8).astype(np.uint8)
+    return codes
+
+
+def test_few_and_many_hits_are_judged_alike(tmp_path, monkeypatch):
+    n = 600
+    digests = np.repeat(SHA256[:1], 40, axis=0)
+    rows = rows_of(
+        cluster(n),
+        list_rows=RNG.integers(0, 3, n).astype(np.uint16),
+        flags=RNG.integers(0, sum(EntryFlag) + 1, n).astype(np.uint16),
+        more={HashKind.SHA256: (np.arange(40), digests)},
+    )
+    generation = Generation(build(tmp_path, rows), {"default": default_policy()})
+    views = tuple(
+        ViewHashes(view, 90, {HashKind.PDQ: flip(CODES[0], bits)})
+        for view, bits in (("upright", 0), ("stored", 9), ("composited", 120))
+    )
+    crowded = item(digests={HashKind.SHA256: SHA256[0].tobytes()})
+    items = [replace(crowded, views=views), item(CODES[3]), item(CODES[0]), crowded]
+    options = MatchOptions(max_matches=50)
+    as_arrays = match(generation, *items, options=options)
+    monkeypatch.setattr(pipeline, "_FEW_HITS", 10**9)
+    as_objects = match(generation, *items, options=options)
+    assert [replace(a, match_id="") for a in as_arrays] == [
+        replace(b, match_id="") for b in as_objects
+    ]
+    assert as_arrays[0].total_matches > 300
+    assert as_arrays[0].shadow_matches > 150
+    assert as_arrays[1].total_matches == 0
+
+
+def test_a_cluster_is_looked_up_in_blocks_that_hits_bound(tmp_path, monkeypatch):
+    generation = Generation(
+        build(tmp_path, rows_of(cluster(500, reach=8))), {"default": default_policy()}
+    )
+    sizes = []
+    search = MatchIndex.search
+
+    def counted(self, kind, queries, threshold):
+        sizes.append(len(queries))
+        return search(self, kind, queries, threshold)
+
+    monkeypatch.setattr(MatchIndex, "search", counted)
+    monkeypatch.setattr(pipeline, "_MAX_HITS", 2000)
+    results = match(generation, *[item(CODES[0])] * 40, *[item(CODES[3])] * 40)
+    assert [each.total_matches for each in results] == [500] * 40 + [0] * 40
+    assert sizes[:3] == [32, 4, 4]
+    assert max(sizes[3:]) == 32
+
+
+def test_the_hits_of_one_item_may_pass_the_bound(tmp_path, monkeypatch):
+    generation = Generation(build(tmp_path, rows_of(cluster(200))), {"default": default_policy()})
+    monkeypatch.setattr(pipeline, "_MAX_HITS", 10)
+    monkeypatch.setattr(pipeline, "_MAX_CODES", 2)
+    views = tuple(ViewHashes(f"frame:{k}", 90, {HashKind.PDQ: bytes(CODES[0])}) for k in range(4))
+    results = match(generation, *[replace(item(), views=views)] * 3)
+    assert [each.total_matches for each in results] == [200] * 3
+
+
+def test_no_flag_shows_on_the_wire(tmp_path):
+    n = sum(EntryFlag) + 1
+    codes = RNG.integers(0, 256, (n, 32), dtype=np.uint8)
+    rows = rows_of(codes, flags=np.arange(n, dtype=np.uint16))
+    generation = Generation(build(tmp_path, rows), {"default": default_policy()})
+    broken = Undecodable(NotHashableReason.MALFORMED, "cut off")
+    results = match(generation, *(item(code, undecodable=broken) for code in codes))
+    messages = [result_to_proto(each, provenance=pb.Provenance()) for each in results]
+    assert {each.explanation for each in messages} == {
+        "list csam: near by pdq; pixels not hashed: cut off"
+    }
+    assert {each.not_hashable.detail for each in messages} == {messages[0].explanation}

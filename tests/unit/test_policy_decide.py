@@ -27,10 +27,12 @@ from matcher.model import (
 )
 from matcher.policy.allow import AllowFile, AllowPair
 from matcher.policy.binding import BoundPolicy, ListInfo, bind
+from matcher.policy.columns import decide_columns
 from matcher.policy.decide import Candidate, Judgement, decide
 from matcher.policy.policy import ListRule, Policy, Thresholds, Verdicts
 from matcher.policy.rules import default_policy
 from matcher.policy.severity import Verdict
+from tests.hits import to_columns
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 SHA256, CODE = b"\x01" * 32, b"\x5a" * 32
@@ -69,7 +71,11 @@ def judge(
     max_matches: int = 10,
     now: datetime = NOW,
 ) -> Judgement:
-    return decide(bound(policy), hashes, candidates, max_matches=max_matches, now=now)
+    """Judged both as objects and as columns, which must give the same."""
+    options = {"max_matches": max_matches, "now": now}
+    judgement = decide(bound(policy), hashes, candidates, **options)
+    assert decide_columns(bound(policy), hashes, to_columns(candidates), **options) == judgement
+    return judgement
 
 
 class TestEvidence:
@@ -100,7 +106,7 @@ class TestEvidence:
             exact(HashKind.MD5, entry_size=entry_size), hashes=replace(HASHES, size=size)
         )
         assert judgement.decision is decision
-        assert says in judgement.detail
+        assert says in judgement.detail_for_operator
 
     @pytest.mark.parametrize("distance", [0, 31])
     def test_near_means_review(self, distance: int) -> None:
@@ -149,7 +155,7 @@ class TestEvidence:
         )
         judgement = judge(near(1), near(1, list_name="selftest", harm=Harm.TEST), policy=forced)
         assert judgement.decision is Decision.REVIEW
-        assert "too many chance hits" in judgement.detail
+        assert "too many chance hits" in judgement.detail_for_operator
         assert judge(exact(), policy=forced).decision is Decision.MATCH
 
 
@@ -178,7 +184,8 @@ class TestSeverity:
         judgement = judge(exact(classification=Classification("vics", "US", code)))
         assert judgement.decision is Decision.NO_KNOWN_MATCH
         assert (judgement.total_matches, judgement.ignored_matches) == (0, 1)
-        assert "1 match of a class that decides nothing" in judgement.detail
+        assert "1 match of a class that decides nothing" in judgement.detail_for_operator
+        assert judgement.detail == ""
 
     def test_harmless_class_cancels_nothing(self) -> None:
         harmless = exact(classification=Classification("vics", "US", "0"), list_name="other")
@@ -187,7 +194,14 @@ class TestSeverity:
     def test_suspected_entries_are_for_review(self) -> None:
         judgement = judge(exact(flags=EntryFlag.SUSPECTED))
         assert judgement.decision is Decision.REVIEW
-        assert "only suspects" in judgement.detail
+        assert "only suspects" in judgement.detail_for_operator
+
+    @pytest.mark.parametrize("hit", [exact(), exact(HashKind.MD5), near(), exact(harm=Harm.TEST)])
+    def test_no_flag_shows_in_what_any_caller_is_told(self, hit: Candidate) -> None:
+        every = [EntryFlag(bits) for bits in range(sum(EntryFlag) + 1)]
+        told = {judge(replace(hit, flags=flags)).detail for flags in every}
+        how = "equal" if hit.kind.is_digest else "near by"
+        assert told == {f"list industry: {how} {hit.kind.value}"}
 
     def test_baseline_flag_stands_in_for_a_missing_class(self) -> None:
         judgement = judge(exact(classification=None, flags=EntryFlag.BASELINE))
@@ -255,7 +269,8 @@ class TestAllowList:
         judgement = judge(exact(), near(), policy=policy)
         assert judgement.decision is Decision.NO_KNOWN_MATCH
         assert judgement.suppressed_matches == 2
-        assert "2 matches suppressed by the allow-list" in judgement.detail
+        assert "2 matches suppressed by the allow-list" in judgement.detail_for_operator
+        assert judgement.detail == ""
 
     def test_file_rule_leaves_other_files_alone(self) -> None:
         policy = replace(default_policy(), allow=(AllowFile(b"\x09" * 32, "logo", self.END),))
@@ -404,8 +419,9 @@ class TestOrderAndLimits:
 
     @pytest.mark.parametrize("wrong", [0, 101, -1])
     def test_max_matches_is_bounded(self, wrong: int) -> None:
-        with pytest.raises(InvalidRequestError, match="max_matches: must be from 1 to 100"):
-            judge(max_matches=wrong)
+        for judged, hits in ((decide, ()), (decide_columns, to_columns(()))):
+            with pytest.raises(InvalidRequestError, match="max_matches: must be from 1 to 100"):
+                judged(bound(), HASHES, hits, max_matches=wrong, now=NOW)
 
     def test_view_families_have_thresholds_of_their_own(self) -> None:
         rule = ListRule(views=("mirrored",), thresholds=Thresholds.of({HashKind.PDQ: 24}))

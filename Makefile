@@ -98,7 +98,7 @@ demo: $(APP) ## Harmless images and their list, imported into $(DATA)
 .PHONY: serve
 serve: demo ## Set up, import the demo list, start the service on loopback
 	@printf '%s\n' '' \
-	  "Serving on $(ADDRESS). In another terminal, in this folder, try:" '' \
+	  'Once it says that it serves, try in another terminal, in this folder:' '' \
 	  "  $(BIN)/hashwarden match $(DATA)/demo/recompressed.jpg --server $(ADDRESS)" '' \
 	  'or any generic gRPC client, which finds the methods by reflection, such as' \
 	  "($(BIN)/pip install buf-bin):" '' \
@@ -160,13 +160,11 @@ lint-protos: $(LINT) protodeps
 	$(BIN)/buf format protos --diff --exit-code
 	@$(call check_breaking)
 
-# The wire contract is compared with the last release, or with the main line before the first.
+# The wire contract is compared with the last release, or with the main line before the first, or
+# with what BREAKING_AGAINST names.
 define check_breaking
-against=$${BREAKING_AGAINST:-$$(git describe --tags --abbrev=0 2>/dev/null \
-  || git rev-parse --verify --quiet origin/main || git rev-parse --verify --quiet main || true)}; \
-if [ -z "$$against" ] || ! git cat-file -e "$$against:protos" 2>/dev/null; then \
-  echo 'buf breaking: no earlier protos to compare with'; exit 0; \
-fi; \
+against=$$($(PY) .ci/earlier_protos.py); \
+if [ -z "$$against" ]; then exit 0; fi; \
 echo "buf breaking against $$against"; \
 rm -rf build/breaking && mkdir -p build/breaking; \
 git archive --output build/breaking/protos.tar "$$against" protos; \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import socket
 import subprocess
 from pathlib import Path
@@ -238,6 +239,49 @@ def test_what_a_user_lays_beside_the_product_is_not_judged(tmp_path: Path) -> No
         (tmp_path / name).touch()
     subprocess.run(["git", "add", "followed.py"], cwd=tmp_path, check=True)
     assert tracked_names(tmp_path) == ["followed.py"]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.invalid")
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout.decode()
+
+
+def committed(folder: Path, text: str) -> str:
+    """Commits another state of the protos; returns its name."""
+    (folder / "protos").mkdir(exist_ok=True)
+    (folder / "protos" / "a.proto").write_text(text)
+    git(folder, "add", "protos")
+    git(folder, "commit", "--quiet", "--message", text)
+    return git(folder, "rev-parse", "HEAD").strip()
+
+
+def test_the_wire_contract_is_never_compared_with_itself(tmp_path: Path) -> None:
+    earlier_protos = runpy.run_path(str(ROOT / ".ci" / "earlier_protos.py"))["earlier_protos"]
+    git(tmp_path, "init", "--quiet", "--initial-branch=main")
+    first = committed(tmp_path, "1")
+    assert earlier_protos(tmp_path) is None
+    (tmp_path / "protos" / "a.proto").write_text("not committed")
+    assert earlier_protos(tmp_path) == first
+    git(tmp_path, "checkout", "--quiet", "-b", "change")
+    second = committed(tmp_path, "2")
+    assert earlier_protos(tmp_path) == first
+    assert earlier_protos(tmp_path, "HEAD") is None
+    git(tmp_path, "tag", "v1")
+    assert earlier_protos(tmp_path) == first, "what is released now is compared with what was"
+    third = committed(tmp_path, "3")
+    assert earlier_protos(tmp_path) == second
+    git(tmp_path, "tag", "v2")
+    assert earlier_protos(tmp_path) == second, "the release before this one"
+    git(tmp_path, "checkout", "--quiet", "main")
+    git(tmp_path, "merge", "--quiet", "--ff-only", third)
+    git(tmp_path, "tag", "--delete", "v1", "v2")
+    assert earlier_protos(tmp_path) is None
+    git(tmp_path, "checkout", "--quiet", "-b", "release", second)
+    committed(tmp_path, "4")
+    git(tmp_path, "tag", "v3")
+    git(tmp_path, "checkout", "--quiet", "main")
+    assert earlier_protos(tmp_path) == second, "where the branch of the release left this one"
 
 
 @pytest.mark.parametrize("name", ["/data/", "/story-data/", "/pictures/", "/request.json"])

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from hashlists.catalog import Catalog, CatalogReader, EntryColumns
     from hashlists.model import Classification
     from matcher.policy.rules import Policy
@@ -36,6 +38,8 @@ _log = logging.getLogger(__name__)
 _CATALOG_ID = "catalog_id"
 _LOOKED_BACK = 1000  # revisions
 _VALID_UNTIL = "valid_until"  # seconds since 1970-01-01 UTC, or null
+_MAX_LISTS = 2**16
+_LONGEST_WAIT_SECONDS = 60.0
 
 
 def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
@@ -48,11 +52,11 @@ def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
 
     Raises:
         CatalogError: the catalog cannot be read.
-        SnapshotError: the snapshot cannot be written.
+        SnapshotError: the snapshot cannot be written, or there are too many lists for one.
     """
     with catalog.read() as reader:
         builder = IndexBuilder()
-        rows = _RowNumbers.of(reader)
+        rows = _RowNumbers(reader)
         for columns in reader.entry_columns():
             builder.add(rows.number(columns))
         expiry = reader.next_expiry()
@@ -61,56 +65,60 @@ def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
             _VALID_UNTIL: None if expiry is None else expiry.timestamp(),
         }
         with snapshots.SnapshotWriter(snapshots_dir, revision=reader.revision) as writer:
-            builder.write(writer, lists=rows.lists, classifications=rows.classifications)
+            builder.write(writer, lists=rows.lists, classifications=rows.classifications())
             # Allowed to be older: the catalog may have been restored from a backup.
             return writer.publish(parameters=parameters, allow_older=True)
 
 
-@dataclass(frozen=True)
 class _RowNumbers:
-    """Catalog ids of lists and classifications -> dense row numbers of a snapshot."""
+    """Catalog ids of lists and classifications -> dense row numbers of a snapshot.
 
-    lists: tuple[IndexedList, ...]
-    classifications: tuple[Classification | None, ...]
-    list_rows: Mapping[int, int]
-    classification_rows: Mapping[int, int]
+    Only classifications that some entry has get a row, in the order in which they come up.
+    """
 
-    @classmethod
-    def of(cls, reader: CatalogReader) -> _RowNumbers:
+    def __init__(self, reader: CatalogReader) -> None:
         records = reader.lists()
-        by_id = sorted(reader.classifications().items())
-        return cls(
-            lists=tuple(
-                IndexedList(
-                    name=record.hash_list.name,
-                    harm=record.hash_list.harm,
-                    state=record.hash_list.state,
-                    entries=record.coverage.entries,
-                    counts=dict(record.coverage.by_kind),
-                )
-                for record in records
-            ),
-            classifications=(None, *(each for _, each in by_id)),
-            list_rows={record.list_id: row for row, record in enumerate(records)},
-            classification_rows={0: 0} | {cid: row for row, (cid, _) in enumerate(by_id, 1)},
+        if len(records) > _MAX_LISTS:
+            raise SnapshotError(
+                f"the catalog has {len(records)} lists, and a snapshot holds at most {_MAX_LISTS}"
+            )
+        self.lists = tuple(
+            IndexedList(
+                name=record.hash_list.name,
+                harm=record.hash_list.harm,
+                state=record.hash_list.state,
+                entries=record.coverage.entries,
+                counts={},  # the builder counts codes
+            )
+            for record in records
         )
+        self._by_id = reader.classifications()
+        self._list_rows = {record.list_id: row for row, record in enumerate(records)}
+        self._classification_rows = {0: 0}
 
     def number(self, columns: EntryColumns) -> IndexRows:
         return IndexRows(
             catalog_ids=columns.entry_ids,
-            list_rows=_renumber(columns.list_ids, self.list_rows),
-            classification_rows=_renumber(columns.classification_ids, self.classification_rows),
+            list_rows=_renumber(columns.list_ids, self._list_rows.__getitem__).astype(np.uint16),
+            classification_rows=_renumber(columns.classification_ids, self._classification_row),
             flags=columns.flags,
             sizes=columns.sizes,
             codes=columns.codes,
         )
 
+    def classifications(self) -> tuple[Classification | None, ...]:
+        """Those that came up so far, by row."""
+        return tuple(self._by_id[each] if each else None for each in self._classification_rows)
 
-def _renumber(
-    ids: np.ndarray[tuple[int], np.dtype[np.int32]], rows: Mapping[int, int]
-) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
+    def _classification_row(self, classification_id: int) -> int:
+        return self._classification_rows.setdefault(
+            classification_id, len(self._classification_rows)
+        )
+
+
+def _renumber(ids: NDArray[np.int32], row_of: Callable[[int], int]) -> NDArray[np.uint32]:
     distinct, inverse = np.unique(ids, return_inverse=True)
-    return np.array([rows[each] for each in distinct.tolist()], dtype=np.uint16)[inverse]
+    return np.array([row_of(each) for each in distinct.tolist()], dtype=np.uint32)[inverse]
 
 
 def open_generation(
@@ -138,7 +146,7 @@ class FollowerState:
 
     Attributes:
         seconds_since_contact: since the catalog last answered; infinite before it ever did.
-        behind: the catalog is known to hold another revision than the one served.
+        behind: the catalog is known to show something else than what is served.
         problem: why the newest revision is not served; empty when it is.
     """
 
@@ -151,7 +159,9 @@ class Follower:
     """Keeps a holder at the catalog's newest revision.
 
     `refresh` may be called from any thread, one at a time. It raises only while nothing is held
-    yet; afterwards a failure is logged, told by `state`, and tried again at the next call.
+    yet; afterwards any failure is logged once and told by `state`. A look at the catalog is tried
+    again at the next call. What could not be built is built again after 2 s, 4 s and so on up to a
+    minute, or as soon as the catalog has moved on.
     """
 
     def __init__(
@@ -176,13 +186,17 @@ class Follower:
         self._contact: float | None = None
         self._head = 0
         self._problem = ""
+        self._failures = 0  # in a row, at building or opening
+        self._failed: tuple[int, str] | None = None  # revision and catalog of the last of them
+        self._retry_at = 0.0
         self._lock = threading.Lock()
 
     def state(self) -> FollowerState:
         """How well the holder follows the catalog."""
         since = float("inf") if self._contact is None else self._clock() - self._contact
         held = -1 if self._held is None else self._held.revision
-        return FollowerState(since, self._head != held, self._problem)
+        behind = self._head != held or self._failed is not None
+        return FollowerState(since, behind, self._problem)
 
     def refresh(self) -> bool:
         """Serves the newest revision where it is not served yet.
@@ -191,18 +205,21 @@ class Follower:
             True when another revision is served than before.
 
         Raises:
-            HashlistsError: nothing is held yet and nothing could be opened.
+            HashlistsError, OSError: nothing is held yet and nothing could be opened.
             PolicyError: nothing is held yet and the default policy does not fit the lists.
         """
         with self._lock:
             try:
                 return self._advance()
-            except (HashlistsError, OSError) as error:
+            except Exception as error:  # what is held goes on answering, whatever failed
                 told, self._problem = self._problem, f"{type(error).__name__}: {error}"
                 if self._held is None and not self._serve_published():
                     raise
                 if self._problem != told:  # once, not at every look
-                    _log.warning("the newest revision is not served: %s", self._problem)
+                    unforeseen = not isinstance(error, HashlistsError | OSError)
+                    _log.warning(
+                        "the newest revision is not served: %s", self._problem, exc_info=unforeseen
+                    )
                 return False
 
     def _advance(self) -> bool:
@@ -210,11 +227,23 @@ class Follower:
             self._head, catalog_id = reader.revision, reader.catalog_id
         self._contact = self._clock()
         if self._held is not None and self._shows(self._held, catalog_id):
-            self._problem = ""
+            self._succeeded()
             return False
-        self._swap(self._open_or_build(catalog_id))
-        self._problem = ""
+        wanted = self._head, catalog_id
+        if wanted == self._failed and self._clock() < self._retry_at:
+            return False
+        try:
+            self._swap(*self._open_or_build(catalog_id))
+        except Exception:
+            self._failures += 1
+            wait = min(2.0**self._failures, _LONGEST_WAIT_SECONDS)
+            self._failed, self._retry_at = wanted, self._clock() + wait
+            raise
+        self._succeeded()
         return True
+
+    def _succeeded(self) -> None:
+        self._problem, self._failures, self._failed = "", 0, None
 
     def _shows(self, snapshot: snapshots.Snapshot, catalog_id: str) -> bool:
         """Whether a snapshot is what the catalog says now."""
@@ -226,14 +255,18 @@ class Follower:
             and (until is None or self._time() < until)
         )
 
-    def _open_or_build(self, catalog_id: str) -> snapshots.Snapshot:
+    def _open_or_build(self, catalog_id: str) -> tuple[snapshots.Snapshot, MatchIndex]:
         published = self._open_published()
         if published is not None and self._shows(published, catalog_id):
-            return published
+            try:
+                return published, MatchIndex.open(published)
+            except SnapshotError as error:  # e.g. another build's layout
+                _log.warning("the published snapshot is built anew: %s", error)
         path = build_snapshot(self._catalog, self._snapshots_dir)
         opened = snapshots.open_snapshot(path)
+        index = MatchIndex.open(opened)
         snapshots.sweep(self._snapshots_dir, keep_previous=not self._purged_since(published))
-        return opened
+        return opened, index
 
     def _purged_since(self, published: snapshots.Snapshot | None) -> bool:
         """Whether an older snapshot may still hold what was purged for good."""
@@ -256,11 +289,11 @@ class Follower:
         published = self._open_published()
         if published is None:
             return False
-        self._swap(published)
+        self._swap(published, MatchIndex.open(published))
         return True
 
-    def _swap(self, snapshot: snapshots.Snapshot) -> None:
-        generation = Generation(MatchIndex.open(snapshot), self._policies, self._default_policy)
+    def _swap(self, snapshot: snapshots.Snapshot, index: MatchIndex) -> None:
+        generation = Generation(index, self._policies, self._default_policy)
         if self._held is None:
             generation.check_policies()
         for problem in generation.policy_problems():

@@ -6,7 +6,7 @@ list may hold was decided on import.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class IndexRows:
     Attributes:
         catalog_ids: `(M,) int64`.
         list_rows: `(M,) uint16`, row in the lists that `IndexBuilder.write` is given.
-        classification_rows: `(M,) uint16`, row in its classifications; 0 is none.
+        classification_rows: `(M,) uint32`, row in its classifications; 0 is none.
         flags: `(M,) uint16`, `EntryFlag` bits.
         sizes: `(M,) int64`, bytes of the file; -1 is unknown.
         codes: for each kind `(rows (K,) int64, values (K, kind.nbytes) uint8)`: which row of this
@@ -53,7 +53,7 @@ class IndexRows:
 
     catalog_ids: Int64Array = field(repr=False)
     list_rows: UInt16Array = field(repr=False)
-    classification_rows: UInt16Array = field(repr=False)
+    classification_rows: UInt32Array = field(repr=False)
     flags: UInt16Array = field(repr=False)
     sizes: Int64Array = field(repr=False)
     codes: Mapping[HashKind, tuple[Int64Array, UInt8Array]] = field(repr=False)
@@ -116,7 +116,7 @@ class IndexBuilder:
 
         Args:
             writer: an open snapshot writer.
-            lists: what `list_rows` count.
+            lists: what `list_rows` count; their `counts` are taken anew from the rows.
             classifications: what `classification_rows` count; row 0 is a placeholder for none.
 
         Raises:
@@ -137,9 +137,25 @@ class IndexBuilder:
         for name, array in arrays.items():
             writer.add_array(name, array)
         counts = {kind: len(arrays[f"{kind}.{OFFSETS}"]) - 1 for kind in self._codes}
-        writer.add_document(LISTS, lists_to_json(lists))
+        held = self._codes_by_list(arrays, len(lists))
+        counted = [replace(each, counts=codes) for each, codes in zip(lists, held, strict=True)]
+        writer.add_document(LISTS, lists_to_json(counted))
         writer.add_document(CLASSIFICATIONS, classifications_to_json(classifications))
         writer.add_document(INDEX, index_to_json(self._count, counts))
+
+    def _codes_by_list(
+        self, arrays: Mapping[str, NDArray[Any]], lists: int
+    ) -> list[dict[HashKind, int]]:
+        """For each list how many distinct codes of each kind its entries carry."""
+        held: list[dict[HashKind, int]] = [{} for _ in range(lists)]
+        list_rows = arrays[ENTRY_ARRAYS["list_rows"]]
+        for kind in HashKind:
+            if kind in self._codes:
+                offsets, rows = arrays[f"{kind}.{OFFSETS}"], arrays[f"{kind}.{ROWS}"]
+                counts = count_codes(offsets, list_rows[rows], lists)
+                for row in np.flatnonzero(counts).tolist():
+                    held[row][kind] = int(counts[row])
+        return held
 
 
 def group_codes(
@@ -171,6 +187,24 @@ def group_codes(
     counts = np.bincount(code_rows[keep])
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
     return values[order[starts]], offsets, owners[keep].astype(np.uint32)
+
+
+def count_codes(offsets: UInt32Array, list_rows: UInt16Array, lists: int) -> Int64Array:
+    """How many distinct codes each list holds.
+
+    Args:
+        offsets: `(C + 1,) uint32`, where each code's entries start.
+        list_rows: `(R,) uint16`, the list of each of these entries.
+        lists: how many lists there are.
+
+    Returns:
+        `(lists,) int64`.
+    """
+    if len(list_rows) >= len(offsets):  # some code stands in several entries, maybe of one list
+        codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        pairs = np.unique(codes * max(lists, 1) + list_rows)
+        list_rows = (pairs % max(lists, 1)).astype(np.uint16)
+    return np.bincount(list_rows, minlength=lists).astype(np.int64)
 
 
 def _sort_codes(values: UInt8Array) -> tuple[Int64Array, NDArray[np.bool_]]:
@@ -210,4 +244,4 @@ def _check_codes(kind: HashKind, owners: Int64Array, values: UInt8Array, entries
         raise ValueError(f"{kind} rows refer to entries outside the batch of {entries}")
 
 
-__all__ = ["IndexBuilder", "IndexRows", "IndexedList", "group_codes"]
+__all__ = ["IndexBuilder", "IndexRows", "IndexedList", "count_codes", "group_codes"]

@@ -18,7 +18,7 @@ LISTS = "lists"
 CLASSIFICATIONS = "classifications"
 INDEX = "index"
 #: Raised whenever an older build could misread the arrays.
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class IndexedList:
 
     Attributes:
         entries: how many entries it has.
-        counts: for each kind, how many of them carry it.
+        counts: for each kind, how many distinct codes they carry; an entry may carry several.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a decision needs to know of an entry, as arrays: 22 bytes an entry, mapped and shared.
+"""What a decision needs to know of an entry, as arrays: 24 bytes an entry, mapped and shared.
 
 The source's own id, handling and provenance stay in the catalog.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hashlists.model import Classification, EntryFlag
-    from matcher.index.base import Int64Array
+    from matcher.index.base import Int64Array, UInt32Array
 
 UInt16Array: TypeAlias = "NDArray[np.uint16]"
 
@@ -33,7 +33,7 @@ class EntryArrays:
     Attributes:
         catalog_ids: `(N,) int64`, the catalog's entry ids.
         list_rows: `(N,) uint16`, row in the list table.
-        classification_rows: `(N,) uint16`, row in the classification table; 0 is none.
+        classification_rows: `(N,) uint32`, row in the classification table; 0 is none.
         flags: `(N,) uint16`, `EntryFlag` bits.
         sizes: `(N,) int64`, bytes of the file; -1 is unknown.
 
@@ -43,7 +43,7 @@ class EntryArrays:
 
     catalog_ids: Int64Array = field(repr=False)
     list_rows: UInt16Array = field(repr=False)
-    classification_rows: UInt16Array = field(repr=False)
+    classification_rows: UInt32Array = field(repr=False)
     flags: UInt16Array = field(repr=False)
     sizes: Int64Array = field(repr=False)
 
@@ -62,10 +62,10 @@ class EntryArrays:
 
 
 #: Column -> dtype, in the order of `EntryArrays`.
-COLUMNS: dict[str, type[np.int64 | np.uint16]] = dict(
+COLUMNS: dict[str, type[np.int64 | np.uint16 | np.uint32]] = dict(
     zip(
         (each.name for each in fields(EntryArrays)),
-        (np.int64, np.uint16, np.uint16, np.uint16, np.int64),
+        (np.int64, np.uint16, np.uint32, np.uint16, np.int64),
         strict=True,
     ),
 )

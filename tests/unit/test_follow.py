@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from hashlists import snapshot
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, EntryColumns
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.importer import import_file
-from hashlists.model import CODE64_KINDS, Handling, Harm, HashKind, HashList, ListState
+from hashlists.model import (
+    CODE64_KINDS,
+    Classification,
+    Handling,
+    Harm,
+    HashKind,
+    HashList,
+    ListState,
+)
 from matcher.builtin_list import ensure_test_list
 from matcher.decode.pool import InProcessPool
 from matcher.demo_data import published_test_image
@@ -196,9 +209,125 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monke
     assert rig.follower.state().behind
     assert "disk full" in rig.follower.state().problem
     monkeypatch.undo()
+    rig.now += 2.0
     assert rig.follower.refresh()
     assert rig.follower.state().problem == ""
     assert is_known(rig.holder.current, 2)
+
+
+@pytest.mark.parametrize("error", [OverflowError("too large"), MemoryError(), KeyError("x")])
+def test_whatever_fails_the_old_one_serves_and_is_told_stale(rig, monkeypatch, caplog, error):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [2])
+    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(error))
+    for _ in range(3):
+        rig.now += 100.0
+        assert not rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert rig.follower.state().behind
+    assert type(error).__name__ in rig.follower.state().problem
+    assert caplog.text.count("not served") == 1
+    assert "Traceback" in caplog.text
+
+
+def test_what_cannot_be_built_is_tried_at_growing_intervals(rig, monkeypatch):
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [1])
+    tried = []
+
+    def fail(*_):
+        tried.append(rig.now)
+        raise OSError("disk full")
+
+    monkeypatch.setattr("matcher.follow.build_snapshot", fail)
+    for _ in range(300):
+        rig.now += 1.0
+        assert not rig.follower.refresh()
+        assert rig.follower.state().behind
+        assert rig.follower.state().seconds_since_contact == 0.0
+    waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
+    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    fill(rig.catalog, rig.folder, [2])
+    rig.follower.refresh()
+    assert tried[-1] == rig.now  # a newer revision may be the cure
+    monkeypatch.undo()
+    rig.now += 60.0
+    assert rig.follower.refresh()
+    assert (rig.follower.state().behind, rig.follower.state().problem) == (False, "")
+
+
+def test_expired_entries_that_cannot_be_dropped_are_told_stale(rig, monkeypatch):
+    soon = datetime.now(UTC) + timedelta(seconds=60)
+    expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
+    rig.catalog.create_list(expiring, author="tester")
+    fill(rig.catalog, rig.folder, [1], name="brief")
+    rig.follower.refresh()
+    monkeypatch.setattr(rig.follower, "_time", soon.timestamp)
+    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(OSError("disk full")))
+    assert not rig.follower.refresh()
+    assert rig.follower.state().behind
+
+
+def test_a_snapshot_of_another_layout_is_built_anew(rig, monkeypatch, caplog):
+    fill(rig.catalog, rig.folder, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr("matcher.index.documents.LAYOUT", 1)
+        build_snapshot(rig.catalog, rig.snapshots)
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert "its layout is 1" in caplog.text
+
+
+def test_codes_are_counted_and_not_entries(rig):
+    """How many chance hits a list gives depends on its codes."""
+    rig.catalog.create_list(HashList("list", Harm.CSAM, "someone"), author="tester")
+    context = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"
+    rng = np.random.default_rng(1)
+    codes = [[rng.bytes(32).hex() for _ in range(9)] for _ in range(4)]
+    codes[1][0] = codes[0][0]
+    more = [[{"HashName": "PDQ", "HashValue": code} for code in each] for each in codes]
+    records = [{"MD5": digest(n).hex(), "AlternativeHashes": each} for n, each in enumerate(more)]
+    file = rig.folder / "list.json"
+    file.write_text(json.dumps({"@odata.context": context, "value": records}))
+    import_file(rig.catalog, file, list_name="list", format="vics", importer="tester")
+    rig.follower.refresh()
+    (listed,) = rig.holder.current.lists
+    assert listed.counts == {HashKind.MD5: 4, HashKind.PDQ: 35}
+
+
+def test_only_classifications_in_use_are_numbered_and_there_may_be_many(rig, monkeypatch):
+    number = 2**16 + 10
+    owners = np.arange(number, dtype=np.int64)
+    columns = EntryColumns(
+        entry_ids=owners,
+        list_ids=np.full(number, 9, np.int32),
+        classification_ids=(2 * owners).astype(np.int32),
+        flags=np.zeros(number, np.uint16),
+        sizes=owners,
+        codes={},
+    )
+    rig.catalog.create_list(HashList("list", Harm.CSAM, "someone"), author="tester")
+    with rig.catalog.read() as reader:
+        classes = {i: Classification("s", "", str(i)) for i in range(1, 2 * number)}
+        record = replace(reader.lists()[0], list_id=9)
+        monkeypatch.setattr(reader, "lists", lambda: [record])
+        monkeypatch.setattr(reader, "classifications", lambda: classes)
+        monkeypatch.setattr(reader, "entry_columns", lambda: iter([columns]))
+        monkeypatch.setattr(rig.catalog, "read", lambda: nullcontext(reader))
+        rig.follower.refresh()
+    index = rig.holder.current.index
+    assert len(index.classifications) == number
+    assert index.entry(0).classification is None
+    assert index.entry(number - 1).classification == Classification("s", "", str(2 * number - 2))
+
+
+def test_too_many_lists_are_an_error_that_says_so(rig, monkeypatch):
+    monkeypatch.setattr("matcher.follow._MAX_LISTS", 1)
+    for name in ("one", "two"):
+        rig.catalog.create_list(HashList(name, Harm.CSAM, "someone"), author="tester")
+    with pytest.raises(SnapshotError, match="2 lists, and a snapshot holds at most 1"):
+        rig.follower.refresh()
 
 
 def test_another_catalog_of_the_same_revision_is_not_mistaken(rig):

@@ -46,7 +46,7 @@ def rows(count: int = 3, **changes) -> IndexRows:
     plain = IndexRows(
         catalog_ids=owners + 100,
         list_rows=(owners % 2).astype(np.uint16),
-        classification_rows=(owners % 2).astype(np.uint16),
+        classification_rows=(owners % 2).astype(np.uint32),
         flags=np.full(count, 5, np.uint16),
         sizes=owners - 1,
         codes={
@@ -232,7 +232,8 @@ class TestEntries:
         assert first.flags == EntryFlag.VICTIM_IDENTIFIED | EntryFlag.SERIES
         assert (second.list_row, second.catalog_id, second.size) == (1, 101, 0)
         assert second.classification == CLASSES[1]
-        assert index.lists == LISTS
+        counts = dict.fromkeys(KINDS, 1)  # a code in two entries of one list is one code
+        assert index.lists == tuple(dataclasses.replace(each, counts=counts) for each in LISTS)
         assert index.classifications == (None, CLASSES[1])
 
     @pytest.mark.parametrize("row", [-1, 3, 2**40])
@@ -249,7 +250,7 @@ class TestEntries:
         def part(start: int, count: int) -> EntryArrays:
             numbers = np.arange(start, start + count)
             narrow = numbers.astype(np.uint16)
-            return EntryArrays(numbers, narrow, narrow, narrow, numbers)
+            return EntryArrays(numbers, narrow, numbers.astype(np.uint32), narrow, numbers)
 
         table = EntryTable([part(0, 0), part(0, 2), part(2, 0), part(2, 3), part(5, 0)])
         assert table.starts == (0, 0, 2, 2, 5)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 
-from hypothesis import given
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hashlists.errors import FormatError
 from hashlists.formats.registry import open_reader
 from hashlists.limits import ImportLimits
 from hashlists.model import Handling, HashKind
@@ -48,6 +50,7 @@ def test_any_table_is_read_back(table, codec, batch_rows):
         "columns.size": "size",
         "delimiter": delimiter,
         "encoding": "utf-16" if codec == "utf-16" else "utf-8",
+        "multiline": "yes",
     }
     reader = open_reader(
         io.BytesIO(text.encode(codec)),
@@ -67,3 +70,64 @@ def test_any_table_is_read_back(table, codec, batch_rows):
         (md5, source_id or None, size, line)
         for (md5, source_id, size, _), line in zip(rows, lines, strict=True)
     ]
+
+
+WORD = st.text(st.characters(codec="ascii", exclude_characters='\x00\r\n",'), max_size=8)
+
+
+def digests(text, options):
+    """The MD5 values of all entries; no record may be rejected."""
+    found = []
+    reader = open_reader(io.BytesIO(text.encode()), format="csv", options=options)
+    for batch in reader:
+        result = validate(batch, default_handling=Handling())
+        assert result.rejections == []
+        found += result.entries.hashes.get(HashKind.MD5, ())
+    return found
+
+
+@st.composite
+def plain_rows(draw):
+    """The cells of a table, header first, none of which needs quotes, and the place of the MD5."""
+    width, at = draw(st.sampled_from([(1, 0), (2, 0), (2, 1), (3, 1)]))
+    rows = [[f"c{n}" for n in range(width)]]
+    for digest in draw(st.lists(MD5, min_size=3, max_size=8)):
+        rows.append([draw(WORD) for _ in range(width)])
+        rows[-1][at] = digest.hex()
+    return rows, at
+
+
+@given(plain_rows(), st.data())
+def test_a_file_cut_anywhere_is_refused_or_gives_its_first_records(table, data):
+    rows, at = table
+    text = "".join(",".join(row) + "\r\n" for row in rows)
+    cut = data.draw(st.integers(text.index("\n") + 1, len(text)))
+    whole_lines = text.count("\n", 0, cut)
+    try:
+        found = digests(text[:cut], {"columns.md5": f"c{at}"})
+    except FormatError:
+        assert text[cut - 1] not in "\r\n"
+        return
+    assert found in (
+        [bytes.fromhex(row[at]) for row in rows[1:end]] for end in range(len(rows) + 1)
+    )
+    assert len(found) >= whole_lines - 1
+
+
+@given(plain_rows(), st.data())
+def test_a_stray_pair_of_quotes_never_hides_records(table, data):
+    rows, at = table
+    first = data.draw(st.integers(1, len(rows) - 1))
+    last = data.draw(st.integers(first, len(rows) - 1))
+    start, end = (data.draw(st.integers(0, len(rows[0]) - 1)) for _ in "12")
+    assume((first, start) <= (last, end))
+    expected = [bytes.fromhex(row[at]) for row in rows[1:]]
+    rows[first][start] = '"' + rows[first][start]
+    rows[last][end] += '"'
+    text = "".join(",".join(row) + "\n" for row in rows)
+    options = {"columns.md5": f"c{at}"}
+    if (first, start) == (last, end):
+        assert digests(text, options) == expected
+    elif first < last:
+        with pytest.raises(FormatError):
+            digests(text, options)

@@ -206,7 +206,7 @@ def test_declared_encoding_is_binding(encoding):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "no column is mapped to a hash; name at least one of: columns.pdq"),
+        ({}, "e.g. --column md5=NAME; as options: columns.pdq"),
         ({"columns.size": "a"}, "no column is mapped to a hash"),
         ({"columns.md6": "a"}, "unknown option 'columns.md6'; allowed: columns.pdq"),
         ({"columns.md5": "a", "colour": "x"}, "unknown option 'colour'; allowed: delimiter"),
@@ -220,9 +220,10 @@ def test_declared_encoding_is_binding(encoding):
         ({"columns.md5": "a", "columns.category": "a"}, "columns.category needs the option scheme"),
         (
             {"columns.md5": "MD5"},
-            "names the column 'MD5', which the file has not; its columns are: 'a', 'b', 'b'",
+            "names the column 'MD5', which the file does not have; its columns are: 'a', 'b', 'b'",
         ),
-        ({"columns.md5": "b"}, "columns.md5 names the column 'b', which the file has twice"),
+        ({"columns.md5": "b"}, "--column md5=NAME) names the column 'b', which the file has more"),
+        ({"columns.md5": "a", "columns.category": "a"}, "--option scheme=NAME; vics, uk, iwf"),
     ],
 )
 def test_wrong_options_say_what_is_allowed(options, message):
@@ -263,6 +264,12 @@ def test_what_cannot_be_read_as_csv_is_refused(data, message):
         run(data, ImportLimits(max_columns=3, max_line_chars=100), columns__md5="a")
 
 
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+def test_utf_16_that_was_not_announced_is_told(mark):
+    with pytest.raises(OptionsError, match="--option encoding=utf-16"):
+        open_reader(io.BytesIO(mark + b"m\0"), format="csv", options={"columns.md5": "md5"})
+
+
 def test_broken_utf_16_is_refused():
     data = f"md5\n{md5()}\n".encode("utf-16")[:-1]
     with pytest.raises(FormatError, match="not text of its encoding"):
@@ -294,12 +301,13 @@ TABLE = f"md5,note,size\n{md5(1)},a,1\n{md5(2)},b,2"
 @pytest.mark.parametrize(
     ("cut_off", "problem"),
     [
-        (f"note,md5\na,{md5(1)}\nb,{md5(2)[:20]}", "md5: not a MD5 hash"),
+        (f"note,md5\na,{md5(1)}\nb,{md5(2)[:20]}", "md5: not an MD5 hash"),
         (f"note,md5\na,{md5(1)}\nb,", "the record has no hash"),
         (f"note,md5\na,{md5(1)}\nb", "1 cells where the header has 2"),
         (f"md5,note,note2\r\n{md5(1)},a,b\r\n{md5(2)},c", "2 cells where the header has 3"),
-        (f"md5\r{md5(1)}\r{md5(2)[:31]}", "md5: not a MD5 hash"),
+        (f"md5\r{md5(1)}\r{md5(2)[:31]}", "md5: not an MD5 hash"),
     ],
+    ids=["in a hash", "before a hash", "before a delimiter", "before a column", "one column"],
 )
 @pytest.mark.parametrize("batch_rows", [1, 2, 1000])
 def test_a_file_cut_off_inside_a_record_is_refused(cut_off, problem, batch_rows):
@@ -338,6 +346,7 @@ def test_a_whole_last_line_without_line_end_is_taken_and_noted():
         (f'x,y,md5\n1,2,{md5(1)}\n"p,q","b,{md5(2)}\nd,e",{md5(3)}\n', 3),
         (f'md5\n{md5(1)}\n"{md5(2)}\n{md5(3)}"\n', 3),
     ],
+    ids=["inner line", "two lines", "last column", "among quotes", "delimiters", "one column"],
 )
 def test_quotes_that_make_one_record_of_several_are_refused(data, line):
     with pytest.raises(FormatError, match=f"line 3: .* line {line or 3} looks like a record"):

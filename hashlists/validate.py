@@ -30,7 +30,7 @@ import numpy as np
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import FlagColumn, HashColumn, RawBatch, RawHash
-from hashlists.formats.encodings import decode_column, decode_hash, kind_name
+from hashlists.formats.encodings import decode_column, decode_hash, kind_name, kind_with_article
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import (
     Classification,
@@ -330,7 +330,7 @@ def _degenerate(value: bytes, kind: HashKind) -> str:
     if value == _EMPTY_FILE.get(kind):
         return f"the {name} of the empty file"
     if value in (bytes(len(value)), b"\xff" * len(value)):
-        return f"a {name} whose bits are all equal"
+        return f"{kind_with_article(kind)} whose bits are all equal"
     if kind is HashKind.PDQ:
         bits = int.from_bytes(value, "big").bit_count()
         if not _PDQ_BITS[0] <= bits <= _PDQ_BITS[1]:

@@ -32,6 +32,7 @@ Options, all texts:
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -120,9 +121,16 @@ class CsvOptions:
         _refuse_unknown(plain, _PLAIN_OPTIONS, "")
         if not any(kind in columns for kind in HashKind):
             kinds = ", ".join(f"columns.{kind}" for kind in HashKind)
-            raise OptionsError(f"no column is mapped to a hash; name at least one of: {kinds}")
+            raise OptionsError(
+                "no column is mapped to a hash: say which column holds one, e.g. --column md5=NAME;"
+                f" as options: {kinds}"
+            )
         if "category" in columns and not options.get("scheme"):
-            raise OptionsError("columns.category needs the option scheme, e.g. scheme=iccam")
+            raise OptionsError(
+                "columns.category needs the option scheme, which says whose categories they are: "
+                "--option scheme=NAME; vics, uk, iwf, ncmec and interpol mean something as built "
+                "in, others need [[severity]] rows in the policy file (docs/policy.md)"
+            )
         encoding = options.get("encoding", "utf-8").lower()
         if encoding not in _ENCODINGS:
             known = ", ".join(_ENCODINGS)
@@ -150,6 +158,7 @@ class CsvReader:
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         self._options = CsvOptions.parse(options)
+        _refuse_utf16(stream, self._options.encoding)
         self._stream = stream
         self._lines = _Lines(stream, self._options.encoding, limits)
         self._rows = csv.reader(self._lines, delimiter=self._options.delimiter, strict=True)
@@ -196,10 +205,10 @@ class CsvReader:
         for wanted, name in self._options.columns.items():
             found = self._columns.count(name)
             if found != 1:
-                problem = "twice" if found else "not"
+                problem = "has more than once" if found else "does not have"
                 raise OptionsError(
-                    f"columns.{wanted} names the column {name!r}, which the file has {problem}; "
-                    f"its columns are: {_show(self._columns)}"
+                    f"columns.{wanted} (--column {wanted}=NAME) names the column {name!r}, which "
+                    f"the file {problem}; its columns are: {_show(self._columns)}"
                 )
             positions[wanted] = self._columns.index(name)
         return positions
@@ -418,6 +427,19 @@ class _LinePlaces:
 
     def __call__(self, row: int, /) -> Place:
         return Place("line", self._lines[row])
+
+
+def _refuse_utf16(stream: BinaryIO, encoding: str) -> None:
+    """Tells a file that is plainly UTF-16 from its byte-order mark, and leaves the stream there.
+
+    Raises:
+        OptionsError: it is, and the options say otherwise.
+    """
+    start = stream.tell()
+    mark = stream.read(len(codecs.BOM_UTF16_LE))
+    stream.seek(start)
+    if encoding != "utf-16" and mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise OptionsError("the file is UTF-16 text: say --option encoding=utf-16")
 
 
 def _section(options: Mapping[str, str], prefix: str, known: Sequence[str]) -> dict[str, str]:

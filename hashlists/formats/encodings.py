@@ -39,6 +39,12 @@ def kind_name(kind: HashKind) -> str:
     return _NAMES[kind]
 
 
+def kind_with_article(kind: HashKind) -> str:
+    """The kind as a message speaks of one hash of it, e.g. "an MD5"."""
+    name = _NAMES[kind]
+    return f"an {name}" if kind in (HashKind.MD5, HashKind.AHASH) else f"a {name}"
+
+
 def decode_hash(text: str, kind: HashKind, encoding: Encoding) -> bytes:
     """Decodes one value.
 
@@ -54,18 +60,32 @@ def decode_hash(text: str, kind: HashKind, encoding: Encoding) -> bytes:
         ValueError: the text is not such a value; the message says what was expected instead.
     """
     if len(text) > _MAX_CHARS_PER_BYTE * kind.nbytes + 64:
-        raise ValueError(_expectation(kind, encoding, f"the value has {len(text)} characters"))
+        raise ValueError(_expectation(kind, encoding, f"the value has {_count_chars(text)}"))
     text = text.strip()
     if encoding is Encoding.DETECT:
         encoding = detect_encoding(text, kind)
     try:
         value = _DECODERS[encoding](text)
     except ValueError:
-        problem = f"the value has {len(text)} characters, or others than those allowed"
+        problem = f"the value has {_count_chars(text)}, or others than those allowed"
         raise ValueError(_expectation(kind, encoding, problem)) from None
     if len(value) != kind.nbytes:
-        raise ValueError(_expectation(kind, encoding, f"the value has {len(value)} bytes"))
+        raise ValueError(_expectation(kind, encoding, _wrong_length(text, value, encoding)))
     return value
+
+
+def _wrong_length(text: str, value: bytes, encoding: Encoding) -> str:
+    """What is wrong with a well-formed value, in the unit of what was expected."""
+    if encoding is Encoding.DECIMAL:
+        return f"the value has {len(value)}"
+    if encoding is Encoding.HEX:
+        return f"the value has {_count_chars(text)}"
+    stands = "byte" if len(value) == 1 else "bytes"
+    return f"the value has {_count_chars(text)}, which stand for {len(value)} {stands}"
+
+
+def _count_chars(text: str) -> str:
+    return "1 character" if len(text) == 1 else f"{len(text)} characters"
 
 
 def decode_column(texts: Sequence[str], kind: HashKind, encoding: Encoding) -> bytes | None:
@@ -158,9 +178,9 @@ def _expectation(kind: HashKind, encoding: Encoding, problem: str) -> str:
     nbytes = kind.nbytes
     form = {
         Encoding.HEX: f"{2 * nbytes} hexadecimal digits",
-        Encoding.BASE64: f"{_base64_size(nbytes)} characters of base64",
-        Encoding.BASE32: f"{_base32_size(nbytes)} characters of base32",
+        Encoding.BASE64: f"{_base64_size(nbytes)} characters of base64 for {nbytes} bytes",
+        Encoding.BASE32: f"{_base32_size(nbytes)} characters of base32 for {nbytes} bytes",
         Encoding.DECIMAL: f"{nbytes} numbers of 0 to 255 between commas",
         Encoding.DETECT: f"{nbytes} bytes as hex, base64, base32 or decimal numbers",
     }[encoding]
-    return f"not a {kind_name(kind)} hash: expected {form}; {problem}"
+    return f"not {kind_with_article(kind)} hash: expected {form}; {problem}"

@@ -183,7 +183,7 @@ def _all_lists(catalog: Catalog) -> Iterator[ListRecord]:
     help="An option of the format. CSV: scheme and profile of the categories (docs/policy.md maps "
     "vics, uk, iwf, ncmec, interpol); delimiter, one character or tab; encoding, utf-8, utf-16, "
     "latin-1 or cp1252; hash_encoding.KIND, e.g. hash_encoding.md5=base64: hex, base64, base32, "
-    "decimal or detect, the default. Repeat for each.",
+    "decimal or detect, the default; multiline=yes. Repeat for each.",
 )
 @click.option(
     "--max-rejected-share",

@@ -58,8 +58,32 @@ def test_decimal_numbers_with_spaces():
 @pytest.mark.parametrize("encoding", WRITTEN)
 def test_wrong_lengths(kind, encoding):
     for raw in (value(kind)[:-1], value(kind) + b"a", b""):
-        with pytest.raises(ValueError, match=f"not a {kind_name(kind)} hash: expected"):
+        with pytest.raises(ValueError, match=f"not an? {kind_name(kind)} hash: expected"):
             decode_hash(write(raw, encoding), kind, encoding)
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "text", "told"),
+    [
+        (HashKind.SHA256, Encoding.HEX, "ab", "64 hexadecimal digits; the value has 2 characters"),
+        (HashKind.SHA256, Encoding.HEX, "a", "hexadecimal digits; the value has 1 character,"),
+        (HashKind.MD5, Encoding.BASE64, "A" * 24, "24 characters, which stand for 18 bytes"),
+        (HashKind.MD5, Encoding.BASE64, "AA==", "4 characters, which stand for 1 byte"),
+        (
+            HashKind.MD5,
+            Encoding.DECIMAL,
+            "1,2",
+            "16 numbers of 0 to 255 between commas; the value has 2",
+        ),
+        (HashKind.SHA1, Encoding.HEX, "a", "not a SHA-1 hash"),
+        (HashKind.AHASH, Encoding.HEX, "a", "not an aHash hash"),
+    ],
+    ids=range(7),
+)
+def test_a_wrong_length_is_told_in_the_unit_that_was_expected(kind, encoding, text, told):
+    with pytest.raises(ValueError) as caught:
+        decode_hash(text, kind, encoding)
+    assert told in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +107,7 @@ def test_wrong_lengths(kind, encoding):
     ],
 )
 def test_wrong_alphabets(encoding, text):
-    with pytest.raises(ValueError, match="not a MD5 hash: expected") as caught:
+    with pytest.raises(ValueError, match="not an MD5 hash: expected") as caught:
         decode_hash(text, HashKind.MD5, encoding)
     assert text not in str(caught.value)
 

@@ -110,7 +110,7 @@ def test_one_bad_row_does_not_fail_its_neighbours():
     (rejection,) = result.rejections
     assert rejection.place == Place("record", 2, 100)
     assert rejection.field == "MD5"
-    assert rejection.reason.startswith("not a MD5 hash: expected 32 hexadecimal digits")
+    assert rejection.reason.startswith("not an MD5 hash: expected 32 hexadecimal digits")
 
 
 def test_first_bad_field_is_named_once():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count, islice
 from typing import TYPE_CHECKING
 
 import click
@@ -10,13 +11,17 @@ import click
 from hashlists.model import CODE_KINDS, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
-from matcher.cli.results import Report
+from matcher.cli.results import Failure, Report
 from matcher.model import ImageHashes, View, ViewHashes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from matcher.cli.matching import ItemMatcher
+    from matcher.cli.results import Outcome
 
 _BATCH = 256  # queries looked up together
+_STANDARD_INPUT = "-"
 _KIND_NAMES = ", ".join(kind.value for kind in HashKind)
 
 
@@ -59,25 +64,50 @@ def command(
 
     Each argument is one query, told by its number from 0: KIND:HEX, e.g. md5:0cc1..., or several
     hashes of one file joined by commas. "-" reads one query a line from standard input, which
-    keeps hashes out of the shell's history. PhotoDNA values can be looked up here.
+    keeps hashes out of the shell's history; lines are answered 256 at a time, and one that is no
+    query is an error of its own. PhotoDNA values can be looked up here.
 
     An MD5 alone is weak evidence; with the file's --size it can count as exact.
 
     Exit status: 1 where anything matched or needs review, else 2 on an error, else 0.
     """
-    items = [parse_query(each, n, size, quality) for n, each in enumerate(_lines(queries))]
+    items = _parsed(queries, size, quality)
     report = Report("query", as_json=as_json, details=details)
     with session.matcher(server, policy=policy, views=(), max_matches=max_matches) as matcher:
-        for start in range(0, len(items), _BATCH):
-            outcomes = matcher.lookup(items[start : start + _BATCH])
-            for number, outcome in enumerate(outcomes, start):
-                report.add(number, outcome)
+        numbers = count()
+        while batch := list(islice(items, _BATCH)):
+            for outcome in _answers(matcher, batch):
+                report.add(next(numbers), outcome)
     ctx.exit(report.finish())
+
+
+def _parsed(
+    queries: Sequence[str], size: int | None, quality: int
+) -> Iterator[ImageHashes | Failure]:
+    """Reads the queries; without standard input all of them at once, before any is answered."""
+    numbered = enumerate(_lines(queries))
+    if _STANDARD_INPUT not in queries:
+        return iter([parse_query(each, number, size, quality) for number, each in numbered])
+    return (_parse_line(each, number, size, quality) for number, each in numbered)
+
+
+def _parse_line(text: str, number: int, size: int | None, quality: int) -> ImageHashes | Failure:
+    try:
+        return parse_query(text, number, size, quality)
+    except click.UsageError as error:
+        return Failure("malformed", error.message)
+
+
+def _answers(matcher: ItemMatcher, batch: Sequence[ImageHashes | Failure]) -> Iterator[Outcome]:
+    """The outcome for each query, in their order."""
+    answers = iter(matcher.lookup([each for each in batch if isinstance(each, ImageHashes)]))
+    for each in batch:
+        yield each if isinstance(each, Failure) else next(answers)
 
 
 def _lines(queries: Iterable[str]) -> Iterator[str]:
     for query in queries:
-        if query == "-":
+        if query == _STANDARD_INPUT:
             yield from filter(None, (line.strip() for line in sys.stdin))
         else:
             yield query

@@ -63,14 +63,41 @@ def _print_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: s
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    console = Console()
+    shown = [[printable(cell) for cell in row] for row in rows]
+    if columns[0] == PATH_COLUMN:
+        width = _width_left(columns, shown, console.width)
+        shown = [[shorten_left(path, width), *others] for path, *others in shown]
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(Text(name), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    for row in shown:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    console.print(table)
 
 
+def _width_left(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
+    """Cells that the first column may have beside the others; never less than a third of all."""
+    from rich.cells import cell_len  # noqa: PLC0415  only where a terminal is
+
+    others = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)][1:]
+    return max(width // 3, width - sum(others) - 2 * len(others))
+
+
+def shorten_left(path: str, width: int) -> str:
+    """The path in at most `width` cells: its end, which tells files apart, behind an ellipsis."""
+    from rich.cells import cell_len  # noqa: PLC0415  only where a terminal is
+
+    if cell_len(path) <= width:
+        return path
+    kept = path[-(width - 1) :]  # a character has a cell at least
+    while cell_len(kept) > width - 1:
+        kept = kept[1:]
+    return f"…{kept}"
+
+
+#: The heading of a column of paths, which are shortened rather than folded.
+PATH_COLUMN = "path"
 _STYLES = {
     "MATCH": "bold red",
     "REVIEW": "bold yellow",

@@ -158,6 +158,8 @@ class RemoteMatcher:
         Raises:
             ServerError: the call as a whole failed.
         """
+        if not items:
+            return []
         answers = self._client.lookup_hashes(
             [_query(item) for item in items],
             policy=self._options.policy,

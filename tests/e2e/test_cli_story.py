@@ -170,6 +170,29 @@ def test_lookup_finds_a_hash_without_its_image(data, folder, target):
     run(data, "lookup", queries[1], *target, status=0)
 
 
+def test_lookup_answers_lines_as_they_come_and_spares_neighbours(data, folder, target):
+    (listed,) = lines(data, "hash", str(folder / "listed-1.jpg"))
+    good = f"sha1:{listed['sha1']}\n"
+    typed = f"{good}nonsense\n{good * 300}".encode()
+    records = lines(data, "lookup", "-", *target, status=1, stdin=typed)
+    assert [record["query"] for record in records] == [*range(302)]
+    assert {record["decision"] for record in records} == {"MATCH", None}
+    assert records[1]["error"]["reason"] == "malformed"
+    assert records[1]["error"]["detail"].startswith("query 1: it has no colon")
+    assert lines(data, "lookup", "-", *target, status=2, stdin=b"nonsense\n")[0]["error"]
+
+
+def test_lookup_does_not_wait_for_the_end_of_its_input(data):
+    command = [*COMMAND, "--data", str(data), "lookup", "-", "--json"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment(), text=True, **pipes) as process:
+        process.stdin.write(f"md5:{'0' * 31}1\n" * 400)  # neither pipe fills up
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["query"] == 0
+        process.communicate()
+        assert process.returncode == 0
+
+
 def test_hash_prints_the_promised_objects(data, folder):
     paths = [str(folder / name) for name in ("listed-2.png", demo.DEMO_LIST_FILE, "none")]
     out, _ = run(data, "hash", *paths, status=2)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from matcher.cli import output
 
@@ -82,6 +85,41 @@ def test_table_on_a_terminal_is_ruled_and_coloured(open_terminal):
     assert "\x1b[1;31mMATCH" in shown
     assert "─" in shown
     assert "\t" not in shown
+
+
+def test_long_paths_keep_their_end_and_words_stay_whole(open_terminal, monkeypatch):
+    terminal = open_terminal()
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "/very/long" * 20 + "/upload-0815.jpg"
+    output.print_table(
+        ("path", "decision", "evidence"),
+        [(long, "NO KNOWN MATCH", "several words of evidence " * 3), ("b.jpg", "MATCH", "")],
+    )
+    shown = terminal[0].getvalue()
+    assert "/upload-0815.jpg" in shown
+    assert "…" in shown
+    assert "NO KNOWN MATCH" in shown
+    assert set(shown.split()) >= {"several", "words", "of", "evidence"}
+    assert "\x1b[32m" not in shown  # green would read as safe
+
+
+@given(st.text(min_size=1), st.integers(2, 40))
+def test_shortened_paths_fit_and_are_ends(path, width):
+    short = output.shorten_left(path, width)
+    assert cell_len(short) <= width
+    assert path.endswith(short.removeprefix("…"))
+
+
+def test_notes_come_after_the_results_before_them():
+    code = "import sys; from matcher.cli.output import note; sys.stdout.write('1\\n'); note('2')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+        cwd=Path(output.__file__).parents[2],
+    )
+    assert done.stdout.split() == [b"1", b"2"]
 
 
 def test_pretty_json_is_still_json(open_terminal, monkeypatch):

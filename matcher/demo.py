@@ -120,8 +120,10 @@ def _add_hills(
     outline = _fractal_noise(rng, 2, width, int(rng.integers(2, 6)))[0] - 0.5
     ridge = rng.uniform(0.25, 0.4) + 0.17 * depth + rng.uniform(0.1, 0.35) * outline
     texture = _fractal_noise(rng, height, width, int(rng.integers(4, 12)))[..., None]
-    below = _soft_edge((down - ridge[None, :]) * height)
-    _blend(canvas, rng.uniform(10.0, 220.0, 3) * (0.35 + texture), below)
+    colour = rng.uniform(10.0, 220.0, 3)
+    part = _near(down[:, 0], ridge.min(), np.inf)
+    below = _soft_edge((down[part] - ridge[None, :]) * height)
+    _blend(canvas[part], colour * (0.35 + texture[part]), below)
 
 
 def _add_ball(
@@ -129,12 +131,21 @@ def _add_ball(
 ) -> None:
     x, y = rng.uniform(0.0, 1.3), rng.uniform(0.4, 1.0)
     radius = rng.uniform(0.04, 0.16)
-    dx, dy = (across - x) / radius, (down - y) / radius
+    colour = rng.uniform(60.0, 255.0, 3)
+    rows = _near(down[:, 0], y - radius, y + radius)
+    columns = _near(across[0], x - radius, x + radius)
+    dx, dy = (across[:, columns] - x) / radius, (down[rows] - y) / radius
     squared = dx * dx + dy * dy
     facing = np.sqrt(np.clip(1.0 - squared, 0.0, 1.0))
     light = np.clip(0.25 + 0.75 * (0.6 * facing - 0.5 * dx - 0.6 * dy), 0.1, 1.2)[..., None]
     inside = _soft_edge((1.0 - np.sqrt(squared)) * radius * len(down))
-    _blend(canvas, rng.uniform(60.0, 255.0, 3) * light, inside)
+    _blend(canvas[rows, columns], colour * light, inside)
+
+
+def _near(positions: Float64Array, first: float, last: float) -> slice:
+    """The part of growing positions from `first` to `last`, and two more on either side."""
+    start, stop = np.searchsorted(positions, (first, last))
+    return slice(max(0, int(start) - 2), int(stop) + 2)
 
 
 def _soft_edge(pixels_inside: Float64Array) -> Float64Array:
@@ -186,9 +197,10 @@ def write_demo(folder: Path) -> list[Path]:
         The files written, the list last.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files = {item.name: _encode(_picture(item.seed), item.format) for item in _LISTED}
+    pictures = {item.seed: _picture(item.seed) for item in _LISTED}
+    files = {item.name: _encode(pictures[item.seed], item.format) for item in _LISTED}
     media = [_vics_media(item, number, files) for number, item in enumerate(_LISTED, start=1)]
-    files |= _variants(_picture(_LISTED[0].seed))
+    files |= _variants(pictures[_LISTED[0].seed])
     files["unlisted.jpg"] = _encode(_picture(_UNLISTED_SEED), "JPEG")
     files[TEST_IMAGE_NAME] = published_test_image().data
     document = {"@odata.context": _VICS_CONTEXT, "value": media}

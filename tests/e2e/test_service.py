@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from functools import partial
 
 import grpc
@@ -18,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from hashlists.catalog import Catalog
 from hashlists.importer import import_file
-from hashlists.model import Harm, HashList
+from hashlists.model import ChangeKind, Handling, Harm, HashList, ListState
 from matcher import demo, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
@@ -89,9 +90,8 @@ async def fresh_channel(fresh_server):
 async def import_demo(server, demo_folder, *, name="demo"):
     def work():
         with Client(server.address) as client:
-            client.create_list(
-                name, lists_pb2.HashList(harm=lists_pb2.HARM_TEST, source="Hashwarden demo")
-            )
+            made = client.create_list(HashList(name, Harm.TEST, "Hashwarden demo"))
+            assert client.get_list(name) == made
             *_progress, report = client.import_list(
                 demo_folder / "demo-list.vics.json", list_name=name, list_format="vics"
             )
@@ -391,7 +391,7 @@ class TestLists:
         assert report.added > 0
         assert report.rejected == 0
         assert report.coverage.entries == report.added
-        assert 0 < report.coverage.near_matchable_entries < report.added
+        assert 0 < report.coverage.near_matchable < report.added
 
         async def matches():
             answer = await client.match_image(listed)
@@ -444,7 +444,7 @@ class TestLists:
                 return list(client.list_revisions("demo")), list(client.list_revisions())
 
         own, everyones = await asyncio.to_thread(work)
-        assert [each.kind for each in own] == ["import", "create_list"]
+        assert [each.kind for each in own] == [ChangeKind.IMPORT, ChangeKind.CREATE_LIST]
         numbers = [each.number for each in everyones]
         assert numbers == sorted(numbers, reverse=True)
         assert len(numbers) > len(own)
@@ -554,6 +554,45 @@ def _fail_once(error):
         return build_snapshot(*arguments)
 
     return build
+
+
+class TestAsyncLists:
+    async def test_the_async_client_keeps_lists_too(self, fresh_server, demo_folder):
+        expires = datetime(2040, 1, 1, tzinfo=UTC)
+        wanted = HashList(
+            "unit",
+            Harm.CSAM,
+            "someone",
+            title="Title",
+            legal_basis="basis",
+            state=ListState.SHADOW,
+            handling=Handling("unit", ("a", "b"), expires),
+        )
+        async with AsyncClient(fresh_server.address) as client:
+            made = await client.create_list(wanted)
+            assert made.hash_list == wanted
+            assert await client.get_list("unit") == made
+            steps = [
+                each
+                async for each in client.import_list(
+                    demo_folder / "demo-list.vics.json",
+                    list_name="unit",
+                    list_format="vics",
+                    reason="trial",
+                    idempotency_key="once",
+                )
+            ]
+            assert steps[-1].added == 4
+            assert not steps[-1].repeated
+            lists = {each.hash_list.name: each async for each in client.list_lists()}
+            assert set(lists) == {"hashwarden-test", "unit"}
+            assert lists["unit"].coverage == steps[-1].coverage
+            revisions = [each async for each in client.list_revisions("unit")]
+            assert [each.kind for each in revisions] == [ChangeKind.IMPORT, ChangeKind.CREATE_LIST]
+            assert revisions[0].reason == "trial"
+            with pytest.raises(ServerError) as caught:
+                await client.get_list("absent")
+            assert caught.value.reason == "LIST_NOT_FOUND"
 
 
 class TestImportHashList:

@@ -1,0 +1,212 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from matcher import wire
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher.client import messages
+from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
+from matcher.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from hashlists.model import HashKind, HashList, Revision
+    from matcher.client.types import (
+        HashAnswer,
+        HashQuery,
+        ImportProgress,
+        ImportResult,
+        MatchAnswer,
+        RemoteList,
+        StreamAnswer,
+    )
+
+
+class AsyncClient:
+    """As `Client`, for asyncio.
+
+    Args:
+        target, credentials, timeout: as for `Client`.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self._channel = (
+            grpc.aio.insecure_channel(target, options=OPTIONS)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+        )
+        self._timeout = timeout
+        self._own_errors = OwnErrors(target)
+        self._match: Any = match_pb2_grpc.MatchServiceStub(self._channel)
+        self._lists: Any = lists_pb2_grpc.HashListServiceStub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()
+
+    async def match_image(
+        self, image: bytes, *, policy: str = "", views: Sequence[str] = (), max_matches: int = 0
+    ) -> MatchAnswer:
+        """As `Client.match_image`."""
+        request = match_pb2.MatchImageRequest(
+            image=image, options=messages.options(policy, views, max_matches)
+        )
+        with self._own_errors:
+            response = await self._match.MatchImage(request, timeout=self._timeout)
+        return messages.match_answer(response.result)
+
+    async def match_images(
+        self,
+        images: AsyncIterable[tuple[str, bytes]],
+        *,
+        policy: str = "",
+        views: Sequence[str] = (),
+        max_matches: int = 0,
+    ) -> AsyncIterator[StreamAnswer]:
+        """As `Client.match_images`."""
+        options = messages.options(policy, views, max_matches)
+
+        failed: list[Exception] = []
+
+        async def drawn() -> AsyncIterator[match_pb2.MatchImagesRequest]:
+            try:
+                async for item in images:
+                    yield messages.stream_request(item, options)
+            except Exception as error:
+                failed.append(error)
+                raise
+
+        try:
+            with self._own_errors:
+                async for response in self._match.MatchImages(drawn()):
+                    yield messages.stream_answer(response)
+        except (ServerError, asyncio.CancelledError) as problem:  # gRPC cancels where drawing fails
+            if failed:
+                raise failed[0] from problem
+            raise
+
+    async def lookup_hashes(
+        self, queries: Sequence[HashQuery], *, policy: str = "", max_matches: int = 0
+    ) -> list[MatchAnswer | ServerError]:
+        """As `Client.lookup_hashes`."""
+        request = messages.lookup_request(queries, messages.options(policy, (), max_matches))
+        with self._own_errors:
+            response = await self._match.LookupHashes(request, timeout=self._timeout)
+        return [messages.lookup_answer(each) for each in response.results]
+
+    async def hash_image(
+        self, image: bytes, *, views: Sequence[str] = (), kinds: Sequence[HashKind] = ()
+    ) -> HashAnswer:
+        """As `Client.hash_image`."""
+        with self._own_errors:
+            response = await self._match.HashImage(
+                messages.hash_request(image, views, kinds), timeout=self._timeout
+            )
+        return messages.hash_answer(response)
+
+    async def create_list(self, hash_list: HashList) -> RemoteList:
+        """As `Client.create_list`."""
+        request = messages.create_request(hash_list)
+        with self._own_errors:
+            response = await self._lists.CreateHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    async def get_list(self, name: str) -> RemoteList:
+        """As `Client.get_list`."""
+        request = lists_pb2.GetHashListRequest(name=wire.LIST_COLLECTION + name)
+        with self._own_errors:
+            response = await self._lists.GetHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    async def list_lists(self) -> AsyncIterator[RemoteList]:
+        """As `Client.list_lists`."""
+        request = lists_pb2.ListHashListsRequest()
+        while True:
+            with self._own_errors:
+                page = await self._lists.ListHashLists(request, timeout=self._timeout)
+            for each in page.hash_lists:
+                yield messages.list_answer(each)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def list_revisions(self, name: str = messages.EVERY_LIST) -> AsyncIterator[Revision]:
+        """As `Client.list_revisions`."""
+        request = lists_pb2.ListRevisionsRequest(parent=wire.LIST_COLLECTION + name)
+        while True:
+            with self._own_errors:
+                page = await self._lists.ListRevisions(request, timeout=self._timeout)
+            for each in page.revisions:
+                yield messages.revision_answer(each)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def import_list(
+        self,
+        path: Path,
+        *,
+        list_name: str,
+        list_format: str,
+        options: Mapping[str, str] | None = None,
+        reason: str = "",
+        idempotency_key: str | None = None,
+        max_rejected_share: float | None = None,
+    ) -> AsyncIterator[ImportProgress | ImportResult]:
+        """As `Client.import_list`; the file is read in threads."""
+        start = await asyncio.to_thread(
+            messages.import_start,
+            path,
+            list_name=list_name,
+            list_format=list_format,
+            options=options,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            max_rejected_share=max_rejected_share,
+        )
+
+        async def requests() -> AsyncIterator[lists_pb2.ImportHashListRequest]:
+            yield start
+            with await asyncio.to_thread(path.open, "rb") as file:
+                chunks = messages.import_chunks(file)
+                while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                    yield chunk
+
+        with self._own_errors:
+            async for response in self._lists.ImportHashList(requests()):
+                yield messages.import_answer(response)
+
+    async def health(self, service: str = "") -> str:
+        """As `Client.health`."""
+        request = health_pb2.HealthCheckRequest(service=service)
+        with self._own_errors:
+            response = await self._health.Check(request, timeout=self._timeout)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

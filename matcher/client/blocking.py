@@ -1,0 +1,257 @@
+"""The sync client."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from matcher import wire
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher.client import messages
+from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
+from matcher.errors import ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from hashlists.model import HashKind, HashList, Revision
+    from matcher.client.types import (
+        HashAnswer,
+        HashQuery,
+        ImportProgress,
+        ImportResult,
+        MatchAnswer,
+        RemoteList,
+        StreamAnswer,
+    )
+
+
+class Client:
+    """Talks to one server over one channel; threads may share it.
+
+    Args:
+        target: `host:port`.
+        credentials: None for a server on this machine without TLS.
+        timeout: seconds for one call; streams and imports have none.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self._channel = (
+            grpc.insecure_channel(target, options=OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options=OPTIONS)
+        )
+        self._timeout = timeout
+        self._own_errors = OwnErrors(target)
+        self._match = match_pb2_grpc.MatchServiceStub(self._channel)
+        self._lists = lists_pb2_grpc.HashListServiceStub(self._channel)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self._channel.close()
+
+    def match_image(
+        self, image: bytes, *, policy: str = "", views: Sequence[str] = (), max_matches: int = 0
+    ) -> MatchAnswer:
+        """Matches one image.
+
+        Raises:
+            ServerError: the server refuses, fails or cannot be reached.
+        """
+        request = match_pb2.MatchImageRequest(
+            image=image, options=messages.options(policy, views, max_matches)
+        )
+        with self._own_errors:
+            response = self._match.MatchImage(request, timeout=self._timeout)
+        return messages.match_answer(response.result)
+
+    def match_images(
+        self,
+        images: Iterable[tuple[str, bytes]],
+        *,
+        policy: str = "",
+        views: Sequence[str] = (),
+        max_matches: int = 0,
+    ) -> Iterator[StreamAnswer]:
+        """Matches many images over one stream.
+
+        Args:
+            images: `(request_id, bytes)`; ids are unique. Drawn only as fast as the server reads.
+            policy: for every image; empty for the server's default.
+            views: for every image; empty for the policy's own.
+            max_matches: for every image; 0 for the server's default.
+
+        Yields:
+            One answer for each image, in the order in which they are ready.
+
+        Raises:
+            ServerError: the stream as a whole ended early; answers given until then hold.
+            TypeError: an item is no `(request_id, bytes)`.
+            Exception: whatever drawing from `images` raised.
+        """
+        options = messages.options(policy, views, max_matches)
+        failed: list[Exception] = []
+        try:
+            with self._own_errors:
+                for response in self._match.MatchImages(messages.drawn(images, options, failed)):
+                    yield messages.stream_answer(response)
+        except ServerError as problem:
+            if failed:
+                raise failed[0] from problem
+            raise
+
+    def lookup_hashes(
+        self,
+        queries: Sequence[HashQuery],
+        *,
+        policy: str = "",
+        max_matches: int = 0,
+    ) -> list[MatchAnswer | ServerError]:
+        """Matches hashes that the caller computed; gives one answer for each, in their order.
+
+        Raises:
+            ServerError: the call as a whole failed.
+        """
+        request = messages.lookup_request(queries, messages.options(policy, (), max_matches))
+        with self._own_errors:
+            response = self._match.LookupHashes(request, timeout=self._timeout)
+        return [messages.lookup_answer(each) for each in response.results]
+
+    def hash_image(
+        self, image: bytes, *, views: Sequence[str] = (), kinds: Sequence[HashKind] = ()
+    ) -> HashAnswer:
+        """Hashes one image and matches nothing.
+
+        Raises:
+            ServerError: the server refuses, fails or cannot be reached.
+        """
+        request = messages.hash_request(image, views, kinds)
+        with self._own_errors:
+            response = self._match.HashImage(request, timeout=self._timeout)
+        return messages.hash_answer(response)
+
+    def create_list(self, hash_list: HashList) -> RemoteList:
+        """Makes an empty list.
+
+        Raises:
+            ServerError: `LIST_ALREADY_EXISTS`, or the server refuses or cannot be reached.
+        """
+        request = messages.create_request(hash_list)
+        with self._own_errors:
+            response = self._lists.CreateHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    def get_list(self, name: str) -> RemoteList:
+        """One list with what it covers.
+
+        Raises:
+            ServerError: `LIST_NOT_FOUND`, or the server fails or cannot be reached.
+        """
+        request = lists_pb2.GetHashListRequest(name=wire.LIST_COLLECTION + name)
+        with self._own_errors:
+            response = self._lists.GetHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    def list_lists(self) -> Iterator[RemoteList]:
+        """All lists, by name.
+
+        Raises:
+            ServerError: the server fails or cannot be reached.
+        """
+        request = lists_pb2.ListHashListsRequest()
+        while True:
+            with self._own_errors:
+                page = self._lists.ListHashLists(request, timeout=self._timeout)
+            yield from map(messages.list_answer, page.hash_lists)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def list_revisions(self, name: str = messages.EVERY_LIST) -> Iterator[Revision]:
+        """All revisions of a list, or of all lists, newest first.
+
+        Raises:
+            ServerError: the server fails or cannot be reached.
+        """
+        request = lists_pb2.ListRevisionsRequest(parent=wire.LIST_COLLECTION + name)
+        while True:
+            with self._own_errors:
+                page = self._lists.ListRevisions(request, timeout=self._timeout)
+            yield from map(messages.revision_answer, page.revisions)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def import_list(
+        self,
+        path: Path,
+        *,
+        list_name: str,
+        list_format: str,
+        options: Mapping[str, str] | None = None,
+        reason: str = "",
+        idempotency_key: str | None = None,
+        max_rejected_share: float | None = None,
+    ) -> Iterator[ImportProgress | ImportResult]:
+        """Imports a file as one revision; gives progress, and the result last.
+
+        Args:
+            path: the list file.
+            list_name: the list; it must exist.
+            list_format: e.g. `vics`.
+            options: options of the format, e.g. a CSV's columns.
+            reason: kept with the revision.
+            idempotency_key: the same key and file again gives the first result again.
+            max_rejected_share: 0..1; None for the server's own.
+
+        Raises:
+            ServerError: nothing was imported, and why.
+            OSError: the file cannot be read.
+        """
+        start = messages.import_start(
+            path,
+            list_name=list_name,
+            list_format=list_format,
+            options=options,
+            reason=reason,
+            idempotency_key=idempotency_key,
+            max_rejected_share=max_rejected_share,
+        )
+        with path.open("rb") as file, self._own_errors:
+            requests = chain([start], messages.import_chunks(file))
+            yield from map(messages.import_answer, self._lists.ImportHashList(requests))
+
+    def health(self, service: str = "") -> str:
+        """What the standard health service says, e.g. `SERVING`.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
+        request = health_pb2.HealthCheckRequest(service=service)
+        with self._own_errors:
+            response = self._health.Check(request, timeout=self._timeout)
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

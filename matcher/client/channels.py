@@ -1,0 +1,81 @@
+"""How a channel is set up, and gRPC's errors as ours."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from matcher.errors import ServerError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MAX_MESSAGE_BYTES = 32 << 20
+DEFAULT_TIMEOUT_SECONDS = 30.0
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [
+                {"service": "hashwarden.match.v1.MatchService", "method": name}
+                for name in ("MatchImage", "LookupHashes", "HashImage")
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "3s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.service_config", json.dumps(_RETRIES)),
+)
+
+
+class OwnErrors:
+    """Turns gRPC's errors into `ServerError`; holds no state of a call, so calls may share it."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if isinstance(error, grpc.RpcError):
+            raise server_error(status_of(error), self._target) from error
+
+
+def status_of(error: Any) -> status_pb2.Status:
+    """The rich status of an RPC error, or what its code and text amount to."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            return status_pb2.Status.FromString(value)
+    return status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+
+
+def server_error(status: status_pb2.Status, target: str = "") -> ServerError:
+    """The error that a status stands for; `target` where it may be that nobody answered at all."""
+    code = next(each for each in grpc.StatusCode if each.value[0] == status.code)
+    reason = ""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason = info.reason
+    away = code is grpc.StatusCode.UNAVAILABLE
+    message = f"{code.name}: {status.message}"
+    if away and target and not status.details:  # a server of ours gives details
+        message = f"no server answers at {target}; start one with: hashwarden serve"
+    return ServerError(message, reason=reason or code.name, retryable=away)

@@ -1,0 +1,329 @@
+"""Between the types of the core and those of the wire, as a client needs them."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from datetime import UTC
+from typing import TYPE_CHECKING, BinaryIO
+
+from hashlists.model import (
+    ChangeKind,
+    Classification,
+    Coverage,
+    Handling,
+    HashKind,
+    HashList,
+    Revision,
+)
+from matcher import wire
+from matcher._proto.hashwarden.lists.v1 import lists_pb2
+from matcher._proto.hashwarden.match.v1 import match_pb2
+from matcher.client.channels import server_error
+from matcher.client.types import (
+    HashAnswer,
+    HashQuery,
+    ImageInfo,
+    ImportProgress,
+    ImportResult,
+    MatchAnswer,
+    RejectedRecord,
+    RemoteList,
+    StreamAnswer,
+)
+from matcher.model import (
+    Decision,
+    ImageHashes,
+    Match,
+    MatchResult,
+    Undecodable,
+    ViewHashes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from matcher.errors import ServerError
+
+CHUNK_BYTES = 1 << 20
+#: Stands for all lists where one may be named (AIP-159).
+EVERY_LIST = "-"
+
+
+def options(policy: str, views: Sequence[str], max_matches: int) -> match_pb2.MatchOptions:
+    """What the caller chose."""
+    return match_pb2.MatchOptions(policy=policy, views=views, max_matches=max_matches)
+
+
+def drawn(
+    images: Iterable[tuple[str, bytes]], options: match_pb2.MatchOptions, failed: list[Exception]
+) -> Iterator[match_pb2.MatchImagesRequest]:
+    """The requests of a stream. gRPC hides what goes wrong in here, so `failed` takes it."""
+    try:
+        for item in images:
+            yield stream_request(item, options)
+    except Exception as error:
+        failed.append(error)
+        raise
+
+
+def stream_request(
+    item: tuple[str, bytes], options: match_pb2.MatchOptions
+) -> match_pb2.MatchImagesRequest:
+    """One item of a stream.
+
+    Raises:
+        TypeError: it is no `(request_id, bytes)`.
+    """
+    match item:
+        case (str(request_id), bytes(image)):
+            pass
+        case _:
+            raise TypeError(
+                "images: each is (request_id, image), a str and the bytes of the file, "
+                f"not {type(item).__name__}"
+            )
+    return match_pb2.MatchImagesRequest(request_id=request_id, image=image, options=options)
+
+
+def hash_request(
+    image: bytes, views: Sequence[str], kinds: Sequence[HashKind]
+) -> match_pb2.HashImageRequest:
+    """An image to hash."""
+    return match_pb2.HashImageRequest(
+        image=image, views=views, kinds=[wire.KINDS[kind] for kind in kinds]
+    )
+
+
+def lookup_request(
+    queries: Sequence[HashQuery], options: match_pb2.MatchOptions
+) -> match_pb2.LookupHashesRequest:
+    """Hashes to look up; ids are their places."""
+    return match_pb2.LookupHashesRequest(
+        queries=[
+            match_pb2.HashQuery(
+                request_id=str(row),
+                hashes=[
+                    match_pb2.Hash(kind=wire.KINDS[kind], value=value)
+                    for kind, value in query.hashes.items()
+                ],
+                size_bytes=query.size,
+                quality=query.quality,
+            )
+            for row, query in enumerate(queries)
+        ],
+        options=options,
+    )
+
+
+def create_request(hash_list: HashList) -> lists_pb2.CreateHashListRequest:
+    """A list to make."""
+    message = lists_pb2.HashList(
+        harm=wire.HARMS[hash_list.harm],
+        source=hash_list.source,
+        title=hash_list.title,
+        legal_basis=hash_list.legal_basis,
+        state=wire.STATES[hash_list.state],
+    )
+    handling = hash_list.handling
+    message.handling.originator = handling.originator
+    message.handling.releasable_to.extend(handling.releasable_to)
+    if handling.expires_at is not None:
+        message.handling.expire_time.FromDatetime(handling.expires_at.astimezone(UTC))
+    return lists_pb2.CreateHashListRequest(hash_list_id=hash_list.name, hash_list=message)
+
+
+def import_start(
+    path: Path,
+    *,
+    list_name: str,
+    list_format: str,
+    options: Mapping[str, str] | None = None,
+    reason: str = "",
+    idempotency_key: str | None = None,
+    max_rejected_share: float | None = None,
+) -> lists_pb2.ImportHashListRequest:
+    """The first message of an import.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").digest()
+        length = file.tell()
+    start = lists_pb2.ImportStart(
+        hash_list=wire.LIST_COLLECTION + list_name,
+        format=list_format,
+        sha256=digest,
+        length=length,
+        idempotency_key=idempotency_key or str(uuid.uuid4()),
+        format_options=options or {},
+        max_rejected_share=max_rejected_share,
+        reason=reason,
+    )
+    return lists_pb2.ImportHashListRequest(start=start)
+
+
+def import_chunks(file: BinaryIO) -> Iterator[lists_pb2.ImportHashListRequest]:
+    """The further messages of an import."""
+    while chunk := file.read(CHUNK_BYTES):
+        yield lists_pb2.ImportHashListRequest(chunk=chunk)
+
+
+def import_answer(message: lists_pb2.ImportHashListResponse) -> ImportProgress | ImportResult:
+    """Progress, or the report that ends an import."""
+    if message.WhichOneof("payload") == "progress":
+        return ImportProgress(message.progress.bytes_read, message.progress.records_read)
+    report = message.report
+    return ImportResult(
+        revision=report.revision,
+        read=report.read,
+        added=report.added,
+        updated=report.updated,
+        unchanged=report.unchanged,
+        rejected=report.rejected,
+        kept_retracted=report.kept_retracted,
+        seconds=report.seconds,
+        coverage=_coverage(report.coverage),
+        rejections=tuple(
+            RejectedRecord(each.place, each.field, each.reason) for each in report.rejections
+        ),
+        repeated=report.repeated_import,
+    )
+
+
+def list_answer(message: lists_pb2.HashList) -> RemoteList:
+    """A list as the server holds it."""
+    handling = message.handling
+    expires = handling.expire_time.ToDatetime(UTC) if handling.HasField("expire_time") else None
+    return RemoteList(
+        hash_list=HashList(
+            name=message.name.removeprefix(wire.LIST_COLLECTION),
+            harm=wire.HARM_OF[message.harm],
+            source=message.source,
+            title=message.title,
+            legal_basis=message.legal_basis,
+            state=wire.STATE_OF[message.state],
+            handling=Handling(handling.originator, tuple(handling.releasable_to), expires),
+        ),
+        coverage=_coverage(message.coverage),
+        revision=message.revision,
+        created_at=message.create_time.ToDatetime(UTC),
+    )
+
+
+def revision_answer(message: lists_pb2.Revision) -> Revision:
+    """One committed change."""
+    return Revision(
+        number=message.number,
+        kind=ChangeKind(message.kind),
+        list_name=message.hash_list.removeprefix(wire.LIST_COLLECTION) or None,
+        author=message.author,
+        reason=message.reason,
+        committed_at=message.commit_time.ToDatetime(UTC),
+        added=message.added,
+        updated=message.updated,
+        retracted=message.retracted,
+        restored=message.restored,
+    )
+
+
+def _coverage(message: lists_pb2.Coverage) -> Coverage:
+    kinds = {HashKind(kind): count for kind, count in message.entries_by_kind.items() if count}
+    return Coverage(message.entries, kinds, message.near_matchable_entries)
+
+
+def stream_answer(response: match_pb2.MatchImagesResponse) -> StreamAnswer:
+    """One item's answer, or its error."""
+    if response.status.code:
+        return StreamAnswer(response.request_id, None, server_error(response.status))
+    return StreamAnswer(response.request_id, match_answer(response.result), None)
+
+
+def lookup_answer(response: match_pb2.LookupResult) -> MatchAnswer | ServerError:
+    """One query's answer, or its error."""
+    if response.status.code:
+        return server_error(response.status)
+    return match_answer(response.result)
+
+
+def match_answer(message: match_pb2.MatchResult) -> MatchAnswer:
+    """The answer for one image or lookup."""
+    provenance = message.provenance
+    return MatchAnswer(
+        result=_match_result(message),
+        image=_image_info(message.image) if message.HasField("image") else None,
+        stale=provenance.stale,
+        hasher_version=provenance.hasher_version,
+        decoder_version=provenance.decoder_version,
+    )
+
+
+def _match_result(message: match_pb2.MatchResult) -> MatchResult:
+    refused = message.HasField("not_hashable")
+    return MatchResult(
+        decision=wire.DECISION_OF.get(message.decision, Decision.REVIEW),
+        reason=wire.REASON_OF.get(message.not_hashable.reason) if refused else None,
+        detail=message.explanation,
+        match_id=message.match_id,
+        matches=tuple(_match(each) for each in message.matches),
+        total_matches=message.total_matches,
+        shadow_matches=0,
+        kinds_tried=tuple(wire.KIND_OF[k] for k in message.kinds_tried if k in wire.KIND_OF),
+        views_tried=tuple(message.views_tried),
+        views_left_out=tuple(message.views_left_out),
+        revision=message.provenance.revision,
+        policy=message.provenance.policy,
+        policy_version=message.provenance.policy_version,
+    )
+
+
+def _match(message: match_pb2.Match) -> Match:
+    issued = message.classification
+    return Match(
+        list_name=message.hash_list.removeprefix(wire.LIST_COLLECTION),
+        harm=message.harm,
+        entry_id=int(message.entry),
+        kind=wire.KIND_OF[message.kind],
+        basis=wire.BASIS_OF[message.basis],
+        view=message.view,
+        distance=message.distance if message.HasField("distance") else None,
+        closeness=wire.CLOSENESS_OF[message.closeness],
+        classification=Classification(issued.scheme, issued.profile, issued.code)
+        if message.HasField("classification")
+        else None,
+        severity=message.severity,
+    )
+
+
+def _image_info(message: match_pb2.ImageInfo) -> ImageInfo:
+    return ImageInfo(
+        message.width, message.height, message.format, message.frames, message.truncated
+    )
+
+
+def hash_answer(message: match_pb2.HashImageResponse) -> HashAnswer:
+    """The hashes of one image."""
+    refused = message.HasField("not_hashable")
+    undecodable = (
+        Undecodable(wire.REASON_OF[message.not_hashable.reason], message.not_hashable.detail)
+        if refused
+        else None
+    )
+    return HashAnswer(
+        hashes=ImageHashes(
+            digests=_hashes(message.digests),
+            size=None,
+            views=tuple(
+                ViewHashes(view.view, view.quality, _hashes(view.hashes)) for view in message.views
+            ),
+            undecodable=undecodable,
+            views_left_out=tuple(message.views_left_out),
+        ),
+        image=_image_info(message.image) if message.HasField("image") else None,
+    )
+
+
+def _hashes(messages: Iterable[match_pb2.Hash]) -> dict[HashKind, bytes]:
+    return {wire.KIND_OF[each.kind]: each.value for each in messages}

@@ -1,0 +1,135 @@
+"""What a client gives back, and what it takes beside bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from hashlists.model import Coverage, HashKind, HashList
+    from matcher.errors import ServerError
+    from matcher.model import ImageHashes, MatchResult
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What the server's decoder saw of a file."""
+
+    width: int
+    height: int
+    format: str
+    frames: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MatchAnswer:
+    """A server's answer for one image or lookup.
+
+    Attributes:
+        result: the decision; `shadow_matches` is always 0, a server does not tell them.
+        image: what the decoder saw; None for lookups and for what could not be decoded.
+        stale: the server knows that its lists are not the newest.
+        hasher_version, decoder_version: what computed the codes.
+    """
+
+    result: MatchResult
+    image: ImageInfo | None
+    stale: bool
+    hasher_version: str
+    decoder_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class HashAnswer:
+    """A server's hashes of one image."""
+
+    hashes: ImageHashes
+    image: ImageInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAnswer:
+    """The answer for one item of a stream: an answer, or an error of its own."""
+
+    request_id: str
+    answer: MatchAnswer | None
+    error: ServerError | None
+
+
+@dataclass(frozen=True, slots=True)
+class HashQuery:
+    """Hashes of one file, computed by the caller.
+
+    Attributes:
+        hashes: raw bytes by kind.
+        size: bytes of the file; an MD5 decides only with an equal size.
+        quality: PDQ quality 0..100; None counts as good.
+    """
+
+    hashes: Mapping[HashKind, bytes]
+    size: int | None = None
+    quality: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteList:
+    """A list as a server holds it.
+
+    Attributes:
+        hash_list: what it is.
+        coverage: what share of it can match what.
+        revision: the newest revision that changed it.
+        created_at: when it was made.
+    """
+
+    hash_list: HashList
+    coverage: Coverage
+    revision: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far an import has come."""
+
+    bytes_read: int
+    records_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that was not imported: where it stands, which field is at fault, and why."""
+
+    place: str
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did.
+
+    Attributes:
+        revision: the revision it made; 0 where nothing had changed.
+        read: records in the file; the sum of the next four.
+        kept_retracted: entries that stay retracted, since an operator retracted them there.
+        coverage: of the entries in this file.
+        rejections: the first of them; `rejected` counts all.
+        repeated: this import had been made before under its idempotency key.
+    """
+
+    revision: int
+    read: int
+    added: int
+    updated: int
+    unchanged: int
+    rejected: int
+    kept_retracted: int
+    seconds: float
+    coverage: Coverage
+    rejections: tuple[RejectedRecord, ...]
+    repeated: bool

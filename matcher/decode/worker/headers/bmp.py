@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from matcher.decode.worker.failures import malformed
+from matcher.decode.worker.failures import malformed, over_limit
 from matcher.decode.worker.headers.base import Header
 
 FILE_HEADER_BYTES = 14
 _CORE_HEADER_BYTES = 12
 _UNCOMPRESSED = frozenset({0, 3})  # plain, and plain with bit fields
+_RUN_LENGTHS = frozenset({1, 2})
+_MOST_RUN_BYTES = 8 * 1024**2  # Pillow decodes runs at some three million bytes a second
 
 
 def bitmap_size(data: bytes, at: int) -> tuple[int, int]:
     """Width and height from the bitmap header at `at`, whichever way up the rows run.
 
     Raises:
-        NotDecodableError: there is no room for a header.
+        NotDecodableError: there is no room for a header, or too much is coded in runs.
     """
     header_bytes = int.from_bytes(data[at : at + 4], "little")
     if header_bytes == _CORE_HEADER_BYTES and at + _CORE_HEADER_BYTES <= len(data):
         return _number(data, at + 4, 2), _number(data, at + 6, 2)
     if at + 16 > len(data):
         raise malformed("bitmap without a header")
+    if _number(data, at + 16, 4) in _RUN_LENGTHS and len(data) - at > _MOST_RUN_BYTES:
+        raise over_limit("bitmap in runs", len(data) - at, _MOST_RUN_BYTES, "bytes")
     height = int.from_bytes(data[at + 8 : at + 12], "little", signed=True)
     return _number(data, at + 4, 4), abs(height)
 

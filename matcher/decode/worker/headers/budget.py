@@ -12,7 +12,8 @@ from matcher.decode.worker.failures import over_limit
 #: Parts (segments, chunks, boxes, directory entries) of a file: far beyond any real file, and few
 #: enough that a file made of nothing but parts costs a fraction of a second.
 MOST_PARTS = 100_000
-#: Lengths that are stepped over without anything being read. A GIF of 25 MiB has a tenth of it.
+#: Sub-blocks of a GIF (one of 25 MiB has a tenth of this) and fill bytes of a JPEG, which Pillow
+#: takes one by one.
 MOST_STEPS = 1_000_000
 
 
@@ -47,5 +48,5 @@ class Budget:
         self.steps_left -= count
         if self.steps_left < 0:
             raise over_limit(
-                self._format, MOST_STEPS - self.steps_left, MOST_STEPS, "sub-blocks or more"
+                self._format, MOST_STEPS - self.steps_left, MOST_STEPS, "steps or more"
             )

@@ -44,10 +44,13 @@ def segments(data: bytes) -> Iterator[Segment]:
         NotDecodableError: there are too many.
     """
     budget = Budget("JPEG")
-    at = 2
+    at, scanned = 2, False
     while (found := _NEXT_MARKER.search(data, at)) is not None:
         budget.take_parts()
         start, marker = found.start(), data[found.start() + 1]
+        if not scanned:
+            budget.take_steps(start - at)
+            scanned = marker == _SOS
         if marker == _EOI or marker in _ALONE:
             yield Segment(marker, start, start + 2, start + 2)
             if marker == _EOI:

@@ -6,6 +6,7 @@ wrong (`doctor`); 2 an error; 130 interrupted. A bug never ends in 1, which woul
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
 import traceback
@@ -71,6 +72,15 @@ class RootGroup(click.Group):
             return None
         command: click.Command = import_module(module).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command; names the nearest where there is none of that name."""
+        near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if near and args[0] not in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; errors that a user can mend become a `ClickException`."""

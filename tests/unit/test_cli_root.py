@@ -81,6 +81,11 @@ def test_an_unknown_command_is_a_usage_error(capsys):
     assert "frobnicate" in capsys.readouterr().err
 
 
+def test_the_nearest_command_is_named(capsys):
+    assert cli.main(["list", "show"]) == 2
+    assert "No such command 'list'. Did you mean 'lists'?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["lists", "--help"], ["hash", "-h"]])
 def test_help_is_status_0(arguments, capsys):
     assert cli.main(arguments) == 0

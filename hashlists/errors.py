@@ -87,7 +87,7 @@ class InvalidNameError(HashlistsError):
 
 
 class ImportConflictError(HashlistsError):
-    """The idempotency key was used before, for another file or list."""
+    """The idempotency key was used before, for another file or in another way."""
 
     reason = "IMPORT_CONFLICT"
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import FinishedImport, StagedImport
     from hashlists.formats.base import ListReader
-    from hashlists.model import Handling, Retraction
+    from hashlists.model import Classification, Handling, Retraction
 
     #: Called with bytes read, bytes in all, and records read.
     Progress = Callable[[int, int, int], None]
@@ -115,7 +115,8 @@ def import_file(
         importer: who imports, kept with the revision.
         options: options of the format.
         reason: why, kept with the revision.
-        idempotency_key: with the same key and file again, the first report is returned again.
+        idempotency_key: when all else but importer and reason is the same as under this key
+            before, the first report is returned again.
         max_rejected_share: rejected records as a share of all, 0..1, above which nothing is
             imported; None for that of `limits`.
         expected_sha256: 32 bytes that the file's digest must equal; None for any.
@@ -128,10 +129,12 @@ def import_file(
     Raises:
         ListNotFoundError: no list goes by that name.
         UnknownFormatError, OptionsError: format or options are wrong.
-        FormatError: the file cannot be read, is not of that format, is cut off, or changed.
+        FormatError: the file cannot be read, is not of that format, is cut off, changed, or has
+            more classifications than any scheme.
         DigestMismatchError: the file is not the expected one.
         TooManyRejectionsError: too large a share was rejected.
-        ImportConflictError: the key was used before for another file or list.
+        ImportConflictError: the key was used before for another file, list, format, options or
+            share.
         ImportInProgressError: another import of this list, or under this key, is under way.
         CatalogError: the catalog failed.
         After any of them nothing was imported.
@@ -142,7 +145,9 @@ def import_file(
         raise OptionsError(f"the largest share of rejected records is from 0 to 1, not {share}")
     handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
     with _open(path) as stream:
+        request = _digest_request(list_name, format, options, share)
         source = _identify(stream, format, importer, reason, idempotency_key)
+        source = replace(source, request_sha256=request)
         _check_digest(source, expected_sha256)
         if (first := _made_before(catalog, list_name, source)) is not None:
             return first
@@ -192,6 +197,7 @@ class _Run:
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
     _ended: bool = False
+    _classifications: set[Classification | None] = field(default_factory=set)
     _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(init=False)
 
     def read_ahead(self, share: float) -> None:
@@ -220,6 +226,7 @@ class _Run:
             good = validate(raw, default_handling=self.handling, limits=self.limits)
             self.read += len(good.entries) + len(good.retractions) + len(good.rejections)
             self._reject(good.rejections)
+            self._require_few_classifications(good.entries)
             if self.progress is not None:
                 self.progress(self.reader.bytes_read, self.length, self.read)
             if waiting and rows + len(good.entries) > ROWS_PER_TRANSACTION:
@@ -231,6 +238,17 @@ class _Run:
         self._ended = True
         if waiting:
             yield merge(waiting), retractions
+
+    def _require_few_classifications(self, entries: EntryBatch) -> None:
+        once = {id(each): each for each in entries.classifications}  # hashing them all costs more
+        self._classifications.update(once.values())
+        self._classifications.discard(None)
+        if len(self._classifications) > self.limits.max_classifications:
+            raise FormatError(
+                f"the file has more than {self.limits.max_classifications} different"
+                " classifications (max_classifications), so nothing was imported: probably the"
+                " category is read from a wrong column (CSV: columns.category)"
+            )
 
     def _take(self, result: StageResult) -> None:
         self._reject(result.rejections)
@@ -368,6 +386,14 @@ def _identify(
     )
 
 
+def _digest_request(
+    list_name: str, format_name: str, options: Mapping[str, str] | None, share: float
+) -> bytes:
+    """SHA-256 over what decides, beside the file, what an import does."""
+    request = [list_name, format_name, sorted((options or {}).items()), float(share)]
+    return hashlib.sha256(json.dumps(request).encode()).digest()
+
+
 def _check_digest(source: ImportSource, expected: bytes | None) -> None:
     if expected is not None and source.sha256 != expected:
         raise DigestMismatchError(
@@ -385,6 +411,11 @@ def _made_before(catalog: Catalog, list_name: str, source: ImportSource) -> Impo
     if finished.source.sha256 != source.sha256 or finished.list_name != list_name:
         raise ImportConflictError(
             "this idempotency key was used before, for another file or list; take a new one"
+        )
+    if finished.source.request_sha256 != source.request_sha256:
+        raise ImportConflictError(
+            "this idempotency key was used before, with another format, other options or another"
+            " share of rejected records; take a new one"
         )
     return _from_document(finished)
 

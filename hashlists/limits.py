@@ -30,6 +30,8 @@ class ImportLimits:
         max_columns: columns of a CSV file.
         max_id_chars: characters of a source's own id or key.
         max_code_chars: characters of a classification's code.
+        max_classifications: different classifications in one file. An issuer's scheme has some
+            tens; far more of them are a wrong column taken for the category.
         max_text_chars: characters of a media type or time stamp.
         max_extra_hashes: values of one record beyond the first of each kind.
         max_size_bytes: largest file size that the catalog can hold.
@@ -46,6 +48,7 @@ class ImportLimits:
     max_columns: int = 1_000
     max_id_chars: int = 256
     max_code_chars: int = 64
+    max_classifications: int = 10_000
     max_text_chars: int = 128
     max_extra_hashes: int = 64
     max_size_bytes: int = 2**63 - 1

@@ -278,6 +278,7 @@ class Catalog:
             "file_sha256": source.sha256,
             "file_length": source.length,
             "idempotency_key": source.idempotency_key,
+            "request_sha256": source.request_sha256,
         }
         change = opening.open_change(self._engine, by, details=details)
         try:
@@ -310,6 +311,7 @@ class Catalog:
             importer=row.author,
             reason=row.reason,
             idempotency_key=idempotency_key,
+            request_sha256=row.request_sha256,
         )
         return FinishedImport(row.name, source, row.revision or 0, json.loads(row.report or "{}"))
 

@@ -20,6 +20,7 @@ from hashlists.catalog.engine import catalog_errors, make_durable, staging_conne
 from hashlists.catalog.owner import is_alive, this_process
 from hashlists.catalog.records import (
     Counts,
+    drop_classifications,
     from_microseconds,
     now_microseconds,
     store_counts,
@@ -353,6 +354,7 @@ def remove_change(engine: Engine, change_id: int) -> int:
     with catalog_errors(), writer(engine).begin() as connection:
         connection.execute(delete(retractions).where(retractions.c.change_id == change_id))
         connection.execute(delete(imports).where(imports.c.change_id == change_id))
+        drop_classifications(connection, change_id)
         connection.execute(
             this_change.where(changes.c.state == ChangeState.ABANDONED).values(
                 state=ChangeState.ABORTED

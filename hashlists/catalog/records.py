@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 
 from hashlists.catalog.schema import (
     CATALOG_ID_NAME,
     KIND_BITS,
+    change_classifications,
     change_counts,
     changes,
     classifications,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_DROPPED_AT_ONCE = 1_000
 _NEAR_BITS = sum(KIND_BITS[kind] for kind in CODE_KINDS)
 
 #: Entries in force, by (kinds bits, handling id).
@@ -75,6 +77,8 @@ class ImportSource:
         importer: who imports.
         reason: why, in the importer's words.
         idempotency_key: names this import, so that a repetition is recognised; None for none.
+        request_sha256: digest of how the file was to be imported, so that another request under
+            the same key is recognised.
     """
 
     format: str
@@ -83,6 +87,7 @@ class ImportSource:
     importer: str
     reason: str = ""
     idempotency_key: str | None = None
+    request_sha256: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,28 @@ def intern_classification(connection: Connection, classification: Classification
         "code": classification.code,
     }
     return _inserted(connection, insert(classifications).values(values))
+
+
+def note_classifications(connection: Connection, change_id: int, ids: Iterable[int]) -> None:
+    """Notes that a change uses these classifications; none of them may be noted for it before."""
+    rows = [{"change_id": change_id, "classification_id": each} for each in sorted(ids)]
+    if rows:
+        connection.execute(insert(change_classifications), rows)
+
+
+def drop_classifications(connection: Connection, change_id: int) -> None:
+    """Forgets what a removed change used, and the classifications that no other change uses."""
+    of_change = change_classifications.c.change_id == change_id
+    used = select(change_classifications.c.classification_id).where(of_change)
+    ids = connection.execute(used).scalars().all()
+    connection.execute(delete(change_classifications).where(of_change))
+    left = exists().where(
+        change_classifications.c.classification_id == classifications.c.classification_id
+    )
+    for start in range(0, len(ids), _DROPPED_AT_ONCE):
+        chunk = ids[start : start + _DROPPED_AT_ONCE]
+        these = classifications.c.classification_id.in_(chunk)
+        connection.execute(delete(classifications).where(these, ~left))
 
 
 def _inserted(connection: Connection, statement: Any) -> int:

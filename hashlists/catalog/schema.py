@@ -192,6 +192,7 @@ imports = Table(
     Column("format", String(64), nullable=False),
     Column("file_sha256", LargeBinary, nullable=False),
     Column("file_length", _Id, nullable=False),
+    Column("request_sha256", LargeBinary, nullable=False),  # of all that was asked for
     Column("idempotency_key", Text, unique=True),
     Column("report", Text),  # JSON, set at the end
 )
@@ -267,6 +268,20 @@ change_counts = Table(
     Column("handling_id", _Id, nullable=False),
     Column("entries", _Id, nullable=False),
     Index("ix_change_counts_change_id", "change_id"),
+)
+
+#: Which classifications a change brought or used; one that no change is left of goes.
+change_classifications = Table(
+    "change_classifications",
+    metadata,
+    Column("change_id", _Id, ForeignKey("changes.change_id"), primary_key=True),
+    Column(
+        "classification_id",
+        _Id,
+        ForeignKey("classifications.classification_id"),
+        primary_key=True,
+    ),
+    Index("ix_change_classifications_classification_id", "classification_id"),
 )
 
 #: What was erased for good, so that followers drop it everywhere.

@@ -31,6 +31,7 @@ from hashlists.catalog.records import (
     coverage,
     intern_classification,
     intern_handling,
+    note_classifications,
 )
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
@@ -154,6 +155,7 @@ class StagedImport:
         self._seen = _IdSet()
         self._gone = _IdSet()
         self._retractions_read = 0
+        self._classifications: set[int | None] = set()  # noted as used by this change
 
     def __enter__(self) -> Self:
         return self
@@ -381,9 +383,7 @@ class StagedImport:
             "flags": batch.flags,
             "flags_known": batch.flags_known,
             "size": batch.sizes,
-            "classification_id": _interned(
-                connection, batch.classifications, intern_classification
-            ),
+            "classification_id": self._classification_ids(connection, batch),
             "handling_id": rows.handling_ids,
             "verified_count": batch.verified_counts,
             "media_type": batch.media_types,
@@ -393,6 +393,13 @@ class StagedImport:
         }
         insert_versions(connection, plain, batch.hashes)
         INSERT_EXTRA_HASHES.run(connection, _extra_rows(batch, version_ids))
+
+    def _classification_ids(self, connection: Connection, batch: EntryBatch) -> list[int | None]:
+        ids = _interned(connection, batch.classifications, intern_classification)
+        more = set(ids) - self._classifications
+        note_classifications(connection, self._change.change_id, more - {None})
+        self._classifications |= more
+        return ids
 
     def _known_ids(self, connection: Connection, keys: Sequence[bytes]) -> dict[bytes, int]:
         known: dict[bytes, int] = {}

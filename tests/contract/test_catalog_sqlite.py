@@ -26,7 +26,7 @@ from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import SCHEMA_VERSION, metadata
 from hashlists.errors import CatalogError, ImportInProgressError
-from hashlists.model import HashKind
+from hashlists.model import Classification, HashKind
 from tests.catalog_support import (
     DEMO,
     Item,
@@ -383,6 +383,34 @@ class TestSweep:
             staged.commit()
         staged.abort()
         assert bring(catalog, items("x", "y", "a")).counts == (1, 0, 2)
+
+    def test_classifications_go_with_the_last_change_that_used_them(self, catalog):
+        one, two, three = (Classification("made-up", "", code) for code in "123")
+
+        def known() -> set[Classification]:
+            with catalog.read() as reader:
+                return set(reader.classifications().values())
+
+        for name in ("demo", "other"):
+            catalog.create_list(replace(DEMO, name=name), author="a person")
+        bring(catalog, items("x", classification=one))
+        staged = catalog.begin_import("demo", source())
+        staged.stage(batch(items("a", classification=one) + items("b", classification=two)))
+        staged.stage(batch(items("c", classification=two) + items("d", classification=three)))
+        with catalog.begin_import("other", source()) as beside:
+            beside.stage(batch(items("a", classification=two)))
+            assert known() == {one, two, three}
+            staged.abort()
+            assert known() == {one, two}
+            beside.commit()
+        assert known() == {one, two}
+        staged = catalog.begin_import("demo", source())
+        staged.stage(batch(items("d", classification=three)))
+        self.dead(catalog)
+        assert catalog.sweep() == 1
+        assert known() == {one, two}
+        assert bring(catalog, items("d", classification=three)).counts == (1, 0, 0)
+        assert known() == {one, two, three}
 
     def test_a_new_import_removes_them_itself(self, catalog):
         catalog.create_list(DEMO, author="a person")

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -275,12 +277,61 @@ class TestIdempotency:
         with pytest.raises(ImportConflictError):
             bring_csv(catalog, write_csv(path, good_rows(3)), idempotency_key="key")
 
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"options": {**COLUMNS, "scheme": "other"}},
+            {"options": {"columns.md5": "md5"}},
+            {"max_rejected_share": 0.5},
+            {"format": "vics"},
+        ],
+    )
+    def test_another_way_to_import_is_a_conflict(self, catalog, tmp_path, other):
+        """Or whoever corrects a mapping would be told that all is well, and get nothing."""
+        path = write_csv(tmp_path / "a.csv", good_rows(2))
+        same = {"format": "csv", "options": COLUMNS, "idempotency_key": "key", **WHO}
+        assert import_file(catalog, path, **same).added == 2
+        with pytest.raises(ImportConflictError, match="another format, other options"):
+            import_file(catalog, path, **{**same, **other})
+        in_other_order = dict(reversed(COLUMNS.items()))
+        assert import_file(catalog, path, **{**same, "options": in_other_order}).repeated
+
     def test_a_failed_import_can_be_repeated_under_its_key(self, catalog, tmp_path):
         path = write_csv(tmp_path / "a.csv", [*good_rows(1), "nohex,1"])
         with pytest.raises(TooManyRejectionsError):
             bring_csv(catalog, path, idempotency_key="key", max_rejected_share=0)
         report = bring_csv(catalog, path, idempotency_key="key", max_rejected_share=0.5)
         assert (report.added, report.repeated) == (1, False)
+
+
+class TestClassifications:
+    def bring(self, catalog, path, notes, **more):
+        hashed = (hashlib.md5(str(n).encode()).hexdigest() for n in range(len(notes)))
+        rows = "".join(f"{md5},{note}\n" for md5, note in zip(hashed, notes, strict=True))
+        path.write_text("md5,note\n" + rows)
+        options = {"columns.md5": "md5", "columns.category": "note", "scheme": "made-up"}
+        return import_file(catalog, path, format="csv", options=options, **more, **WHO)
+
+    def known(self, catalog):
+        with catalog.read() as reader:
+            return {each.code for each in reader.classifications().values()}
+
+    def test_too_many_are_refused(self, catalog, tmp_path):
+        few = ImportLimits(max_classifications=3, max_batch_rows=2)
+        with pytest.raises(FormatError, match=r"more than 3 different.*columns\.category"):
+            self.bring(catalog, tmp_path / "a.csv", "aabbcd", limits=few)
+        assert (catalog.head(), self.known(catalog)) == (1, set())
+        assert self.bring(catalog, tmp_path / "a.csv", ["a", "", "b", "c"], limits=few).added == 4
+
+    def test_a_refused_import_leaves_none(self, catalog, tmp_path, monkeypatch):
+        monkeypatch.setattr(importer, "ROWS_PER_TRANSACTION", 2)
+        batches = ImportLimits(max_batch_rows=2)
+        self.bring(catalog, tmp_path / "a.csv", ["a"])
+        with pytest.raises(TooManyRejectionsError):
+            self.bring(
+                catalog, tmp_path / "a.csv", ["b", "a", "c,", "d", "e", "f,"], limits=batches
+            )
+        assert self.known(catalog) == {"a"}
 
 
 class TestMerge:
@@ -382,3 +433,44 @@ class TestProgram:
         )
         assert status == 1
         assert lines[0]["error"]["reason"] == CatalogError.reason
+
+
+def test_a_list_is_prepared_after_the_file_has_proved_good(catalog, tmp_path):
+    def create():
+        catalog.create_list(replace(catalog.get_list("demo").hash_list, name="new"), author="us")
+
+    def bring_new(path, **more):
+        options = {"columns.md5": "md5"}
+        return import_file(
+            catalog, path, list_name="new", format="csv", options=options, importer="us", **more
+        )
+
+    file = tmp_path / "a.csv"
+    for text, error in [
+        ("other\n", OptionsError),
+        ("md5\nnone\n", TooManyRejectionsError),
+        (f'md5\n{md5(1)}\n"{md5(2)}', FormatError),
+    ]:
+        file.write_text(text)
+        with pytest.raises(error):
+            bring_new(file, prepare_list=create)
+        with pytest.raises(ListNotFoundError):
+            catalog.get_list("new")
+    file.write_text(f"md5\n{md5(1)}\n")
+    with pytest.raises(ListNotFoundError):
+        bring_new(file)
+    assert bring_new(file, prepare_list=create).added == 1
+
+
+def test_a_pipe_is_refused_in_words(catalog):
+    source, sink = os.pipe()
+    os.close(sink)
+    with os.fdopen(source), pytest.raises(FormatError, match="a pipe cannot be imported"):
+        import_file(
+            catalog,
+            Path(f"/dev/fd/{source}"),
+            list_name="demo",
+            format="csv",
+            options={"columns.md5": "md5"},
+            importer="us",
+        )

@@ -184,11 +184,33 @@ def upgrade() -> None:
     )
     op.create_index("ix_change_counts_change_id", "change_counts", ["change_id"])
     op.create_table(
+        "change_classifications",
+        sa.Column("change_id", _ID, nullable=False),
+        sa.Column("classification_id", _ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["change_id"], ["changes.change_id"], name=op.f("fk_change_classifications_change_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["classification_id"],
+            ["classifications.classification_id"],
+            name=op.f("fk_change_classifications_classification_id"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "change_id", "classification_id", name=op.f("pk_change_classifications")
+        ),
+    )
+    op.create_index(
+        "ix_change_classifications_classification_id",
+        "change_classifications",
+        ["classification_id"],
+    )
+    op.create_table(
         "imports",
         sa.Column("change_id", _ID, nullable=False),
         sa.Column("format", sa.String(length=64), nullable=False),
         sa.Column("file_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("file_length", _ID, nullable=False),
+        sa.Column("request_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("report", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(

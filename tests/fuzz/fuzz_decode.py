@@ -1,8 +1,9 @@
 """Fuzzes the decoder: mutated files of every format must end in an image or a reason.
 
 A deterministic mutator over small seed files (every allow-listed format, animations and odd modes
-included). Any exception, and any answer that the parent's contract check refuses, is a finding: it
-is printed with the number that reproduces it, and the exit status is 1.
+included). Any exception, any answer that the parent's contract check refuses, and any input that
+costs too much time or memory is a finding: it is printed with the number that reproduces it, and
+the exit status is 1.
 
     python tests/fuzz/fuzz_decode.py --inputs 100000 --seed 1
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import random
+import resource
 import sys
 import time
 import traceback
@@ -43,6 +45,10 @@ REQUESTS = (
 )
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 _SIDE = 24  # pixels
+_MOST_SECONDS = 5.0  # of processor time for one input
+_MOST_GROWTH = 2**30  # bytes by which one input may raise the most memory ever taken
+#: Of the figure for the most memory: kilobytes on Linux, bytes on macOS.
+_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def seeds() -> list[bytes]:
@@ -178,6 +184,34 @@ _MUTATIONS: tuple[Callable[[bytearray, random.Random, list[bytes]], None], ...] 
 )
 
 
+class TooCostlyError(Exception):
+    """An input took more time or memory than its size can account for."""
+
+
+class Cost:
+    """Time and memory that this process has taken since the last call."""
+
+    def __init__(self) -> None:
+        self._seconds, self._memory = self._taken()
+
+    def check(self) -> None:
+        """Judges what was taken, and begins anew.
+
+        Raises:
+            TooCostlyError: it was too much.
+        """
+        seconds, memory = self._taken()
+        took, grew = seconds - self._seconds, memory - self._memory
+        self._seconds, self._memory = seconds, memory
+        if took > _MOST_SECONDS or grew > _MOST_GROWTH:
+            raise TooCostlyError(f"{took:.1f} s of processor time, {grew >> 20} MiB more memory")
+
+    @staticmethod
+    def _taken() -> tuple[float, int]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return time.process_time(), peak * _MEMORY_UNIT
+
+
 def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dict[str, int]]:
     """Decodes mutated inputs.
 
@@ -188,13 +222,16 @@ def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dic
     corpus = seeds()
     findings: list[int] = []
     outcomes: dict[str, int] = {}
+    cost = Cost()
     for number in range(inputs) if only is None else [only]:
         data = mutated(corpus, seed, number)
         request = REQUESTS[number % len(REQUESTS)]
         try:
             result = checked(worker.decode(data, request, LIMITS), request, LIMITS)
+            cost.check()
         except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
             findings.append(number)
+            cost = Cost()
             sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
             continue
         if isinstance(result, DecodedImage):

@@ -55,6 +55,21 @@ def demo(catalog: Catalog) -> Catalog:
 
 
 class TestLists:
+    def test_harm_and_source_stay_once_entries_were_imported(self, demo):
+        with demo.begin_import("demo", source()) as staged:
+            staged.stage(batch(items("a")))
+            with pytest.raises(ListExistsError):
+                demo.update_list("demo", author="p", reason="", harm=Harm.NCII)
+        assert not demo.was_filled("demo")  # it was given up
+        bring(demo, items("a"))
+        assert demo.was_filled("demo")
+        demo.purge("demo", ids_of(demo, "a"), author="p", reason="order")
+        for change in ({"harm": Harm.NCII}, {"source": "another"}):
+            with pytest.raises(ListExistsError, match="stay as they are"):
+                demo.update_list("demo", author="p", reason="", **change)
+        same = demo.get_list("demo").hash_list
+        assert (same.harm, same.source) == (DEMO.harm, DEMO.source)
+
     def test_an_empty_catalog_is_at_revision_0(self, catalog):
         assert catalog.head() == 0
         assert catalog.list_lists() == []
@@ -122,8 +137,13 @@ class TestLists:
         assert changed.hash_list.title == "Demo"
         assert changed.revision == 2
         assert demo.list_revisions()[0].kind is ChangeKind.UPDATE_LIST
+        assert not demo.was_filled("demo")
+        right = demo.update_list(
+            "demo", author="p", reason="mistaken", harm=Harm.NCII, source="another"
+        )
+        assert (right.hash_list.harm, right.hash_list.source) == (Harm.NCII, "another")
         same = demo.update_list("demo", author="p", reason="", state=ListState.SHADOW)
-        assert same.revision == 2
+        assert same.revision == 3
 
     def test_revisions_newest_first_in_pages_by_list(self, demo):
         demo.create_list(OTHER, author="a person")

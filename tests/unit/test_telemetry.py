@@ -145,6 +145,7 @@ class TestForms:
         stream = io.StringIO()
         configure_logging(stream=stream, level="debug")
         logging.getLogger("sqlalchemy.engine").info("INSERT ...")
+        logging.getLogger("alembic.runtime.migration").info("Running upgrade")
         log.debug("x")
         assert len(lines(stream)) == 1
 

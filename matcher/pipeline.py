@@ -50,7 +50,7 @@ _MAX_CODES = 32
 #: Hits that a block may be expected to give, going by the block before.
 _MAX_HITS = 1 << 18
 #: With more hits an item is judged as arrays.
-_FEW_HITS = 32
+_FEW_HITS = 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,13 @@ from matcher.cli.matching import FileOutcome
 from matcher.cli.output import note
 from matcher.cli.results import Failure, Outcome
 from matcher.client import HashQuery
-from matcher.errors import PolicyError, ServerError, TooLargeError, UnknownPolicyError
+from matcher.errors import (
+    PolicyError,
+    ServerError,
+    TooLargeError,
+    UnknownPolicyError,
+    UnknownViewError,
+)
 from matcher.model import Decision, ImageHashes, MatchResult, NotHashableReason, Undecodable
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)  # before each time that items are sent
 _ROUNDS_IN_VAIN = 3  # after so many without any answer, the server is not there
 #: Errors of an item that hold for every other item too.
-_OF_ALL_ITEMS = frozenset({PolicyError.reason, UnknownPolicyError.reason})
+_OF_ALL_ITEMS = frozenset({PolicyError.reason, UnknownPolicyError.reason, UnknownViewError.reason})
 _EMPTY = Undecodable(NotHashableReason.MALFORMED, "the file is empty")
 
 

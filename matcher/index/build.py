@@ -202,8 +202,10 @@ def count_codes(offsets: UInt32Array, list_rows: UInt16Array, lists: int) -> Int
     """
     if len(list_rows) >= len(offsets):  # some code stands in several entries, maybe of one list
         codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        pairs = np.unique(codes * max(lists, 1) + list_rows)
-        list_rows = (pairs % max(lists, 1)).astype(np.uint16)
+        pairs = np.sort(codes * lists + list_rows, kind="stable")  # quick: grouped by code already
+        first = np.ones(len(pairs), np.bool_)
+        first[1:] = pairs[1:] != pairs[:-1]
+        list_rows = (pairs[first] % lists).astype(np.uint16)
     return np.bincount(list_rows, minlength=lists).astype(np.int64)
 
 

@@ -255,11 +255,9 @@ def _best(
         hits: what they are rows of.
         wanted: at least 1.
     """
-    running = np.cumsum(np.bincount(ranks))
-    enough = wanted
-    near = np.arange(len(ranks))
+    enough, near = wanted, np.arange(len(ranks))
     while enough < len(ranks):
-        near = np.flatnonzero(ranks <= np.searchsorted(running, enough))
+        near = _foremost(ranks, hits.entry_ids[at], enough)
         if _distinct(keys[near]) >= wanted:
             break
         enough, near = 2 * enough, np.arange(len(ranks))
@@ -269,6 +267,17 @@ def _best(
     order = near[np.lexsort((views[hits.query_rows[rows]], hits.entry_ids[rows], ranks[near]))]
     _, first = np.unique(keys[order], return_index=True)
     return at[order[np.sort(first)[:wanted]]]
+
+
+def _foremost(ranks: Int64Array, entry_ids: Int64Array, wanted: int) -> Int64Array:
+    """Where at least the `wanted` first by rank, then entry, are; whole ties, in any order."""
+    running = np.cumsum(np.bincount(ranks))
+    last = int(np.searchsorted(running, wanted))
+    still = wanted - (int(running[last - 1]) if last else 0)
+    tied = np.flatnonzero(ranks == last)
+    ids = entry_ids[tied]
+    tied = tied[ids <= np.partition(ids, still - 1)[still - 1]]
+    return np.concatenate([np.flatnonzero(ranks < last), tied])
 
 
 def _dense(keys: Int64Array) -> tuple[Int64Array, Int64Array]:

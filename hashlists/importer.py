@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -70,6 +71,7 @@ class ImportReport:
         coverage: of the entries in this file.
         rejections: the first of them, in the order in which they were found.
         sha256: of the file, lower-case hex.
+        notes: what was left aside without harm, e.g. a hash of an unknown name, and how often.
         repeated: this import had been made before under its idempotency key; this is its report.
     """
 
@@ -86,6 +88,7 @@ class ImportReport:
     coverage: Coverage
     rejections: tuple[Rejection, ...]
     sha256: str
+    notes: Mapping[str, int] = field(default_factory=dict)
     repeated: bool = False
 
 
@@ -196,6 +199,7 @@ class _Run:
     rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
+    notes: Counter[str] = field(default_factory=Counter)
     _ended: bool = False
     _classifications: set[Classification | None] = field(default_factory=set)
     _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(init=False)
@@ -226,6 +230,7 @@ class _Run:
             good = validate(raw, default_handling=self.handling, limits=self.limits)
             self.read += len(good.entries) + len(good.retractions) + len(good.rejections)
             self._reject(good.rejections)
+            self.notes.update(raw.notes)
             self._require_few_classifications(good.entries)
             if self.progress is not None:
                 self.progress(self.reader.bytes_read, self.length, self.read)
@@ -284,6 +289,7 @@ class _Run:
             coverage=self.total.coverage,
             rejections=tuple(self.rejections),
             sha256=source.sha256.hex(),
+            notes=dict(self.notes),
         )
 
 
@@ -461,6 +467,7 @@ def _to_document(report: ImportReport) -> dict[str, object]:
             for each in report.rejections
         ],
         "sha256": report.sha256,
+        "notes": dict(report.notes),
         "repeated": report.repeated,
     }
 
@@ -481,6 +488,7 @@ def _from_document(finished: FinishedImport) -> ImportReport:
             for unit, number, offset, named, why in kept["rejections"]
         ),
         sha256=finished.source.sha256.hex(),
+        notes=kept["notes"],
         repeated=True,
     )
 

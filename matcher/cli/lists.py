@@ -555,6 +555,8 @@ def _print_import(report: ImportReport) -> None:
     ]
     print_table(("import", report.list_name), facts)
     _warn_of_coverage(report.coverage)
+    for told, times in report.notes.items():
+        note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
     _tell_rejects(report)
 
 

@@ -462,6 +462,17 @@ def test_a_list_is_prepared_after_the_file_has_proved_good(catalog, tmp_path):
     assert bring_new(file, prepare_list=create).added == 1
 
 
+def test_what_was_left_aside_is_told(catalog, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(f"md5,size\n{md5(1)},1\n{md5(2)},2")  # valid, without a last line end
+    report = import_file(catalog, path, format="csv", options=COLUMNS, idempotency_key="k", **WHO)
+    assert report.added == 2
+    assert sum(report.notes.values()) == 1
+    again = import_file(catalog, path, format="csv", options=COLUMNS, idempotency_key="k", **WHO)
+    assert again.notes == report.notes
+    assert report_to_dict(report)["notes"] == dict(report.notes)
+
+
 def test_a_pipe_is_refused_in_words(catalog):
     source, sink = os.pipe()
     os.close(sink)

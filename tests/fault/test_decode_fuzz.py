@@ -40,3 +40,13 @@ def test_findings_are_told(target, monkeypatch, capsys):
     monkeypatch.setattr(target.sys, "argv", ["fuzz_decode", "--inputs", "2"])
     assert target.main() == 1
     assert "findings: 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("taken", "found"), [((4.0, 2**29), []), ((6.0, 0), [0]), ((0.0, 2**31), [0])]
+)
+def test_costly_inputs_are_findings(target, monkeypatch, capsys, taken, found):
+    readings = iter([(1.0, 2**27), (1.0 + taken[0], 2**27 + taken[1]), (9.0, 2**32)])
+    monkeypatch.setattr(target.Cost, "_taken", staticmethod(lambda: next(readings)))
+    assert target.run(1, seed=7)[0] == found
+    assert ("TooCostlyError" in capsys.readouterr().err) is bool(found)

@@ -280,7 +280,27 @@ def test_walkers_of_parts_are_bound_wherever_they_are_used(lab):
     assert time.process_time() - started < CPU_SECONDS
 
 
-def test_pages_that_share_little_are_read(lab):
+def test_page_of_too_many_entries_or_strips_is_over_the_limit():
+    strips = MOST_PARTS + 1
+    for data in (
+        tiff_of_shared_arrays(1, strips, kind=1, array=bytes(2 * strips)),
+        tiff_of_shared_arrays(2, 1, kind=4, entries=[(700, 3, 1)] * (MOST_PARTS // 2)),
+    ):
+        with pytest.raises(NotDecodableError) as refused:
+            read_header(Format.TIFF, data, FRAMES)
+        assert refused.value.answer.reason is NotHashableReason.OVER_LIMIT
+
+
+def test_strips_that_reach_beyond_numbers_are_cut_off():
+    """Offsets of 64 bits must not wrap when lengths are added to them."""
+    entries = [(256, 16, 1, 64), (257, 16, 1, 64), (273, 16, 1, 2**64 - 1), (279, 16, 1, 2)]
+    directory = b"".join(struct.pack("<HHQQ", *entry) for entry in entries)
+    head = b"II\x2b\0\x08\0\0\0" + struct.pack("<QQ", 16, len(entries))
+    header = read_header(Format.TIFF, head + directory + bytes(8), FRAMES)
+    assert (header.width, header.truncated) == (64, True)
+
+
+def test_pages_that_share_little_are_read():
     data = tiff_of_shared_arrays(20, 1, kind=4, entries=[(700, 7, 3000)], array=bytes(3000))
     header = read_header(Format.TIFF, data, FRAMES)
     assert (header.frames, header.truncated) == (20, False)

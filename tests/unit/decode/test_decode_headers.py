@@ -206,6 +206,8 @@ def test_gif_frames_are_counted_to_the_limit_over_stray_bytes(lab, pages):
     limited = gif.read_header(data, 2)
     assert (limited.frames, limited.truncated) == (2, False)
     assert gif.read_header(data[:-1] + b"\0\0;", 99).frames == 4
+    cut_descriptor = gif.read_header(data[:-1] + b",\0;", 99)
+    assert (cut_descriptor.frames, cut_descriptor.truncated) == (4, False)
     with pytest.raises(NotDecodableError):
         gif.read_header(b"GIF89a" + bytes(7) + b";", 9)
 

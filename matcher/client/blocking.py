@@ -225,7 +225,7 @@ class Client:
             list_format: e.g. `vics`.
             options: options of the format, e.g. a CSV's columns.
             reason: kept with the revision.
-            idempotency_key: the same key and file again gives the first result again.
+            idempotency_key: the same key, file and options again give the first result again.
             max_rejected_share: 0..1; None for the server's own.
 
         Raises:

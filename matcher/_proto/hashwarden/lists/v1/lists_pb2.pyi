@@ -409,7 +409,9 @@ class ImportStart(_message.Message):
     length: _builtins.int
     """Bytes of the whole file."""
     idempotency_key: _builtins.str
-    """Required. The same key and file again gives the first report again."""
+    """Required. The same key with the same file, list, format and options gives the first
+    report again; with any other it is an error.
+    """
     max_rejected_share: _builtins.float
     """Largest share of rejected records, 0 to 1, with which the rest is imported;
     absent for the server's default.

@@ -84,10 +84,9 @@ def tiff_of_overlapping_directories():
 
 
 def overlapping_boxes():
-    """Each of many boxes reaches to the end of the file, and so over all that follow."""
-    meta = struct.pack(">I", 12) + b"meta" + bytes(4)
-    inner = box(b"iprp", size=FILE_BYTES) + box(b"ipco", size=FILE_BYTES)
-    return filled(CONTAINER, meta, inner * 1000, size=2 * 1024**2)
+    """In each of many boxes lies one that claims to reach over all that follow."""
+    meta = box(b"meta", bytes(4) + box(b"iprp", size=FILE_BYTES))
+    return filled(CONTAINER, meta, size=2**20)
 
 
 def deep_boxes():

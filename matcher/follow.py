@@ -256,7 +256,9 @@ class Follower:
         )
 
     def _open_or_build(self, catalog_id: str) -> tuple[snapshots.Snapshot, MatchIndex]:
-        published = self._open_published()
+        before = self._published_revision()
+        # Only then: opening verifies every byte, mostly of what is held already.
+        published = self._open_published() if before == self._head else None
         if published is not None and self._shows(published, catalog_id):
             try:
                 return published, MatchIndex.open(published)
@@ -265,17 +267,24 @@ class Follower:
         path = build_snapshot(self._catalog, self._snapshots_dir)
         opened = snapshots.open_snapshot(path)
         index = MatchIndex.open(opened)
-        snapshots.sweep(self._snapshots_dir, keep_previous=not self._purged_since(published))
+        snapshots.sweep(self._snapshots_dir, keep_previous=not self._purged_since(before))
         return opened, index
 
-    def _purged_since(self, published: snapshots.Snapshot | None) -> bool:
-        """Whether an older snapshot may still hold what was purged for good."""
-        before = 0 if published is None else published.revision
+    def _purged_since(self, before: int) -> bool:
+        """Whether a snapshot of that revision may still hold what was purged for good."""
         newer = self._catalog.list_revisions(limit=_LOOKED_BACK)
         reached = any(each.number <= before for each in newer)
         return not reached or any(
             each.kind is ChangeKind.PURGE and each.number > before for each in newer
         )
+
+    def _published_revision(self) -> int:
+        """0 where nothing was published, or the pointer to it is damaged."""
+        try:
+            return snapshots.current_revision(self._snapshots_dir) or 0
+        except SnapshotError as error:
+            _log.warning("the published snapshot is built anew: %s", error)
+            return 0
 
     def _open_published(self) -> snapshots.Snapshot | None:
         try:

@@ -149,6 +149,26 @@ def test_a_restart_opens_what_was_published(rig, monkeypatch):
     assert is_known(rig.holder.current, 1)
 
 
+def test_what_is_held_is_not_verified_again_for_every_revision(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    opened = []
+    monkeypatch.setattr(snapshot, "open_current", opened.append)
+    fill(rig.catalog, rig.folder, [2])
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 2)
+    assert opened == []
+
+
+def test_a_damaged_pointer_is_published_anew(rig):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    (rig.snapshots / "current").write_text("nonsense")
+    rig.start()
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+
+
 def test_a_damaged_snapshot_is_built_anew(rig, caplog):
     fill(rig.catalog, rig.folder, [1])
     path = build_snapshot(rig.catalog, rig.snapshots)

@@ -35,7 +35,7 @@ from matcher.model import (
 )
 from matcher.policy.binding import BoundPolicy, ListInfo, bind
 from matcher.policy.columns import HitColumns, Query, decide_columns
-from matcher.policy.decide import Candidate, Judgement, decide
+from matcher.policy.decide import MAX_MATCHES, Candidate, Judgement, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from matcher.index.match_index import MatchIndex
     from matcher.policy.rules import Policy
 
-MAX_MATCHES = 100
 _DEFAULT_MAX_MATCHES = 10
 #: Views looked up together at most; further ones gain nothing.
 _MAX_CODES = 32

@@ -8,7 +8,6 @@ What cannot be read becomes a value with its reason; it never stops the rest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections import deque
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from matcher.hashing.digests import Digester
 from matcher.model import (
     DecodedImage,
     DecodeRequest,
@@ -103,21 +103,17 @@ def _open(path: str) -> Iterator[BinaryIO]:
 
 
 def _load(path: str, stream: BinaryIO, max_bytes: int) -> LoadedFile:
-    digesters = (hashlib.md5(usedforsecurity=False), hashlib.sha1(usedforsecurity=False))
-    sha256 = hashlib.sha256()
+    digester = Digester()
     kept = bytearray()
     size = 0
     while chunk := stream.read(_CHUNK):
         size += len(chunk)
-        for digester in (*digesters, sha256):
-            digester.update(chunk)
+        digester.update(chunk)
         if size <= max_bytes:
             kept += chunk
         else:
             kept.clear()
-    md5, sha1 = (digester.digest() for digester in digesters)
-    digests = Digests(md5=md5, sha1=sha1, sha256=sha256.digest(), size=size)
-    return LoadedFile(path, bytes(kept) if size <= max_bytes else None, digests)
+    return LoadedFile(path, bytes(kept) if size <= max_bytes else None, digester.digests())
 
 
 def too_large(size: int, max_bytes: int) -> Undecodable:

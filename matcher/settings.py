@@ -146,6 +146,32 @@ def _path(value: object, folder: Path) -> Path:
         raise _BadValueError("must not start with ~: no home folder is known") from None
 
 
+def _path_or_none(value: object, folder: Path) -> Path | None:
+    return None if value in {"", "off"} else _path(value, folder)
+
+
+def _address_or_none(value: object, folder: Path) -> str:
+    return "" if value in {"", "off"} else _address(value, folder)
+
+
+_STORE_SCHEMES = ("file", "s3", "gs", "az")
+
+
+def _store_url(value: object, _: Path) -> str:
+    """A folder or object store; one without credentials, since it is shown in reports."""
+    if value in {"", "off"}:
+        return ""
+    if isinstance(value, str):
+        scheme, separator, rest = value.partition("://")
+        place = rest.partition("/")[0]
+        if separator and rest and scheme in _STORE_SCHEMES and "@" not in place:
+            return value
+    raise _BadValueError(
+        "must be file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX, "
+        "without credentials in it"
+    )
+
+
 def _address(value: object, _: Path) -> str:
     if isinstance(value, str):
         host, colon, port = value.rpartition(":")
@@ -189,10 +215,21 @@ class Settings:
             platform's folder for data. Not settable in the file, which may lie in it.
         catalog_url: SQLAlchemy URL of the catalog. May hold a password.
         snapshots_dir: where snapshots are built and mapped from; local disk.
+        snapshot_publish_url: folder or object store to which built snapshots are published; empty
+            for none.
+        snapshot_signing_key: file of the Ed25519 private key (PEM) that signs them.
+        snapshot_pull_url: store from which snapshots are pulled instead of built; empty for none.
+        snapshot_verify_key: file of the Ed25519 public keys (PEM) any of which must have signed.
+        snapshot_pull_seconds: time between looks at that store, give or take a quarter.
         spool_dir: where uploaded list files lie while they are imported.
         policy_file: the policy document (docs/policy.md); may be absent at its default place.
         default_policy: the policy of callers who name none.
         listen: HOST:PORT; port 0 takes any free one.
+        processes: server processes; 0 for one for every four usable CPUs.
+        admin_listen: HOST:PORT of health and metrics over HTTP; where there are several processes,
+            each has the next port of its own. Empty for none.
+        max_connection_age_seconds: after which a connection is closed in good order, so that
+            clients spread over processes and machines.
         danger_listen_without_tls: accept another address than loopback without TLS or credentials:
             whoever reaches the port can query and change the lists.
         message_bytes: largest gRPC message, bytes.
@@ -207,6 +244,8 @@ class Settings:
         drain_seconds: how long accepted work may take at the end of a server.
         exact_distances: tell callers exact distances. They help an attacker climb.
         follow_seconds: time between looks at the catalog's newest revision.
+        live_entries: changed entries that are served from memory, beside what the snapshot holds,
+            before a snapshot with them has to be built.
         stale_after_seconds: without word from the catalog for this long, answers say `stale`.
         decode_workers: decoders at work at once.
         decode_pixels: pixels of one picture as rendered.
@@ -233,12 +272,20 @@ class Settings:
         repr_=False,
     )
     snapshots_dir: Path = _knob(_path, lambda data: data / "snapshots")  # noqa: RUF009 - a field
+    snapshot_publish_url: str = _knob(_store_url, "")
+    snapshot_signing_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    snapshot_pull_url: str = _knob(_store_url, "")
+    snapshot_verify_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    snapshot_pull_seconds: float = _knob(_real(1, 86_400, "seconds"), 30.0)
     spool_dir: Path = _knob(_path, lambda data: data / "spool")  # noqa: RUF009 - a field
     policy_file: Path = _knob(_path, lambda data: data / "policies.toml")  # noqa: RUF009 - a field
     default_policy: str = _knob(
         _pattern(r"[a-z0-9][a-z0-9_-]{0,62}", "the name of a policy"), "default"
     )
     listen: str = _knob(_address, "127.0.0.1:50051")
+    processes: int = _knob(_whole(0, 256), 0)
+    admin_listen: str = _knob(_address_or_none, "127.0.0.1:9464")
+    max_connection_age_seconds: float = _knob(_real(1, 86_400, "seconds"), 600.0)
     danger_listen_without_tls: bool = _knob(_boolean, default=False)
     message_bytes: int = _knob(_size(_MIB, _GIB), 32 * _MIB)
     image_bytes: int = _knob(_size(64 * _KIB, _GIB), 25 * _MIB)
@@ -251,6 +298,7 @@ class Settings:
     drain_seconds: float = _knob(_real(0, 3600, "seconds"), 30.0)
     exact_distances: bool = _knob(_boolean, default=False)
     follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 1.0)
+    live_entries: int = _knob(_whole(0, 10_000_000), 50_000)
     stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
     decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())
     decode_pixels: int = _knob(_whole(1, 2**40), 2**27)
@@ -453,6 +501,12 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         )
     if values["max_in_flight_bytes"] < values["image_bytes"]:
         problems.append("max_in_flight_bytes must be at least image_bytes, or no image fits")
+    if values["snapshot_publish_url"] and values["snapshot_signing_key"] is None:
+        problems.append("snapshot_publish_url needs snapshot_signing_key")
+    if values["snapshot_pull_url"] and values["snapshot_verify_key"] is None:
+        problems.append("snapshot_pull_url needs snapshot_verify_key")
+    if values["snapshot_pull_url"] and values["snapshot_publish_url"]:
+        problems.append("snapshot_pull_url and snapshot_publish_url exclude each other")
     return problems
 
 

@@ -77,7 +77,7 @@ class TestDefaults:
             {
                 f"HASHWARDEN_{name.upper()}": str(getattr(settings, name))
                 for name in KNOBS
-                if name != "policy_file"
+                if name != "policy_file" and getattr(settings, name) is not None
             },
         )
         assert again == settings
@@ -86,6 +86,46 @@ class TestDefaults:
         assert Settings.__doc__ is not None
         for name in KNOBS:
             assert f"{name}: " in Settings.__doc__
+
+
+class TestStores:
+    @pytest.mark.parametrize(
+        "url", ["file:///srv/snapshots", "s3://bucket/prefix", "gs://bucket", "az://container/a/b"]
+    )
+    def test_folders_and_object_stores(self, tmp_path: Path, url: str) -> None:
+        key = str(tmp_path / "key.pem")
+        settings = load(
+            tmp_path,
+            {"HASHWARDEN_SNAPSHOT_PULL_URL": url, "HASHWARDEN_SNAPSHOT_VERIFY_KEY": key},
+        )
+        assert settings.snapshot_pull_url == url
+        assert settings.snapshot_verify_key == Path(key)
+
+    @pytest.mark.parametrize(
+        "url", ["s3://", "http://host/a", "bucket/prefix", "s3://user:word@bucket/prefix"]
+    )
+    def test_others_are_refused_and_never_repeated(self, tmp_path: Path, url: str) -> None:
+        with pytest.raises(SettingsError, match="without credentials") as refused:
+            load(tmp_path, {"HASHWARDEN_SNAPSHOT_PULL_URL": url})
+        assert "user:word" not in str(refused.value)
+
+    def test_a_store_needs_its_key_and_a_machine_has_one_part(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError) as refused:
+            load(
+                tmp_path,
+                {
+                    "HASHWARDEN_SNAPSHOT_PULL_URL": "file:///a",
+                    "HASHWARDEN_SNAPSHOT_PUBLISH_URL": "file:///b",
+                },
+            )
+        assert "snapshot_pull_url needs snapshot_verify_key" in str(refused.value)
+        assert "snapshot_publish_url needs snapshot_signing_key" in str(refused.value)
+        assert "exclude each other" in str(refused.value)
+
+    def test_the_admin_address_can_be_switched_off(self, tmp_path: Path) -> None:
+        assert load(tmp_path, {"HASHWARDEN_ADMIN_LISTEN": "off"}).admin_listen == ""
+        with pytest.raises(SettingsError, match="HOST:PORT"):
+            load(tmp_path, {"HASHWARDEN_ADMIN_LISTEN": "9464"})
 
 
 class TestDataFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,15 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from hashlists import snapshot as module
 from hashlists.errors import SnapshotError
 from hashlists.snapshot import (
     SnapshotWriter,
+    current_name,
     current_revision,
     open_current,
     open_snapshot,
+    reader,
     sweep,
 )
+from hashlists.snapshot import manifest as manifests
+from hashlists.snapshot import writer as writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +44,8 @@ def rewrite_manifest(folder: Path, change) -> None:
     manifest = json.loads(path.read_bytes())
     del manifest["sha256"]
     change(manifest)
-    manifest["sha256"] = module._digest_of_manifest(manifest)
-    path.write_bytes(module._pretty(manifest))
+    manifest["sha256"] = manifests.digest_of_manifest(manifest)
+    path.write_bytes(manifests.manifest_bytes(manifest))
 
 
 def refused(folder: Path, *words: str) -> str:
@@ -65,6 +69,7 @@ class TestRoundTrip:
         assert opened.arrays["entries.size"].tolist() == [-1, 7]
         assert opened.arrays["empty"].shape == (0, 32)
         assert current_revision(tmp_path / "snapshots") == 7
+        assert current_name(tmp_path / "snapshots") == folder.name
 
     def test_an_empty_snapshot(self, tmp_path):
         with SnapshotWriter(tmp_path, revision=0) as writer:
@@ -204,14 +209,14 @@ class TestWriter:
         assert current_revision(tmp_path) == 1
 
     def test_a_failure_to_lock_leaves_nothing(self, tmp_path, monkeypatch):
-        opened = module._open_folder
+        opened = writing.open_folder
 
         def open_folder(folder: Path) -> int:
             if folder.name.startswith(".writing-"):
                 raise OSError("no more files")
             return opened(folder)
 
-        monkeypatch.setattr(module, "_open_folder", open_folder)
+        monkeypatch.setattr(writing, "open_folder", open_folder)
         with pytest.raises(OSError, match="no more files"):
             SnapshotWriter(tmp_path, revision=1)
         assert list(tmp_path.iterdir()) == []
@@ -222,6 +227,7 @@ class TestRefusals:
         assert open_current(tmp_path) is None
         assert open_current(tmp_path / "missing") is None
         assert current_revision(tmp_path / "missing") is None
+        assert current_name(tmp_path / "missing") is None
 
     def test_a_missing_folder(self, tmp_path):
         refused(tmp_path / "snapshot-x", "cannot be read")
@@ -273,7 +279,7 @@ class TestRefusals:
 
     def test_a_huge_manifest_is_not_read(self, tmp_path, monkeypatch):
         folder = publish(tmp_path)
-        monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", 100)
+        monkeypatch.setattr(manifests, "MAX_MANIFEST_BYTES", 100)
         refused(folder, "manifest.json", "too long")
 
     def test_manifest_bytes_must_be_canonical(self, tmp_path):
@@ -392,7 +398,7 @@ class TestRefusals:
         folder = publish(tmp_path)
         data = b"{not json"
         (folder / "lists.json").write_bytes(data)
-        digest = module.hashlib.sha256(data).hexdigest()
+        digest = hashlib.sha256(data).hexdigest()
         rewrite_manifest(
             folder,
             lambda m: m["documents"]["lists"].update(bytes=len(data), sha256=digest),
@@ -446,16 +452,16 @@ class TestPointer:
 
     def test_a_snapshot_replaced_while_it_is_opened(self, tmp_path, monkeypatch):
         publish(tmp_path, 1)
-        opened = module.open_snapshot
+        opened = reader.open_snapshot
 
         def slow(path: Path):
-            monkeypatch.setattr(module, "open_snapshot", opened)
+            monkeypatch.setattr(reader, "open_snapshot", opened)
             publish(tmp_path, 2)
             publish(tmp_path, 3)
             sweep(tmp_path)
             return opened(path)
 
-        monkeypatch.setattr(module, "open_snapshot", slow)
+        monkeypatch.setattr(reader, "open_snapshot", slow)
         assert open_current(tmp_path).revision == 3
 
     def test_a_snapshot_that_is_replaced_again_and_again(self, tmp_path, monkeypatch):
@@ -465,7 +471,7 @@ class TestPointer:
             publish(tmp_path, 1)
             raise SnapshotError("gone")
 
-        monkeypatch.setattr(module, "open_snapshot", never)
+        monkeypatch.setattr(reader, "open_snapshot", never)
         with pytest.raises(SnapshotError, match="faster"):
             open_current(tmp_path)
 
@@ -476,7 +482,7 @@ class TestPointer:
             (tmp_path / "current").unlink()
             raise SnapshotError("gone")
 
-        monkeypatch.setattr(module, "open_snapshot", vanish)
+        monkeypatch.setattr(reader, "open_snapshot", vanish)
         assert open_current(tmp_path) is None
 
 

@@ -1,0 +1,177 @@
+"""What a snapshot's manifest says: its own form, and a record of every file.
+
+The manifest alone says what the bytes of a folder are, so it is written in one way only and its
+digest covers all of it. Reading it reads no other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+
+from hashlists.snapshot.files import json_bytes, parse_json, read_small, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+FORMAT = "hashwarden-snapshot"
+#: Raised whenever an older build could misread a newer snapshot.
+VERSION = 1
+
+MANIFEST_FILE = "manifest.json"
+
+
+ITEM_NAME = re.compile(r"[a-z0-9_]{1,40}(?:\.[a-z0-9_]{1,40}){0,4}", re.ASCII)
+FOLDER_NAME = re.compile(r"snapshot-[0-9]{12,19}-[0-9a-f]{16}", re.ASCII)
+SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+#: The dtypes an array may have, as numpy spells them; `<` is little-endian.
+DTYPES = frozenset(
+    ["|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f4", "<f8"],
+)
+MAX_DIMENSIONS = 8
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_REVISION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What the manifest says of one file."""
+
+    file: str
+    nbytes: int
+    sha256: str
+
+    @classmethod
+    def parse(cls, folder: Path, name: str, record: Any, *, suffix: str) -> FileRecord:
+        """Checks a record of the manifest; the file's name follows from the item's."""
+        if not ITEM_NAME.fullmatch(name) or not isinstance(record, dict):
+            raise refuse(folder, MANIFEST_FILE, f"has a malformed record {name[:40]!r}")
+        file, nbytes, sha256 = (record.get(key) for key in ("file", "bytes", "sha256"))
+        if file != f"{name}{suffix}" or file == MANIFEST_FILE:
+            raise refuse(folder, MANIFEST_FILE, f"names a file that {name!r} may not have")
+        if not is_count(nbytes) or not isinstance(sha256, str) or not SHA256_HEX.fullmatch(sha256):
+            raise refuse(folder, MANIFEST_FILE, f"has a malformed size or digest for {name!r}")
+        return cls(file=file, nbytes=nbytes, sha256=sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRecord:
+    """What the manifest says of one array."""
+
+    content: FileRecord
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, folder: Path, name: str, record: Any) -> ArrayRecord:
+        """Checks that dtype, shape and size of a record agree."""
+        content = FileRecord.parse(folder, name, record, suffix=".bin")
+        dtype, shape = record.get("dtype"), record.get("shape")
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            raise refuse(folder, MANIFEST_FILE, f"gives {name!r} a dtype that is not allowed")
+        if (
+            not isinstance(shape, list)
+            or len(shape) > MAX_DIMENSIONS
+            or not all(is_count(axis) for axis in shape)
+        ):
+            raise refuse(folder, MANIFEST_FILE, f"gives {name!r} a malformed shape")
+        if math.prod(shape) * np.dtype(dtype).itemsize != content.nbytes:
+            raise refuse(folder, MANIFEST_FILE, f"gives {name!r} a shape its size cannot hold")
+        return cls(content=content, dtype=np.dtype(dtype), shape=tuple(shape))
+
+
+def read_manifest(folder: Path, handle: int) -> dict[str, Any]:
+    """Reads the manifest of a folder; its format, version and digest are right."""
+    data = read_small(folder, handle, MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    manifest = parse_json(folder, MANIFEST_FILE, data)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise refuse(folder, MANIFEST_FILE, "is not the manifest of a Hashwarden snapshot")
+    version = manifest.get("version")
+    if type(version) is not int or version != VERSION:
+        raise refuse(
+            folder,
+            MANIFEST_FILE,
+            f"is of version {version if is_count(version) else 'unknown'}, this build reads"
+            f" version {VERSION}; rebuild it from the catalog with this build",
+        )
+    if not _is_sealed(manifest, data):
+        raise refuse(folder, MANIFEST_FILE, "is damaged: its digest differs")
+    return manifest
+
+
+def _is_sealed(manifest: Mapping[str, Any], data: bytes) -> bool:
+    """Whether the digest fits and the bytes are the very ones that a writer writes."""
+    body = {key: value for key, value in manifest.items() if key != "sha256"}
+    try:
+        return (
+            manifest.get("sha256") == digest_of_manifest(body) and manifest_bytes(manifest) == data
+        )
+    except (ValueError, RecursionError):  # NaN, or nested too deep: no writer of ours did that
+        return False
+
+
+def section(folder: Path, manifest: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The records of the manifest under `key`, not looked into."""
+    records = manifest.get(key)
+    if not isinstance(records, dict):
+        raise refuse(folder, MANIFEST_FILE, f"has no {key}")
+    return records
+
+
+def revision_of(folder: Path, manifest: Mapping[str, Any]) -> int:
+    """The catalog revision that the manifest names."""
+    revision = manifest.get("revision")
+    if not is_count(revision):
+        raise refuse(folder, MANIFEST_FILE, "has no revision")
+    return revision
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """The one way in which a manifest is written."""
+    return json.dumps(manifest, allow_nan=False, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+
+def digest_of_manifest(body: Mapping[str, Any]) -> str:
+    """SHA-256, as hex, of a manifest without its own digest."""
+    return hashlib.sha256(json_bytes(MANIFEST_FILE, body)).hexdigest()
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Whether a value of JSON is a whole number from 0 to 2**63 - 1."""
+    return type(value) is int and 0 <= value <= MAX_REVISION
+
+
+def is_match(pattern: re.Pattern[str], value: object) -> bool:
+    """Whether a value of JSON is a text of that form."""
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+__all__ = [
+    "DTYPES",
+    "FOLDER_NAME",
+    "FORMAT",
+    "ITEM_NAME",
+    "MANIFEST_FILE",
+    "MAX_DIMENSIONS",
+    "MAX_MANIFEST_BYTES",
+    "MAX_REVISION",
+    "SHA256_HEX",
+    "VERSION",
+    "ArrayRecord",
+    "FileRecord",
+    "digest_of_manifest",
+    "is_count",
+    "is_match",
+    "manifest_bytes",
+    "read_manifest",
+    "revision_of",
+    "section",
+]

@@ -1,0 +1,79 @@
+"""Removes what no snapshot needs any more: unfinished folders of dead writers, and old ones."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from hashlists.errors import SnapshotError
+from hashlists.snapshot.files import exclusive, open_folder, sync_folder
+from hashlists.snapshot.manifest import FOLDER_NAME
+from hashlists.snapshot.pointer import POINTER_TEMPORARY, read_pointer
+from hashlists.snapshot.writer import WRITING
+
+
+def sweep(root: Path, *, keep_previous: bool = True) -> None:
+    """Removes unfinished folders of dead writers, and snapshots no longer of use.
+
+    The current snapshot and the one before it stay; a living writer's folder stays. Where the
+    pointer is damaged no snapshot is removed. Mappings of removed files stay valid.
+
+    Args:
+        root: the folder that holds snapshots; may be missing.
+        keep_previous: False after a purge, when the one before still holds what was erased.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        return
+    with exclusive(root):
+        keep = _names_in_use(root, keep_previous=keep_previous)
+        with os.scandir(root) as listing:
+            entries = list(listing)
+        for entry in entries:
+            if entry.is_symlink():
+                continue
+            if entry.is_file():
+                if entry.name.startswith(POINTER_TEMPORARY):
+                    Path(entry.path).unlink(missing_ok=True)
+            elif entry.name.startswith(WRITING):
+                _remove_if_abandoned(Path(entry.path))
+            elif keep is not None and FOLDER_NAME.fullmatch(entry.name) and entry.name not in keep:
+                shutil.rmtree(entry.path)
+        sync_folder(root)
+
+
+def _names_in_use(root: Path, *, keep_previous: bool) -> frozenset[str] | None:
+    """The snapshots that must stay; None where nobody can tell."""
+    try:
+        pointer = read_pointer(root)
+    except SnapshotError:
+        return None
+    if pointer is None:
+        return frozenset()
+    names = {pointer.snapshot}
+    if keep_previous and pointer.previous is not None:
+        names.add(pointer.previous)
+    return frozenset(names)
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    """Removes a writer's folder whose lock nobody holds: its writer is dead."""
+    with suppress(FileNotFoundError):  # its writer may be removing it just now
+        handle = open_folder(folder)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return  # held, or a file system without locks: better leave it than break a writer
+        else:
+            shutil.rmtree(folder)
+        finally:
+            os.close(handle)
+
+
+__all__ = ["sweep"]

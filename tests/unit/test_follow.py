@@ -144,7 +144,7 @@ def test_a_restart_opens_what_was_published(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     rig.start()
-    monkeypatch.setattr("matcher.follow.build_snapshot", None)  # would fail if it were called
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail if it were called
     assert rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
 
@@ -223,7 +223,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monke
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
-    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(OSError("disk full")))
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
     assert not rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
     assert rig.follower.state().behind
@@ -240,7 +240,7 @@ def test_whatever_fails_the_old_one_serves_and_is_told_stale(rig, monkeypatch, c
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
-    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(error))
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(error))
     for _ in range(3):
         rig.now += 100.0
         assert not rig.follower.refresh()
@@ -260,7 +260,7 @@ def test_what_cannot_be_built_is_tried_at_growing_intervals(rig, monkeypatch):
         tried.append(rig.now)
         raise OSError("disk full")
 
-    monkeypatch.setattr("matcher.follow.build_snapshot", fail)
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", fail)
     for _ in range(300):
         rig.now += 1.0
         assert not rig.follower.refresh()
@@ -284,7 +284,7 @@ def test_expired_entries_that_cannot_be_dropped_are_told_stale(rig, monkeypatch)
     fill(rig.catalog, rig.folder, [1], name="brief")
     rig.follower.refresh()
     monkeypatch.setattr(rig.follower, "_time", soon.timestamp)
-    monkeypatch.setattr("matcher.follow.build_snapshot", _fail(OSError("disk full")))
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
     assert not rig.follower.refresh()
     assert rig.follower.state().behind
 
@@ -343,7 +343,7 @@ def test_only_classifications_in_use_are_numbered_and_there_may_be_many(rig, mon
 
 
 def test_too_many_lists_are_an_error_that_says_so(rig, monkeypatch):
-    monkeypatch.setattr("matcher.follow._MAX_LISTS", 1)
+    monkeypatch.setattr("matcher.follow.rows.MAX_LISTS", 1)
     for name in ("one", "two"):
         rig.catalog.create_list(HashList(name, Harm.CSAM, "someone"), author="tester")
     with pytest.raises(SnapshotError, match="2 lists, and a snapshot holds at most 1"):

@@ -1,4 +1,4 @@
-"""The only place that joins catalog and index: follows revisions, builds snapshots, swaps them in.
+"""Keeps a holder at the catalog's newest revision.
 
 A follower reads the catalog's newest revision; where it moved, a snapshot is built from one read
 transaction, published, opened with its digests checked, and swapped into the holder whole. While
@@ -13,112 +13,25 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hashlists import snapshot as snapshots
 from hashlists.errors import HashlistsError, SnapshotError
 from hashlists.model import ChangeKind
 from matcher.builtin_list import ensure_test_list
-from matcher.index.build import IndexBuilder, IndexRows
+from matcher.follow.build import CATALOG_ID, VALID_UNTIL, build_snapshot
 from matcher.index.holder import Holder
-from matcher.index.match_index import IndexedList, MatchIndex
+from matcher.index.match_index import MatchIndex
 from matcher.pipeline import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from hashlists.catalog import Catalog, CatalogReader, EntryColumns
-    from hashlists.model import Classification
+    from hashlists.catalog import Catalog
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)
-_CATALOG_ID = "catalog_id"
 _LOOKED_BACK = 1000  # revisions
-_VALID_UNTIL = "valid_until"  # seconds since 1970-01-01 UTC, or null
-_MAX_LISTS = 2**16
 _LONGEST_WAIT_SECONDS = 60.0
-
-
-def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
-    """Builds a snapshot of the catalog's newest revision and makes it the current one.
-
-    Its manifest names the catalog and the moment at which the next entries expire.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        CatalogError: the catalog cannot be read.
-        SnapshotError: the snapshot cannot be written, or there are too many lists for one.
-    """
-    with catalog.read() as reader:
-        builder = IndexBuilder()
-        rows = _RowNumbers(reader)
-        for columns in reader.entry_columns():
-            builder.add(rows.number(columns))
-        expiry = reader.next_expiry()
-        parameters = {
-            _CATALOG_ID: reader.catalog_id,
-            _VALID_UNTIL: None if expiry is None else expiry.timestamp(),
-        }
-        with snapshots.SnapshotWriter(snapshots_dir, revision=reader.revision) as writer:
-            builder.write(writer, lists=rows.lists, classifications=rows.classifications())
-            # Allowed to be older: the catalog may have been restored from a backup.
-            return writer.publish(parameters=parameters, allow_older=True)
-
-
-class _RowNumbers:
-    """Catalog ids of lists and classifications -> dense row numbers of a snapshot.
-
-    Only classifications that some entry has get a row, in the order in which they come up.
-    """
-
-    def __init__(self, reader: CatalogReader) -> None:
-        records = reader.lists()
-        if len(records) > _MAX_LISTS:
-            raise SnapshotError(
-                f"the catalog has {len(records)} lists, and a snapshot holds at most {_MAX_LISTS}"
-            )
-        self.lists = tuple(
-            IndexedList(
-                name=record.hash_list.name,
-                harm=record.hash_list.harm,
-                state=record.hash_list.state,
-                entries=record.coverage.entries,
-                counts={},  # the builder counts codes
-            )
-            for record in records
-        )
-        self._by_id = reader.classifications()
-        self._list_rows = {record.list_id: row for row, record in enumerate(records)}
-        self._classification_rows = {0: 0}
-
-    def number(self, columns: EntryColumns) -> IndexRows:
-        return IndexRows(
-            catalog_ids=columns.entry_ids,
-            list_rows=_renumber(columns.list_ids, self._list_rows.__getitem__).astype(np.uint16),
-            classification_rows=_renumber(columns.classification_ids, self._classification_row),
-            flags=columns.flags,
-            sizes=columns.sizes,
-            codes=columns.codes,
-        )
-
-    def classifications(self) -> tuple[Classification | None, ...]:
-        """Those that came up so far, by row."""
-        return tuple(self._by_id[each] if each else None for each in self._classification_rows)
-
-    def _classification_row(self, classification_id: int) -> int:
-        return self._classification_rows.setdefault(
-            classification_id, len(self._classification_rows)
-        )
-
-
-def _renumber(ids: NDArray[np.int32], row_of: Callable[[int], int]) -> NDArray[np.uint32]:
-    distinct, inverse = np.unique(ids, return_inverse=True)
-    return np.array([row_of(each) for each in distinct.tolist()], dtype=np.uint32)[inverse]
 
 
 def open_generation(
@@ -248,10 +161,10 @@ class Follower:
     def _shows(self, snapshot: snapshots.Snapshot, catalog_id: str) -> bool:
         """Whether a snapshot is what the catalog says now."""
         parameters = snapshot.manifest["parameters"]
-        until = parameters.get(_VALID_UNTIL)
+        until = parameters.get(VALID_UNTIL)
         return (
             snapshot.revision == self._head
-            and parameters.get(_CATALOG_ID) == catalog_id
+            and parameters.get(CATALOG_ID) == catalog_id
             and (until is None or self._time() < until)
         )
 

@@ -90,7 +90,11 @@ class ArrayRecord:
 
 def read_manifest(folder: Path, handle: int) -> dict[str, Any]:
     """Reads the manifest of a folder; its format, version and digest are right."""
-    data = read_small(folder, handle, MANIFEST_FILE, MAX_MANIFEST_BYTES)
+    return parse_manifest(folder, read_small(folder, handle, MANIFEST_FILE, MAX_MANIFEST_BYTES))
+
+
+def parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
+    """Reads the bytes of a manifest; `folder` names the snapshot in errors."""
     manifest = parse_json(folder, MANIFEST_FILE, data)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise refuse(folder, MANIFEST_FILE, "is not the manifest of a Hashwarden snapshot")
@@ -171,6 +175,7 @@ __all__ = [
     "is_count",
     "is_match",
     "manifest_bytes",
+    "parse_manifest",
     "read_manifest",
     "revision_of",
     "section",

@@ -14,13 +14,11 @@ import io
 import sys
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from PIL import Image
-from skimage import data
 from threatexchange.signal_type.pdq.pdq_hasher import pdq_from_bytes
 
 from hashlists.model import HashKind
-from loadtest import measure
+from loadtest import measure, photographs
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.worker import decode
 from matcher.hashing.digests import digest_bytes
@@ -32,24 +30,10 @@ if TYPE_CHECKING:
 
 _REQUIRED: Final = 5
 _AIM: Final = 6.5
-_PHOTOGRAPHS: Final = ("astronaut", "chelsea", "coffee", "rocket", "retina", "hubble_deep_field")
-_PIXELS: Final = 1_000_000
-_QUALITY: Final = 85
 #: Of photographs decoded straight to luminance, against full RGB: never above.
 _FARTHEST_BITS: Final = 8
 _REQUEST: Final = DecodeRequest()
 _LIMITS: Final = DecodeLimits()
-
-
-def jpeg_file(name: str) -> bytes:
-    """One of scikit-image's photographs as a JPEG file of 1 megapixel, the same every time."""
-    photograph = Image.fromarray(np.ascontiguousarray(getattr(data, name)()[..., :3]))
-    scale = (_PIXELS / (photograph.width * photograph.height)) ** 0.5
-    size = round(photograph.width * scale), round(photograph.height * scale)
-    file = io.BytesIO()
-    resized = photograph.resize(size, Image.Resampling.LANCZOS)
-    resized.save(file, "JPEG", quality=_QUALITY, subsampling="4:2:0")
-    return file.getvalue()
 
 
 def decode_and_hash(file: bytes) -> bytes:
@@ -84,7 +68,7 @@ def distances(files: Sequence[bytes]) -> list[int]:
 def main() -> int:
     """Prints the table; returns the exit status."""
     options = measure.arguments("JPEG to PDQ, beside threatexchange.", rounds=15)
-    files = [jpeg_file(name) for name in _PHOTOGRAPHS]
+    files = [photographs.jpeg_file(name) for name in photographs.NAMES]
     apart = distances(files)
     if max(apart) > _FARTHEST_BITS:
         print(f"codes differ from the peer's by up to {max(apart)} bits", file=sys.stderr)
@@ -103,12 +87,13 @@ def main() -> int:
     peer, ours, *_ = took
     ratios = {name: measure.times_as_fast(timing, took[peer]) for name, timing in took.items()}
     print(
-        f"{len(files)} JPEG files of 1 megapixel (quality {_QUALITY}, 4:2:0, "
+        f"{len(files)} JPEG files of 1 megapixel (quality {photographs.QUALITY}, 4:2:0, "
         f"{sum(map(len, files)) // len(files) // 1000} kB on average), "
         f"median of {options.rounds} rounds, CPU time\n"
     )
     print(measure.circumstances(("numpy", "pillow", "pdqhash", "threatexchange")))
-    print(f"- bits between our codes and theirs: mean {np.mean(apart):.1f}, most {max(apart)}\n")
+    mean = sum(apart) / len(apart)
+    print(f"- bits between our codes and theirs: mean {mean:.1f}, most {max(apart)}\n")
     rows = [
         (name, f"{timing.cpu_median / len(files) * 1e3:.2f}", str(ratios[name]))
         for name, timing in took.items()

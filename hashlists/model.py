@@ -323,3 +323,98 @@ class Revision:
     updated: int = 0
     retracted: int = 0
     restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySelection:
+    """Entries of one list as an operator names them; all that are named in any way are meant.
+
+    Attributes:
+        entry_ids: the catalog's ids, as matches show them.
+        source_ids: the source's own ids or keys, as its correction notices name them. One that
+            several entries carry means all of them.
+        digests: raw MD5 (16 bytes), SHA-1 (20) or SHA-256 (32) values. One that several entries
+            carry means all of them.
+    """
+
+    entry_ids: Sequence[int] = ()
+    source_ids: Sequence[str] = ()
+    digests: Sequence[bytes] = field(default=(), repr=False)
+
+    def __len__(self) -> int:
+        return len(self.entry_ids) + len(self.source_ids) + len(self.digests)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryActReport:
+    """What retracting or restoring entries did, or would do.
+
+    Attributes:
+        revision: the revision that it made; None where nothing changed, or where it was only asked
+            what would.
+        entries: different entries that were named.
+        changed: those of them that changed, or would.
+    """
+
+    revision: Revision | None
+    entries: int
+    changed: int
+
+    @property
+    def unchanged(self) -> int:
+        """Those that stood like that already."""
+        return self.entries - self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackReport:
+    """What a rollback did, or would do, by what had happened to the entries meanwhile.
+
+    Attributes:
+        revision: the revision that it made; None where nothing changed, or where it was only asked
+            what would.
+        to_revision: the revision whose state it brings back.
+        withdrawn: entries that came later, and are in force no longer.
+        reverted: entries that were changed later, and have their earlier content again.
+        retracted: entries that were retracted then, and are so again.
+        restored: entries that were in force then, and are so again.
+        purged: entries that were purged since; they stay erased.
+    """
+
+    revision: Revision | None
+    to_revision: int
+    withdrawn: int
+    reverted: int
+    retracted: int
+    restored: int
+    purged: int
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to roll back."""
+        return bool(self.withdrawn or self.reverted or self.retracted or self.restored)
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeReport:
+    """What a purge did, or would do.
+
+    Attributes:
+        revision: the revision that tells followers to drop the entries; None where it was only
+            asked what would be purged: then `values` and `tombstones` are 0.
+        entries: entries erased.
+        versions: versions erased, over all revisions.
+        values: hash values erased, over all versions.
+        tombstones: keyed fingerprints left against re-import.
+        traces_wiped: False when a reader, a writer or a full disk kept the database's file from
+            being rewritten, so that it still holds traces: call `Catalog.wipe_deleted` again.
+        in_force: those of the entries that were in force until then.
+    """
+
+    revision: Revision | None
+    entries: int
+    versions: int
+    values: int
+    tombstones: int
+    traces_wiped: bool
+    in_force: int = 0

@@ -60,7 +60,7 @@ KEY_TAGS: Mapping[HashKind, bytes] = {
     HashKind.AHASH: b"\x08",
     HashKind.WHASH: b"\x09",
 }
-_TEXT_KEY_TAG: Final = b"\x00"
+TEXT_KEY_TAG: Final = b"\x00"
 
 #: Fewest and most bits set in a PDQ code. A bit means "above the lower median of 256 values", so a
 #: true code has 128, and fewer only where many values are equal. Any two codes of fewer than 16
@@ -384,7 +384,7 @@ def _text_keys(texts: Sequence[str | None], name: str, check: _Check) -> list[by
     for row, text in enumerate(checked):
         if not text:
             check.reject(row, name, "the record has no key")
-        keys.append(_TEXT_KEY_TAG + (text or "").encode())
+        keys.append(TEXT_KEY_TAG + (text or "").encode())
     return keys
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
-from hashlists.catalog.changes import PurgeReport
 from hashlists.catalog.reader import CatalogReader, EntryColumns
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
 from hashlists.catalog.staging import StagedImport, StageResult
+from hashlists.model import PurgeReport
 
 __all__ = [
     "Catalog",

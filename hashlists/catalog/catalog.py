@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import insert, select, update
 
 from hashlists.catalog import changes as acts
+from hashlists.catalog import lookup
 from hashlists.catalog import open_change as opening
 from hashlists.catalog.engine import catalog_errors, open_engine, wipe_deleted, writer
 from hashlists.catalog.migrate import migrate
@@ -72,7 +73,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Row
 
-    from hashlists.catalog.changes import PurgeReport
+    from hashlists.catalog.lookup import Standing
+    from hashlists.model import EntrySelection, PurgeReport, RollbackReport
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_PAGE = 1_000
@@ -352,6 +354,21 @@ class Catalog:
         """Erases entries for good. See `changes.purge`."""
         by = self._author(list_name, ChangeKind.PURGE, author, reason)
         return acts.purge(self._engine, by, entry_ids)
+
+    def find_entries(self, list_name: str, selection: EntrySelection) -> list[int]:
+        """The ids of the entries that a selection names. See `lookup.find_entries`."""
+        with self._reading() as connection:
+            return lookup.find_entries(connection, find_list(connection, list_name), selection)
+
+    def standing(self, entry_ids: Sequence[int]) -> Standing:
+        """How entries stand now: what an act on them would change. See `lookup.standing`."""
+        with self._reading() as connection:
+            return lookup.standing(connection, entry_ids)
+
+    def preview_rollback(self, list_name: str, to_revision: int) -> RollbackReport:
+        """What `rollback` would change; changes nothing. See `lookup.preview_rollback`."""
+        by = self._author(list_name, ChangeKind.ROLLBACK, "", "")
+        return lookup.preview_rollback(self._engine, by, to_revision)
 
     def wipe_deleted(self) -> bool:
         """Finishes a purge that left traces in the file; False when it must be done again."""

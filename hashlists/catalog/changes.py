@@ -7,7 +7,6 @@ erases what readers could see, and it leaves nothing of it but keyed tombstones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, union
@@ -42,7 +41,7 @@ from hashlists.catalog.staging import retraction_row
 from hashlists.catalog.states import EntryState, after_actions, chunks, entry_states
 from hashlists.catalog.tombstones import lay_tombstones
 from hashlists.errors import EntryNotFoundError, RevisionNotFoundError
-from hashlists.model import HashKind, Revision
+from hashlists.model import HashKind, PurgeReport, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,28 +49,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _INSERT_VERSIONS = BulkInsert(entry_versions, [column.name for column in entry_versions.columns])
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeReport:
-    """What a purge did.
-
-    Attributes:
-        revision: the revision that tells followers to drop the entries.
-        entries: entries erased.
-        versions: versions erased, over all revisions.
-        values: hash values erased, over all versions.
-        tombstones: keyed fingerprints left against re-import.
-        traces_wiped: False when a reader, a writer or a full disk kept the database's file from
-            being rewritten, so that it still holds traces: call `Catalog.wipe_deleted` again.
-    """
-
-    revision: Revision
-    entries: int
-    versions: int
-    values: int
-    tombstones: int
-    traces_wiped: bool
 
 
 def retract(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> Revision | None:
@@ -187,11 +164,11 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
         RevisionNotFoundError: the list did not exist then, or there is no such revision yet.
         ImportInProgressError: an import of this list is under way.
     """
-    _require_revision(engine, by, to_revision)
+    require_revision(engine, by, to_revision)
     change = open_change(engine, by)
     try:
         with catalog_errors(), engine.connect() as connection:
-            touched = _touched_since(connection, by.list_id, to_revision)
+            touched = touched_since(connection, by.list_id, to_revision)
         staging = _Rollback(change, to_revision)
         for chunk in chunks(touched):
             staging.stage(chunk)
@@ -201,7 +178,12 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
         change.abort()
 
 
-def _require_revision(engine: Engine, by: ChangeAuthor, number: int) -> None:
+def require_revision(engine: Engine, by: ChangeAuthor, number: int) -> None:
+    """Refuses a revision at which the list was not there.
+
+    Raises:
+        RevisionNotFoundError: the list did not exist then, or there is no such revision yet.
+    """
     with catalog_errors(), engine.connect() as connection:
         first = select(func.min(changes.c.revision)).where(changes.c.list_id == by.list_id)
         created = connection.execute(first).scalar()
@@ -214,7 +196,8 @@ def _require_revision(engine: Engine, by: ChangeAuthor, number: int) -> None:
         )
 
 
-def _touched_since(connection: Connection, list_id: int, revision: int) -> list[int]:
+def touched_since(connection: Connection, list_id: int, revision: int) -> list[int]:
+    """Entries of a list that later revisions gave a version, retracted or restored, ascending."""
     later = list(
         connection.execute(
             select(changes.c.change_id).where(
@@ -254,7 +237,7 @@ class _Rollback:
             copies: dict[int, int] = {}
             for entry_id, state in now.items():
                 goal = then.get(entry_id)
-                done = _way_back(state, goal)
+                done = way_back(state, goal)
                 if done:
                     actions[entry_id] = done
                 if goal is not None and goal.content_digest != state.content_digest:
@@ -288,7 +271,7 @@ class _Rollback:
         )
 
 
-def _way_back(state: EntryState, goal: EntryState | None) -> dict[Origin, Action]:
+def way_back(state: EntryState, goal: EntryState | None) -> dict[Origin, Action]:
     """What turns the retractions of `state` into those of `goal` (None: it was not there yet)."""
     if goal is None:
         return {Origin.SOURCE: Action.RETRACT} if state.in_force else {}
@@ -337,6 +320,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
         values=len(hashes),
         tombstones=laid,
         traces_wiped=wipe_deleted(engine),
+        in_force=totals.retracted,
     )
 
 

@@ -35,6 +35,7 @@ MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 _MAX_PORT = 65_535
+_CPUS_A_PROCESS = 4  # about what one process can keep decoding
 _MAX_CONFIG_BYTES = _MIB
 _MAX_POLICY_BYTES = 64 * _MIB
 #: Not settings: test runs' own variables, and what Kubernetes sets for a service of this name.
@@ -196,6 +197,14 @@ def _is_port(port: str) -> bool:
     return port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
 
 
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _usable_cpus() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -320,11 +329,17 @@ class Settings:
     @property
     def listens_on_loopback(self) -> bool:
         """True when only this machine can reach `listen`."""
-        host = self.listen.rpartition(":")[0].removeprefix("[").removesuffix("]")
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return _is_loopback(self.listen)
+
+    @property
+    def admin_on_loopback(self) -> bool:
+        """True when only this machine can reach `admin_listen`, or nobody can."""
+        return not self.admin_listen or _is_loopback(self.admin_listen)
+
+    @property
+    def process_count(self) -> int:
+        """How many processes serve: `processes`, or one for every four usable CPUs."""
+        return self.processes or max(1, _usable_cpus() // _CPUS_A_PROCESS)
 
     @property
     def decode_limits(self) -> Mapping[str, Any]:

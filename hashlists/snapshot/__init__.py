@@ -10,7 +10,9 @@ Under its root lie
 
 Invariants:
 
-* A published folder is never changed, only removed. Its name is never used again.
+* A published folder is never changed, only removed. Its name is never used again. A later snapshot
+  may hold hard links of its arrays; what is held open of the one is not verified again for the
+  other.
 * Publishing is one `os.replace` of `current`, after everything it names was synced to disk. A crash
   or an error at any earlier moment leaves the previous snapshot current.
 * Nothing is handed out that was not verified here: the set of files, their sizes and the SHA-256 of

@@ -1,19 +1,22 @@
-"""Opens snapshots: nothing is handed out that was not verified here."""
+"""Opens snapshots: nothing is handed out that was not verified here.
+
+What a snapshot shares with one that is held already (hard links of the very same files, under the
+same digests) is taken over as it is: the same mapped arrays, verified when they were opened first.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import SnapshotError
+from hashlists.snapshot.arrays import AnyArray, FileIdentity, bytes_of, map_array
 from hashlists.snapshot.files import (
     describe,
     open_folder,
@@ -31,17 +34,13 @@ from hashlists.snapshot.manifest import (
     section,
 )
 from hashlists.snapshot.pointer import read_pointer
-from hashlists.snapshot.writer import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from numpy.typing import NDArray
-
-AnyArray: TypeAlias = "NDArray[Any]"
-
-
 _REOPEN_ATTEMPTS = 5
+_VERIFYING_THREADS = 2  # a core each: SHA-256 runs without the GIL
+_WORTH_A_THREAD = 8 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Snapshot:
         arrays: read-only arrays by name, mapped from their files (zero-length ones are plain).
         documents: parsed JSON by name.
         manifest: the whole manifest, for reports.
+        files: for each array which file it was mapped from.
     """
 
     path: Path
@@ -61,10 +61,16 @@ class Snapshot:
     arrays: Mapping[str, AnyArray] = field(repr=False)
     documents: Mapping[str, Any] = field(repr=False)
     manifest: Mapping[str, Any] = field(repr=False)
+    files: Mapping[str, FileIdentity] = field(repr=False)
 
 
-def open_snapshot(path: Path) -> Snapshot:
+def open_snapshot(path: Path, *, held: Snapshot | None = None) -> Snapshot:
     """Opens a snapshot after verifying every byte of it.
+
+    Args:
+        path: its folder.
+        held: an opened snapshot; arrays whose files are hard links of its files are its very
+            arrays and are not read again.
 
     Raises:
         SnapshotError: it is missing, foreign, of a later version, cut off or otherwise damaged; the
@@ -74,15 +80,15 @@ def open_snapshot(path: Path) -> Snapshot:
     try:
         handle = open_folder(folder)
         try:
-            return _open_folder_verified(folder, handle)
+            return _open_folder_verified(folder, handle, _Held(held))
         finally:
             os.close(handle)
     except OSError as error:
         raise SnapshotError(f"snapshot {folder.name}: {describe(error)}") from error
 
 
-def open_current(root: Path) -> Snapshot | None:
-    """Opens the published snapshot under `root`.
+def open_current(root: Path, *, held: Snapshot | None = None) -> Snapshot | None:
+    """Opens the published snapshot under `root`; `held` as in `open_snapshot`.
 
     Returns:
         None where nothing was ever published.
@@ -96,7 +102,7 @@ def open_current(root: Path) -> Snapshot | None:
         if pointer is None:
             return None
         try:
-            snapshot = open_snapshot(root / pointer.snapshot)
+            snapshot = open_snapshot(root / pointer.snapshot, held=held)
         except SnapshotError:
             # Two publications and a sweep may have passed since the pointer was read.
             latest = read_pointer(root)
@@ -110,9 +116,29 @@ def open_current(root: Path) -> Snapshot | None:
     raise SnapshotError("the published snapshot changed faster than it could be opened")
 
 
-def _open_folder_verified(folder: Path, handle: int) -> Snapshot:
+class _Held:
+    """The arrays of a held snapshot by the files they were mapped from."""
+
+    def __init__(self, held: Snapshot | None) -> None:
+        self._held = held
+        self._names = {} if held is None else {file: name for name, file in held.files.items()}
+
+    def find(self, file: FileIdentity, record: ArrayRecord) -> AnyArray | None:
+        """The array of that very file, if it was held under the same digest, dtype and shape."""
+        name = self._names.get(file)
+        if (
+            self._held is None or name is None or file.size == 0
+        ):  # nothing is mapped of an empty one
+            return None
+        if self._held.manifest["arrays"][name]["sha256"] != record.content.sha256:
+            return None
+        array = self._held.arrays[name]
+        return array if (array.dtype, array.shape) == (record.dtype, record.shape) else None
+
+
+def _open_folder_verified(folder: Path, handle: int, held: _Held) -> Snapshot:
     manifest = read_manifest(folder, handle)
-    arrays = {
+    records = {
         name: ArrayRecord.parse(folder, name, record)
         for name, record in section(folder, manifest, "arrays").items()
     }
@@ -120,17 +146,19 @@ def _open_folder_verified(folder: Path, handle: int) -> Snapshot:
         name: FileRecord.parse(folder, name, record, suffix=".json")
         for name, record in section(folder, manifest, "documents").items()
     }
-    _check_files(folder, handle, arrays, documents)
+    _check_files(folder, handle, records, documents)
+    revision = revision_of(folder, manifest)
+    opened_documents = {
+        name: _open_document(folder, handle, record) for name, record in documents.items()
+    }
+    arrays, files = _open_arrays(folder, handle, records, held)
     return Snapshot(
         path=folder,
-        revision=revision_of(folder, manifest),
-        arrays=MappingProxyType(
-            {name: _open_array(folder, handle, record) for name, record in arrays.items()},
-        ),
-        documents=MappingProxyType(
-            {name: _open_document(folder, handle, record) for name, record in documents.items()},
-        ),
+        revision=revision,
+        arrays=MappingProxyType(arrays),
+        documents=MappingProxyType(opened_documents),
         manifest=MappingProxyType(manifest),
+        files=MappingProxyType(files),
     )
 
 
@@ -151,20 +179,50 @@ def _check_files(
         raise refuse(folder, file, "is not in the manifest")
 
 
-def _open_array(folder: Path, handle: int, record: ArrayRecord) -> AnyArray:
-    content = record.content
-    with _checked_file(folder, handle, content) as file:
+def _open_arrays(
+    folder: Path, handle: int, records: Mapping[str, ArrayRecord], held: _Held
+) -> tuple[dict[str, AnyArray], dict[str, FileIdentity]]:
+    """Maps all arrays, and verifies those that are not held already."""
+    arrays: dict[str, AnyArray] = {}
+    files: dict[str, FileIdentity] = {}
+    unverified: list[tuple[FileRecord, AnyArray]] = []
+    for name, record in records.items():
+        with _checked_file(folder, handle, record.content) as file:
+            files[name] = FileIdentity.of(os.fstat(file))
+            known = held.find(files[name], record)
+            if known is None:
+                known = _map(folder, file, record)
+                unverified.append((record.content, known))
+        arrays[name] = known
+    _verify(folder, unverified)
+    return arrays, files
+
+
+def _map(folder: Path, file: int, record: ArrayRecord) -> AnyArray:
+    try:
+        return map_array(file, record.dtype, record.shape)
+    except (ValueError, OverflowError) as error:
+        raise refuse(folder, record.content.file, f"cannot be mapped ({error})") from error
+
+
+def _verify(folder: Path, arrays: list[tuple[FileRecord, AnyArray]]) -> None:
+    """Checks digests, the largest first; in threads where there is much to read."""
+
+    def check(pair: tuple[FileRecord, AnyArray]) -> None:
+        _check_digest(folder, pair[0], bytes_of(pair[1]))
+
+    largest_first = sorted(arrays, key=lambda pair: pair[0].nbytes, reverse=True)
+    if sum(record.nbytes for record, _ in largest_first[1:]) < _WORTH_A_THREAD:
+        for pair in largest_first:
+            check(pair)
+        return
+    with ThreadPoolExecutor(_VERIFYING_THREADS, "snapshot-verify") as threads:
         try:
-            if content.nbytes == 0:  # an empty file cannot be mapped
-                array = np.empty(record.shape, record.dtype)
-                array.flags.writeable = False
-            else:
-                mapped = mmap.mmap(file, content.nbytes, access=mmap.ACCESS_READ)
-                array = np.frombuffer(mapped, record.dtype).reshape(record.shape)
-        except (ValueError, OverflowError) as error:
-            raise refuse(folder, content.file, f"cannot be mapped ({error})") from error
-    _check_digest(folder, content, bytes_of(array))
-    return array
+            for _ in threads.map(check, largest_first):
+                pass
+        except SnapshotError:
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 def _open_document(folder: Path, handle: int, record: FileRecord) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -10,11 +11,12 @@ import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from hashlists.errors import SnapshotError
+from hashlists.snapshot.arrays import AnyArray, FileIdentity, bytes_of, map_array
 from hashlists.snapshot.files import exclusive, json_bytes, new_file, open_folder, sync_folder
 from hashlists.snapshot.manifest import (
     DTYPES,
@@ -35,16 +37,27 @@ from hashlists.snapshot.pointer import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
 
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike
 
-AnyArray: TypeAlias = "NDArray[Any]"
-
+    from hashlists.snapshot.reader import Snapshot
 
 WRITING = ".writing-"
 CHUNK_BYTES = 1 << 20  # bytes hashed and written at a time, so that each is still in cache
+#: What `link` says where a copy may succeed.
+_NOT_LINKABLE = frozenset(
+    [
+        errno.EACCES,
+        errno.EMLINK,
+        errno.ENOENT,
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EXDEV,
+    ],
+)
 
 
 class SnapshotWriter:
@@ -104,15 +117,95 @@ class SnapshotWriter:
             ValueError: the name is not of that form or is taken, or the dtype is not allowed.
             OSError: the file cannot be written; nothing is published.
         """
-        self._check_name(name)
-        if array.ndim > MAX_DIMENSIONS:
-            raise ValueError(f"{name}: at most {MAX_DIMENSIONS} axes are allowed")
-        little = array.dtype.newbyteorder("<")
-        if little.str not in DTYPES:
-            raise ValueError(f"{name}: dtype {array.dtype} is not among {sorted(DTYPES)}")
+        little = self._check_array(name, array.dtype, array.ndim)
         plain = np.asarray(array, dtype=little, order="C")
-        record = self._write(f"{name}.bin", bytes_of(plain))
+        record = self._write(f"{name}.bin", [bytes_of(plain)])
         self._arrays[name] = {**record, "dtype": little.str, "shape": list(array.shape)}
+
+    def add_array_in_parts(
+        self,
+        name: str,
+        parts: Iterable[AnyArray],
+        *,
+        dtype: DTypeLike,
+        row_shape: tuple[int, ...] = (),
+    ) -> None:
+        """Writes one array whose rows come part by part, so that it is never in memory whole.
+
+        Args:
+            name: as in `add_array`.
+            parts: arrays of that dtype and of shape `(any, *row_shape)`; may be none.
+            dtype: of the whole.
+            row_shape: the shape of one row.
+
+        Raises:
+            ValueError: as in `add_array`, or a part has another dtype or shape.
+            OSError: the file cannot be written; nothing is published.
+        """
+        plain = np.dtype(dtype)
+        little = self._check_array(name, plain, 1 + len(row_shape))
+        rows = 0
+
+        def pieces() -> Iterator[memoryview]:
+            nonlocal rows
+            for part in parts:
+                if part.dtype != plain or part.shape[1:] != row_shape or part.ndim == 0:
+                    raise ValueError(
+                        f"{name}: a part has shape {part.shape} and dtype {part.dtype},"
+                        f" not (rows, *{row_shape}) and {plain}",
+                    )
+                rows += len(part)
+                yield bytes_of(np.asarray(part, dtype=little, order="C"))
+
+        record = self._write(f"{name}.bin", pieces())
+        self._arrays[name] = {**record, "dtype": little.str, "shape": [rows, *row_shape]}
+
+    def link_array(self, name: str, source: Snapshot, source_name: str | None = None) -> None:
+        """Takes an array of an opened snapshot over by a hard link to its file.
+
+        The file is immutable, so both snapshots may have it; its record is the source's. Where no
+        link can be made (another root or file system, too many links, the source swept meanwhile)
+        the verified array is copied.
+
+        Args:
+            name: its name here.
+            source: an opened snapshot.
+            source_name: its name there; None for the same.
+
+        Raises:
+            ValueError: the name is not of the right form or is taken, or the source has no such
+                array.
+            SnapshotError: the array's bytes are no longer those that were verified.
+            OSError: the file cannot be written; nothing is published.
+        """
+        self._check_name(name)
+        origin = name if source_name is None else source_name
+        record = source.manifest["arrays"].get(origin)
+        if record is None:
+            raise ValueError(f"snapshot {source.path.name} has no array {origin!r}")
+        if self._link(source, origin, f"{name}.bin"):
+            self._arrays[name] = {**record, "file": f"{name}.bin"}
+            return
+        self.add_array(name, source.arrays[origin])
+        if self._arrays[name]["sha256"] != record["sha256"]:
+            raise SnapshotError(
+                f"snapshot {source.path.name}: file {record['file']} was changed after it was"
+                " verified; build anew from the catalog",
+            )
+
+    def map_array(self, name: str) -> AnyArray:
+        """An array written before, read-only and mapped from its file: its copy may be freed.
+
+        Raises:
+            ValueError: no array of that name was written, or the writer is closed.
+            OSError: the file cannot be mapped.
+        """
+        self._check_open()
+        if name not in self._arrays:
+            raise ValueError(f"no array {name!r} was written")
+        record = self._arrays[name]
+        with (self._folder / record["file"]).open("rb") as stream:
+            return map_array(stream.fileno(), np.dtype(record["dtype"]), tuple(record["shape"]))
 
     def add_document(self, name: str, obj: Any) -> None:
         """Writes one JSON document.
@@ -123,7 +216,7 @@ class SnapshotWriter:
             OSError: the file cannot be written; nothing is published.
         """
         self._check_name(name)
-        self._documents[name] = self._write(f"{name}.json", memoryview(json_bytes(name, obj)))
+        self._documents[name] = self._write(f"{name}.json", [memoryview(json_bytes(name, obj))])
 
     def publish(self, parameters: Mapping[str, Any], *, allow_older: bool = False) -> Path:
         """Seals the snapshot and makes it the current one.
@@ -146,7 +239,7 @@ class SnapshotWriter:
         """
         self._check_open()
         manifest = self._manifest(parameters)
-        self._write(MANIFEST_FILE, memoryview(manifest_bytes(manifest)))
+        self._write(MANIFEST_FILE, [memoryview(manifest_bytes(manifest))])
         sync_folder(self._folder)
         with exclusive(self._root):
             previous = readable_pointer(self._root)
@@ -189,6 +282,36 @@ class SnapshotWriter:
         if name in self._arrays or name in self._documents:
             raise ValueError(f"{name!r} was written already")
 
+    def _check_array(self, name: str, dtype: np.dtype[Any], axes: int) -> np.dtype[Any]:
+        """The little-endian form of a dtype that may be written under that name."""
+        self._check_name(name)
+        if axes > MAX_DIMENSIONS:
+            raise ValueError(f"{name}: at most {MAX_DIMENSIONS} axes are allowed")
+        little: np.dtype[Any] = dtype.newbyteorder("<")
+        if little.str not in DTYPES:
+            raise ValueError(f"{name}: dtype {dtype} is not among {sorted(DTYPES)}")
+        return little
+
+    def _link(self, source: Snapshot, origin: str, file: str) -> bool:
+        """Links the very file that the source was verified on; False where that cannot be."""
+        target = self._folder / file
+        try:
+            if not source.path.parent.samefile(self._root):
+                return False
+            os.link(  # the fault tests fail each os call
+                source.path / source.manifest["arrays"][origin]["file"],
+                target,
+                follow_symlinks=False,
+            )
+        except OSError as error:
+            if error.errno in _NOT_LINKABLE:
+                return False
+            raise
+        if FileIdentity.of(target.lstat()) == source.files[origin]:
+            return True
+        target.unlink()  # whatever stands in the file's place now was not verified
+        return False
+
     def _manifest(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         body = {
             "format": FORMAT,
@@ -201,17 +324,24 @@ class SnapshotWriter:
         }
         return {**body, "sha256": digest_of_manifest(body)}
 
-    def _write(self, file: str, data: memoryview) -> dict[str, Any]:
+    def _write(self, file: str, pieces: Iterable[memoryview]) -> dict[str, Any]:
         """Writes and syncs one new file, 0600; gives its record for the manifest."""
-        digest = hashlib.sha256()
-        with new_file(self._folder / file) as stream:
-            for start in range(0, len(data), CHUNK_BYTES):
-                chunk = data[start : start + CHUNK_BYTES]
-                digest.update(chunk)
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return {"file": file, "bytes": len(data), "sha256": digest.hexdigest()}
+        digest, size = hashlib.sha256(), 0
+        path = self._folder / file
+        with new_file(path) as stream:
+            try:
+                for piece in pieces:
+                    for start in range(0, len(piece), CHUNK_BYTES):
+                        chunk = piece[start : start + CHUNK_BYTES]
+                        digest.update(chunk)
+                        stream.write(chunk)
+                    size += len(piece)
+                stream.flush()
+                os.fsync(stream.fileno())
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+        return {"file": file, "bytes": size, "sha256": digest.hexdigest()}
 
     def _swap_pointer(self, pointer: Pointer) -> None:
         temporary = self._root / f"{POINTER_TEMPORARY}{secrets.token_hex(8)}"
@@ -233,9 +363,4 @@ class SnapshotWriter:
             self._lock = None
 
 
-def bytes_of(array: AnyArray) -> memoryview:
-    """The bytes of a C-contiguous array, without a copy."""
-    return memoryview(array.reshape(-1).view(np.uint8).data)
-
-
-__all__ = ["WRITING", "SnapshotWriter", "bytes_of"]
+__all__ = ["WRITING", "SnapshotWriter"]

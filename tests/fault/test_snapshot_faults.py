@@ -15,12 +15,18 @@ from hashlists.errors import SnapshotError
 from hashlists.snapshot import SnapshotWriter, open_current, open_snapshot, sweep
 
 #: The calls by which a writer touches the disk.
-CALLS = ("open", "mkdir", "fsync", "rename", "replace")
+CALLS = ("open", "mkdir", "link", "fsync", "rename", "replace")
 
 
 def publish(root: Path, revision: int) -> Path:
+    """Writes arrays of its own, and shares one with the snapshot before it."""
     with SnapshotWriter(root, revision=revision) as writer:
+        before = open_current(root)
         writer.add_array("a", np.full(100, revision, np.int64))
+        if before is None:
+            writer.add_array("shared", np.arange(100))
+        else:
+            writer.link_array("shared", before)
         writer.add_array("b", np.empty(0, np.uint8))
         writer.add_document("d", {"revision": revision})
         return writer.publish({})
@@ -73,6 +79,7 @@ def check_whole(root: Path, revisions: set[int]) -> int:
     assert opened is not None
     assert opened.revision in revisions
     assert opened.arrays["a"].tolist() == [opened.revision] * 100
+    assert opened.arrays["shared"].tolist() == list(range(100))
     assert opened.documents == {"d": {"revision": opened.revision}}
     return opened.revision
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -220,6 +221,207 @@ class TestWriter:
         with pytest.raises(OSError, match="no more files"):
             SnapshotWriter(tmp_path, revision=1)
         assert list(tmp_path.iterdir()) == []
+
+
+class TestParts:
+    def test_parts_are_one_array(self, tmp_path):
+        parts = [
+            np.arange(6, dtype=">u4").reshape(3, 2),
+            np.empty((0, 2), ">u4"),
+            np.ones((1, 2), ">u4"),
+        ]
+        with SnapshotWriter(tmp_path, revision=1) as writer:
+            writer.add_array_in_parts("rows", iter(parts), dtype=">u4", row_shape=(2,))
+            writer.add_array_in_parts("none", [], dtype=np.int64)
+            mapped = writer.map_array("rows")
+            assert mapped.tolist() == np.concatenate(parts).tolist()
+            assert not mapped.flags.writeable
+            assert writer.map_array("none").shape == (0,)
+            folder = writer.publish({})
+        arrays = open_snapshot(folder).arrays
+        assert arrays["rows"].tolist() == np.concatenate(parts).tolist()
+        assert arrays["rows"].dtype == np.dtype("<u4")
+        assert (arrays["none"].shape, arrays["none"].dtype) == ((0,), np.int64)
+
+    @pytest.mark.parametrize(
+        "part",
+        [np.zeros((1, 2), np.uint8), np.zeros((1, 3), np.uint32), np.zeros(2, np.uint32)],
+        ids=["dtype", "width", "axes"],
+    )
+    def test_a_part_of_another_form_leaves_nothing(self, tmp_path, part):
+        with SnapshotWriter(tmp_path, revision=1) as writer:
+            with pytest.raises(ValueError, match="part"):
+                writer.add_array_in_parts("a", [part], dtype=np.uint32, row_shape=(2,))
+            writer.add_array("a", np.zeros(1, np.uint8))
+            folder = writer.publish({})
+        assert open_snapshot(folder).arrays["a"].tolist() == [0]
+
+    def test_only_what_was_written_is_mapped(self, tmp_path):
+        with SnapshotWriter(tmp_path, revision=1) as writer:
+            with pytest.raises(ValueError, match="no array"):
+                writer.map_array("a")
+            writer.add_array("a", np.zeros(1, np.uint8))
+            writer.publish({})
+            with pytest.raises(ValueError, match="closed"):
+                writer.map_array("a")
+
+
+class TestLinks:
+    """Arrays that two snapshots share."""
+
+    def linked(
+        self, root: Path, source, name: str = "pdq.codes", origin: str | None = None
+    ) -> Path:
+        with SnapshotWriter(root, revision=2) as writer:
+            writer.link_array(name, source, origin)
+            writer.add_array("own", np.ones(3, np.uint8))
+            return writer.publish({})
+
+    def test_a_link_is_the_same_file_and_the_same_array(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        folder = self.linked(tmp_path, source)
+        file = folder / "pdq.codes.bin"
+        assert file.samefile(source.path / "pdq.codes.bin")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        shared = open_current(tmp_path, held=source)
+        assert shared.arrays["pdq.codes"] is source.arrays["pdq.codes"]
+        alone = open_current(tmp_path)
+        assert alone.arrays["pdq.codes"] is not source.arrays["pdq.codes"]
+        assert alone.arrays["pdq.codes"].tolist() == source.arrays["pdq.codes"].tolist()
+
+    def test_under_another_name(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        opened = open_snapshot(self.linked(tmp_path, source, "other", "pdq.codes"), held=source)
+        assert opened.arrays["other"] is source.arrays["pdq.codes"]
+
+    def test_what_is_held_is_not_read_again(self, tmp_path, monkeypatch):
+        source = open_snapshot(publish(tmp_path))
+        folder = self.linked(tmp_path, source)
+        checked = []
+        monkeypatch.setattr(
+            reader, "_check_digest", lambda _, record, __: checked.append(record.file)
+        )
+        open_snapshot(folder, held=source)
+        assert checked == ["own.bin"]
+
+    def test_the_source_may_be_swept_meanwhile(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        shutil.rmtree(source.path)
+        opened = open_snapshot(self.linked(tmp_path, source))
+        assert opened.arrays["pdq.codes"].tolist() == source.arrays["pdq.codes"].tolist()
+
+    def test_a_link_outlives_the_sweep_of_its_source(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        folder = self.linked(tmp_path, source)
+        sweep(tmp_path, keep_previous=False)
+        assert not source.path.exists()
+        assert open_snapshot(folder).arrays["pdq.codes"].shape == (3, 32)
+
+    def test_from_another_root_it_is_copied(self, tmp_path):
+        source = open_snapshot(publish(tmp_path / "one"))
+        folder = self.linked(tmp_path / "two", source)
+        assert (folder / "pdq.codes.bin").stat().st_nlink == 1
+        opened = open_snapshot(folder, held=source)
+        assert opened.arrays["pdq.codes"] is not source.arrays["pdq.codes"]
+        assert opened.arrays["pdq.codes"].tolist() == source.arrays["pdq.codes"].tolist()
+
+    @pytest.mark.parametrize("number", [errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP])
+    def test_where_linking_is_refused_it_is_copied(self, tmp_path, monkeypatch, number):
+        source = open_snapshot(publish(tmp_path))
+
+        def refused(*arguments, **keywords):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", refused)
+        folder = self.linked(tmp_path, source)
+        assert (folder / "pdq.codes.bin").stat().st_nlink == 1
+        opened = open_snapshot(folder)
+        assert opened.arrays["pdq.codes"].tolist() == source.arrays["pdq.codes"].tolist()
+
+    def test_another_error_is_told(self, tmp_path, monkeypatch):
+        source = open_snapshot(publish(tmp_path))
+
+        def failing(*arguments, **keywords):
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "link", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            self.linked(tmp_path, source)
+
+    def test_a_file_that_was_put_in_its_place_is_not_linked(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        file = source.path / "pdq.codes.bin"
+        file.rename(tmp_path / "kept")
+        file.write_bytes(bytes(96))
+        opened = open_snapshot(self.linked(tmp_path, source))
+        assert opened.arrays["pdq.codes"].tolist() == source.arrays["pdq.codes"].tolist()
+
+    def test_a_file_that_was_written_over_is_neither_linked_nor_copied(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        with (source.path / "pdq.codes.bin").open("r+b") as file:
+            file.write(b"\xff")
+        os.utime(source.path / "pdq.codes.bin", ns=(1, 1))
+        with pytest.raises(SnapshotError, match="changed after it was verified"):
+            self.linked(tmp_path, source)
+
+    def test_a_held_file_that_was_touched_is_verified_again(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        folder = self.linked(tmp_path, source)
+        with (source.path / "pdq.codes.bin").open("r+b") as file:
+            file.write(b"\xff")
+        os.utime(source.path / "pdq.codes.bin", ns=(1, 1))
+        with pytest.raises(SnapshotError, match="digest"):
+            open_snapshot(folder, held=source)
+
+    @pytest.mark.parametrize(
+        "change", [{"sha256": "0" * 64}, {"shape": [32, 3]}, {"dtype": "|i1"}], ids=str
+    )
+    def test_a_record_that_says_otherwise_is_not_taken_over(self, tmp_path, change):
+        source = open_snapshot(publish(tmp_path))
+        folder = self.linked(tmp_path, source)
+        rewrite_manifest(folder, lambda manifest: manifest["arrays"]["pdq.codes"].update(change))
+        if "sha256" in change:
+            with pytest.raises(SnapshotError, match="digest"):
+                open_snapshot(folder, held=source)
+        else:
+            opened = open_snapshot(folder, held=source)
+            assert opened.arrays["pdq.codes"] is not source.arrays["pdq.codes"]
+
+    def test_empty_arrays_are_not_shared(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        opened = open_snapshot(self.linked(tmp_path, source, "empty"), held=source)
+        assert opened.arrays["empty"] is not source.arrays["empty"]
+        assert opened.arrays["empty"].shape == (0, 32)
+
+    def test_names_are_checked(self, tmp_path):
+        source = open_snapshot(publish(tmp_path))
+        with SnapshotWriter(tmp_path, revision=2) as writer:
+            with pytest.raises(ValueError, match="no array"):
+                writer.link_array("missing", source)
+            with pytest.raises(ValueError, match="cannot name"):
+                writer.link_array("../x", source, "pdq.codes")
+            writer.link_array("pdq.codes", source)
+            with pytest.raises(ValueError, match="already"):
+                writer.link_array("pdq.codes", source)
+
+
+class TestThreads:
+    """Much to read is verified by two threads."""
+
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(reader, "_WORTH_A_THREAD", 1)
+        return publish(tmp_path)
+
+    def test_all_is_verified(self, folder):
+        assert open_snapshot(folder).arrays["pdq.codes"].shape == (3, 32)
+
+    @pytest.mark.parametrize("file", ["pdq.codes.bin", "entries.size.bin"])
+    def test_damage_is_found(self, folder, file):
+        data = bytearray((folder / file).read_bytes())
+        data[-1] ^= 1
+        (folder / file).write_bytes(data)
+        refused(folder, file, "digest")
 
 
 class TestRefusals:
@@ -454,12 +656,12 @@ class TestPointer:
         publish(tmp_path, 1)
         opened = reader.open_snapshot
 
-        def slow(path: Path):
+        def slow(path: Path, **held):
             monkeypatch.setattr(reader, "open_snapshot", opened)
             publish(tmp_path, 2)
             publish(tmp_path, 3)
             sweep(tmp_path)
-            return opened(path)
+            return opened(path, **held)
 
         monkeypatch.setattr(reader, "open_snapshot", slow)
         assert open_current(tmp_path).revision == 3
@@ -467,7 +669,7 @@ class TestPointer:
     def test_a_snapshot_that_is_replaced_again_and_again(self, tmp_path, monkeypatch):
         publish(tmp_path, 1)
 
-        def never(path: Path):
+        def never(path: Path, **held):
             publish(tmp_path, 1)
             raise SnapshotError("gone")
 
@@ -478,7 +680,7 @@ class TestPointer:
     def test_a_pointer_that_vanishes_while_it_is_followed(self, tmp_path, monkeypatch):
         publish(tmp_path, 1)
 
-        def vanish(path: Path):
+        def vanish(path: Path, **held):
             (tmp_path / "current").unlink()
             raise SnapshotError("gone")
 

@@ -114,3 +114,33 @@ class SnapshotError(HashlistsError):
     """A snapshot is damaged, foreign, or of a version this build does not read."""
 
     reason = "SNAPSHOT_INVALID"
+
+
+class SnapshotSignatureError(SnapshotError):
+    """What a store says is published was signed by none of the keys that count."""
+
+    reason = "SNAPSHOT_SIGNATURE_INVALID"
+
+
+class SnapshotRolledBackError(SnapshotError):
+    """A store shows an older publication than it showed before, though rightly signed."""
+
+    reason = "SNAPSHOT_STORE_ROLLED_BACK"
+
+
+class SnapshotStoreError(HashlistsError):
+    """A store of published snapshots is away, refuses access, or lacks what it should hold."""
+
+    reason = "SNAPSHOT_STORE_UNAVAILABLE"
+
+
+class SnapshotConflictError(SnapshotStoreError):
+    """Another builder published to the same store meanwhile; nothing was published by this one."""
+
+    reason = "SNAPSHOT_PUBLISH_CONFLICT"
+
+
+class SnapshotKeyError(HashlistsError):
+    """A key file is missing, of the wrong kind, or a private one that others may read."""
+
+    reason = "SNAPSHOT_KEY_INVALID"

@@ -6,10 +6,11 @@ sequences of equal length and leave as tuples; nothing here looks at a value.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, Table, bindparam, insert
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Select, Table, bindparam, func
+from sqlalchemy.dialects import postgresql, sqlite
 
 from hashlists.catalog.schema import KIND_BITS, entries, entry_versions, extra_hashes
 from hashlists.model import EntryBatch, HashKind
@@ -18,43 +19,58 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
-    from sqlalchemy.sql.dml import Insert
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT in the database's own dialect, which knows what to do on a conflict."""
+    own = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
+    return own.insert(table)
 
 
 class BulkInsert:
-    """One INSERT, compiled for positional parameters in the order of `columns`."""
+    """One INSERT, run with tuples in the order of `columns`."""
 
-    def __init__(
-        self, table: Table, columns: Sequence[str], statement: Insert | None = None
-    ) -> None:
-        compiled = (insert(table) if statement is None else statement).compile(
-            dialect=sqlite.dialect(), column_keys=list(columns)
-        )
-        assert compiled.positiontup is not None
-        self.columns = tuple(compiled.positiontup)
-        self._sql = str(compiled)
+    def __init__(self, table: Table, columns: Sequence[str], *, unless: Sequence[str] = ()) -> None:
+        """Takes the table's columns that are given, and those whose conflict leaves a row out."""
+        self.columns = tuple(columns)
+        self._table = table
+        self._unless = tuple(unless)
+        self._compiled: dict[str, str] = {}
 
     def run(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
         """Inserts `rows`, each in the order of `self.columns`; returns how many went in."""
         listed = list(rows)
         if not listed:
             return 0
-        return int(connection.exec_driver_sql(self._sql, listed).rowcount)
+        return int(connection.exec_driver_sql(self._sql(connection), listed).rowcount)
+
+    def _sql(self, connection: Connection) -> str:
+        name = connection.dialect.name
+        if name not in self._compiled:
+            statement = upsert(connection, self._table)
+            if self._unless:
+                statement = statement.on_conflict_do_nothing(index_elements=list(self._unless))
+            compiled = _Compiled.of(connection, statement, self.columns)
+            # A statement has its columns in the table's order, whatever order they are given in.
+            assert compiled.names == self.columns
+            self._compiled[name] = compiled.sql
+        return self._compiled[name]
 
 
 class BulkSelect:
-    """One SELECT with an IN list, compiled for a few lengths of the list.
+    """One SELECT about a list of values, compiled once for each database.
 
-    A list of another length is filled up with its last value, which changes nothing of the result.
+    PostgreSQL takes the list as one array. SQLite has it compiled for a few lengths: a list of
+    another length is filled up with its last value, which changes nothing of the result.
     """
 
     _LENGTHS = (1, 32, 1_000)
 
     def __init__(self, column: ColumnElement[Any], statement: Select[Any]) -> None:
-        """Takes the column that the IN list is about, and the rest of the statement."""
+        """Takes the column that the list of values is about, and the rest of the statement."""
         self._column = column
         self._statement = statement
-        self._compiled: dict[int, tuple[str, tuple[str, ...]]] = {}
+        self._compiled: dict[tuple[str, int], _Compiled] = {}
 
     def run(
         self, connection: Connection, values: Sequence[Any], **bound: Any
@@ -63,29 +79,57 @@ class BulkSelect:
         longest = self._LENGTHS[-1]
         for start in range(0, len(values), longest):
             chunk = values[start : start + longest]
-            length = next(each for each in self._LENGTHS if each >= len(chunk))
-            sql, names = self._for_length(length)
-            given = {f"in_{position}": value for position, value in enumerate(chunk)}
-            parameters = tuple(
-                bound[name] if name in bound else given.get(name, chunk[-1]) for name in names
-            )
-            yield connection.exec_driver_sql(sql, parameters).fetchall()
+            if connection.dialect.name == "sqlite":
+                length = next(each for each in self._LENGTHS if each >= len(chunk))
+                filled = [*chunk, *[chunk[-1]] * (length - len(chunk))]
+                given = {f"in_{position}": value for position, value in enumerate(filled)}
+            else:
+                length, given = 0, {"in_array": list(chunk)}
+            compiled = self._for_length(connection, length)
+            yield connection.exec_driver_sql(
+                compiled.sql, compiled.parameters({**bound, **given})
+            ).fetchall()
 
-    def _for_length(self, length: int) -> tuple[str, tuple[str, ...]]:
-        if length not in self._compiled:
-            marks: list[Any] = [bindparam(f"in_{position}") for position in range(length)]
-            statement = self._statement.where(self._column.in_(marks))
-            compiled = statement.compile(dialect=sqlite.dialect())
-            assert compiled.positiontup is not None
-            self._compiled[length] = str(compiled), tuple(compiled.positiontup)
-        return self._compiled[length]
+    def _for_length(self, connection: Connection, length: int) -> _Compiled:
+        key = connection.dialect.name, length
+        if key not in self._compiled:
+            if length:
+                marks: list[Any] = [bindparam(f"in_{position}") for position in range(length)]
+                these: ColumnElement[bool] = self._column.in_(marks)
+            else:
+                these = self._column == func.any(bindparam("in_array"))
+            self._compiled[key] = _Compiled.of(connection, self._statement.where(these))
+        return self._compiled[key]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement for positional parameters."""
+
+    sql: str
+    names: tuple[str, ...]
+    fixed: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, connection: Connection, statement: Any, columns: Sequence[str] | None = None
+    ) -> _Compiled:
+        style = "qmark" if connection.dialect.name == "sqlite" else "format"
+        own: Any = type(connection.dialect)
+        dialect = own(paramstyle=style)
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        assert compiled.positiontup is not None
+        return cls(str(compiled), tuple(compiled.positiontup), dict(compiled.params))
+
+    def parameters(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(given[name] if name in given else self.fixed[name] for name in self.names)
 
 
 #: Leaves out keys that the list holds already; the number of rows tells.
 INSERT_NEW_ENTRIES = BulkInsert(
     entries,
     ("entry_id", "list_id", "change_id", "source_key"),
-    sqlite.insert(entries).on_conflict_do_nothing(index_elements=["list_id", "source_key"]),
+    unless=("list_id", "source_key"),
 )
 INSERT_EXTRA_HASHES = BulkInsert(extra_hashes, ("version_id", "ordinal", "kind", "value"))
 

@@ -10,6 +10,7 @@ An open change belongs to one thread of one process. `sweep` removes what a dead
 
 from __future__ import annotations
 
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
 _SWEPT_ROWS = 5_000
+_MARK_BYTES = 16
 
 
 @dataclass(slots=True)
@@ -260,10 +262,11 @@ def finish_change(
             updated=totals.updated,
             retracted=totals.retracted,
             restored=totals.restored,
+            mark=secrets.token_bytes(_MARK_BYTES),
         )
     )
     connection.execute(this_change.values(state=ChangeState.COMMITTED, revision=number))
-    store_counts(connection, change_id, counts)
+    store_counts(connection, by.list_id, counts)
     return Revision(
         number=number,
         kind=by.kind,

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, exists, func, insert, select
 
+from hashlists.catalog.bulk import upsert
 from hashlists.catalog.schema import (
     CATALOG_ID_NAME,
     KIND_BITS,
     change_classifications,
-    change_counts,
     changes,
     classifications,
     handlings,
     hash_lists,
+    list_counts,
     meta,
 )
 from hashlists.errors import ListNotFoundError
@@ -257,17 +258,12 @@ def read_catalog_id(connection: Connection) -> str:
 
 
 def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:
-    """Coverage of a list's entries in force, from the sums that every change leaves behind."""
-    table = change_counts.c
-    query = (
-        select(table.kinds, table.handling_id, func.sum(table.entries))
-        .join(changes, changes.c.change_id == table.change_id)
-        .where(changes.c.list_id == list_id, changes.c.revision.is_not(None))
-        .group_by(table.kinds, table.handling_id)
-    )
+    """Coverage of a list's entries in force, from the sums that every commit keeps."""
+    table = list_counts.c
+    query = select(table.kinds, table.handling_id, table.entries).where(table.list_id == list_id)
     expired = expired_handlings(connection, now=now)
     return coverage(
-        (kinds, int(number))
+        (kinds, number)
         for kinds, handling_id, number in connection.execute(query)
         if handling_id not in expired
     )
@@ -286,12 +282,22 @@ def coverage(histogram: Iterable[tuple[int, int]]) -> Coverage:
     return Coverage(entries=entries, by_kind=present, near_matchable=near)
 
 
-def store_counts(connection: Connection, change_id: int, counts: Counts) -> None:
-    """Keeps how a change moved the number of entries in force."""
+def store_counts(connection: Connection, list_id: int, counts: Counts) -> None:
+    """Adds what a change moved to the sums of its list."""
     rows = [
-        {"change_id": change_id, "kinds": kinds, "handling_id": handling_id, "entries": number}
+        {"list_id": list_id, "kinds": kinds, "handling_id": handling_id, "entries": number}
         for (kinds, handling_id), number in counts.items()
         if number
     ]
-    if rows:
-        connection.execute(insert(change_counts), rows)
+    if not rows:
+        return
+    table = list_counts.c
+    insert_row = upsert(connection, list_counts)
+    connection.execute(
+        insert_row.on_conflict_do_update(
+            index_elements=[table.list_id, table.kinds, table.handling_id],
+            set_={"entries": table.entries + insert_row.excluded.entries},
+        ),
+        rows,
+    )
+    connection.execute(delete(list_counts).where(table.list_id == list_id, table.entries == 0))

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -183,6 +183,8 @@ revisions = Table(
     Column("updated", _Id, nullable=False),
     Column("retracted", _Id, nullable=False),
     Column("restored", _Id, nullable=False),
+    # Random, so that the same number given again after a restore is seen to be another commit.
+    Column("mark", LargeBinary, nullable=False),
 )
 
 imports = Table(
@@ -258,16 +260,15 @@ retractions = Table(
     Index("ix_retractions_change_id", "change_id"),
 )
 
-#: How a change moved the number of entries in force, by what they carry; sums give coverage.
-change_counts = Table(
-    "change_counts",
+#: Entries in force of each list, by what they carry; every commit brings them up to date, so that
+#: telling the coverage costs the same after ten revisions and after ten thousand.
+list_counts = Table(
+    "list_counts",
     metadata,
-    Column("count_id", _Id, primary_key=True),
-    Column("change_id", _Id, ForeignKey("changes.change_id"), nullable=False),
-    Column("kinds", SmallInteger, nullable=False),
-    Column("handling_id", _Id, nullable=False),
+    Column("list_id", _Id, ForeignKey("hash_lists.list_id"), primary_key=True, autoincrement=False),
+    Column("kinds", SmallInteger, primary_key=True, autoincrement=False),
+    Column("handling_id", _Id, primary_key=True, autoincrement=False),
     Column("entries", _Id, nullable=False),
-    Index("ix_change_counts_change_id", "change_id"),
 )
 
 #: Which classifications a change brought or used; one that no change is left of goes.
@@ -291,6 +292,7 @@ purged_entries = Table(
     Column("entry_id", _Id, primary_key=True, autoincrement=False),
     Column("list_id", _Id, ForeignKey("hash_lists.list_id"), nullable=False),
     Column("change_id", _Id, ForeignKey("changes.change_id"), nullable=False),
+    Index("ix_purged_entries_change_id", "change_id"),
 )
 
 #: HMAC-SHA256 of purged keys and values, against their coming back with the next import.

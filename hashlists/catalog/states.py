@@ -96,6 +96,12 @@ def staged_actions(
     return actions
 
 
+def retracted_among(connection: Connection, entry_ids: Sequence[int]) -> set[int]:
+    """Those of the entries that any origin holds retracted now."""
+    found = _retracted(connection, entry_ids, read_head(connection))
+    return {entry_id for entry_id, origins in found.items() if origins}
+
+
 def after_actions(
     origins: frozenset[Origin], actions: Mapping[Origin, Action]
 ) -> frozenset[Origin]:

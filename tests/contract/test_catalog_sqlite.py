@@ -173,7 +173,9 @@ class TestSchema:
             connection = database(path)
             found = {
                 name: sorted(
-                    part.strip(" ,\t") for part in (sql or "").splitlines() if part.strip()
+                    part.strip(" ,\t").replace('"', "")  # only what was altered is quoted
+                    for part in (sql or "").splitlines()
+                    if part.strip()
                 )
                 for name, sql in connection.execute(query)
                 if "autoindex" not in name

@@ -1,0 +1,63 @@
+"""For followers: a mark on every revision, sums by list instead of by change, purges by change."""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+# SQLite makes only INTEGER (not BIGINT) primary keys an alias of the row id.
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_MARK_BYTES = 16
+
+
+def upgrade() -> None:
+    """Adds them, and fills them from what is there."""
+    _mark_revisions()
+    _fold_counts()
+    op.create_index("ix_purged_entries_change_id", "purged_entries", ["change_id"])
+
+
+def _mark_revisions() -> None:
+    op.add_column("revisions", sa.Column("mark", sa.LargeBinary(), nullable=True))
+    table = sa.table("revisions", sa.column("number"), sa.column("mark", sa.LargeBinary()))
+    connection = op.get_bind()
+    marks = [
+        {"of": number, "mark": secrets.token_bytes(_MARK_BYTES)}
+        for number in connection.execute(sa.select(table.c.number)).scalars()
+    ]
+    if marks:
+        connection.execute(sa.update(table).where(table.c.number == sa.bindparam("of")), marks)
+    with op.batch_alter_table("revisions") as batch:
+        batch.alter_column("mark", existing_type=sa.LargeBinary(), nullable=False)
+
+
+def _fold_counts() -> None:
+    op.create_table(
+        "list_counts",
+        sa.Column("list_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("kinds", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("handling_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("entries", _ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["list_id"], ["hash_lists.list_id"], name=op.f("fk_list_counts_list_id")
+        ),
+        sa.PrimaryKeyConstraint("list_id", "kinds", "handling_id", name=op.f("pk_list_counts")),
+    )
+    op.execute(
+        """
+        INSERT INTO list_counts (list_id, kinds, handling_id, entries)
+        SELECT changes.list_id, counts.kinds, counts.handling_id, SUM(counts.entries)
+        FROM change_counts AS counts JOIN changes ON changes.change_id = counts.change_id
+        WHERE changes.revision IS NOT NULL
+        GROUP BY changes.list_id, counts.kinds, counts.handling_id
+        HAVING SUM(counts.entries) <> 0
+        """
+    )
+    op.drop_table("change_counts")

@@ -1,0 +1,138 @@
+"""Which entries the revisions after a given one touched, for those who follow the catalog.
+
+Invariants: every entry that a revision in the range gave a version, retracted, restored or purged
+is told, and no entry that only an uncommitted change touched. The work grows with what changed,
+not with the catalog: the rows of a change lie side by side in the primary key of `entry_versions`
+and in the indexes by change of `retractions` and `purged_entries`, and neighbouring changes are
+read as one range. Changes of a list's state or texts have no such rows. Nothing here reads a hash.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy import Select, func, select
+
+from hashlists.catalog.schema import (
+    VERSIONS_PER_CHANGE,
+    changes,
+    entry_versions,
+    purged_entries,
+    retractions,
+    revisions,
+)
+from hashlists.catalog.states import retracted_among
+from hashlists.model import ChangeKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from sqlalchemy import ColumnElement, Connection
+
+    #: First change and the one after the last.
+    Range = tuple[int, int]
+
+_FETCHED_ROWS = 65_536
+
+
+def changed_count(connection: Connection, since: int) -> int:
+    """At least as many entries as the revisions after `since` touched; only totals are read."""
+    table = revisions.c
+    totals = func.sum(table.added + table.updated + table.retracted + table.restored)
+    told = connection.execute(select(totals).where(table.number > since)).scalar()
+    # The totals of a purge leave out what was out of force before it.
+    purged = select(func.count()).select_from(
+        purged_entries.join(changes, changes.c.change_id == purged_entries.c.change_id)
+    )
+    erased = connection.execute(purged.where(*_purges(since))).scalar_one()
+    return int(told or 0) + int(erased)
+
+
+def changed_ids(connection: Connection, since: int) -> NDArray[np.int64]:
+    """Every entry that the revisions after `since` touched, `(K,) int64`, ascending."""
+    version, ids = entry_versions.c.version_id, entry_versions.c.entry_id
+    return _union(
+        chain(
+            _acted_on(connection, since),
+            _purged(connection, since),
+            (
+                part
+                for first, end in _ranges(connection, since)
+                for part in _ids(
+                    connection,
+                    select(ids).where(
+                        version >= first * VERSIONS_PER_CHANGE, version < end * VERSIONS_PER_CHANGE
+                    ),
+                )
+            ),
+        )
+    )
+
+
+def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
+    """Those that the revisions after `since` retracted or purged and that are out of force now."""
+    actions = _union(_acted_on(connection, since))
+    retracted = retracted_among(connection, actions.tolist())
+    return _union([*_purged(connection, since), np.array(sorted(retracted), np.int64)])
+
+
+def purged_since(connection: Connection, since: int) -> bool:
+    """Whether a revision after `since` purged any entry."""
+    query = select(purged_entries.c.entry_id).join(
+        changes, changes.c.change_id == purged_entries.c.change_id
+    )
+    return connection.execute(query.where(*_purges(since)).limit(1)).first() is not None
+
+
+def revision_mark(connection: Connection, number: int) -> str | None:
+    """What names the commit behind a revision number: see `CatalogReader.revision_mark`."""
+    if number == 0:
+        return ""
+    query = select(revisions.c.mark).where(revisions.c.number == number)
+    mark = connection.execute(query).scalar()
+    return None if mark is None else bytes(mark).hex()
+
+
+def _purges(since: int) -> tuple[ColumnElement[bool], ...]:
+    return changes.c.revision > since, changes.c.kind == ChangeKind.PURGE
+
+
+def _ranges(connection: Connection, since: int) -> Sequence[Range]:
+    """Ids of the changes behind the revisions after `since`, neighbours together."""
+    query = select(changes.c.change_id).where(changes.c.revision > since)
+    change_ids = np.sort(np.fromiter(connection.execute(query).scalars(), np.int64))
+    if not len(change_ids):
+        return []
+    cuts = np.flatnonzero(np.diff(change_ids) > 1)
+    firsts = change_ids[np.concatenate([[0], cuts + 1])]
+    lasts = change_ids[np.concatenate([cuts, [len(change_ids) - 1]])]
+    return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _acted_on(connection: Connection, since: int) -> Iterator[NDArray[np.int64]]:
+    """Entries that were retracted or restored."""
+    table = retractions.c
+    for first, end in _ranges(connection, since):
+        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
+        yield from _ids(connection, these)
+
+
+def _purged(connection: Connection, since: int) -> Iterator[NDArray[np.int64]]:
+    table = purged_entries.c
+    for first, end in _ranges(connection, since):
+        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
+        yield from _ids(connection, these)
+
+
+def _ids(connection: Connection, query: Select[Any]) -> Iterator[NDArray[np.int64]]:
+    """Part by part, so that no list of Python integers grows with the change."""
+    result = connection.execute(query, execution_options={"stream_results": True})
+    for rows in result.scalars().partitions(_FETCHED_ROWS):
+        yield np.array(rows, np.int64)
+
+
+def _union(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))

@@ -33,6 +33,8 @@ from tests.catalog_support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hashlists.catalog import StagedImport
 
 WHO = {"author": "an operator", "reason": "why"}
@@ -82,6 +84,9 @@ class CatalogMachine(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.ids: dict[str, int] = {}
         self.history: dict[int, dict[str, Known]] = {}
+        self.mentioned: dict[int, set[str]] = {}  # by revision: names that the change spoke of
+        self.marks: dict[int, str | None] = {}
+        self.purged: dict[str, int] = {}  # by name: the revision that did it
 
     def teardown(self) -> None:
         if self.staged is not None:
@@ -94,8 +99,10 @@ class CatalogMachine(RuleBasedStateMachine):
         self.catalog.create_list(DEMO, author="a person")
         self._remember()
 
-    def _remember(self) -> None:
-        self.history[self.catalog.head()] = dict(self.known)
+    def _remember(self, names: Iterable[str] = ()) -> None:
+        head = self.catalog.head()
+        self.history[head] = dict(self.known)
+        self.mentioned.setdefault(head, set(names))
         self.ids.update(names_in_force(self.catalog))
 
     @precondition(lambda self: self.staged is None)
@@ -109,12 +116,17 @@ class CatalogMachine(RuleBasedStateMachine):
     @rule(chosen=records)
     def stage(self, chosen: list[Item]) -> None:
         result = self.staged.stage(batch(chosen))
-        at_odds = [item for item in chosen if self.listed.get(item.name, item) != item]
+        at_odds = [
+            item
+            for item in chosen
+            if item.name in self.purged or self.listed.get(item.name, item) != item
+        ]
         assert len(result.rejections) == len(at_odds)
         assert result.added + result.updated + result.unchanged == len(chosen) - len(at_odds)
         for item in chosen:
-            self.listed.setdefault(item.name, item)
-            self.gone.discard(item.name)
+            if item.name not in self.purged:
+                self.listed.setdefault(item.name, item)
+                self.gone.discard(item.name)
 
     @precondition(lambda self: self.staged is not None)
     @rule(names=some_names)
@@ -132,7 +144,7 @@ class CatalogMachine(RuleBasedStateMachine):
             self.known[name] = replace(old, item=item, by_source=False)
         for name in self.gone:
             self.known[name] = replace(self.known[name], by_source=True)
-        self._remember()
+        self._remember(self.listed.keys() | self.gone)
 
     @precondition(lambda self: self.staged is not None)
     @rule()
@@ -148,14 +160,14 @@ class CatalogMachine(RuleBasedStateMachine):
         self.catalog.retract("demo", self._ids(names), **WHO)
         for name in self.known.keys() & set(names):
             self.known[name] = replace(self.known[name], by_operator=True)
-        self._remember()
+        self._remember(names)
 
     @rule(names=some_names)
     def restore(self, names: list[str]) -> None:
         self.catalog.restore("demo", self._ids(names), **WHO)
         for name in self.known.keys() & set(names):
             self.known[name] = replace(self.known[name], by_operator=False, by_source=False)
-        self._remember()
+        self._remember(names)
 
     @precondition(lambda self: self.staged is None)
     @rule(data=st.data())
@@ -163,12 +175,77 @@ class CatalogMachine(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.history)))
         self.catalog.rollback("demo", number, **WHO)
         then = self.history[number]
-        for name, known in self.known.items():
+        for name, known in list(self.known.items()):
             if name in then:
                 self.known[name] = then[name]
             elif known.in_force:
                 self.known[name] = replace(known, by_source=True)
+        self._remember(self.known)
+
+    @precondition(lambda self: self.staged is None)
+    @rule(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
+    def purge(self, names: list[str]) -> None:
+        names = [name for name in names if name in self.known]
+        if names:
+            assert self.catalog.purge("demo", self._ids(names), **WHO).traces_wiped
+            for name in names:
+                del self.known[name]
+            self.purged |= dict.fromkeys(names, self.catalog.head())
+            self._remember(names)
+
+    @rule()
+    def retitle(self) -> None:
+        """Touches no entry."""
+        title = f"{len(self.history)}"
+        self.catalog.update_list("demo", title=title, **WHO)
         self._remember()
+
+    @invariant()
+    def followers_are_told_what_changed(self) -> None:
+        if not self.history:
+            return
+        name_of = {entry_id: name for name, entry_id in self.ids.items()}
+        with self.catalog.read() as reader:
+            head = reader.revision
+            for since in {0, head // 2, head - 1, head}:
+                changed = reader.changed_ids(since).tolist()
+                assert changed == sorted(set(changed))
+                names = {name_of.get(each, "never seen in force") for each in changed}
+                surely, perhaps = self._touched_since(since)
+                assert surely <= names <= perhaps | {"never seen in force"}
+                assert reader.changed_count(since) >= len(changed)
+                assert reader.purged_since(since) == any(n > since for n in self.purged.values())
+                gone = {name_of[each] for each in reader.out_of_force_since(since).tolist()}
+                then = {n for n, k in self.history.get(since, {}).items() if k.in_force}
+                now = {n for n, known in self.known.items() if known.in_force}
+                assert then - now <= gone <= names - now
+                looked_up = reader.entry_columns(entry_ids=reader.changed_ids(since), batch_size=2)
+                assert {
+                    name_of[each] for part in looked_up for each in part.entry_ids.tolist()
+                } == names & now
+
+    def _touched_since(self, since: int) -> tuple[set[str], set[str]]:
+        """Names whose state some revision changed, and those that any of them spoke of."""
+        surely: set[str] = set()
+        perhaps: set[str] = set()
+        for number in range(since + 1, max(self.history) + 1):
+            before, after = self.history.get(number - 1, {}), self.history[number]
+            surely |= {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
+            perhaps |= self.mentioned[number]
+        return surely, perhaps
+
+    @invariant()
+    def marks_stay_and_differ(self) -> None:
+        if not self.history:
+            return
+        with self.catalog.read() as reader:
+            for number in range(reader.revision + 1):
+                mark = reader.revision_mark(number)
+                assert mark is not None
+                assert self.marks.setdefault(number, mark) == mark
+            assert reader.revision_mark(reader.revision + 1) is None
+        assert self.marks[0] == ""
+        assert len(set(self.marks.values())) == len(self.marks)
 
     @invariant()
     def the_same_is_in_force(self) -> None:

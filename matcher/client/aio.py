@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from hashlists.model import HashKind, HashList, Revision
+    from hashlists.model import (
+        EntryActReport,
+        EntrySelection,
+        HashKind,
+        HashList,
+        PurgeReport,
+        Revision,
+        RollbackReport,
+    )
     from matcher.client.types import (
         HashAnswer,
         HashQuery,
@@ -203,6 +211,57 @@ class AsyncClient:
         with self._own_errors:
             async for response in self._lists.ImportHashList(requests()):
                 yield messages.import_answer(response)
+
+    async def retract_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> EntryActReport:
+        """As `Client.retract_entries`."""
+        request = lists_pb2.RetractEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = await self._lists.RetractEntries(request)
+        return messages.entry_act_answer(response)
+
+    async def restore_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> EntryActReport:
+        """As `Client.restore_entries`."""
+        request = lists_pb2.RestoreEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = await self._lists.RestoreEntries(request)
+        return messages.entry_act_answer(response)
+
+    async def roll_back_list(
+        self, list_name: str, to_revision: int, *, reason: str, dry_run: bool = False
+    ) -> RollbackReport:
+        """As `Client.roll_back_list`."""
+        request = messages.rollback_request(list_name, to_revision, reason, dry_run=dry_run)
+        with self._own_errors:
+            response = await self._lists.RollBackHashList(request)
+        return messages.rollback_answer(response, to_revision)
+
+    async def purge_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> PurgeReport:
+        """As `Client.purge_entries`."""
+        request = lists_pb2.PurgeEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = await self._lists.PurgeEntries(request)
+        return messages.purge_answer(response)
 
     async def health(self, service: str = "") -> str:
         """As `Client.health`."""

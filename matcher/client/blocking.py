@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from hashlists.model import HashKind, HashList, Revision
+    from hashlists.model import (
+        EntryActReport,
+        EntrySelection,
+        HashKind,
+        HashList,
+        PurgeReport,
+        Revision,
+        RollbackReport,
+    )
     from matcher.client.types import (
         HashAnswer,
         HashQuery,
@@ -38,7 +46,7 @@ class Client:
     Args:
         target: `host:port`.
         credentials: None for a server on this machine without TLS.
-        timeout: seconds for one call; streams and imports have none.
+        timeout: seconds for one call; streams, imports and acts on entries have none.
     """
 
     def __init__(
@@ -244,6 +252,86 @@ class Client:
         with path.open("rb") as file, self._own_errors:
             requests = chain([start], messages.import_chunks(file))
             yield from map(messages.import_answer, self._lists.ImportHashList(requests))
+
+    def retract_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> EntryActReport:
+        """Takes entries of a list out of force, as one revision or not at all.
+
+        Like the three acts below it has no deadline, since a deadline that passes would leave open
+        what was done. It may be repeated: what was retracted before is counted as unchanged.
+
+        Args:
+            list_name: the list.
+            selection: at most 200,000 names.
+            reason: why, kept with the revision; required.
+            dry_run: change nothing, and tell what would change.
+
+        Raises:
+            ServerError: `ENTRY_NOT_FOUND` where any name is unknown, `LIST_NOT_FOUND`, or the
+                server refuses or cannot be reached.
+        """
+        request = lists_pb2.RetractEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = self._lists.RetractEntries(request)
+        return messages.entry_act_answer(response)
+
+    def restore_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> EntryActReport:
+        """Puts entries back in force, whoever had retracted them; arguments as for retracting.
+
+        Raises:
+            ServerError: as for `retract_entries`.
+        """
+        request = lists_pb2.RestoreEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = self._lists.RestoreEntries(request)
+        return messages.entry_act_answer(response)
+
+    def roll_back_list(
+        self, list_name: str, to_revision: int, *, reason: str, dry_run: bool = False
+    ) -> RollbackReport:
+        """Makes a list's entries those of an earlier revision, as a revision of its own.
+
+        Raises:
+            ServerError: `REVISION_NOT_FOUND`, `IMPORT_IN_PROGRESS`, or as for `retract_entries`.
+        """
+        request = messages.rollback_request(list_name, to_revision, reason, dry_run=dry_run)
+        with self._own_errors:
+            response = self._lists.RollBackHashList(request)
+        return messages.rollback_answer(response, to_revision)
+
+    def purge_entries(
+        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+    ) -> PurgeReport:
+        """Erases entries for good; arguments as for retracting. May take minutes.
+
+        Backups and exported files are not reached.
+
+        Raises:
+            ServerError: `IMPORT_IN_PROGRESS`, or as for `retract_entries`. Repeated, it says
+                `ENTRY_NOT_FOUND` where the first call went through.
+        """
+        request = lists_pb2.PurgeEntriesRequest(
+            parent=wire.LIST_COLLECTION + list_name,
+            selection=messages.selection(selection),
+            reason=reason,
+            validate_only=dry_run,
+        )
+        with self._own_errors:
+            response = self._lists.PurgeEntries(request)
+        return messages.purge_answer(response)
 
     def health(self, service: str = "") -> str:
         """What the standard health service says, e.g. `SERVING`.

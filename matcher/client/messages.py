@@ -11,10 +11,13 @@ from hashlists.model import (
     ChangeKind,
     Classification,
     Coverage,
+    EntryActReport,
     Handling,
     HashKind,
     HashList,
+    PurgeReport,
     Revision,
+    RollbackReport,
 )
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from hashlists.model import EntrySelection
     from matcher.errors import ServerError
 
 CHUNK_BYTES = 1 << 20
@@ -227,6 +231,71 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
         retracted=message.retracted,
         restored=message.restored,
     )
+
+
+def selection(chosen: EntrySelection) -> lists_pb2.EntrySelection:
+    """The entries that an act is about."""
+    return lists_pb2.EntrySelection(
+        entries=map(str, chosen.entry_ids),
+        source_ids=chosen.source_ids,
+        digests=chosen.digests,
+    )
+
+
+def rollback_request(
+    list_name: str, to_revision: int, reason: str, *, dry_run: bool
+) -> lists_pb2.RollBackHashListRequest:
+    """A list and the revision to bring back."""
+    return lists_pb2.RollBackHashListRequest(
+        name=wire.LIST_COLLECTION + list_name,
+        to_revision=to_revision,
+        reason=reason,
+        validate_only=dry_run,
+    )
+
+
+def entry_act_answer(
+    message: lists_pb2.RetractEntriesResponse | lists_pb2.RestoreEntriesResponse,
+) -> EntryActReport:
+    """What a retraction or restoration did."""
+    return EntryActReport(_made(message), message.selected_entries, message.changed_entries)
+
+
+def rollback_answer(
+    message: lists_pb2.RollBackHashListResponse, to_revision: int
+) -> RollbackReport:
+    """What a rollback did."""
+    return RollbackReport(
+        revision=_made(message),
+        to_revision=to_revision,
+        withdrawn=message.withdrawn_entries,
+        reverted=message.reverted_entries,
+        retracted=message.retracted_entries,
+        restored=message.restored_entries,
+        purged=message.purged_entries,
+    )
+
+
+def purge_answer(message: lists_pb2.PurgeEntriesResponse) -> PurgeReport:
+    """What a purge did."""
+    return PurgeReport(
+        revision=_made(message),
+        entries=message.entries,
+        versions=message.versions,
+        values=message.values,
+        tombstones=message.tombstones,
+        traces_wiped=message.traces_wiped,
+        in_force=message.entries_in_force,
+    )
+
+
+def _made(
+    message: lists_pb2.RetractEntriesResponse
+    | lists_pb2.RestoreEntriesResponse
+    | lists_pb2.RollBackHashListResponse
+    | lists_pb2.PurgeEntriesResponse,
+) -> Revision | None:
+    return revision_answer(message.revision) if message.HasField("revision") else None
 
 
 def _coverage(message: lists_pb2.Coverage) -> Coverage:

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from hashlists.catalog import ListRecord
     from hashlists.model import (
         Coverage,
+        EntryActReport,
         HashKind,
+        PurgeReport,
         Revision,
+        RollbackReport,
     )
 
 
@@ -188,6 +191,53 @@ def revision_to_proto(revision: Revision) -> lists_pb.Revision:
         retracted=revision.retracted,
         restored=revision.restored,
     )
+
+
+def retracted_to_proto(report: EntryActReport) -> lists_pb.RetractEntriesResponse:
+    """What a retraction did."""
+    return lists_pb.RetractEntriesResponse(
+        revision=_made(report.revision),
+        selected_entries=report.entries,
+        changed_entries=report.changed,
+    )
+
+
+def restored_to_proto(report: EntryActReport) -> lists_pb.RestoreEntriesResponse:
+    """What a restoration did."""
+    return lists_pb.RestoreEntriesResponse(
+        revision=_made(report.revision),
+        selected_entries=report.entries,
+        changed_entries=report.changed,
+    )
+
+
+def rollback_to_proto(report: RollbackReport) -> lists_pb.RollBackHashListResponse:
+    """What a rollback did."""
+    return lists_pb.RollBackHashListResponse(
+        revision=_made(report.revision),
+        withdrawn_entries=report.withdrawn,
+        reverted_entries=report.reverted,
+        retracted_entries=report.retracted,
+        restored_entries=report.restored,
+        purged_entries=report.purged,
+    )
+
+
+def purge_to_proto(report: PurgeReport) -> lists_pb.PurgeEntriesResponse:
+    """What a purge did."""
+    return lists_pb.PurgeEntriesResponse(
+        revision=_made(report.revision),
+        entries=report.entries,
+        entries_in_force=report.in_force,
+        versions=report.versions,
+        values=report.values,
+        tombstones=report.tombstones,
+        traces_wiped=report.traces_wiped,
+    )
+
+
+def _made(revision: Revision | None) -> lists_pb.Revision | None:
+    return None if revision is None else revision_to_proto(revision)
 
 
 def time_to_proto(moment: datetime) -> timestamp_pb2.Timestamp:

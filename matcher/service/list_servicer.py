@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from hashlists.catalog import acts
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
 from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
 from matcher.admission import Admission
@@ -17,7 +18,14 @@ from matcher.service import convert
 from matcher.service.errors import abort
 from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
-from matcher.service.validation import check_list, check_text, check_texts
+from matcher.service.validation import (
+    check_list,
+    check_reason,
+    check_revision_number,
+    check_selection,
+    check_text,
+    check_texts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog
 
+R = TypeVar("R")
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
 
 _DEFAULT_PAGE = 100
@@ -144,6 +153,73 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             )
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
+
+    async def RetractEntries(  # noqa: N802 - named by the proto
+        self, request: pb.RetractEntriesRequest, context: Context
+    ) -> pb.RetractEntriesResponse:
+        """Takes entries out of force."""
+        try:
+            report = await self._act_on_entries(acts.retract, request, context)
+            return convert.retracted_to_proto(report)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def RestoreEntries(  # noqa: N802 - named by the proto
+        self, request: pb.RestoreEntriesRequest, context: Context
+    ) -> pb.RestoreEntriesResponse:
+        """Puts entries back in force."""
+        try:
+            report = await self._act_on_entries(acts.restore, request, context)
+            return convert.restored_to_proto(report)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def RollBackHashList(  # noqa: N802 - named by the proto
+        self, request: pb.RollBackHashListRequest, context: Context
+    ) -> pb.RollBackHashListResponse:
+        """Makes a list's entries those of an earlier revision."""
+        try:
+            report = await self._act(
+                acts.roll_back,
+                convert.list_name(request.name, field="name"),
+                check_revision_number(request.to_revision),
+                request,
+                context,
+            )
+            return convert.rollback_to_proto(report)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def PurgeEntries(  # noqa: N802 - named by the proto
+        self, request: pb.PurgeEntriesRequest, context: Context
+    ) -> pb.PurgeEntriesResponse:
+        """Erases entries for good."""
+        try:
+            report = await self._act_on_entries(acts.purge, request, context)
+            return convert.purge_to_proto(report)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def _act_on_entries(self, act: Callable[..., R], request: Any, context: Context) -> R:
+        name = convert.list_name(request.parent, field="parent")
+        return await self._act(act, name, check_selection(request.selection), request, context)
+
+    async def _act(
+        self, act: Callable[..., R], name: str, what: object, request: Any, context: Context
+    ) -> R:
+        """Runs one of the operator's acts, and wakes the follower."""
+        report = await self._threads.run(
+            act,
+            self._catalog,
+            name,
+            what,
+            author=_author(context),
+            reason=check_reason(request.reason),
+            dry_run=request.validate_only,
+        )
+        if not request.validate_only:
+            self._changed()
+        return report
 
     async def ImportHashList(  # noqa: N802 - named by the proto
         self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context

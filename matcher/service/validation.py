@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from hashlists.model import (
     CODE64_KINDS,
     CODE_KINDS,
+    DIGEST_KINDS,
     NO_ONWARD_SHARING,
+    EntrySelection,
     Handling,
     HashKind,
     HashList,
@@ -34,7 +36,12 @@ MAX_QUERIES = 1000
 MAX_HASHES_A_QUERY = 16
 MAX_TEXT_CHARS = 2000
 MAX_TEXTS = 64
+#: Entries that one act may name; 32 MiB hold more of them.
+MAX_SELECTED = 200_000
 _MAX_NAME_CHARS = 100
+_MAX_ID_CHARS = 256  # as on import
+_MAX_ID_DIGITS = 18  # fits 63 bits
+_DIGEST_LENGTHS = frozenset(kind.nbytes for kind in DIGEST_KINDS)
 #: Unicode's control, surrogate and unassigned characters.
 _NOT_TEXT = frozenset({"Cc", "Cs", "Cn"})
 _MAX_VIEW_NAMES = 16
@@ -227,3 +234,54 @@ def _check_time(message: timestamp_pb2.Timestamp) -> datetime:
         return message.ToDatetime(UTC)
     except (ValueError, OverflowError):
         raise InvalidRequestError("is not a time", field="hash_list.handling.expire_time") from None
+
+
+def check_selection(message: lists_pb.EntrySelection) -> EntrySelection:
+    """The entries that an act names; whether they exist is for the catalog to say.
+
+    Raises:
+        InvalidRequestError: there are none or too many, or one cannot be an id or a digest.
+    """
+    named = len(message.entries) + len(message.source_ids) + len(message.digests)
+    if not 0 < named <= MAX_SELECTED:
+        raise InvalidRequestError(
+            f"names {named:,} entries; 1 to {MAX_SELECTED:,} are allowed", field="selection"
+        )
+    for place, each in enumerate(message.entries):
+        if not (each.isascii() and each.isdecimal() and len(each) <= _MAX_ID_DIGITS):
+            raise InvalidRequestError("is no id of an entry", field=f"selection.entries[{place}]")
+    for place, each in enumerate(message.source_ids):
+        field = f"selection.source_ids[{place}]"
+        if not check_text(each, field=field, max_chars=_MAX_ID_CHARS):
+            raise InvalidRequestError("is empty", field=field)
+    for place, value in enumerate(message.digests):
+        if len(value) not in _DIGEST_LENGTHS:
+            raise InvalidRequestError(
+                f"has {len(value)} bytes; MD5 has 16, SHA-1 20 and SHA-256 32",
+                field=f"selection.digests[{place}]",
+            )
+    return EntrySelection(
+        tuple(map(int, message.entries)), tuple(message.source_ids), tuple(message.digests)
+    )
+
+
+def check_reason(reason: str) -> str:
+    """Why something is done to entries.
+
+    Raises:
+        InvalidRequestError: it is missing, too long, or holds control characters.
+    """
+    if not reason.strip():
+        raise InvalidRequestError("is required: why this is done", field="reason")
+    return check_text(reason, field="reason")
+
+
+def check_revision_number(number: int) -> int:
+    """A revision to go back to; whether the list has it is for the catalog to say.
+
+    Raises:
+        InvalidRequestError: it is not above 0.
+    """
+    if number <= 0:
+        raise InvalidRequestError("is the number of a revision, from 1", field="to_revision")
+    return number

@@ -60,6 +60,26 @@ class HashListServiceStub:
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsResponse.FromString,
                 _registered_method=True)
+        self.RetractEntries = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/RetractEntries',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesResponse.FromString,
+                _registered_method=True)
+        self.RestoreEntries = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/RestoreEntries',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesResponse.FromString,
+                _registered_method=True)
+        self.RollBackHashList = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/RollBackHashList',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListResponse.FromString,
+                _registered_method=True)
+        self.PurgeEntries = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/PurgeEntries',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesResponse.FromString,
+                _registered_method=True)
 
 
 class HashListServiceServicer:
@@ -101,6 +121,42 @@ class HashListServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetractEntries(self, request, context):
+        """The four below are what an operator does to entries. Each makes at most one revision,
+        whole or not at all; a selection that names anything unknown is NOT_FOUND and changes
+        nothing. All but a purge may be repeated safely.
+
+        Takes entries out of force. No import brings them back; RestoreEntries does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreEntries(self, request, context):
+        """Puts entries back in force, whether an operator or their source had retracted them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackHashList(self, request, context):
+        """Makes a list's entries those of an earlier revision. Nothing is deleted: the way back
+        is a revision of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PurgeEntries(self, request, context):
+        """Erases entries for good, with all their versions, and leaves keyed fingerprints that
+        keep them from being imported again. The catalog is rewritten, so that nothing of them
+        stays in its file, and every server drops the snapshots that held them. Backups and
+        exported files are not reached. May take minutes: set no short deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_HashListServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +184,26 @@ def add_HashListServiceServicer_to_server(servicer, server):
                     servicer.ListRevisions,
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsRequest.FromString,
                     response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsResponse.SerializeToString,
+            ),
+            'RetractEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetractEntries,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesResponse.SerializeToString,
+            ),
+            'RestoreEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreEntries,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesResponse.SerializeToString,
+            ),
+            'RollBackHashList': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackHashList,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListResponse.SerializeToString,
+            ),
+            'PurgeEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeEntries,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +342,114 @@ class HashListService:
             '/hashwarden.lists.v1.HashListService/ListRevisions',
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsRequest.SerializeToString,
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetractEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/RetractEntries',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RetractEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/RestoreEntries',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RestoreEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackHashList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/RollBackHashList',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.RollBackHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/PurgeEntries',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.PurgeEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,159 @@
+"""Has newer snapshots made while serving goes on: what is asked for, and who does it.
+
+Invariants: at most one piece of work is under way in this process; how it ended is told once, and
+an error is of that work and of nothing else. What the work is (a child process that builds, a
+store that is pulled from) is the caller's.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOrder:
+    """What a builder is asked for.
+
+    Attributes:
+        seen: name of the snapshot that was published when this was asked for, empty for none. If
+            another one is by the time the builder's turn comes, that one will do.
+        full: build everything, although what changed would do.
+    """
+
+    seen: str
+    full: bool = False
+
+
+class SnapshotSource(Protocol):
+    """Where a replica gets its snapshots from."""
+
+    def refresh(self) -> bool:
+        """Fetches a newer snapshot and makes it the current one, where there is a newer one."""
+        ...
+
+
+class Builder(Protocol):
+    """Brings a newer snapshot about."""
+
+    def start(self, order: BuildOrder) -> bool:
+        """Starts on it; False where a build is under way here or in another process."""
+        ...
+
+    def outcome(self) -> Exception | bool | None:
+        """How the last one ended, told once: True for well, its error, or None for not yet."""
+        ...
+
+    def wait(self) -> None:
+        """Waits until nothing is under way."""
+        ...
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        ...
+
+
+class InlineBuilder:
+    """Builds in the calling thread, and is done when `start` returns: for one-shot use.
+
+    Args:
+        build: does it.
+    """
+
+    def __init__(self, build: Callable[[BuildOrder], object]) -> None:
+        self._build = build
+        self._outcome: Exception | bool | None = None
+
+    def start(self, order: BuildOrder) -> bool:
+        """See `Builder`."""
+        try:
+            self._build(order)
+            self._outcome = True
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            self._outcome = error
+        return True
+
+    def outcome(self) -> Exception | bool | None:
+        """See `Builder`."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def wait(self) -> None:
+        """See `Builder`."""
+
+    def close(self) -> None:
+        """See `Builder`."""
+
+
+class BackgroundBuilder:
+    """Runs one piece of work at a time in a thread of its own.
+
+    Args:
+        build: does it; any exception is its outcome.
+        is_busy: whether another process is at it already.
+        stop: ends what `build` waits for.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[BuildOrder], object],
+        *,
+        is_busy: Callable[[], bool] = lambda: False,
+        stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._build = build
+        self._is_busy = is_busy
+        self._stop = stop
+        self._thread: threading.Thread | None = None
+        self._outcome: Exception | bool | None = None
+
+    def start(self, order: BuildOrder) -> bool:
+        """See `Builder`."""
+        if self._is_running() or self._is_busy():
+            return False
+        self._outcome = None
+        self._thread = threading.Thread(
+            target=self._run, args=(order,), name="snapshot-build", daemon=True
+        )
+        self._thread.start()
+        return True
+
+    def outcome(self) -> Exception | bool | None:
+        """See `Builder`."""
+        if self._is_running():
+            return None
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def wait(self) -> None:
+        """See `Builder`."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """See `Builder`."""
+        self._stop()
+        self.wait()
+
+    def _is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(self, order: BuildOrder) -> None:
+        try:
+            self._build(order)
+            self._outcome = True
+        except Exception as error:  # noqa: BLE001 - it is the outcome
+            self._outcome = error
+
+
+__all__ = [
+    "BackgroundBuilder",
+    "BuildOrder",
+    "Builder",
+    "InlineBuilder",
+    "SnapshotSource",
+]

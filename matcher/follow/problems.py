@@ -1,0 +1,72 @@
+"""What keeps the newest revision from being served: told by state, and logged once."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hashlists.errors import HashlistsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_SECONDS = 60.0
+
+
+class Problems:
+    """Present problems by what they concern; the same one is logged only when it comes up.
+
+    One thread notes and solves; any thread may read `text`.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+
+    @property
+    def text(self) -> str:
+        """All present problems in one line; empty when there is none."""
+        return "; ".join(self._texts.copy().values())
+
+    def note(self, concern: str, error: BaseException) -> None:
+        """Notes a problem with `concern`, and logs it unless it stands already."""
+        text = f"{concern}: {type(error).__name__}: {error}"
+        if self._texts.get(concern) != text:
+            foreseen = isinstance(error, HashlistsError | OSError)
+            _log.warning("the newest revision is not served: %s", text, exc_info=not foreseen)
+        self._texts[concern] = text
+
+    def solved(self, concern: str) -> None:
+        """Takes back what was noted of `concern`."""
+        self._texts.pop(concern, None)
+
+
+class BackOff:
+    """Says when to try again: 2 s, 4 s and so on up to a minute after each failure in a row.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._retry_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it may be tried now."""
+        return not self._failures or self._clock() >= self._retry_at
+
+    def failed(self) -> None:
+        """One more failure in a row."""
+        self._failures += 1
+        wait = min(2.0 ** min(self._failures, 10), _LONGEST_WAIT_SECONDS)
+        self._retry_at = self._clock() + wait
+
+    def succeeded(self) -> None:
+        """The row of failures has ended."""
+        self._failures = 0
+
+
+__all__ = ["BackOff", "Problems"]

@@ -37,7 +37,7 @@ def command(session: Session, listen: str | None) -> None:
     _check_free(settings.listen)
     if not settings.listens_on_loopback and settings.danger_listen_without_tls:
         _warn_of_open_doors(settings)
-    asyncio.run(serve(settings, on_ready=_tell_ready))
+    asyncio.run(serve(settings, on_ready=lambda server: _tell_ready(server.address)))
 
 
 def _tell_ready(address: str) -> None:

@@ -717,7 +717,7 @@ class TestImportHashList:
 
     async def test_an_upload_that_falls_silent_is_given_up(self, tmp_path, monkeypatch):
         quick = partial(list_servicer.ImportSettings, idle_seconds=0.1)
-        monkeypatch.setattr("matcher.service.server.ImportSettings", quick)
+        monkeypatch.setattr("matcher.service.parts.ImportSettings", quick)
 
         async def silent():
             yield self.start()

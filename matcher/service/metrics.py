@@ -1,0 +1,186 @@
+"""What a server process counts and measures, in a Prometheus registry of its own.
+
+No label holds a hash, a client's words or the name of a list: labels are methods, status codes,
+decisions, reasons and segments, so their number is bounded. What is known anyway (revision, sizes,
+age) is read when somebody asks, not kept up all the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from matcher import __version__
+from matcher.model import Decision, NotHashableReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+#: Seconds; a lookup takes a fraction of a millisecond, a large picture seconds.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStatus:
+    """What is served now, and how well it follows its source.
+
+    Attributes:
+        ready: lists are loaded, the self-test passed, and the server does not drain.
+        stale: answers say so: the source is ahead, or was not heard of for too long.
+        revision: the catalog revision that is served; -1 before any is.
+        entries: entries in all segments, retracted ones included.
+        segments: entries by segment.
+        seconds_since_contact: since the source of lists last answered; infinite before it did.
+        problem: why the newest revision is not served; empty when it is.
+        items_in_flight: uploads and lookups accepted and not yet answered.
+        counts: events since the start by name: "swaps", "snapshot_builds" and the like.
+    """
+
+    ready: bool
+    stale: bool
+    revision: int
+    entries: int
+    segments: Mapping[str, int]
+    seconds_since_contact: float
+    problem: str
+    items_in_flight: int
+    counts: Mapping[str, float]
+
+
+class ServiceMetrics:
+    """The numbers of one server process.
+
+    Args:
+        status: asked at every scrape, from the thread that scrapes; None where none is to be told.
+    """
+
+    def __init__(self, status: Callable[[], IndexStatus] | None = None) -> None:
+        self.registry = new_registry()
+        self.requests = Counter(
+            "hashwarden_requests",
+            "Calls that ended, by method and gRPC status code.",
+            ["method", "code"],
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "hashwarden_requests_in_flight",
+            "Calls under way; a stream is one call.",
+            ["method"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "hashwarden_request_seconds",
+            "Time to answer a unary call, or one item of a stream of images.",
+            ["method"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "hashwarden_decisions",
+            "Decisions on images and lookups.",
+            ["decision"],
+            registry=self.registry,
+        )
+        self.not_hashable = Counter(
+            "hashwarden_not_hashable",
+            "Images whose pixels could not be hashed, by reason, whatever was decided.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.item_errors = Counter(
+            "hashwarden_item_errors",
+            "Items of streams and lookups answered with an error of their own, by status code.",
+            ["code"],
+            registry=self.registry,
+        )
+        # Known beforehand, so that a rate over a first one is not lost.
+        for decision in Decision:
+            self.decisions.labels(decision.value)
+        for reason in NotHashableReason:
+            self.not_hashable.labels(reason.value)
+        if status is not None:
+            self.registry.register(_StatusCollector(status))
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with what every process tells: its version, memory and processor time."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    Info("hashwarden_build", "The running version.", registry=registry).info(
+        {"version": __version__}
+    )
+    return registry
+
+
+class _StatusCollector(Collector):
+    """Turns an `IndexStatus` into metrics at every scrape."""
+
+    def __init__(self, status: Callable[[], IndexStatus]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._status()
+        for name, text, value in (
+            ("ready", "1 when loaded, self-tested and not draining.", float(now.ready)),
+            ("stale", "1 when answers say that the lists may be out of date.", float(now.stale)),
+            ("index_revision", "Catalog revision that is served; -1 for none.", now.revision),
+            ("index_entries", "Entries in the index, retracted ones included.", now.entries),
+            (
+                "source_contact_age_seconds",
+                "Since the source of lists last answered.",
+                now.seconds_since_contact,
+            ),
+            ("items_in_flight", "Uploads and lookups not yet answered.", now.items_in_flight),
+        ):
+            yield GaugeMetricFamily(f"hashwarden_{name}", text, value=value)
+        segments = GaugeMetricFamily(
+            "hashwarden_segment_entries", "Entries by segment of the index.", labels=["segment"]
+        )
+        for segment, entries in now.segments.items():
+            segments.add_metric([segment], entries)
+        yield segments
+        for name, count in now.counts.items():
+            yield CounterMetricFamily(
+                f"hashwarden_{name}", "Since the start of the process.", value=count
+            )
+
+
+class SupervisorMetrics:
+    """The numbers of a supervisor.
+
+    Args:
+        processes: how many server processes there are to be.
+    """
+
+    def __init__(self, processes: int) -> None:
+        self.registry = new_registry()
+        Gauge(
+            "hashwarden_processes", "Server processes that there are to be.", registry=self.registry
+        ).set(processes)
+        self.up = Gauge(
+            "hashwarden_processes_up",
+            "Server processes that run and are loaded.",
+            registry=self.registry,
+        )
+        self.restarts = Counter(
+            "hashwarden_process_restarts",
+            "Server processes started again after an unexpected end.",
+            ["process"],
+            registry=self.registry,
+        )
+
+
+__all__ = ["IndexStatus", "ServiceMetrics", "SupervisorMetrics", "new_registry"]

@@ -1,0 +1,188 @@
+"""Everything behind the gRPC edge, put together from the settings, and taken apart again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Self
+
+from grpc_health.v1 import health_pb2_grpc
+
+from hashlists.catalog import Catalog
+from matcher import hashing, selftest
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher.admission import Admission
+from matcher.builtin_list import ensure_test_list
+from matcher.decode.limits import DecodeLimits
+from matcher.decode.pool import DecodePool, InProcessPool
+from matcher.errors import NotReadyError
+from matcher.follow import Follower
+from matcher.index.holder import Holder
+from matcher.policy.rules import policies_from_dict
+from matcher.service.health import Health, Pulse
+from matcher.service.imports import sweep_spool
+from matcher.service.list_servicer import ImportSettings, ListServicer
+from matcher.service.match_servicer import MatchLimits, MatchServicer
+from matcher.service.metrics import IndexStatus, ServiceMetrics
+from matcher.service.stream import Drain
+from matcher.service.threads import Threads
+from matcher.service.uploads import Uploads
+
+if TYPE_CHECKING:
+    import grpc
+
+    from matcher.follow import FollowerState
+    from matcher.index.match_index import MatchIndex
+    from matcher.pipeline import Generation
+    from matcher.settings import Settings
+
+_log = logging.getLogger(__name__)
+SERVICES = (
+    match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name,
+    lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name,
+)
+#: In the order in which an index holds them.
+_SEGMENTS = ("base", "recent", "live")
+
+
+class Parts:
+    """Everything behind the gRPC edge.
+
+    Args:
+        settings: everything that can be set.
+        catalog: belongs to the parts from now on.
+    """
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.health = Health(SERVICES)
+        self.pulse = Pulse()
+        self.drain = Drain()
+        self.pool: DecodePool = InProcessPool(
+            DecodeLimits(**settings.decode_limits), workers=settings.decode_workers
+        )
+        self.holder: Holder[Generation] = Holder()
+        self.follower = Follower(
+            catalog,
+            settings.snapshots_dir,
+            policies_from_dict(settings.policy_document, origin=settings.policy_origin),
+            self.holder,
+            default_policy=settings.default_policy,
+        )
+        self.admission = Admission(
+            max_items=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes
+        )
+        self.uploads = Uploads(self.holder, self.pool, self.admission, max_batch=settings.max_batch)
+        self.metrics = ServiceMetrics(self.status)
+        self._swaps = 0
+        self._changed = asyncio.Event()
+        # Of its own: a catalog that is slow or locked holds up nothing but following.
+        self._following = Threads("follower", workers=1, max_pending=2)
+        self._lists: ListServicer | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Opens the catalog and clears away what a crash left.
+
+        Raises:
+            SettingsError: the data folder cannot be made.
+            CatalogError: the catalog cannot be opened.
+        """
+        settings.prepare_data_dir()
+        sweep_spool(settings.spool_dir)
+        catalog = Catalog.open(settings.catalog_url)
+        catalog.sweep()
+        ensure_test_list(catalog)
+        return cls(settings, catalog)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the servicers."""
+        limits = MatchLimits(
+            image_bytes=self.settings.image_bytes,
+            stream_window=self.settings.stream_window,
+            default_max_matches=self.settings.max_matches,
+            exact_distances=self.settings.exact_distances,
+        )
+        matching = MatchServicer(self.uploads, self.provenance, limits, self.drain)
+        match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
+        imports = ImportSettings(
+            catalog_url=self.settings.catalog_url,
+            spool_dir=self.settings.spool_dir,
+            max_file_bytes=self.settings.import_file_bytes,
+            max_rejected_share=self.settings.max_rejected_share,
+        )
+        self._lists = ListServicer(self.catalog, imports, self._changed.set)
+        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
+
+    async def load(self) -> None:
+        """Loads the lists, tests matching, and says ready."""
+        await self._refresh()
+        await self._following.run(selftest.check, self.holder.current, self.pool)
+        await self.health.ready()
+
+    async def follow(self, loading: asyncio.Task[None]) -> None:
+        """Serves every new revision soon after its commit."""
+        await loading
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.follow_seconds):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._refresh()
+            except Exception:  # noqa: BLE001 - following must outlive any single failure
+                _log.exception("a look at the catalog failed; trying again")
+
+    async def _refresh(self) -> None:
+        self._swaps += await self._following.run(self.follower.refresh)
+
+    def provenance(self) -> match_pb2.Provenance:
+        """What every answer says of versions and age."""
+        return match_pb2.Provenance(
+            stale=self._stale(self.follower.state()),
+            hasher_version=hashing.HASHER_VERSION,
+            decoder_version=self.pool.versions(),
+        )
+
+    def _stale(self, state: FollowerState) -> bool:
+        late = state.seconds_since_contact > self.settings.stale_after_seconds
+        return state.behind or late
+
+    def status(self) -> IndexStatus:
+        """What health and metrics tell; from any thread."""
+        state = self.follower.state()
+        revision, segments = -1, dict[str, int]()
+        with contextlib.suppress(NotReadyError):
+            index = self.holder.current.index
+            revision, segments = index.revision, _sizes(index)
+        return IndexStatus(
+            ready=self.health.is_ready and self.pulse.beats,
+            stale=self._stale(state),
+            revision=revision,
+            entries=sum(segments.values()),
+            segments=segments,
+            seconds_since_contact=state.seconds_since_contact,
+            problem=state.problem,
+            items_in_flight=self.admission.items,
+            counts={"swaps": self._swaps},
+        )
+
+    async def close(self) -> None:
+        """Answers what is under way, and closes all that was opened."""
+        await self.uploads.close()
+        self._following.close()
+        if self._lists is not None:
+            self._lists.close()
+        await asyncio.to_thread(self.pool.close)
+        self.catalog.close()
+
+
+def _sizes(index: MatchIndex) -> dict[str, int]:
+    """Entries by segment."""
+    return {
+        name: len(segment.entries) for name, segment in zip(_SEGMENTS, index.segments, strict=False)
+    }

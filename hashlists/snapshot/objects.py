@@ -377,7 +377,7 @@ def _said(error: Exception) -> str:
     Without the timing the same failure is told in the same words, and can be told once.
     """
     text = str(error).partition("\n")[0].partition("<")[0]
-    text = re.sub(r"\?\S*| in [0-9.]+[a-zµ]+", "", text)  # noqa: RUF001  # as the library prints it
+    text = re.sub(r"\?\S*| in [0-9.]+[a-zµ]+", "", text)  # as the library prints it
     return text[:_MAX_SAID].rstrip(" :")
 
 

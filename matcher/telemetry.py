@@ -20,7 +20,9 @@ from typing import TextIO
 REDACTED = "[redacted]"
 #: Fields whose values are identifiers of ours, safe to log whole. A `request_id` is not one: it is
 #: the caller's word and may be anything.
-IDENTIFIER_FIELDS = frozenset({"match_id", "policy_version", "trace_id", "span_id"})
+IDENTIFIER_FIELDS = frozenset(
+    {"match_id", "policy_version", "process_number", "span_id", "trace_id"}
+)
 
 _HANDLER_NAME = "hashwarden"
 _HUMAN_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -28,7 +30,16 @@ _STANDARD_FIELDS = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "color_message"}
 )
 #: Chatty below this level whatever the setting says, and prone to repeat values.
-_QUIET_LOGGERS = ("alembic", "sqlalchemy", "grpc", "PIL", "asyncio", "concurrent")
+_QUIET_LOGGERS = (
+    "alembic",
+    "asyncio",
+    "concurrent",
+    "faiss",
+    "grpc",
+    "PIL",
+    "sqlalchemy",
+    "waitress",
+)
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     # user:password@ in URLs; bearer tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +30,6 @@ def command(session: Session, listen: str | None) -> None:
     """
     import asyncio  # noqa: PLC0415  none of the other commands needs it
 
-    from matcher.service.server import serve  # noqa: PLC0415  brings grpc, faiss and the decoders
     from matcher.telemetry import configure_logging  # noqa: PLC0415
 
     settings = session.load_settings(listen=listen)
@@ -37,7 +37,15 @@ def command(session: Session, listen: str | None) -> None:
     _check_free(settings.listen)
     if not settings.listens_on_loopback and settings.danger_listen_without_tls:
         _warn_of_open_doors(settings)
-    asyncio.run(serve(settings, on_ready=lambda server: _tell_ready(server.address)))
+    if settings.process_count > 1:
+        from matcher.service.supervisor import supervise  # noqa: PLC0415
+
+        again = partial(session.load_settings, listen=listen)
+        asyncio.run(supervise(settings, reload=again, on_ready=_tell_ready))
+    else:
+        from matcher.service.server import serve  # noqa: PLC0415  brings grpc, faiss, decoders
+
+        asyncio.run(serve(settings, on_ready=lambda server: _tell_ready(server.address)))
 
 
 def _tell_ready(address: str) -> None:

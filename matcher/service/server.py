@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from matcher.errors import SettingsError
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.interceptors import CallObserver
+from matcher.service.listening import check_listen
 from matcher.service.parts import SERVICES, Parts
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def running(settings: Settings, *, share_port: bool = False) -> AsyncItera
         SettingsError: an address is not loopback and nothing protects it, or it is taken.
         CatalogError: the catalog cannot be opened.
     """
-    _check_listen(settings)
+    check_listen(settings)
     listener = admin_listener(settings)
     try:
         parts = await asyncio.to_thread(Parts.open, settings)
@@ -174,16 +175,6 @@ def _grpc_server(settings: Settings, parts: Parts, *, share_port: bool) -> grpc.
             ("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)),
         ),
         maximum_concurrent_rpcs=settings.max_rpcs,
-    )
-
-
-def _check_listen(settings: Settings) -> None:
-    """Nothing but loopback without TLS and known clients, unless the operator insists."""
-    if settings.listens_on_loopback or settings.danger_listen_without_tls:
-        return
-    raise SettingsError(
-        f"listen: {settings.listen} is reachable from other machines, and this version has no TLS "
-        "or client authentication: listen on 127.0.0.1, or set danger_listen_without_tls"
     )
 
 

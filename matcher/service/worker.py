@@ -1,0 +1,103 @@
+"""One of several server processes: `python -m matcher.service.worker`, started by a supervisor.
+
+It reads its order from standard input, says on standard output once whether it serves, and then
+serves like a server alone, but for two things: it shares its port, and it never outlives its
+supervisor. When that is gone, however it ended, this process drains and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import logging
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hashlists.errors import HashlistsError
+from matcher.errors import MatcherError
+from matcher.service.handover import Order, Report, order_from_json, report_to_json
+from matcher.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from matcher.service.server import RunningServer
+
+EXIT_ERROR = 2
+#: Beyond `drain_seconds`: for what ends after the last answer. The supervisor kills earlier.
+SELF_KILL_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serves as ordered; returns the exit status."""
+    order = order_from_json(sys.stdin.buffer.read())
+    report = _reports()
+    if not _end_with(order.supervisor):
+        return EXIT_ERROR
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # means something to the supervisor only
+    configure_logging(level=order.settings.log_level, log_format=order.settings.log_format)
+    _name_in_logs(order.number)
+    try:
+        asyncio.run(_serve(order, report))
+    except (HashlistsError, MatcherError, OSError) as error:
+        _tell(report, Report(error=str(error)))
+        return EXIT_ERROR
+    return 0
+
+
+async def _serve(order: Order, report: int) -> None:
+    from matcher.service.server import serve  # noqa: PLC0415  takes a second: after `_end_with`
+
+    def ready(server: RunningServer) -> None:
+        _tell(report, Report(admin=server.admin))
+
+    def stop() -> None:
+        # Where the supervisor is gone nobody else would end a drain that hangs.
+        seconds = order.settings.drain_seconds + SELF_KILL_SECONDS
+        faulthandler.dump_traceback_later(seconds, exit=True)
+
+    await serve(order.settings, share_port=True, on_ready=ready, on_stop=stop)
+
+
+def _reports() -> int:
+    """A descriptor of the pipe to the supervisor; what others print goes to the log instead."""
+    report = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return report
+
+
+def _tell(report: int, what: Report) -> None:
+    try:
+        os.write(report, report_to_json(what))
+    except BrokenPipeError:  # the supervisor is gone; the kernel's signal is on its way
+        return
+
+
+def _end_with(supervisor: int) -> bool:
+    """Has the kernel ask this process to end when the supervisor does; False where it has already.
+
+    `prctl(2)`: the signal is sent when the thread that started this process ends, which is the
+    supervisor's only one that starts processes, its first.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    return os.getppid() == supervisor
+
+
+def _name_in_logs(number: int) -> None:
+    """Every record says which process it is from."""
+    made = logging.getLogRecordFactory()
+
+    def record(*arguments: Any, **named: Any) -> logging.LogRecord:
+        new = made(*arguments, **named)
+        new.process_number = number
+        return new
+
+    logging.setLogRecordFactory(record)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

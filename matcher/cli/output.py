@@ -164,3 +164,15 @@ def _new_progress(*, of_bytes: bool) -> Progress:
         transient=True,
         redirect_stdout=False,  # else results would go to standard error
     )
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Shows on standard error that work is going on, while a person watches."""
+    if not is_terminal(error=True):
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415  only where a terminal is
+
+    with Console(stderr=True).status(f"{printable(label)} ..."):
+        yield

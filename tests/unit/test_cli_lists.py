@@ -13,7 +13,7 @@ import pytest
 from hashlists.catalog import StagedImport
 from hashlists.model import HashKind
 from matcher import cli
-from matcher.cli import lists, output
+from matcher.cli import keeping, lists_import, output
 
 KINDS = {kind.value for kind in HashKind}
 
@@ -73,7 +73,7 @@ def test_create_and_show(records):
 
 
 def test_show_pages_through_all_lists(run, records, monkeypatch):
-    monkeypatch.setattr(lists, "_PAGE", 2)
+    monkeypatch.setattr(keeping, "PAGE", 2)
     names = [f"list-{n}" for n in range(5)]
     for name in names:
         run("lists", "create", name, "--harm", "test", "--source", "Us")
@@ -303,8 +303,8 @@ def test_an_empty_data_folder_name_is_an_error(capsys):
 
 def test_the_format_is_told_by_the_name_or_asked_for(run, tmp_path):
     for name in ("a.csv", "b.TSV"):
-        assert lists._format_by_suffix(tmp_path / name) == "csv"
-    assert lists._format_by_suffix(tmp_path / "c.json") == "vics"
+        assert lists_import._format_by_suffix(tmp_path / name) == "csv"
+    assert lists_import._format_by_suffix(tmp_path / "c.json") == "vics"
     file = write_csv(tmp_path / "a.txt", [f"{digest(1)},1"])
     assert "add --format" in run("lists", "import", file, *NEW_LIST, status=2).err
     told = run("lists", "import", file, *NEW_LIST, "--format", "odd", status=2).err

@@ -1,0 +1,80 @@
+"""Options that say what a hash list is, for the commands that create one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.model import Harm, HashList, ListState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the user said of a list; None where nothing was said."""
+
+    harm: str | None
+    source: str | None
+    title: str | None
+    legal_basis: str | None
+    state: ListState | None
+
+    @property
+    def suffices(self) -> bool:
+        """Whether a list can be created from it."""
+        return self.harm is not None and self.source is not None
+
+    def to_list(self, name: str) -> HashList:
+        """The list of that name; `suffices` must be true."""
+        assert self.harm is not None
+        assert self.source is not None
+        return HashList(
+            name=name,
+            harm=Harm(self.harm),
+            source=self.source,
+            title=self.title or "",
+            legal_basis=self.legal_basis or "",
+            state=self.state or ListState.LIVE,
+        )
+
+
+def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the options that describe a list, given to the command as one `described`."""
+    made = [
+        click.option(
+            "--harm",
+            required=required,
+            type=click.Choice([harm.value for harm in Harm]),
+            help="The kind of harm that the whole list is about.",
+        ),
+        click.option("--source", required=required, help="The body that issues the list."),
+        click.option("--title", help="A name for people."),
+        click.option("--legal-basis", help="Why it may be held and matched here."),
+        click.option(
+            "--shadow",
+            "state",
+            flag_value=ListState.SHADOW,
+            type=click.UNPROCESSED,
+            help="Match and count it, but let it decide nothing.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def gathered(*arguments: Any, **chosen: Any) -> None:
+            described = Described(
+                **{each.name: chosen.pop(each.name) for each in fields(Described)}
+            )
+            function(*arguments, described=described, **chosen)
+
+        command: Callable[..., None] = gathered
+        for option in reversed(made):
+            command = option(command)
+        return command
+
+    return decorate

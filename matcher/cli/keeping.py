@@ -1,0 +1,190 @@
+"""Who keeps the lists that a command is about: the catalog of this machine, or a server.
+
+Both take and give the same types, so that a command says what it does once.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hashlists.catalog import Catalog
+    from hashlists.model import (
+        EntryActReport,
+        EntrySelection,
+        HashList,
+        PurgeReport,
+        Revision,
+        RollbackReport,
+    )
+    from matcher.cli.context import Session
+    from matcher.cli.list_output import ShownList
+    from matcher.client import Client
+
+PAGE = 100
+
+
+class Keeper(Protocol):
+    """What commands ask of whoever keeps the lists."""
+
+    def create_list(self, hash_list: HashList) -> ShownList:
+        """Makes an empty list."""
+        ...
+
+    def get_list(self, name: str) -> ShownList:
+        """One list."""
+        ...
+
+    def lists(self) -> Iterator[ShownList]:
+        """All lists, by name."""
+        ...
+
+    def revisions(self, name: str | None, limit: int) -> list[Revision]:
+        """The newest revisions of one list, or of all."""
+        ...
+
+    def retract(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> EntryActReport:
+        """Takes entries out of force."""
+        ...
+
+    def restore(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> EntryActReport:
+        """Puts entries back in force."""
+        ...
+
+    def roll_back(
+        self, name: str, to_revision: int, *, reason: str, dry_run: bool
+    ) -> RollbackReport:
+        """Makes a list's entries those of an earlier revision."""
+        ...
+
+    def purge(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> PurgeReport:
+        """Erases entries for good."""
+        ...
+
+
+class LocalKeeper:
+    """The catalog of this machine; `author` stands in the record of what is done."""
+
+    def __init__(self, catalog: Catalog, author: str) -> None:
+        from hashlists.catalog import acts  # noqa: PLC0415  brings SQLAlchemy
+
+        self._catalog = catalog
+        self._author = author
+        self._acts = acts
+
+    def create_list(self, hash_list: HashList) -> ShownList:
+        """See `Keeper`."""
+        return self._catalog.create_list(hash_list, author=self._author)
+
+    def get_list(self, name: str) -> ShownList:
+        """See `Keeper`."""
+        return self._catalog.get_list(name)
+
+    def lists(self) -> Iterator[ShownList]:
+        """See `Keeper`."""
+        after: str | None = None
+        while page := self._catalog.list_lists(after=after, limit=PAGE):
+            yield from page
+            after = page[-1].hash_list.name
+
+    def revisions(self, name: str | None, limit: int) -> list[Revision]:
+        """See `Keeper`."""
+        return list(islice(self._all_revisions(name), limit))
+
+    def _all_revisions(self, name: str | None) -> Iterator[Revision]:
+        before: int | None = None
+        while page := self._catalog.list_revisions(name, before=before, limit=PAGE):
+            yield from page
+            before = page[-1].number
+
+    def retract(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> EntryActReport:
+        """See `Keeper`."""
+        return self._acts.retract(
+            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        )
+
+    def restore(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> EntryActReport:
+        """See `Keeper`."""
+        return self._acts.restore(
+            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        )
+
+    def roll_back(
+        self, name: str, to_revision: int, *, reason: str, dry_run: bool
+    ) -> RollbackReport:
+        """See `Keeper`."""
+        return self._acts.roll_back(
+            self._catalog, name, to_revision, author=self._author, reason=reason, dry_run=dry_run
+        )
+
+    def purge(
+        self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
+    ) -> PurgeReport:
+        """See `Keeper`."""
+        return self._acts.purge(
+            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        )
+
+
+class RemoteKeeper:
+    """A server; its own word for who calls stands in the record of what is done."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.retract = client.retract_entries
+        self.restore = client.restore_entries
+        self.roll_back = client.roll_back_list
+        self.purge = client.purge_entries
+
+    def create_list(self, hash_list: HashList) -> ShownList:
+        """See `Keeper`."""
+        return self._client.create_list(hash_list)
+
+    def get_list(self, name: str) -> ShownList:
+        """See `Keeper`."""
+        return self._client.get_list(name)
+
+    def lists(self) -> Iterator[ShownList]:
+        """See `Keeper`."""
+        yield from self._client.list_lists()
+
+    def revisions(self, name: str | None, limit: int) -> list[Revision]:
+        """See `Keeper`."""
+        found = self._client.list_revisions(name) if name else self._client.list_revisions()
+        return list(islice(found, limit))
+
+
+@contextmanager
+def keeper(session: Session, server: str | None, *, create: bool = False) -> Iterator[Keeper]:
+    """The server of that address, or else the local catalog.
+
+    Args:
+        session: the run of the command line.
+        server: HOST:PORT, or None.
+        create: make the local catalog where there is none.
+
+    Raises:
+        CatalogError: there is no local catalog, or it cannot be opened.
+    """
+    if server is None:
+        with session.catalog(create=create) as catalog:
+            yield LocalKeeper(catalog, session.author)
+        return
+    from matcher.client import Client  # noqa: PLC0415  brings grpc
+
+    with Client(server) as client:
+        yield RemoteKeeper(client)

@@ -1,0 +1,159 @@
+"""How lists and revisions are shown: as JSON objects, and as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from hashlists.model import HashKind
+from matcher.cli.output import note, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashlists.catalog import ListRecord
+    from hashlists.model import Coverage, Revision
+    from matcher.client import RemoteList
+
+    #: A list as the local catalog or a server tells of it.
+    ShownList: TypeAlias = ListRecord | RemoteList
+
+
+def list_record(record: ShownList) -> dict[str, Any]:
+    """The JSON object of a list."""
+    held = record.hash_list
+    return {
+        "name": held.name,
+        "title": held.title,
+        "harm": held.harm.value,
+        "source": held.source,
+        "legal_basis": held.legal_basis,
+        "state": held.state.value,
+        "revision": record.revision,
+        "created_at": record.created_at.isoformat(),
+        "coverage": coverage_record(record.coverage),
+    }
+
+
+def coverage_record(coverage: Coverage) -> dict[str, Any]:
+    """What share of the entries can match what, by kind."""
+    return {
+        "entries": coverage.entries,
+        "near_matchable": coverage.near_matchable,
+        "near_matchable_share": coverage.near_matchable_share,
+        "by_kind": {kind.value: coverage.by_kind.get(kind, 0) for kind in HashKind},
+        "share_by_kind": {kind.value: _share(coverage, kind) for kind in HashKind},
+    }
+
+
+def _share(coverage: Coverage, kind: HashKind) -> float:
+    return coverage.by_kind.get(kind, 0) / coverage.entries if coverage.entries else 0.0
+
+
+def revision_record(revision: Revision) -> dict[str, Any]:
+    """The JSON object of a revision."""
+    return {
+        "revision": revision.number,
+        "kind": revision.kind.value,
+        "list": revision.list_name,
+        "author": revision.author,
+        "reason": revision.reason,
+        "committed_at": revision.committed_at.isoformat(),
+        "added": revision.added,
+        "updated": revision.updated,
+        "retracted": revision.retracted,
+        "restored": revision.restored,
+    }
+
+
+def print_list(record: ShownList) -> None:
+    """Prints one list with its coverage."""
+    held = record.hash_list
+    facts = [
+        ("name", held.name),
+        ("title", held.title),
+        ("harm", held.harm.value),
+        ("source", held.source),
+        ("legal basis", held.legal_basis),
+        ("state", held.state.value),
+        ("created", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
+        ("revision", str(record.revision)),
+        *coverage_facts(record.coverage),
+    ]
+    print_table(("list", held.name), facts[1:])
+    warn_of_coverage(record.coverage)
+
+
+def coverage_facts(coverage: Coverage) -> list[tuple[str, str]]:
+    """Coverage as rows of a table."""
+    return [
+        ("entries", f"{coverage.entries:,}"),
+        ("can match near", _counted(coverage.near_matchable, coverage.entries)),
+        *(
+            (f"with {kind.value}", _counted(coverage.by_kind[kind], coverage.entries))
+            for kind in HashKind
+            if coverage.by_kind.get(kind)
+        ),
+    ]
+
+
+def _counted(part: int, whole: int) -> str:
+    return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
+
+
+def warn_of_coverage(coverage: Coverage) -> None:
+    """Says how many entries can match exact copies only."""
+    exact_only = coverage.entries - coverage.near_matchable
+    if exact_only:
+        note(
+            f"{_counted(exact_only, coverage.entries)} of the entries match exact copies only: "
+            "they have no hash of a kind that is computed from uploads.",
+            style="yellow",
+        )
+
+
+def print_lists(records: Sequence[ShownList]) -> None:
+    """Prints a table of lists."""
+    if not records:
+        note("There are no lists yet; see `hashwarden lists import --help`.")
+        return
+    columns = ("name", "harm", "state", "entries", "can match near", "revision", "source")
+    rows = [
+        (
+            record.hash_list.name,
+            record.hash_list.harm.value,
+            record.hash_list.state.value,
+            f"{record.coverage.entries:,}",
+            _counted(record.coverage.near_matchable, record.coverage.entries),
+            str(record.revision),
+            record.hash_list.source,
+        )
+        for record in records
+    ]
+    print_table(columns, rows)
+
+
+def print_revisions(found: Sequence[Revision]) -> None:
+    """Prints a table of revisions."""
+    if not found:
+        note("Nothing was changed yet.")
+        return
+    columns = (
+        *("revision", "when (UTC)", "what", "list", "added", "updated", "retracted", "restored"),
+        *("by", "reason"),
+    )
+    rows = [
+        (
+            str(each.number),
+            f"{each.committed_at:%Y-%m-%d %H:%M:%S}",
+            each.kind.value,
+            each.list_name or "",
+            f"{each.added:,}",
+            f"{each.updated:,}",
+            f"{each.retracted:,}",
+            f"{each.restored:,}",
+            each.author,
+            each.reason,
+        )
+        for each in found
+    ]
+    print_table(columns, rows)

@@ -1,0 +1,182 @@
+"""Options that name entries: by id, by their source's own id, by digest; one by one or in files.
+
+A digest is taken from a file or from standard input only, since a command line is seen by other
+users of the machine and kept in the shell's history. No error repeats a value.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.model import DIGEST_KINDS, EntrySelection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_STDIN = Path("-")
+_MAX_ID_DIGITS = 18  # fits 63 bits
+_MAX_ID_CHARS = 256  # as on import
+_KIND_OF_LENGTH = {kind.nbytes: kind for kind in DIGEST_KINDS}
+_FILE = click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
+_OPTIONS = (
+    click.argument("entries", nargs=-1, metavar="[ENTRY]..."),
+    click.option(
+        "--entries",
+        "entry_files",
+        multiple=True,
+        metavar="FILE",
+        type=_FILE,
+        help='A file of entry ids, one a line; "-" is standard input.',
+    ),
+    click.option(
+        "--source-id",
+        "source_ids",
+        multiple=True,
+        metavar="ID",
+        help="The source's own id or key of an entry, as its correction notices name it. Repeat "
+        "for each.",
+    ),
+    click.option(
+        "--source-ids",
+        "source_id_files",
+        multiple=True,
+        metavar="FILE",
+        type=_FILE,
+        help='A file of such ids, one a line; "-" is standard input.',
+    ),
+    click.option(
+        "--digests",
+        "digest_files",
+        multiple=True,
+        metavar="FILE",
+        type=_FILE,
+        help="A file of MD5, SHA-1 or SHA-256 values in hex, one a line, as KIND:HEX or bare; "
+        '"-" is standard input.',
+    ),
+)
+
+
+def selecting(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that name entries, given to the command as one `selection`."""
+
+    @wraps(function)
+    def gathered(
+        *arguments: Any,
+        entries: Sequence[str],
+        entry_files: Sequence[Path],
+        source_ids: Sequence[str],
+        source_id_files: Sequence[Path],
+        digest_files: Sequence[Path],
+        **chosen: Any,
+    ) -> None:
+        files = (*entry_files, *source_id_files, *digest_files)
+        if files.count(_STDIN) > 1:
+            raise click.UsageError("standard input can be read once only")
+        selection = EntrySelection(
+            entry_ids=[
+                *_read("argument", entries, parse_entry_id),
+                *_read_files(entry_files, parse_entry_id),
+            ],
+            source_ids=[
+                *_read("--source-id", source_ids, parse_source_id),
+                *_read_files(source_id_files, parse_source_id),
+            ],
+            digests=_read_files(digest_files, parse_digest),
+        )
+        if not selection:
+            raise click.UsageError(
+                "no entry is named: give ids, --entries, --source-id, --source-ids or --digests"
+            )
+        function(*arguments, selection=selection, **chosen)
+
+    command: Callable[..., None] = gathered
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _read_files(files: Sequence[Path], parse: Callable[[str], Any]) -> list[Any]:
+    return [value for file in files for value in _read(f"{_name(file)}, line", _lines(file), parse)]
+
+
+def _name(file: Path) -> str:
+    return "standard input" if file == _STDIN else str(file)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a file without their ends and without a byte order mark.
+
+    Raises:
+        click.UsageError: it is no text in UTF-8.
+    """
+    data = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+    try:
+        yield from data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{_name(file)} is no text in UTF-8") from None
+
+
+def _read(
+    where: str, texts: Sequence[str] | Iterator[str], parse: Callable[[str], Any]
+) -> Iterator[Any]:
+    """What the texts say, empty ones left out; an error tells the place and never the text."""
+    for number, text in enumerate(texts, start=1):
+        stripped = text.strip()
+        if not stripped:
+            continue
+        try:
+            yield parse(stripped)
+        except ValueError as error:
+            raise click.UsageError(f"{where} {number}: {error}") from None
+
+
+def parse_entry_id(text: str) -> int:
+    """An entry's id as matches show it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_ID_DIGITS):
+        raise ValueError(
+            "no entry's id, which is a number; the source's own ids go with --source-id, and "
+            "digests into a file for --digests"
+        )
+    return int(text)
+
+
+def parse_source_id(text: str) -> str:
+    """A source's own id.
+
+    Raises:
+        ValueError: it is too long, or holds what no id on import may hold.
+    """
+    if len(text) > _MAX_ID_CHARS:
+        raise ValueError(f"longer than the {_MAX_ID_CHARS} characters that an id may have")
+    if not text.isprintable():
+        raise ValueError("an id has no control characters")
+    return text
+
+
+def parse_digest(text: str) -> bytes:
+    """`KIND:HEX` or bare hex, whose length tells its kind.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    name, colon, digits = text.rpartition(":")
+    try:
+        value = bytes.fromhex(digits)
+    except ValueError:
+        raise ValueError("no digest in hex") from None
+    kind = _KIND_OF_LENGTH.get(len(value))
+    if kind is None or (colon and name.strip().lower() != kind.value):
+        raise ValueError(
+            "no digest of a known kind: MD5 has 32 hex digits, SHA-1 40 and SHA-256 64; write "
+            "md5:HEX, sha1:HEX or sha256:HEX"
+        )
+    return value

@@ -15,8 +15,9 @@ fused operations, stays below 2^23: float32 holds halves exactly there. The dist
 twice that product. (Unshifted, as in FAISS' BLAS path, norms add up past 2^24 and results are off
 by one.) The first product's sums reach 2^25; its rounding is below 21 and `_SLACK` covers it.
 
-FAISS' `IndexFlatL2` is an oracle in the tests; it needs 576 bytes a hash in every process, this
-index 144 mapped ones and 68 of its own.
+Sums are kept as 16-bit integers and half norms as float32: 36 bytes a hash, mapped in a sealed
+index like the 144 of the hash itself. FAISS' `IndexFlatL2` is an oracle in the tests; it needs 576
+bytes a hash in every process.
 """
 
 from __future__ import annotations
@@ -26,18 +27,22 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from hashlists.model import HashKind
-from matcher.index.base import Hits, Int64Array, UInt8Array, UInt32Array, check_queries, join_hits
+from matcher.index.base import Hits, Int64Array, UInt8Array, UInt32Array, check_queries
+from matcher.index.collect import HitCollector
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float32Array: TypeAlias = NDArray[np.float32]
+    UInt16Array: TypeAlias = NDArray[np.uint16]
 
 VALUES = HashKind.PHOTODNA.nbytes
 MAX_DISTANCE = VALUES * 255 * 255
 _GROUP = 9
 _GROUPS = VALUES // _GROUP
 _CENTRE = np.float32(128)
+_CENTRE_OF_SUMS = _GROUP * _CENTRE
+_SAMPLES = 1024
 #: Rounding of the first product, in units of the product, doubled and rounded up.
 _SLACK = 48
 _BLOCK_ROWS = 4096  # hashes a block: 2.4 MB as float32
@@ -52,20 +57,29 @@ class PhotoDnaIndex:
 
     Args:
         codes: `(N, 144) uint8`; not copied, never to be changed.
+        sums, half_norms: what `bound_arrays` made of the codes; made here where they are not given.
 
     Raises:
-        ValueError: the codes have another dtype or shape.
+        ValueError: an array has another dtype or shape, or is not that of the codes, as far as
+            samples tell; names the array.
     """
 
-    def __init__(self, codes: UInt8Array) -> None:
+    def __init__(
+        self,
+        codes: UInt8Array,
+        *,
+        sums: UInt16Array | None = None,
+        half_norms: Float32Array | None = None,
+    ) -> None:
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != VALUES:  # noqa: PLR2004  # rows and bytes
-            raise ValueError(f"PhotoDNA codes have shape (N, {VALUES}) and dtype uint8")
+            raise ValueError(f"photodna.codes has shape (N, {VALUES}) and dtype uint8")
+        if sums is None or half_norms is None:
+            sums, half_norms = bound_arrays(codes)
+        else:
+            _check_bound_arrays(codes, sums, half_norms)
         self._codes = codes
-        self._sums = np.empty((len(codes), _GROUPS + 1), np.float32)
-        for start in range(0, len(codes), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            sums = _group_sums(_centred(codes[block]))
-            self._sums[block] = _with_half_norm(sums, _norms(sums.astype(np.float64)))
+        self._sums = sums
+        self._half_norms = half_norms
 
     @property
     def kind(self) -> HashKind:
@@ -79,15 +93,53 @@ class PhotoDnaIndex:
         """Finds every hash at a squared distance of at most `threshold`; see `CodeIndex.search`."""
         queries, threshold = check_queries(HashKind.PHOTODNA, queries, threshold)
         threshold = min(threshold, MAX_DISTANCE)
-        parts: list[Hits] = []
+        collector = HitCollector(np.uint32)
+        bounds = np.empty((_BLOCK_ROWS, _GROUPS + 1), np.float32)
         for first_query in range(0, len(queries), _BLOCK_QUERIES):
             batch = _Queries(queries[first_query : first_query + _BLOCK_QUERIES], threshold)
             for first_code in range(0, len(self._codes), _BLOCK_ROWS):
                 block = slice(first_code, first_code + _BLOCK_ROWS)
-                part = batch.search(self._codes[block], self._sums[block])
-                if len(part):
-                    parts.append(_moved(part, first_query, first_code))
-        return join_hits(parts, np.uint32)
+                codes = self._codes[block]
+                part = bounds[: len(codes)]
+                np.subtract(self._sums[block], _CENTRE_OF_SUMS, out=part[:, :_GROUPS])
+                part[:, _GROUPS] = self._half_norms[block]
+                hits = batch.search(codes, part)
+                if len(hits):
+                    query_rows, code_rows = hits.query_rows + first_query, hits.code_rows
+                    collector.add(query_rows, code_rows + first_code, hits.distances)
+        return collector.hits()
+
+
+def bound_arrays(codes: UInt8Array) -> tuple[UInt16Array, Float32Array]:
+    """What the lower bound needs of hashes `(N, 144) uint8`.
+
+    Returns:
+        Sums of groups `(N, 16) uint16`, and for the sums, shifted like the values, minus half the
+        squared length, `(N,) float32`.
+    """
+    sums = np.empty((len(codes), _GROUPS), np.uint16)
+    half_norms = np.empty(len(codes), np.float32)
+    for start in range(0, len(codes), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        grouped = codes[block].reshape(-1, _GROUPS, _GROUP)
+        grouped.sum(axis=2, dtype=np.uint16, out=sums[block])
+        half_norms[block] = _norms(sums[block] - float(_CENTRE_OF_SUMS)) / -2
+    return sums, half_norms
+
+
+def _check_bound_arrays(codes: UInt8Array, sums: UInt16Array, half_norms: Float32Array) -> None:
+    """Refuses arrays that are not those of the codes: a search would miss in silence."""
+    if sums.dtype != np.uint16 or sums.shape != (len(codes), _GROUPS):
+        raise ValueError(f"photodna.sums has shape ({len(codes)}, {_GROUPS}) and dtype uint16")
+    if half_norms.dtype != np.float32 or half_norms.shape != (len(codes),):
+        raise ValueError(f"photodna.half_norms has shape ({len(codes)},) and dtype float32")
+    if len(codes):
+        places = np.unique(np.linspace(0, len(codes) - 1, _SAMPLES).astype(np.int64))
+        sampled_sums, sampled_half_norms = bound_arrays(codes[places])
+        if (sampled_sums != sums[places]).any():
+            raise ValueError("photodna.sums are not those of the codes")
+        if (sampled_half_norms != half_norms[places]).any():
+            raise ValueError("photodna.half_norms are not those of the sums")
 
 
 class _Queries:
@@ -167,8 +219,4 @@ def _with_one(rows: Float32Array) -> Float32Array:
     return np.concatenate([rows, np.ones((len(rows), 1), np.float32)], axis=1)
 
 
-def _moved(hits: Hits, queries: int, codes: int) -> Hits:
-    return Hits(hits.query_rows + queries, hits.code_rows + codes, hits.distances)
-
-
-__all__ = ["MAX_DISTANCE", "VALUES", "PhotoDnaIndex"]
+__all__ = ["MAX_DISTANCE", "VALUES", "PhotoDnaIndex", "bound_arrays"]

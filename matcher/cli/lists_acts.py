@@ -238,8 +238,12 @@ COMMANDS = (retract, restore, rollback, purge, wipe)
 
 
 def _require_someone_to_ask(order: _Order, *, yes: bool) -> None:
-    if not (yes or order.dry_run or (sys.stdin.isatty() and is_terminal(error=True))):
+    if not (yes or order.dry_run or _is_watched()):
         raise click.UsageError("nobody can be asked here: add --yes, or --dry-run to look first")
+
+
+def _is_watched() -> bool:
+    return sys.stdin.isatty() and is_terminal(error=True)
 
 
 def _agreed(question: str) -> bool:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from matcher.follow.build import build_snapshot
+from matcher.follow.building import SnapshotSource
+from matcher.follow.child import Publication
 from matcher.follow.follower import Follower, FollowerState, open_generation
+from matcher.follow.snapshots import build_snapshot
 
-__all__ = ["Follower", "FollowerState", "build_snapshot", "open_generation"]
+__all__ = [
+    "Follower",
+    "FollowerState",
+    "Publication",
+    "SnapshotSource",
+    "build_snapshot",
+    "open_generation",
+]

@@ -1,48 +1,75 @@
-"""Builds snapshots from the catalog."""
+"""The child process that builds a snapshot: `python -m matcher.follow.build`.
+
+Takes its arguments as JSON from standard input, so that the catalog's URL stands on no command
+line, and answers with one line of JSON: `{"snapshot": name}`, or `{"error": {...}}` and status 1.
+Its parent is `matcher.follow.child`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hashlists import snapshot as snapshots
-from matcher.follow.rows import RowNumbers
-from matcher.index.build import IndexBuilder
+from hashlists.catalog import Catalog
+from hashlists.errors import HashlistsError
+from matcher.follow.snapshots import build_snapshot
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from hashlists.catalog import Catalog
+    from matcher.follow.snapshots import Built
 
-CATALOG_ID = "catalog_id"
-VALID_UNTIL = "valid_until"  # seconds since 1970-01-01 UTC, or null
-
-
-def build_snapshot(catalog: Catalog, snapshots_dir: Path) -> Path:
-    """Builds a snapshot of the catalog's newest revision and makes it the current one.
-
-    Its manifest names the catalog and the moment at which the next entries expire.
-
-    Returns:
-        Its folder.
-
-    Raises:
-        CatalogError: the catalog cannot be read.
-        SnapshotError: the snapshot cannot be written, or there are too many lists for one.
-    """
-    with catalog.read() as reader:
-        builder = IndexBuilder()
-        rows = RowNumbers(reader)
-        for columns in reader.entry_columns():
-            builder.add(rows.number(columns))
-        expiry = reader.next_expiry()
-        parameters = {
-            CATALOG_ID: reader.catalog_id,
-            VALID_UNTIL: None if expiry is None else expiry.timestamp(),
-        }
-        with snapshots.SnapshotWriter(snapshots_dir, revision=reader.revision) as writer:
-            builder.write(writer, lists=rows.lists, classifications=rows.classifications())
-            # Allowed to be older: the catalog may have been restored from a backup.
-            return writer.publish(parameters=parameters, allow_older=True)
+_log = logging.getLogger(__name__)
+_NICENESS = 10  # answering goes before building
 
 
-__all__ = ["build_snapshot"]
+def main() -> int:
+    """The child process; see the module."""
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
+    answer = _answer(json.loads(sys.stdin.buffer.read()))
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return 1 if "error" in answer else 0
+
+
+def _answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        with Catalog.open(arguments["catalog_url"]) as catalog:
+            built = build_snapshot(
+                catalog,
+                Path(arguments["snapshots_dir"]),
+                full=arguments["full"],
+                seen=arguments["seen"],
+            )
+        if arguments["publish_url"]:
+            _push(built, arguments)
+    except HashlistsError as error:
+        return {"error": {"reason": error.reason, "message": str(error)}}
+    except OSError as error:
+        return {"error": {"message": f"{type(error).__name__}: {error.strerror}"}}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent must know
+        _log.exception("the snapshot cannot be built")
+        return {"error": {"message": f"{type(error).__name__}; the log tells where"}}
+    return {"snapshot": built.path.name}
+
+
+def _push(built: Built, arguments: Mapping[str, Any]) -> None:
+    from hashlists.snapshot.store import push  # noqa: PLC0415 - brings object storage
+
+    push(
+        built.path,
+        arguments["publish_url"],
+        signing_key=Path(arguments["signing_key"]),
+        erases_previous=built.erases_previous or arguments["owed"],
+    )
+
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

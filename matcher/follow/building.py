@@ -8,8 +8,11 @@ store that is pulled from) is the caller's.
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from hashlists.errors import HashlistsError, SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,18 +25,39 @@ class BuildOrder:
     Attributes:
         seen: name of the snapshot that was published when this was asked for, empty for none. If
             another one is by the time the builder's turn comes, that one will do.
-        full: build everything, although what changed would do.
+        full: build everything, although what changed would do; or fetch everything anew.
+        owed: the last publication did not reach the store, and might have erased something there.
     """
 
     seen: str
     full: bool = False
+    owed: bool = False
 
 
 class SnapshotSource(Protocol):
-    """Where a replica gets its snapshots from."""
+    """Where a replica gets its snapshots from, e.g. `hashlists.snapshot.replica.Replica`."""
 
-    def refresh(self) -> bool:
-        """Fetches a newer snapshot and makes it the current one, where there is a newer one."""
+    @property
+    def problem(self) -> str:
+        """Why the last look failed; empty when it did not."""
+        ...
+
+    @property
+    def seconds_since_contact(self) -> float:
+        """Since it last answered; infinite before it ever did."""
+        ...
+
+    @property
+    def erase_previous(self) -> bool:
+        """Whether older snapshots hold what was purged since, and must go."""
+        ...
+
+    def refresh(self, *, repair: bool = False) -> bool:
+        """Makes a newer snapshot the current one, where there is one and a look is due.
+
+        Args:
+            repair: fetch anew what is current, since it cannot be opened.
+        """
         ...
 
 
@@ -46,6 +70,11 @@ class Builder(Protocol):
 
     def outcome(self) -> Exception | bool | None:
         """How the last one ended, told once: True for well, its error, or None for not yet."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether something is under way in this process."""
         ...
 
     def wait(self) -> None:
@@ -82,6 +111,11 @@ class InlineBuilder:
         outcome, self._outcome = self._outcome, None
         return outcome
 
+    @property
+    def running(self) -> bool:
+        """See `Builder`."""
+        return False
+
     def wait(self) -> None:
         """See `Builder`."""
 
@@ -113,7 +147,7 @@ class BackgroundBuilder:
 
     def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
-        if self._is_running() or self._is_busy():
+        if self.running or self._is_busy():
             return False
         self._outcome = None
         self._thread = threading.Thread(
@@ -124,7 +158,7 @@ class BackgroundBuilder:
 
     def outcome(self) -> Exception | bool | None:
         """See `Builder`."""
-        if self._is_running():
+        if self.running:
             return None
         outcome, self._outcome = self._outcome, None
         return outcome
@@ -139,7 +173,9 @@ class BackgroundBuilder:
         self._stop()
         self.wait()
 
-    def _is_running(self) -> bool:
+    @property
+    def running(self) -> bool:
+        """See `Builder`."""
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self, order: BuildOrder) -> None:
@@ -150,10 +186,29 @@ class BackgroundBuilder:
             self._outcome = error
 
 
+class Puller(BackgroundBuilder):
+    """Looks at a source in a thread of its own, so that following does not wait for a network.
+
+    Args:
+        source: settles itself when a look is due.
+    """
+
+    def __init__(self, source: SnapshotSource) -> None:
+        super().__init__(self._pull)
+        self._source = source
+
+    def _pull(self, order: BuildOrder) -> None:
+        with suppress(HashlistsError):  # `problem` tells it, and for as long as it lasts
+            self._source.refresh(repair=order.full)
+        if self._source.problem:
+            raise SnapshotError(self._source.problem)
+
+
 __all__ = [
     "BackgroundBuilder",
     "BuildOrder",
     "Builder",
     "InlineBuilder",
+    "Puller",
     "SnapshotSource",
 ]

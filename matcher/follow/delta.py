@@ -8,12 +8,12 @@ twice gives the same rows. Nothing here reads the catalog or a clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matcher.index.build import IndexBuilder, IndexRows, count_codes
+from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.entries import COLUMNS
 from matcher.index.segment import Segment
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from hashlists.model import HashKind
     from matcher.index.base import Int64Array, UInt8Array
-    from matcher.index.match_index import IndexedList
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +146,4 @@ def is_in(ids: Int64Array, among: Int64Array) -> NDArray[np.bool_]:
     return found
 
 
-def counted(lists: Sequence[IndexedList], segment: Segment | None) -> tuple[IndexedList, ...]:
-    """The lists with the segment's distinct codes added to their counts.
-
-    A code that stands in the snapshot too, or is of an entry that was superseded, counts twice:
-    the counts say how many chance hits to expect, and may say too many but never too few.
-    """
-    if segment is None:
-        return tuple(lists)
-    held = [dict(each.counts) for each in lists]
-    for kind, codes in segment.codes.items():
-        list_rows = segment.entries.list_rows[codes.rows]
-        counts = count_codes(codes.offsets, list_rows, len(lists))
-        for row in np.flatnonzero(counts).tolist():
-            held[row][kind] = held[row].get(kind, 0) + int(counts[row])
-    return tuple(replace(each, counts=counts) for each, counts in zip(lists, held, strict=True))
-
-
-__all__ = ["Delta", "counted", "is_in", "join_rows", "keep_rows", "sort_rows"]
+__all__ = ["Delta", "is_in", "join_rows", "keep_rows", "sort_rows"]

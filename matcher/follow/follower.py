@@ -1,56 +1,66 @@
-"""Keeps a holder at the catalog's newest revision.
+"""Keeps a holder at the catalog's newest revision, while everything around it may fail.
 
-A follower reads the catalog's newest revision; where it moved, a snapshot is built from one read
-transaction, published, opened with its digests checked, and swapped into the holder whole. While
-the catalog is away, or a snapshot turns out damaged, what is held goes on answering.
+At each look, in this order: open a newly published snapshot, if there is one; read what changed in
+one read transaction; swap the view that follows from both; ask for a build where one is needed.
+The decisions stand in `Follower._follow` and `Follower._need_for`; what a view is and how it
+advances, in `view`; who builds, in `building`.
+
+Invariants:
+
+* What is served goes on being served, whatever fails, and never goes back to an older revision of
+  the same history. Failures are told by `state`, logged once, and tried again.
+* Nothing waits for a build but the very first start. Retractions wait for none at all.
+* A snapshot counts only for the history whose marks it carries.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from hashlists import snapshot as snapshots
-from hashlists.errors import HashlistsError, SnapshotError
-from hashlists.model import ChangeKind
+from hashlists.errors import CatalogError, SnapshotError
 from matcher.builtin_list import ensure_test_list
-from matcher.follow.build import CATALOG_ID, VALID_UNTIL, build_snapshot
+from matcher.follow.building import BackgroundBuilder, BuildOrder, InlineBuilder, Puller
+from matcher.follow.child import ChildProcess
+from matcher.follow.lock import is_build_locked
+from matcher.follow.opening import Opener
+from matcher.follow.problems import BackOff, Problems
+from matcher.follow.snapshots import build_snapshot, published_name
+from matcher.follow.view import View
 from matcher.index.holder import Holder
-from matcher.index.match_index import MatchIndex
 from matcher.pipeline import Generation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from hashlists.catalog import Catalog
+    from hashlists.catalog import Catalog, CatalogReader
+    from matcher.follow.building import Builder, SnapshotSource
+    from matcher.follow.child import Publication
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)
-_LOOKED_BACK = 1000  # revisions
-_LONGEST_WAIT_SECONDS = 60.0
+#: The live part may grow to so many times `live_entries` while a build is under way.
+_LIVE_GROWTH = 8
+#: So many revisions may be caught up with in one look, of `live_entries` each.
+_REVISIONS_AT_ONCE = 4
+#: Hidden rows of a snapshot are dead weight: past this share of it, everything is built anew.
+_HIDDEN_SHARE = 4
+_HIDDEN_ROWS = 100_000
+_BUSY_SECONDS = 0.2
 
 
-def open_generation(
-    catalog: Catalog,
-    snapshots_dir: Path,
-    policies: Mapping[str, Policy],
-    *,
-    default_policy: str = "default",
-) -> Generation:
-    """Brings the snapshot up to the catalog's newest revision and opens it, for one-shot use.
+class _Need(enum.IntEnum):
+    """How much a newer snapshot is needed."""
 
-    Raises:
-        CatalogError, SnapshotError: it cannot be read or built.
-        PolicyError: the default policy does not fit the lists.
-    """
-    ensure_test_list(catalog)
-    holder: Holder[Generation] = Holder()
-    Follower(catalog, snapshots_dir, policies, holder, default_policy=default_policy).refresh()
-    return holder.current
+    NONE = 0
+    SOON = 1  # what is served is right, but gets costly, or holds what was purged
+    NOW = 2  # the newest revision cannot be served without
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +68,60 @@ class FollowerState:
     """What health and answers tell of following.
 
     Attributes:
-        seconds_since_contact: since the catalog last answered; infinite before it ever did.
+        seconds_since_contact: since the catalog (without one: the store of snapshots) last
+            answered; infinite before it ever did.
         behind: the catalog is known to show something else than what is served.
-        problem: why the newest revision is not served; empty when it is.
+        problem: why the newest revision is not served, or soon may not be; empty when all is well.
+        revision: the revision that is served; -1 before any is.
+        snapshot: name of the snapshot beneath it.
+        live_entries: entries that changed after that snapshot, and are served from memory.
+        building: a newer snapshot is being made or fetched by this process.
     """
 
     seconds_since_contact: float
     behind: bool
     problem: str
+    revision: int = -1
+    snapshot: str = ""
+    live_entries: int = 0
+    building: bool = False
 
 
 class Follower:
-    """Keeps a holder at the catalog's newest revision.
+    """Follows a catalog, a store of snapshots, or both.
 
     `refresh` may be called from any thread, one at a time. It raises only while nothing is held
     yet; afterwards any failure is logged once and told by `state`. A look at the catalog is tried
-    again at the next call. What could not be built is built again after 2 s, 4 s and so on up to a
-    minute, or as soon as the catalog has moved on.
+    again at the next call; what could not be built or opened is tried again after 2 s, 4 s and so
+    on up to a minute.
+
+    Args:
+        catalog: the catalog; None to serve nothing but what is published or pulled.
+        snapshots_dir: where snapshots lie.
+        policies: by name.
+        holder: what is swapped.
+        default_policy: the name that an empty one stands for.
+        catalog_url: of the catalog, for the child process that builds; empty to build in the
+            calling thread, which then waits for it.
+        live_entries: changed entries that one revision may bring without waiting for a build.
+        source: where snapshots are pulled from instead of being built here.
+        publication: where built snapshots go besides.
+        clock: seconds that never go back.
+        wall_clock: seconds since 1970 UTC, by which entries expire.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
+        catalog: Catalog | None,
         snapshots_dir: Path,
         policies: Mapping[str, Policy],
         holder: Holder[Generation],
         *,
         default_policy: str = "default",
+        catalog_url: str = "",
+        live_entries: int = 50_000,
+        source: SnapshotSource | None = None,
+        publication: Publication | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,132 +130,319 @@ class Follower:
         self._policies = policies
         self._holder = holder
         self._default_policy = default_policy
+        self._live_entries = live_entries
         self._clock = clock
         self._time = wall_clock
-        self._held: snapshots.Snapshot | None = None
+        self._problems = Problems()
+        self._making = "snapshot build" if source is None else "snapshot pull"
+        self._opener = Opener(snapshots_dir, self._problems, BackOff(clock))
+        self._source = source
+        self._builder: Builder | None = None
+        self._puller: Builder | None = None
+        if source is not None:
+            self._puller = Puller(source)
+        elif catalog is not None:
+            self._builder = _builder(catalog, snapshots_dir, catalog_url, publication)
+        self._build_back_off = BackOff(clock)
+        # What was built before this start may not have reached the store.
+        self._build_owed = publication is not None and self._builder is not None
+        self._view: View | None = None
+        self._due: int | None = None  # when the next entry expires
+        self._shown_at = 0  # the moment that the holder's generation is of
+        self._policy_problems: tuple[str, ...] = ()
         self._contact: float | None = None
         self._head = 0
-        self._problem = ""
-        self._failures = 0  # in a row, at building or opening
-        self._failed: tuple[int, str] | None = None  # revision and catalog of the last of them
-        self._retry_at = 0.0
+        self._need = _Need.NONE
         self._lock = threading.Lock()
 
     def state(self) -> FollowerState:
-        """How well the holder follows the catalog."""
-        since = float("inf") if self._contact is None else self._clock() - self._contact
-        held = -1 if self._held is None else self._held.revision
-        behind = self._head != held or self._failed is not None
-        return FollowerState(since, behind, self._problem)
+        """How well the holder follows."""
+        view = self._view
+        since = self._seconds_since_contact()
+        if view is None:
+            return FollowerState(since, behind=True, problem=self._problems.text)
+        return FollowerState(
+            seconds_since_contact=since,
+            behind=self._need is _Need.NOW or self._head != view.revision,
+            problem=self._problems.text,
+            revision=view.revision,
+            snapshot=view.sealed.name,
+            live_entries=len(view.delta),
+            building=any(each.running for each in self._makers()),
+        )
 
     def refresh(self) -> bool:
         """Serves the newest revision where it is not served yet.
 
         Returns:
-            True when another revision is served than before.
+            True when something else is served than before.
 
         Raises:
             HashlistsError, OSError: nothing is held yet and nothing could be opened.
             PolicyError: nothing is held yet and the default policy does not fit the lists.
         """
         with self._lock:
+            before = self._view, self._shown_at
             try:
-                return self._advance()
+                self._look()
+                if self._view is None:
+                    self._wait_for_first()
+                elif self._ask_for_build() and self._collect():  # built in this thread
+                    self._look()
+                self._expire()
             except Exception as error:  # what is held goes on answering, whatever failed
-                told, self._problem = self._problem, f"{type(error).__name__}: {error}"
-                if self._held is None and not self._serve_published():
+                if self._view is None:
                     raise
-                if self._problem != told:  # once, not at every look
-                    unforeseen = not isinstance(error, HashlistsError | OSError)
-                    _log.warning(
-                        "the newest revision is not served: %s", self._problem, exc_info=unforeseen
-                    )
-                return False
+                self._problems.note("following", error)
+            else:
+                self._problems.solved("following")
+            return (self._view, self._shown_at) != before
 
-    def _advance(self) -> bool:
-        with self._catalog.read() as reader:
-            self._head, catalog_id = reader.revision, reader.catalog_id
-        self._contact = self._clock()
-        if self._held is not None and self._shows(self._held, catalog_id):
-            self._succeeded()
-            return False
-        wanted = self._head, catalog_id
-        if wanted == self._failed and self._clock() < self._retry_at:
-            return False
+    def close(self) -> None:
+        """Ends a build that is under way; `refresh` must not be called any more."""
+        for each in self._makers():
+            each.close()
+
+    def _seconds_since_contact(self) -> float:
+        if self._catalog is None:
+            return float("inf") if self._source is None else self._source.seconds_since_contact
+        return float("inf") if self._contact is None else self._clock() - self._contact
+
+    @property
+    def _revision(self) -> int:
+        return -1 if self._view is None else self._view.revision
+
+    def _makers(self) -> tuple[Builder, ...]:
+        return tuple(each for each in (self._builder, self._puller) if each is not None)
+
+    # One look
+
+    def _look(self) -> None:
+        self._collect()
+        opened = self._opener.other_than(None if self._view is None else self._view.sealed)
+        fresh = None if opened is None else View.of(opened)
+        if self._catalog is None:
+            self._need = _Need.NONE
+            if fresh is not None:
+                self._head = fresh.revision
+                self._serve(fresh)
+            return
         try:
-            self._swap(*self._open_or_build(catalog_id))
-        except Exception:
-            self._failures += 1
-            wait = min(2.0**self._failures, _LONGEST_WAIT_SECONDS)
-            self._failed, self._retry_at = wanted, self._clock() + wait
-            raise
-        self._succeeded()
-        return True
+            with self._catalog.read() as reader:
+                self._head, self._contact = reader.revision, self._clock()
+                view = self._follow(reader, fresh)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the catalog cannot be followed
+            self._problems.note("catalog", error)
+            if not isinstance(error, CatalogError) and self._head != self._revision:
+                self._need = _Need.NOW  # what memory cannot take, a build may
+            view = self._without_catalog(fresh, error)
+        else:
+            self._problems.solved("catalog")
+        if view is not None and view is not self._view:
+            self._serve(view)
 
-    def _succeeded(self) -> None:
-        self._problem, self._failures, self._failed = "", 0, None
+    def _follow(self, reader: CatalogReader, fresh: View | None) -> View | None:
+        """The best view of what the reader shows; None where there is none of its history."""
+        served = self._view
+        starts = [each for each in (fresh, served) if each is not None and each.stands(reader)]
+        if served is not None and served not in starts:
+            snapshot_alone = View.of(served.sealed)  # restored to between snapshot and revision
+            if snapshot_alone.stands(reader):
+                starts.append(snapshot_alone)
+        for start in starts:
+            if self._fits_in_memory(start, reader):
+                view = start if start.revision == reader.revision else start.advanced(reader)
+                self._need = self._need_for(view)
+                return view
+        self._need = _Need.NOW
+        if not starts:
+            return fresh if self._puller is not None else served
+        # Too much has changed: no older revision than what is served, less what must not match.
+        best = served if served in starts else max(starts, key=lambda each: each.revision)
+        return best.without_withdrawn(reader)
 
-    def _shows(self, snapshot: snapshots.Snapshot, catalog_id: str) -> bool:
-        """Whether a snapshot is what the catalog says now."""
-        parameters = snapshot.manifest["parameters"]
-        until = parameters.get(VALID_UNTIL)
-        return (
-            snapshot.revision == self._head
-            and parameters.get(CATALOG_ID) == catalog_id
-            and (until is None or self._time() < until)
-        )
+    def _fits_in_memory(self, start: View, reader: CatalogReader) -> bool:
+        """Whether what changed after `start` may be read and held beside it, by a cheap bound."""
+        behind = reader.revision - start.revision
+        if not behind:
+            return True
+        changed = reader.changed_count(start.revision)
+        most = _LIVE_GROWTH * self._live_entries
+        # A newly opened snapshot may have much to catch up with; what is served may not, since
+        # everything newer waits meanwhile.
+        at_once = min(behind, _REVISIONS_AT_ONCE) * self._live_entries
+        served = self._view is not None and start.sealed is self._view.sealed
+        return changed <= (at_once if served else most) and len(start.delta) + changed <= most
 
-    def _open_or_build(self, catalog_id: str) -> tuple[snapshots.Snapshot, MatchIndex]:
-        before = self._published_revision()
-        # Only then: opening verifies every byte, mostly of what is held already.
-        published = self._open_published() if before == self._head else None
-        if published is not None and self._shows(published, catalog_id):
-            try:
-                return published, MatchIndex.open(published)
-            except SnapshotError as error:  # e.g. another build's layout
-                _log.warning("the published snapshot is built anew: %s", error)
-        path = build_snapshot(self._catalog, self._snapshots_dir)
-        opened = snapshots.open_snapshot(path)
-        index = MatchIndex.open(opened)
-        snapshots.sweep(self._snapshots_dir, keep_previous=not self._purged_since(before))
-        return opened, index
+    def _need_for(self, view: View) -> _Need:
+        full = len(view.delta) > self._live_entries // 2
+        return _Need.SOON if full or view.purged or self._is_worn(view) else _Need.NONE
 
-    def _purged_since(self, before: int) -> bool:
-        """Whether a snapshot of that revision may still hold what was purged for good."""
-        newer = self._catalog.list_revisions(limit=_LOOKED_BACK)
-        reached = any(each.number <= before for each in newer)
-        return not reached or any(
-            each.kind is ChangeKind.PURGE and each.number > before for each in newer
-        )
+    def _is_worn(self, view: View) -> bool:
+        """Whether so much of the snapshot has expired or is superseded that it should go."""
+        sealed = view.sealed
+        expired = sealed.index.expired_rows(int(self._time()))
+        hidden = len(sealed.index.hidden) + len(view.superseded) + len(expired)
+        return hidden > max(_HIDDEN_ROWS, len(sealed.index.entries) // _HIDDEN_SHARE)
 
-    def _published_revision(self) -> int:
-        """0 where nothing was published, or the pointer to it is damaged."""
-        try:
-            return snapshots.current_revision(self._snapshots_dir) or 0
-        except SnapshotError as error:
-            _log.warning("the published snapshot is built anew: %s", error)
-            return 0
+    def _without_catalog(self, fresh: View | None, error: Exception) -> View | None:
+        """What to serve while the catalog is away: what is newest of the same catalog."""
+        served = self._view
+        if served is None:
+            if fresh is None and (older := self._opener.older()) is not None:
+                fresh = View.of(older)
+            if fresh is None:
+                raise error
+            return fresh
+        if fresh is None or fresh.sealed.lineage.catalog_id != served.sealed.lineage.catalog_id:
+            return served
+        return fresh if fresh.revision >= served.revision else served
 
-    def _open_published(self) -> snapshots.Snapshot | None:
-        try:
-            return snapshots.open_current(self._snapshots_dir)
-        except SnapshotError as error:
-            _log.warning("the published snapshot is built anew: %s", error)
-            return None
+    # Serving
 
-    def _serve_published(self) -> bool:
-        """Serves what was published earlier, for a start while the catalog is away."""
-        published = self._open_published()
-        if published is None:
-            return False
-        self._swap(published, MatchIndex.open(published))
-        return True
-
-    def _swap(self, snapshot: snapshots.Snapshot, index: MatchIndex) -> None:
-        generation = Generation(index, self._policies, self._default_policy)
-        if self._held is None:
+    def _serve(self, view: View) -> None:
+        now = int(self._time())
+        generation = Generation(view.index(now), self._policies, self._default_policy)
+        if self._view is None:
             generation.check_policies()
-        for problem in generation.policy_problems():
-            _log.warning("near matches only mean review for now: %s", problem)
+        problems = generation.policy_problems()
+        for problem in problems:
+            if problem not in self._policy_problems:
+                _log.warning("near matches only mean review for now: %s", problem)
+        self._policy_problems = problems
         self._holder.swap(generation)
-        self._held = snapshot
+        adopted = self._view is None or view.sealed is not self._view.sealed
+        before = None if self._view is None else self._view.sealed
+        self._view, self._due, self._shown_at = view, view.due(now), now
+        if adopted:
+            self._opener.adopted(view.sealed, before, self._source)
+
+    def _expire(self) -> None:
+        """Hides what has expired since the last swap, and shows it again if the clock was wrong."""
+        now = int(self._time())
+        due = self._due is not None and now >= self._due
+        if self._view is not None and (due or now < self._shown_at):
+            self._serve(self._view)
+
+    # Building
+
+    def _ask_for_build(self) -> bool:
+        """Sees to it that a newer snapshot is made where one is needed; whether one was begun."""
+        if self._puller is not None:
+            repair = self._opener.refused and self._build_back_off.due
+            return self._puller.start(self._order(full=repair))
+        if self._builder is None or not self._build_back_off.due:
+            return False
+        if self._need is _Need.NONE and not self._build_owed:
+            return False
+        worn = self._view is not None and self._is_worn(self._view)
+        return self._start(self._builder, self._order(full=worn))
+
+    def _start(self, builder: Builder, order: BuildOrder) -> bool:
+        try:
+            return builder.start(order)
+        except OSError as error:
+            self._failed(error)
+            return False
+
+    def _order(self, *, full: bool) -> BuildOrder:
+        seen = published_name(self._snapshots_dir)
+        return BuildOrder(seen=seen, full=full, owed=self._build_owed)
+
+    def _collect(self) -> bool:
+        """Takes note of how the last build or pull ended; whether one ended well."""
+        ended_well = False
+        for maker in self._makers():
+            outcome = maker.outcome()
+            if isinstance(outcome, Exception):
+                self._failed(outcome)
+            elif outcome:
+                self._made()
+                ended_well = True
+        return ended_well
+
+    def _made(self) -> None:
+        self._problems.solved(self._making)
+        self._build_back_off.succeeded()
+        self._build_owed = False
+
+    def _failed(self, error: Exception) -> None:
+        self._problems.note(self._making, error)
+        self._build_back_off.failed()
+        self._build_owed = self._builder is not None
+
+    def _wait_for_first(self) -> None:
+        """Has a first snapshot made, here or in another process, and serves it.
+
+        Raises:
+            HashlistsError, OSError: there is none to be had.
+        """
+        maker = self._puller or self._builder
+        if maker is None:
+            raise SnapshotError(
+                "no snapshot is published yet, and no catalog is there to build from"
+            )
+        while self._view is None:
+            if not maker.start(self._order(full=False)):
+                time.sleep(_BUSY_SECONDS)  # another process is at it
+                self._look()
+                continue
+            maker.wait()
+            outcome = maker.outcome()
+            if isinstance(outcome, Exception):
+                self._failed(outcome)
+                raise outcome
+            self._made()
+            self._look()
+            if self._view is None:
+                told = self._problems.text or "none was published yet"
+                raise SnapshotError(f"no snapshot can be served: {told}")
+
+
+def _builder(
+    catalog: Catalog,
+    snapshots_dir: Path,
+    catalog_url: str,
+    publication: Publication | None,
+) -> Builder:
+    if not catalog_url:
+        return InlineBuilder(partial(_build_here, catalog, snapshots_dir))
+    child = ChildProcess(catalog_url, snapshots_dir, publication=publication)
+    return BackgroundBuilder(
+        child.build, is_busy=partial(is_build_locked, snapshots_dir), stop=child.stop
+    )
+
+
+def _build_here(catalog: Catalog, snapshots_dir: Path, order: BuildOrder) -> None:
+    build_snapshot(catalog, snapshots_dir, full=order.full, seen=order.seen)
+
+
+def open_generation(
+    catalog: Catalog,
+    snapshots_dir: Path,
+    policies: Mapping[str, Policy],
+    *,
+    default_policy: str = "default",
+    live_entries: int = 50_000,
+) -> Generation:
+    """Opens the catalog's newest revision, for one-shot use; builds in the calling thread.
+
+    Raises:
+        CatalogError, SnapshotError, OSError: it cannot be read or built.
+        PolicyError: the default policy does not fit the lists.
+    """
+    ensure_test_list(catalog)
+    holder: Holder[Generation] = Holder()
+    follower = Follower(
+        catalog,
+        snapshots_dir,
+        policies,
+        holder,
+        default_policy=default_policy,
+        live_entries=live_entries,
+    )
+    follower.refresh()
+    return holder.current
+
+
+__all__ = ["Follower", "FollowerState", "open_generation"]

@@ -171,7 +171,7 @@ def test_a_damaged_pointer_is_published_anew(rig):
 
 def test_a_damaged_snapshot_is_built_anew(rig, caplog):
     fill(rig.catalog, rig.folder, [1])
-    path = build_snapshot(rig.catalog, rig.snapshots)
+    path = build_snapshot(rig.catalog, rig.snapshots).path
     victim = next(each for each in sorted(path.iterdir()) if each.stat().st_size > 200)
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1

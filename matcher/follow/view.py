@@ -1,0 +1,234 @@
+"""What is served at one moment: a verified snapshot, and what changed in the catalog after it.
+
+Invariants:
+
+* A view is of exactly one revision of one catalog's history, but for entries that later revisions
+  took out of force, which may be hidden early. It never changes; a later one is another object.
+* A view is advanced by one read transaction, and rows of lists and classifications that were
+  numbered keep their numbers.
+* Time is not part of a view: `index` hides what has expired by the moment it is given, whether or
+  not the catalog can be reached.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hashlists import snapshot as snapshots
+from matcher.follow.delta import Delta
+from matcher.follow.lineage import Lineage, still_stands
+from matcher.follow.rows import RowNumbers
+from matcher.index.match_index import IndexedList, MatchIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hashlists.catalog import CatalogReader
+    from hashlists.model import Classification
+    from hashlists.snapshot import Snapshot
+    from matcher.index.base import Int64Array
+    from matcher.index.segment import Segment
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sealed:
+    """A snapshot that was opened for serving.
+
+    Attributes:
+        snapshot: every byte of it was verified.
+        index: its segments; what is superseded within it is hidden.
+        lineage: the history it belongs to.
+    """
+
+    snapshot: Snapshot = field(repr=False)
+    index: MatchIndex = field(repr=False)
+    lineage: Lineage
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, *, held: Sealed | None = None) -> Sealed:
+        """Makes an index of a snapshot; what it shares with `held` is not checked again.
+
+        Raises:
+            SnapshotError: it is not one that `matcher.follow.build` of this build made.
+        """
+        lineage = Lineage.of(snapshot)
+        index = MatchIndex.open(snapshot, held=None if held is None else held.index)
+        return cls(snapshot, index, lineage)
+
+    @classmethod
+    def open_current(cls, root: Path, *, held: Sealed | None = None) -> Sealed | None:
+        """Opens the published snapshot; None where there is none.
+
+        Args:
+            root: the folder of snapshots.
+            held: what it shares with this one is not verified again.
+
+        Raises:
+            SnapshotError: it cannot be used.
+        """
+        snapshot = snapshots.open_current(root, held=None if held is None else held.snapshot)
+        return None if snapshot is None else cls.of(snapshot, held=held)
+
+    @property
+    def name(self) -> str:
+        """The snapshot's name."""
+        return self.snapshot.path.name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A snapshot and what changed after it, at one revision.
+
+    Attributes:
+        sealed: the snapshot.
+        revision: the catalog revision that is shown.
+        mark: the mark of that revision.
+        lists: what list rows count.
+        classifications: what classification rows count.
+        delta: what changed after the snapshot.
+        live: the delta's rows as a segment; None where there are none.
+        superseded: `(S,) int64`, ascending rows of the sealed index whose entries are touched.
+        purged: something was purged after the snapshot, which still holds it.
+        withdrawn: `(W,) int64` ids of entries that revisions up to `withdrawn_at` took out of
+            force; hidden although `revision` still has them.
+        withdrawn_at: the revision after which `withdrawn` was read.
+    """
+
+    sealed: Sealed
+    revision: int
+    mark: str
+    lists: Sequence[IndexedList] = field(repr=False)
+    classifications: Sequence[Classification | None] = field(repr=False)
+    delta: Delta = field(repr=False)
+    live: Segment | None = field(repr=False)
+    superseded: Int64Array = field(repr=False)
+    purged: bool
+    withdrawn: Int64Array = field(repr=False)
+    withdrawn_at: int
+
+    @classmethod
+    def of(cls, sealed: Sealed) -> View:
+        """The snapshot at its own revision."""
+        revision = sealed.snapshot.revision
+        return cls(
+            sealed=sealed,
+            revision=revision,
+            mark=sealed.lineage.revision_mark,
+            lists=sealed.index.lists,
+            classifications=sealed.index.classifications,
+            delta=Delta.empty(),
+            live=None,
+            superseded=_NO_ROWS,
+            purged=False,
+            withdrawn=_NO_ROWS,
+            withdrawn_at=revision,
+        )
+
+    def stands(self, reader: CatalogReader) -> bool:
+        """Whether this is a state of the catalog's present history."""
+        return self.sealed.lineage.stands(self.sealed.snapshot.revision, reader) and still_stands(
+            self.revision, self.mark, reader
+        )
+
+    def advanced(self, reader: CatalogReader) -> View:
+        """The view at the reader's revision; `stands` must hold.
+
+        Raises:
+            CatalogError: the catalog cannot be read.
+            SnapshotError: there are too many lists.
+        """
+        changed = reader.changed_ids(self.revision)
+        numbers = RowNumbers(
+            reader,
+            lists=_with_counts(self.lists, self.sealed.index.lists),
+            classifications=self.classifications,
+        )
+        in_force = [numbers.number(each) for each in reader.entry_columns(entry_ids=changed)]
+        delta = self.delta.after(changed, in_force)
+        classifications = numbers.classifications()
+        live = self.live
+        if delta is not self.delta:
+            live = delta.segment(lists=len(numbers.lists), classifications=len(classifications))
+        mark = reader.revision_mark(reader.revision)
+        assert mark is not None  # the reader's own revision
+        return View(
+            sealed=self.sealed,
+            revision=reader.revision,
+            mark=mark,
+            lists=_add_counts(numbers.lists, live),
+            classifications=classifications,
+            delta=delta,
+            live=live,
+            superseded=np.union1d(self.superseded, self.sealed.index.rows_of(changed)),
+            purged=self.purged or reader.purged_since(self.revision),
+            withdrawn=_NO_ROWS,
+            withdrawn_at=reader.revision,
+        )
+
+    def without_withdrawn(self, reader: CatalogReader) -> View:
+        """The same revision, less what later ones up to the reader's took out of force."""
+        if self.withdrawn_at == reader.revision:
+            return self
+        return replace(
+            self,
+            withdrawn=reader.out_of_force_since(self.revision),
+            withdrawn_at=reader.revision,
+        )
+
+    def index(self, now: int) -> MatchIndex:
+        """What can be searched at `now`, seconds since 1970 UTC."""
+        sealed, live = self.sealed.index, self.live
+        hidden = [self.superseded, sealed.rows_of(self.withdrawn), sealed.expired_rows(now)]
+        if live is not None:
+            first = len(sealed.entries)
+            hidden += [first + live.rows_of(self.withdrawn), first + live.expiry.expired_rows(now)]
+        return sealed.extended(
+            revision=self.revision,
+            lists=self.lists,
+            classifications=self.classifications,
+            live=live,
+            hidden=np.concatenate(hidden),
+        )
+
+    def due(self, now: int) -> int | None:
+        """The next moment after `now` at which an entry expires; None for never."""
+        moments = [self.sealed.index.next_expiry(now)]
+        if self.live is not None:
+            moments.append(self.live.expiry.next_after(now))
+        return min((each for each in moments if each is not None), default=None)
+
+
+_NO_ROWS = np.empty(0, np.int64)
+
+
+def _with_counts(
+    lists: Sequence[IndexedList], sealed: Sequence[IndexedList]
+) -> tuple[IndexedList, ...]:
+    """The lists with what the sealed segments count; later ones have nothing there."""
+    return tuple(
+        replace(each, counts=sealed[row].counts if row < len(sealed) else {})
+        for row, each in enumerate(lists)
+    )
+
+
+def _add_counts(lists: Sequence[IndexedList], live: Segment | None) -> tuple[IndexedList, ...]:
+    """The lists with the live segment's distinct codes counted too.
+
+    A code that stands in the snapshot as well, or is of an entry that was superseded there, counts
+    twice: counts say how many chance hits to expect, and may say too many but never too few.
+    """
+    if live is None:
+        return tuple(lists)
+    added = live.codes_by_list(len(lists))
+    return tuple(
+        replace(each, counts=Counter(each.counts) + Counter(more))
+        for each, more in zip(lists, added, strict=True)
+    )
+
+
+__all__ = ["Sealed", "View"]

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from obstore import PutMode, UpdateVersion
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import RetryConfig
 
 Library: TypeAlias = "AzureStore | GCSStore | LocalStore | S3Store"
 
@@ -49,6 +49,7 @@ OBJECTS = "objects"
 MANIFESTS = "manifests"
 PART_BYTES = 8 << 20
 _MAX_PARTS = 9_000  # S3 allows 10,000 parts of an upload
+_SMALL_BYTES = 1 << 20  # more than any object has that is replaced
 _LOCK_FILE = "publish.lock"
 _UNFINISHED = re.compile(r".+#[0-9]+", re.ASCII)  # as the library names its temporary files
 _BUCKET = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,254}", re.ASCII)
@@ -124,13 +125,22 @@ class Objects:
             elif not self._folder.is_dir():
                 raise SnapshotStoreError(f"{self.url}: there is no such folder")
             return LocalStore(self._folder)
-        client, retry = _patience(self.options)
+        retry: RetryConfig = {
+            "max_retries": self.options.retries,
+            "retry_timeout": timedelta(seconds=self.options.retry_seconds),
+        }
+        # Not as `client_options`: those would displace what the environment says of the client,
+        # such as a proxy or plain HTTP to a server on the same host.
+        timeouts: Any = {
+            "connect_timeout": f"{round(self.options.connect_seconds * 1000)}ms",
+            "timeout": f"{round(self.options.request_seconds * 1000)}ms",
+        }
         below = prefix or None
         if scheme == "s3":
-            return S3Store(place, prefix=below, client_options=client, retry_config=retry)
+            return S3Store(place, prefix=below, config=timeouts, retry_config=retry)
         if scheme == "gs":
-            return GCSStore(place, prefix=below, client_options=client, retry_config=retry)
-        return AzureStore(place, prefix=below, client_options=client, retry_config=retry)
+            return GCSStore(place, prefix=below, config=timeouts, retry_config=retry)
+        return AzureStore(place, prefix=below, config=timeouts, retry_config=retry)
 
     # ------------------------------------------------------------------------------------ reading
 
@@ -237,7 +247,7 @@ class Objects:
                     self.write(name, content)
         except SnapshotConflictError:
             # A request that was answered too late is tried again and then refuses itself.
-            if self.read(name, len(content)).content != content:
+            if self.read(name, _SMALL_BYTES).content != content:
                 raise
 
     def _replace_locally(self, folder: Path, name: str, content: bytes, seen: Seen) -> None:
@@ -245,7 +255,7 @@ class Objects:
             lock = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if self.read(name, len(content) + (1 << 20)).content != seen.content:
+                if self.read(name, _SMALL_BYTES).content != seen.content:
                     raise self._conflict()
                 self.write(name, content)
             finally:
@@ -344,18 +354,6 @@ def _split(url: str) -> tuple[str, str, str]:
     ):
         raise SnapshotStoreError(f"{url}: a store is given as {parts.scheme}://bucket/prefix")
     return parts.scheme, parts.netloc, prefix
-
-
-def _patience(options: StoreOptions) -> tuple[ClientConfig, RetryConfig]:
-    client: ClientConfig = {
-        "connect_timeout": timedelta(seconds=options.connect_seconds),
-        "timeout": timedelta(seconds=options.request_seconds),
-    }
-    retry: RetryConfig = {
-        "max_retries": options.retries,
-        "retry_timeout": timedelta(seconds=options.retry_seconds),
-    }
-    return client, retry
 
 
 def _no_version() -> UpdateVersion:

@@ -1,40 +1,44 @@
-"""Builds the arrays of a segment: each distinct code once, sorted, with the entries that carry it.
+"""Gathers entries batch by batch and makes the arrays of one segment of them.
 
-Holds all rows in memory while it builds, about twice the size of the result. Judges no code: what a
-list may hold was decided on import.
+Each distinct code comes once, sorted, with the entries that carry it. A live segment takes plain
+codes (`IndexBuilder.arrays`); a sealed one is written array by array, each freed before the next is
+made, so that memory peaks at about the codes, the entry columns and 24 bytes a code: some 6 GB for
+100 million PDQ hashes. Judges no code: what a list may hold was decided on import.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hashlists.model import HashKind
+from matcher.index.counts import count_codes
 from matcher.index.documents import (
-    CLASSIFICATIONS,
-    INDEX,
-    LISTS,
+    BASE,
+    SEGMENTS,
     IndexedList,
-    classifications_to_json,
-    index_to_json,
-    lists_to_json,
+    KindInfo,
+    SegmentInfo,
 )
 from matcher.index.entries import COLUMNS, EntryArrays
+from matcher.index.grouping import MAX_ROWS, group_codes
+from matcher.index.growing import GrowingArray
+from matcher.index.sealed import choose_parameters, seal, sealed_names
 from matcher.index.segment import ENTRY_ARRAYS, OFFSETS, ROWS, code_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hashlists.model import Classification
     from hashlists.snapshot import SnapshotWriter
     from matcher.index.base import Int64Array, UInt8Array, UInt32Array
     from matcher.index.entries import UInt16Array
 
-_MAX_ROWS = 2**32 - 1
+_CODES = "codes"
+_GATHERED = 1 << 20  # codes put in order at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,12 @@ class IndexRows:
     """`M` entries as columns, with their codes.
 
     Attributes:
-        catalog_ids: `(M,) int64`.
-        list_rows: `(M,) uint16`, row in the lists that `IndexBuilder.write` is given.
+        catalog_ids: `(M,) int64`, strictly ascending.
+        list_rows: `(M,) uint16`, row in the lists that the index is written with.
         classification_rows: `(M,) uint32`, row in its classifications; 0 is none.
         flags: `(M,) uint16`, `EntryFlag` bits.
         sizes: `(M,) int64`, bytes of the file; -1 is unknown.
+        expires: `(M,) uint32`, seconds since 1970 UTC at which the entry expires; 0 is never.
         codes: for each kind `(rows (K,) int64, values (K, kind.nbytes) uint8)`: which row of this
             batch carries which value; a row may carry several.
     """
@@ -56,16 +61,35 @@ class IndexRows:
     classification_rows: UInt32Array = field(repr=False)
     flags: UInt16Array = field(repr=False)
     sizes: Int64Array = field(repr=False)
+    expires: UInt32Array = field(repr=False)
     codes: Mapping[HashKind, tuple[Int64Array, UInt8Array]] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenSegment:
+    """What is known of a segment that stands in a snapshot now.
+
+    Attributes:
+        info: what the document `index` says of it.
+        counts: for each list how many distinct codes of each kind its living entries carry.
+    """
+
+    info: SegmentInfo
+    counts: Sequence[Mapping[HashKind, int]]
+
+
 class IndexBuilder:
-    """Gathers rows batch by batch and writes them as one segment. Not for several threads."""
+    """Gathers rows and makes one segment of them. Not for several threads."""
 
     def __init__(self) -> None:
-        self._entries: list[EntryArrays] = []
-        self._codes: dict[HashKind, list[tuple[Int64Array, UInt8Array]]] = {}
+        self._columns: dict[str, GrowingArray[Any]] = {
+            column: GrowingArray(dtype) for column, dtype in COLUMNS.items()
+        }
+        self._owners: dict[HashKind, GrowingArray[np.uint32]] = {}
+        self._values: dict[HashKind, GrowingArray[np.uint8]] = {}
         self._count = 0
+        self._last_id: int | None = None
+        self._used_up = False
 
     def __len__(self) -> int:
         return self._count
@@ -74,167 +98,151 @@ class IndexBuilder:
         """Adds a batch of entries; they are numbered in the order they come.
 
         Raises:
-            ValueError: a column has another dtype or length, or a code refers to a row that the
-                batch does not have. Nothing of the batch is added.
+            ValueError: a column has another dtype or length, catalog ids do not ascend strictly
+                over all batches, a code refers to a row that the batch does not have, or the
+                builder was written already. Nothing of the batch is added.
         """
+        self._check_usable()
         entries = EntryArrays(*(getattr(rows, column) for column in COLUMNS))
-        if self._count + len(entries) > _MAX_ROWS:
-            raise ValueError(f"an index holds at most {_MAX_ROWS} entries")
+        if self._count + len(entries) > MAX_ROWS:
+            raise ValueError(f"an index holds at most {MAX_ROWS} entries")
         for kind, (owners, values) in rows.codes.items():
             _check_codes(kind, owners, values, len(entries))
-        self._entries.append(entries)
+        self._check_ids(entries.catalog_ids)
         for kind, (owners, values) in rows.codes.items():
             if len(owners):
-                self._codes.setdefault(kind, []).append((owners + self._count, values))
+                self._gather(kind, owners, values)
+        for column in COLUMNS:
+            self._columns[column].extend(getattr(entries, column))
         self._count += len(entries)
+        if len(entries):
+            self._last_id = int(entries.catalog_ids[-1])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays of the segment by name, for `Segment.from_arrays` or a snapshot."""
+        """The arrays of a live segment by name, for `Segment.from_arrays`.
+
+        Raises:
+            ValueError: the builder was written already.
+        """
+        self._check_usable()
         arrays: dict[str, NDArray[Any]] = {
-            ENTRY_ARRAYS[column]: np.concatenate(
-                [np.empty(0, dtype), *(getattr(each, column) for each in self._entries)],
-            )
-            for column, dtype in COLUMNS.items()
+            ENTRY_ARRAYS[column]: self._columns[column].view() for column in COLUMNS
         }
         for kind in HashKind:
-            if kind in self._codes:
-                owners = np.concatenate([owners for owners, _ in self._codes[kind]])
-                values = np.concatenate([values for _, values in self._codes[kind]])
-                codes, offsets, rows = group_codes(values, owners)
-                arrays |= code_arrays(kind, codes)
-                arrays |= {f"{kind}.{OFFSETS}": offsets, f"{kind}.{ROWS}": rows}
+            if kind in self._values:
+                values = self._values[kind].view()
+                groups = group_codes(values, self._owners[kind].view())
+                arrays |= code_arrays(kind, values[groups.picked])
+                arrays |= {f"{kind}.{OFFSETS}": groups.offsets, f"{kind}.{ROWS}": groups.rows}
         return arrays
 
-    def write(
+    def write_segment(
         self,
         writer: SnapshotWriter,
         *,
-        lists: Sequence[IndexedList],
-        classifications: Sequence[Classification | None],
-    ) -> None:
-        """Writes arrays and documents into a snapshot; publishing it is the caller's.
+        lists: int,
+        classifications: int,
+        segment: str = BASE,
+    ) -> WrittenSegment:
+        """Writes a sealed segment into a snapshot; the builder is used up by it.
+
+        The documents that make an index of it are written by `matcher.index.write.write_index`.
 
         Args:
             writer: an open snapshot writer.
-            lists: what `list_rows` count; their `counts` are taken anew from the rows.
-            classifications: what `classification_rows` count; row 0 is a placeholder for none.
+            lists: how many lists `list_rows` may refer to.
+            classifications: how many classifications, row 0 (none) included.
+            segment: "base" or "recent".
 
         Raises:
-            ValueError: a row refers to a list or classification that is not there, or the name of
-                a list occurs twice.
+            ValueError: a row refers to a list or classification that is not there, or the builder
+                was written already.
             OSError: writing failed.
         """
-        if len({each.name for each in lists}) != len(lists):
-            raise ValueError("two lists go by one name")
-        arrays = self.arrays()
-        for column, limit in (
-            ("list_rows", len(lists)),
-            ("classification_rows", max(1, len(classifications))),
-        ):
-            rows = arrays[ENTRY_ARRAYS[column]]
-            if len(rows) and int(rows.max()) >= limit:
-                raise ValueError(f"{column} refer to row {int(rows.max())} of {limit}")
-        for name, array in arrays.items():
-            writer.add_array(name, array)
-        counts = {kind: len(arrays[f"{kind}.{OFFSETS}"]) - 1 for kind in self._codes}
-        held = self._codes_by_list(arrays, len(lists))
-        counted = [replace(each, counts=codes) for each, codes in zip(lists, held, strict=True)]
-        writer.add_document(LISTS, lists_to_json(counted))
-        writer.add_document(CLASSIFICATIONS, classifications_to_json(classifications))
-        writer.add_document(INDEX, index_to_json(self._count, counts))
-
-    def _codes_by_list(
-        self, arrays: Mapping[str, NDArray[Any]], lists: int
-    ) -> list[dict[HashKind, int]]:
-        """For each list how many distinct codes of each kind its entries carry."""
-        held: list[dict[HashKind, int]] = [{} for _ in range(lists)]
-        list_rows = arrays[ENTRY_ARRAYS["list_rows"]]
+        if segment not in SEGMENTS:
+            raise ValueError(f"a segment of a snapshot is one of {SEGMENTS}, not {segment!r}")
+        self._check_usable()
+        self._check_below("list_rows", lists)
+        self._check_below("classification_rows", classifications)
+        self._used_up = True
+        list_rows = self._columns["list_rows"].view()
+        for column in COLUMNS:
+            writer.add_array(f"{segment}.{ENTRY_ARRAYS[column]}", self._columns.pop(column).view())
+        counts: list[dict[HashKind, int]] = [{} for _ in range(lists)]
+        kinds = {}
         for kind in HashKind:
-            if kind in self._codes:
-                offsets, rows = arrays[f"{kind}.{OFFSETS}"], arrays[f"{kind}.{ROWS}"]
-                counts = count_codes(offsets, list_rows[rows], lists)
-                for row in np.flatnonzero(counts).tolist():
-                    held[row][kind] = int(counts[row])
-        return held
+            if kind not in self._values:
+                continue
+            kinds[kind], by_list = self._write_kind(writer, segment, kind, list_rows, lists)
+            for row in np.flatnonzero(by_list).tolist():
+                counts[row][kind] = int(by_list[row])
+        return WrittenSegment(SegmentInfo(self._count, 0, kinds), counts)
+
+    def _write_kind(
+        self,
+        writer: SnapshotWriter,
+        segment: str,
+        kind: HashKind,
+        list_rows: UInt16Array,
+        lists: int,
+    ) -> tuple[KindInfo, Int64Array]:
+        """Writes the codes of a kind; tells of them, and how many each list holds."""
+        prefix = f"{segment}.{kind}"
+        values = self._values.pop(kind).view()
+        groups = group_codes(values, self._owners.pop(kind).view())
+        writer.add_array(f"{prefix}.{OFFSETS}", groups.offsets)
+        writer.add_array(f"{prefix}.{ROWS}", groups.rows)
+        by_list = count_codes(groups.offsets, list_rows[groups.rows], lists)
+        picked = groups.picked
+        del groups
+        search = choose_parameters(kind, len(picked))
+        if _CODES in sealed_names(kind, search):
+            # Straight to disk, and mapped from there: in memory they would be a second time.
+            writer.add_array_in_parts(
+                f"{prefix}.{_CODES}",
+                (
+                    values[picked[start : start + _GATHERED]]
+                    for start in range(0, len(picked), _GATHERED)
+                ),
+                dtype=np.uint8,
+                row_shape=(kind.nbytes,),
+            )
+            codes = writer.map_array(f"{prefix}.{_CODES}")
+        else:
+            codes = values[picked]
+        count = len(picked)
+        del values, picked
+        for name, array in seal(kind, codes):
+            if name != _CODES:
+                writer.add_array(f"{prefix}.{name}", array)
+        return KindInfo(count, search), by_list
+
+    def _gather(self, kind: HashKind, owners: Int64Array, values: UInt8Array) -> None:
+        if kind not in self._values:
+            self._owners[kind] = GrowingArray(np.uint32)
+            self._values[kind] = GrowingArray(np.uint8, (kind.nbytes,))
+        self._owners[kind].extend(owners + self._count)
+        self._values[kind].extend(values)
+
+    def _check_usable(self) -> None:
+        if self._used_up:
+            raise ValueError("this index builder was written already")
+
+    def _check_ids(self, ids: Int64Array) -> None:
+        after = self._last_id is None or not len(ids) or int(ids[0]) > self._last_id
+        if not after or not (ids[1:] > ids[:-1]).all():
+            raise ValueError("catalog ids do not ascend strictly")
+
+    def _check_below(self, column: str, limit: int) -> None:
+        rows = self._columns[column].view()
+        if len(rows) and int(rows.max()) >= limit:
+            raise ValueError(f"{column} refer to row {int(rows.max())} of {limit}")
 
 
-def group_codes(
-    values: UInt8Array,
-    owners: Int64Array,
-) -> tuple[UInt8Array, UInt32Array, UInt32Array]:
-    """Groups codes with the entries that carry them.
-
-    Args:
-        values: `(K, nbytes) uint8`, in any order, with repetitions.
-        owners: `(K,) int64`, the entry of each value.
-
-    Returns:
-        Distinct codes `(C, nbytes) uint8` in the order of their bytes, offsets `(C + 1,) uint32`
-        and entry rows `(R,) uint32`, ascending and distinct within a code.
-
-    Raises:
-        ValueError: there are too many of them for 32 bits.
-    """
-    if len(values) > _MAX_ROWS:
-        raise ValueError(f"an index holds at most {_MAX_ROWS} codes of a kind")
-    order, starts = _sort_codes(values)
-    owners = owners[order]
-    code_rows = np.cumsum(starts) - 1
-    if (~starts[1:] & (owners[1:] <= owners[:-1])).any():
-        owners = owners[np.lexsort((owners, code_rows))]
-    keep = starts.copy()
-    keep[1:] |= owners[1:] != owners[:-1]
-    counts = np.bincount(code_rows[keep])
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
-    return values[order[starts]], offsets, owners[keep].astype(np.uint32)
-
-
-def count_codes(offsets: UInt32Array, list_rows: UInt16Array, lists: int) -> Int64Array:
-    """How many distinct codes each list holds.
-
-    Args:
-        offsets: `(C + 1,) uint32`, where each code's entries start.
-        list_rows: `(R,) uint16`, the list of each of these entries.
-        lists: how many lists there are.
-
-    Returns:
-        `(lists,) int64`.
-    """
-    if len(list_rows) >= len(offsets):  # some code stands in several entries, maybe of one list
-        codes = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        pairs = np.sort(codes * lists + list_rows, kind="stable")  # quick: grouped by code already
-        first = np.ones(len(pairs), np.bool_)
-        first[1:] = pairs[1:] != pairs[:-1]
-        list_rows = (pairs[first] % lists).astype(np.uint16)
-    return np.bincount(list_rows, minlength=lists).astype(np.int64)
-
-
-def _sort_codes(values: UInt8Array) -> tuple[Int64Array, NDArray[np.bool_]]:
-    """A stable order by bytes, and where in it each distinct code starts.
-
-    Sorts by the leading 8 bytes, then the few rows that tie there by all bytes.
-    """
-    lead = np.ascontiguousarray(values[:, :8]).view(">u8").ravel().astype(np.uint64)
-    order: Int64Array = np.argsort(lead, kind="stable").astype(np.int64)
-    lead = lead[order]
-    starts = np.ones(len(values), np.bool_)
-    starts[1:] = lead[1:] != lead[:-1]
-    tied = ~starts
-    tied[:-1] |= tied[1:]
-    positions = np.flatnonzero(tied)
-    if len(positions):
-        words = _big_endian_words(values[order[positions]])
-        inner = np.lexsort(words.T[::-1])
-        order[positions] = order[positions][inner]
-        words = words[inner]
-        starts[positions[1:]] = (words[1:] != words[:-1]).any(axis=1)
-    return order, starts
-
-
-def _big_endian_words(values: UInt8Array) -> NDArray[np.uint64]:
-    """`(K, nbytes)` bytes -> `(K, ceil(nbytes / 8)) uint64` that compare as the bytes do."""
-    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % 8)))
-    return padded.view(">u8").astype(np.uint64)
+def _gathered(values: UInt8Array, picked: UInt32Array) -> Iterator[UInt8Array]:
+    """`values[picked]` in parts."""
+    for start in range(0, len(picked), _GATHERED):
+        yield values[picked[start : start + _GATHERED]]
 
 
 def _check_codes(kind: HashKind, owners: Int64Array, values: UInt8Array, entries: int) -> None:
@@ -246,4 +254,11 @@ def _check_codes(kind: HashKind, owners: Int64Array, values: UInt8Array, entries
         raise ValueError(f"{kind} rows refer to entries outside the batch of {entries}")
 
 
-__all__ = ["IndexBuilder", "IndexRows", "IndexedList", "count_codes", "group_codes"]
+__all__ = [
+    "IndexBuilder",
+    "IndexRows",
+    "IndexedList",
+    "WrittenSegment",
+    "count_codes",
+    "group_codes",
+]

@@ -1,7 +1,8 @@
 """The documents that stand beside an index's arrays in a snapshot, to JSON and back.
 
-`lists` and `classifications` are the tables that entry rows point into; `index` states the layout,
-the metric of each kind and the counts, so that arrays of another build are noticed.
+`lists` and `classifications` are the tables that entry rows point into; `index` states the layout
+and, for each segment, its counts and for each kind the metric and the method of search, so that
+arrays of another build are noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ LISTS = "lists"
 CLASSIFICATIONS = "classifications"
 INDEX = "index"
 #: Raised whenever an older build could misread the arrays.
-LAYOUT = 2
+LAYOUT = 3
+#: The sealed segments of a snapshot: entries at one revision, and those changed after it.
+BASE, RECENT = SEGMENTS = ("base", "recent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +92,78 @@ def classifications_from_json(document: Any) -> tuple[Classification | None, ...
     return tuple(None if row is None else _classification(row) for row in rows)
 
 
-def index_to_json(entries: int, codes: Mapping[HashKind, int]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """What the document says of a segment's codes of one kind.
+
+    Attributes:
+        codes: how many distinct ones there are.
+        search: how they are found: the method and its parameters, as `sealed` chose them.
+    """
+
+    codes: int
+    search: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """What the document says of a segment.
+
+    Attributes:
+        entries: how many it has.
+        dead: how many of them were superseded or retracted after it was built.
+        kinds: by kind; a kind that no entry carries is absent.
+    """
+
+    entries: int
+    dead: int
+    kinds: Mapping[HashKind, KindInfo]
+
+
+def index_to_json(segments: Mapping[str, SegmentInfo]) -> dict[str, Any]:
     """The document `index`."""
     return {
         "layout": LAYOUT,
-        "entries": entries,
-        "kinds": {
-            kind.value: {"codes": count, "distance": _distance(kind)}
-            for kind, count in codes.items()
+        "segments": {
+            name: {
+                "entries": int(segment.entries),
+                "dead": int(segment.dead),
+                "kinds": {
+                    kind.value: {
+                        "codes": int(info.codes),
+                        "distance": _distance(kind),
+                        "search": dict(info.search),
+                    }
+                    for kind, info in segment.kinds.items()
+                },
+            }
+            for name, segment in segments.items()
         },
     }
+
+
+def index_from_json(document: Any) -> dict[str, SegmentInfo]:
+    """Reads the document `index`: its segments by name, in the order of `SEGMENTS`.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is not of that form, or of the layout of
+            another build.
+    """
+    if document["layout"] != LAYOUT:
+        raise ValueError(f"its layout is {document['layout']}, this build reads {LAYOUT}")
+    named = document["segments"]
+    segments = {name: _segment(named[name]) for name in SEGMENTS if name in named}
+    if BASE not in segments or document != index_to_json(segments):
+        raise ValueError(f"its document {INDEX!r} does not describe segments of this build")
+    return segments
+
+
+def _segment(value: Any) -> SegmentInfo:
+    kinds = {
+        HashKind(kind): KindInfo(codes=_count(info["codes"]), search=dict(info["search"]))
+        for kind, info in value["kinds"].items()
+    }
+    return SegmentInfo(_count(value["entries"]), _count(value["dead"]), kinds)
 
 
 def _distance(kind: HashKind) -> str:
@@ -131,13 +196,19 @@ def _count(value: Any) -> int:
 
 
 __all__ = [
+    "BASE",
     "CLASSIFICATIONS",
     "INDEX",
     "LAYOUT",
     "LISTS",
+    "RECENT",
+    "SEGMENTS",
     "IndexedList",
+    "KindInfo",
+    "SegmentInfo",
     "classifications_from_json",
     "classifications_to_json",
+    "index_from_json",
     "index_to_json",
     "lists_from_json",
     "lists_to_json",

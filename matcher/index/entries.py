@@ -1,4 +1,4 @@
-"""What a decision needs to know of an entry, as arrays: 24 bytes an entry, mapped and shared.
+"""What a decision needs to know of an entry, as arrays: 28 bytes an entry, mapped and shared.
 
 The source's own id, handling and provenance stay in the catalog.
 """
@@ -36,6 +36,7 @@ class EntryArrays:
         classification_rows: `(N,) uint32`, row in the classification table; 0 is none.
         flags: `(N,) uint16`, `EntryFlag` bits.
         sizes: `(N,) int64`, bytes of the file; -1 is unknown.
+        expires: `(N,) uint32`, seconds since 1970 UTC at which the entry expires; 0 is never.
 
     Raises:
         ValueError: a column has another dtype or length.
@@ -46,6 +47,7 @@ class EntryArrays:
     classification_rows: UInt32Array = field(repr=False)
     flags: UInt16Array = field(repr=False)
     sizes: Int64Array = field(repr=False)
+    expires: UInt32Array = field(repr=False)
 
     def __post_init__(self) -> None:
         length = self.catalog_ids.shape
@@ -65,7 +67,7 @@ class EntryArrays:
 COLUMNS: dict[str, type[np.int64 | np.uint16 | np.uint32]] = dict(
     zip(
         (each.name for each in fields(EntryArrays)),
-        (np.int64, np.uint16, np.uint32, np.uint16, np.int64),
+        (np.int64, np.uint16, np.uint32, np.uint16, np.int64, np.uint32),
         strict=True,
     ),
 )

@@ -1,13 +1,19 @@
-"""One immutable object that finds entries: segments, the tables they point into, and retractions.
+"""One immutable object that finds entries: segments, the tables they point into, and an overlay.
 
 Invariants:
 
-* Every entry within the threshold that is not retracted is found, once for each query.
+* Every entry within the threshold that is not hidden is found, once for each query and row.
 * Nothing changes after it was made: any number of threads search at once, and a reader that holds
-  one sees one revision. A new revision is a new object that may share segments with the old.
-* Entry rows number the entries of all segments through, in the order of the segments.
+  one sees one revision. A new revision is a new object that shares the sealed segments with the
+  old; making it touches nothing of their size but one bit an entry.
+* Entry rows number the entries of all segments through, in the order of the segments: `base`,
+  `recent`, `live`.
 
-It judges nothing: lists in shadow state, flags and classes are for `matcher.policy`.
+An entry may have rows in several segments. Which of them is in force, the catalog alone tells, so
+whoever makes an index sees to it that at most one of them is not hidden.
+
+It judges nothing: lists in shadow state, flags and classes are for `matcher.policy`. It reads no
+clock: entries that have expired are told by `expired_rows` and are found until they are hidden.
 """
 
 from __future__ import annotations
@@ -19,18 +25,11 @@ import numpy as np
 from hashlists.model import EntryFlag
 from hashlists.snapshot import SnapshotError
 from matcher.index.base import Candidates, check_queries
-from matcher.index.documents import (
-    CLASSIFICATIONS,
-    INDEX,
-    LAYOUT,
-    LISTS,
-    IndexedList,
-    classifications_from_json,
-    index_to_json,
-    lists_from_json,
-)
+from matcher.index.documents import IndexedList
 from matcher.index.entries import EntryTable, IndexedEntry
-from matcher.index.segment import Segment, no_candidates
+from matcher.index.overlay import Overlay
+from matcher.index.read import read_index
+from matcher.index.segment import no_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from hashlists.model import Classification, HashKind
     from hashlists.snapshot import Snapshot
     from matcher.index.base import Int64Array, UInt8Array
+    from matcher.index.segment import Segment
 
 
 class MatchIndex:
@@ -48,11 +48,12 @@ class MatchIndex:
         lists: what the segments' list rows count.
         classifications: what their classification rows count; row 0 is none.
         segments: sealed ones first; their rows must lie within the two tables.
-        retracted: `(R,) int64`, entry rows that are no longer to be found.
+        hidden: entry rows that are not to be found: `(R,) int64`, or an overlay for just as many
+            entries.
 
     Raises:
-        ValueError: `retracted` holds rows outside the table, or a segment was made for longer
-            tables than `lists` and `classifications`.
+        ValueError: `hidden` holds rows outside the table, or a segment was made for longer tables
+            than `lists` and `classifications`.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class MatchIndex:
         lists: Sequence[IndexedList],
         classifications: Sequence[Classification | None],
         segments: Sequence[Segment],
-        retracted: Int64Array | None = None,
+        hidden: Int64Array | Overlay | None = None,
     ) -> None:
         self._revision = revision
         self._lists = tuple(lists)
@@ -72,46 +73,75 @@ class MatchIndex:
             if segment.lists > len(lists) or segment.classifications > len(classifications):
                 raise ValueError("a segment points into longer tables than are given")
         self._entries = EntryTable([segment.entries for segment in segments])
-        rows = np.empty(0, np.int64) if retracted is None else np.unique(retracted)
-        if len(rows) and not 0 <= rows[0] <= rows[-1] < len(self._entries):
-            raise ValueError(f"retracted rows lie outside the {len(self._entries)} entries")
-        self._retracted: Int64Array = rows.astype(np.int64)
+        if not isinstance(hidden, Overlay):
+            rows = np.empty(0, np.int64) if hidden is None else hidden
+            hidden = Overlay(len(self._entries)).extended(rows)
+        elif hidden.length != len(self._entries):
+            raise ValueError(
+                f"an overlay for {hidden.length} rows does not fit {len(self._entries)} entries"
+            )
+        self._hidden = hidden
 
     @classmethod
-    def open(cls, snapshot: Snapshot) -> Self:
-        """Makes an index of a snapshot that `IndexBuilder.write` wrote.
+    def open(cls, snapshot: Snapshot, *, held: MatchIndex | None = None) -> Self:
+        """Makes an index of a snapshot that `write_index` wrote.
+
+        Args:
+            snapshot: opened, so verified.
+            held: an index whose segments are taken over where the snapshot holds the very same
+                arrays: these need not be checked again.
 
         Raises:
             SnapshotError: its arrays and documents are not those of an index, contradict each
                 other, or are of another build's layout.
         """
         try:
-            return cls._from_snapshot(snapshot)
+            contents = read_index(snapshot, held=() if held is None else held.segments)
+            return cls(
+                revision=snapshot.revision,
+                lists=contents.lists,
+                classifications=contents.classifications,
+                segments=contents.segments,
+                hidden=contents.dead,
+            )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SnapshotError(
                 f"snapshot {snapshot.path.name}: not an index this build can use: {error}",
             ) from error
 
-    @classmethod
-    def _from_snapshot(cls, snapshot: Snapshot) -> Self:
-        document = snapshot.documents[INDEX]
-        if document["layout"] != LAYOUT:
-            raise ValueError(f"its layout is {document['layout']}, this build reads {LAYOUT}")
-        lists = lists_from_json(snapshot.documents[LISTS])
-        classifications = classifications_from_json(snapshot.documents[CLASSIFICATIONS])
-        segment = Segment.from_arrays(
-            snapshot.arrays,
-            lists=len(lists),
-            classifications=len(classifications),
-        )
-        counts = {kind: len(codes.index) for kind, codes in segment.codes.items()}
-        if document != index_to_json(len(segment.entries), counts):
-            raise ValueError("its arrays do not hold what its document says")
-        return cls(
-            revision=snapshot.revision,
+    def extended(
+        self,
+        *,
+        revision: int,
+        lists: Sequence[IndexedList],
+        classifications: Sequence[Classification | None],
+        live: Segment | None,
+        hidden: Int64Array,
+    ) -> MatchIndex:
+        """The same segments at a later revision, with a live one behind them.
+
+        Meant for the index that `open` gave: what it hides stays hidden, and its segments are
+        neither copied nor looked through again.
+
+        Args:
+            revision: the later revision.
+            lists: its table, which begins with this index's.
+            classifications: likewise.
+            live: the entries that changed since; None where none is in force.
+            hidden: `(R,) int64`, further rows that are not to be found. Rows of `live` count on
+                from this index's entries.
+
+        Raises:
+            ValueError: as for a new index.
+        """
+        segments = (*self._segments, *(() if live is None else (live,)))
+        length = sum(len(segment.entries) for segment in segments)
+        return MatchIndex(
+            revision=revision,
             lists=lists,
             classifications=classifications,
-            segments=[segment],
+            segments=segments,
+            hidden=self._hidden.extended(hidden, length=length),
         )
 
     @classmethod
@@ -140,9 +170,39 @@ class MatchIndex:
         return self._segments
 
     @property
+    def hidden(self) -> Overlay:
+        """The entry rows that are not to be found."""
+        return self._hidden
+
+    @property
     def entries(self) -> EntryTable:
-        """The entries of all segments, retracted ones included."""
+        """The entries of all segments, hidden ones included."""
         return self._entries
+
+    def rows_of(self, catalog_ids: Int64Array) -> Int64Array:
+        """All rows `(R,) int64` of these entries `(K,)`, in any segment, hidden ones included.
+
+        Quickest where the ids ascend. Ids that the index does not have are passed over.
+        """
+        return self._gathered([segment.rows_of(catalog_ids) for segment in self._segments])
+
+    def expired_rows(self, now: int) -> Int64Array:
+        """Rows `(R,) int64`, ascending, of the entries that have expired, hidden ones included.
+
+        Args:
+            now: seconds since 1970 UTC.
+        """
+        return self._gathered([segment.expiry.expired_rows(now) for segment in self._segments])
+
+    def next_expiry(self, now: int) -> int | None:
+        """The first second after `now` at which an entry expires; None where none does."""
+        moments = [segment.expiry.next_after(now) for segment in self._segments]
+        return min((each for each in moments if each is not None), default=None)
+
+    def _gathered(self, rows: Sequence[Int64Array]) -> Int64Array:
+        """Rows of each segment -> rows of the table."""
+        parts = [own + start for own, start in zip(rows, self._entries.starts, strict=True)]
+        return np.concatenate([np.empty(0, np.int64), *parts])
 
     def code_count(self, kind: HashKind) -> int:
         """How many codes of a kind are searched, each counted once in its segment."""
@@ -171,7 +231,7 @@ class MatchIndex:
             if len(found):
                 rows = found.entry_rows + start
                 parts.append(Candidates(found.query_rows, rows, found.distances))
-        candidates = self._without_retracted(_join(parts))
+        candidates = self._without_hidden(_join(parts))
         repeats = any(kind in each.codes and each.codes[kind].repeats for each in self._segments)
         return _nearest_by_entry(candidates) if repeats else _by_query(candidates)
 
@@ -191,12 +251,11 @@ class MatchIndex:
             size=None if size < 0 else size,
         )
 
-    def _without_retracted(self, candidates: Candidates) -> Candidates:
-        if not len(self._retracted) or not len(candidates):
+    def _without_hidden(self, candidates: Candidates) -> Candidates:
+        if not len(self._hidden) or not len(candidates):
             return candidates
-        rows = candidates.entry_rows
-        at = np.searchsorted(self._retracted, rows).clip(max=len(self._retracted) - 1)
-        return _select(candidates, np.flatnonzero(self._retracted[at] != rows))
+        hidden = self._hidden.hides(candidates.entry_rows)
+        return _select(candidates, np.flatnonzero(~hidden)) if hidden.any() else candidates
 
 
 def _join(parts: Sequence[Candidates]) -> Candidates:

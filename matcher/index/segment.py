@@ -4,8 +4,11 @@ A code that several entries carry is stored once; compressed sparse rows lead fr
 the entries `entry_rows[offsets[c] : offsets[c + 1]]`. Rows of codes and entries count from 0 in
 each segment, so sealed and live segments stand side by side in a `MatchIndex` without renumbering.
 
+Catalog ids ascend strictly, so that rows are found by the ids that the catalog says have changed.
+
 `Segment.from_arrays` refuses arrays that contradict each other: a search over them could crash, or
-miss in silence. It passes over each array once.
+miss in silence. It passes over each array once. Which entries are hidden is not a segment's
+business but that of the `MatchIndex` that holds it.
 """
 
 from __future__ import annotations
@@ -16,11 +19,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hashlists.model import HashKind
-from matcher.index.base import Candidates, CodeIndex, Hits, UInt8Array, UInt32Array, expand_ranges
+from matcher.index.base import (
+    Candidates,
+    CodeIndex,
+    Hits,
+    Int64Array,
+    UInt8Array,
+    UInt32Array,
+    expand_ranges,
+)
+from matcher.index.counts import codes_by_list
 from matcher.index.digest import DigestIndex, split_digests
 from matcher.index.entries import COLUMNS, EntryArrays
+from matcher.index.expiry import Expiry
 from matcher.index.flat import FlatIndex
 from matcher.index.photodna import PhotoDnaIndex
+from matcher.index.sealed import open_sealed, sealed_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,9 +48,12 @@ ENTRY_ARRAYS = {
     "classification_rows": "entries.classification_row",
     "flags": "entries.flags",
     "sizes": "entries.size",
+    "expires": "entries.expires",
 }
 OFFSETS = "entry_offsets"
 ROWS = "entry_rows"
+#: By kind the arrays that plain codes are kept in.
+_LIVE_NAMES = {kind: ("leads", "tails") if kind.is_digest else ("codes",) for kind in HashKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +90,21 @@ class Segment:
     Attributes:
         entries: the columns of its entries.
         codes: by kind; a kind that no entry carries is absent.
+        expiry: when its entries expire.
         lists, classifications: the lengths of the tables that its rows point into; a table may
             grow at its end while the segment lives.
+        arrays: what it was made of, by name.
+        searches: for each sealed kind the method and parameters that the arrays were made for;
+            empty for a live segment.
     """
 
     entries: EntryArrays
     codes: Mapping[HashKind, CodeEntries] = field(repr=False)
+    expiry: Expiry = field(repr=False)
     lists: int
     classifications: int
+    arrays: Mapping[str, NDArray[Any]] = field(repr=False)
+    searches: Mapping[HashKind, Mapping[str, Any]] = field(repr=False)
 
     @classmethod
     def from_arrays(
@@ -89,6 +113,7 @@ class Segment:
         *,
         lists: int,
         classifications: int,
+        searches: Mapping[HashKind, Mapping[str, Any]] | None = None,
     ) -> Segment:
         """Makes a segment of the arrays that `matcher.index.build` makes.
 
@@ -96,25 +121,57 @@ class Segment:
             arrays: by name; not copied, never to be changed.
             lists: how many lists entries may refer to.
             classifications: how many classifications, row 0 (none) included.
+            searches: for each kind how its codes were sealed; None for a live segment, which keeps
+                plain codes.
 
         Raises:
             ValueError: an array is missing, unknown, or contradicts another; names the array.
         """
-        kinds = [kind for kind in HashKind if f"{kind}.{OFFSETS}" in arrays]
-        _check_names(arrays, kinds)
+        live = searches is None
+        if searches is None:
+            searches = {kind: {} for kind in HashKind if f"{kind}.{OFFSETS}" in arrays}
+        names = {
+            kind: _LIVE_NAMES[kind] if live else sealed_names(kind, search)
+            for kind, search in searches.items()
+        }
+        _check_names(arrays, names)
         entries = EntryArrays(*(arrays[ENTRY_ARRAYS[column]] for column in COLUMNS))
-        _check_below(entries.list_rows, lists, ENTRY_ARRAYS["list_rows"])
-        _check_below(
-            entries.classification_rows,
-            classifications,
-            ENTRY_ARRAYS["classification_rows"],
-        )
+        _check_entries(entries, lists, classifications)
+        codes = {}
+        for kind, search in searches.items():
+            own = {name: arrays[f"{kind}.{name}"] for name in names[kind]}
+            index = _open_live(kind, own) if live else open_sealed(kind, own, search)
+            codes[kind] = _join_entries(kind, index, arrays, len(entries))
         return cls(
             entries=entries,
-            codes={kind: _open_codes(kind, arrays, len(entries)) for kind in kinds},
+            codes=codes,
+            expiry=Expiry(entries.expires),
             lists=lists,
             classifications=classifications,
+            arrays=dict(arrays),
+            searches={} if live else dict(searches),
         )
+
+    def rows_of(self, catalog_ids: Int64Array) -> Int64Array:
+        """Rows `(R,) int64` of those of `catalog_ids (K,)` that it has, in their order."""
+        own = self.entries.catalog_ids
+        if not len(own):
+            return np.empty(0, np.int64)
+        at = np.searchsorted(own, catalog_ids).clip(max=len(own) - 1)
+        rows: Int64Array = at[own[at] == catalog_ids].astype(np.int64)
+        return rows
+
+    def codes_by_list(
+        self, lists: int, dead: NDArray[Any] | None = None
+    ) -> list[dict[HashKind, int]]:
+        """For each list how many distinct codes of each kind its entries carry.
+
+        Args:
+            lists: how many lists there are.
+            dead: `(D,)` integers, rows of entries that do not count; None for none.
+        """
+        codes = {kind: (each.offsets, each.rows) for kind, each in self.codes.items()}
+        return codes_by_list(codes, self.entries.list_rows, lists, dead)
 
     def search(self, kind: HashKind, queries: UInt8Array, threshold: int) -> Candidates:
         """Finds entries; unlike `MatchIndex.search`, once for each code of theirs that is near."""
@@ -137,15 +194,16 @@ def code_arrays(kind: HashKind, codes: UInt8Array) -> dict[str, NDArray[Any]]:
     return {f"{kind}.codes": codes}
 
 
-def _open_index(kind: HashKind, arrays: Mapping[str, NDArray[Any]]) -> CodeIndex:
+def _open_live(kind: HashKind, arrays: Mapping[str, NDArray[Any]]) -> CodeIndex:
     if kind.is_digest:
-        return DigestIndex(kind, arrays[f"{kind}.leads"], arrays[f"{kind}.tails"])
-    codes = arrays[f"{kind}.codes"]
+        return DigestIndex(kind, arrays["leads"], arrays["tails"])
+    codes = arrays["codes"]
     return PhotoDnaIndex(codes) if kind is HashKind.PHOTODNA else FlatIndex(kind, codes)
 
 
-def _open_codes(kind: HashKind, arrays: Mapping[str, NDArray[Any]], entries: int) -> CodeEntries:
-    index = _open_index(kind, arrays)
+def _join_entries(
+    kind: HashKind, index: CodeIndex, arrays: Mapping[str, NDArray[Any]], entries: int
+) -> CodeEntries:
     offsets, rows = arrays[f"{kind}.{OFFSETS}"], arrays[f"{kind}.{ROWS}"]
     for name, array in ((OFFSETS, offsets), (ROWS, rows)):
         if array.dtype != np.uint32 or array.ndim != 1:
@@ -160,15 +218,28 @@ def _open_codes(kind: HashKind, arrays: Mapping[str, NDArray[Any]], entries: int
     return CodeEntries(index, offsets, rows, repeats=int(carried.sum()) < len(rows))
 
 
-def _check_names(arrays: Mapping[str, NDArray[Any]], kinds: Iterable[HashKind]) -> None:
+def _check_names(
+    arrays: Mapping[str, NDArray[Any]], names: Mapping[HashKind, Iterable[str]]
+) -> None:
     needed = set(ENTRY_ARRAYS.values())
-    for kind in kinds:
-        parts = ("leads", "tails") if kind.is_digest else ("codes",)
-        needed.update(f"{kind}.{part}" for part in (*parts, OFFSETS, ROWS))
+    for kind, own in names.items():
+        needed.update(f"{kind}.{name}" for name in (*own, OFFSETS, ROWS))
     if missing := sorted(needed - set(arrays)):
         raise ValueError(f"array {missing[0]} is missing")
     if unknown := sorted(set(arrays) - needed):
         raise ValueError(f"array {unknown[0]} is not known to this build")
+
+
+def _check_entries(entries: EntryArrays, lists: int, classifications: int) -> None:
+    _check_below(entries.list_rows, lists, ENTRY_ARRAYS["list_rows"])
+    _check_below(
+        entries.classification_rows,
+        classifications,
+        ENTRY_ARRAYS["classification_rows"],
+    )
+    ids = entries.catalog_ids
+    if not (ids[1:] > ids[:-1]).all():
+        raise ValueError(f"{ENTRY_ARRAYS['catalog_ids']} does not ascend strictly")
 
 
 def _check_below(rows: NDArray[Any], limit: int, name: str) -> None:

@@ -29,6 +29,7 @@ from matcher.index.flat import FlatIndex
 from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.index.photodna import MAX_DISTANCE, PhotoDnaIndex
 from matcher.index.segment import Segment
+from matcher.index.write import write_index
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -206,7 +207,7 @@ def test_photodna_is_exact_at_the_edges_of_its_range(seed, low, high, spread, sh
 # ------------------------------------------------------------------------------- the whole index
 
 
-def make_rows(rng: np.random.Generator, entries: int, shape: str) -> IndexRows:
+def make_rows(rng: np.random.Generator, entries: int, shape: str, first: int = 1) -> IndexRows:
     """Entries of two lists; some carry several codes of a kind, some none, some share one."""
     codes = {}
     for kind in KINDS:
@@ -218,13 +219,21 @@ def make_rows(rng: np.random.Generator, entries: int, shape: str) -> IndexRows:
         rng.shuffle(owners)
         codes[kind] = (owners.astype(np.int64), make_codes(rng, kind, len(owners), shape))
     return IndexRows(
-        catalog_ids=rng.integers(1, 2**60, entries),
+        catalog_ids=first + np.cumsum(rng.integers(1, 2**40, entries)),
         list_rows=rng.integers(0, 2, entries, dtype=np.uint16),
         classification_rows=rng.integers(0, 2, entries, dtype=np.uint32),
         flags=rng.integers(0, 256, entries, dtype=np.uint16),
         sizes=rng.integers(-1, 2**40, entries),
+        expires=rng.integers(0, 9, entries, dtype=np.uint32),
         codes=codes,
     )
+
+
+def make_batches(rng: np.random.Generator, sizes: list[int], shape: str) -> list[IndexRows]:
+    """Batches whose catalog ids ascend from one to the next."""
+    return [
+        make_rows(rng, size, shape, first=1 + number * 2**50) for number, size in enumerate(sizes)
+    ]
 
 
 def join_rows(parts: list[IndexRows]) -> IndexRows:
@@ -239,7 +248,7 @@ def join_rows(parts: list[IndexRows]) -> IndexRows:
         ]
         if pairs:
             codes[kind] = tuple(np.concatenate(each) for each in zip(*pairs, strict=True))
-    columns = ("catalog_ids", "list_rows", "classification_rows", "flags", "sizes")
+    columns = ("catalog_ids", "list_rows", "classification_rows", "flags", "sizes", "expires")
     return IndexRows(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns},
         codes=codes,
@@ -322,7 +331,7 @@ sizes = st.sampled_from([0, 1, 2, 4, 5, 8, 9, 31, 32, 33])
 )
 def test_an_index_finds_what_brute_force_finds_before_and_after_saving(parts, shape, seed):
     rng = np.random.default_rng(seed)
-    batches = [make_rows(rng, size, shape) for size in parts]
+    batches = make_batches(rng, parts, shape)
     rows = join_rows(batches)
     unsaved = MatchIndex(
         revision=1,
@@ -333,7 +342,7 @@ def test_an_index_finds_what_brute_force_finds_before_and_after_saving(parts, sh
     check_search(unsaved, rows, rng)
     with tempfile.TemporaryDirectory() as root:
         with SnapshotWriter(Path(root), revision=9) as writer:
-            build(batches).write(writer, lists=LISTS, classifications=(None, None))
+            write_index(writer, lists=LISTS, classifications=(None, None), base=build(batches))
             writer.publish({})
         index = MatchIndex.open(open_current(Path(root)))
     assert index.revision == 9
@@ -364,7 +373,7 @@ def test_segments_side_by_side_answer_as_one(parts, shape, seed):
         lists=LISTS,
         classifications=(None, None),
         segments=[segment_of(batch) for batch in batches],
-        retracted=retracted,
+        hidden=retracted,
     )
     rows = join_rows(batches) if batches else make_rows(rng, 0, "random")
     check_search(index, rows, rng, hidden=set(retracted.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,17 @@ import pytest
 from hashlists.errors import SnapshotError
 from hashlists.model import CODE_KINDS, Classification, EntryFlag, Harm, HashKind, ListState
 from hashlists.snapshot import SnapshotWriter, open_current
-from matcher.index.build import IndexBuilder, IndexRows, group_codes
+from matcher.index import grouping
+from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.digest import DigestIndex, split_digests
 from matcher.index.entries import EntryArrays, EntryTable
 from matcher.index.flat import FlatIndex
+from matcher.index.grouping import group_codes
 from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.index.photodna import PhotoDnaIndex
+from matcher.index.sealed import choose_parameters
 from matcher.index.segment import Segment
+from matcher.index.write import write_index
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,15 +45,16 @@ def code(kind: HashKind, value: int) -> np.ndarray:
     return np.full((1, kind.nbytes), value, np.uint8)
 
 
-def rows(count: int = 3, **changes) -> IndexRows:
+def rows(count: int = 3, first: int = 100, **changes) -> IndexRows:
     """`count` entries, entry `i` with the value `i` in every byte of every kind."""
     owners = np.arange(count, dtype=np.int64)
     plain = IndexRows(
-        catalog_ids=owners + 100,
+        catalog_ids=owners + first,
         list_rows=(owners % 2).astype(np.uint16),
         classification_rows=(owners % 2).astype(np.uint32),
         flags=np.full(count, 5, np.uint16),
         sizes=owners - 1,
+        expires=np.zeros(count, np.uint32),
         codes={
             kind: (owners, np.repeat(owners.astype(np.uint8)[:, None], kind.nbytes, axis=1))
             for kind in KINDS
@@ -66,7 +72,7 @@ def builder(*batches: IndexRows) -> IndexBuilder:
 
 def saved(root: Path, built: IndexBuilder):
     with SnapshotWriter(root, revision=4) as writer:
-        built.write(writer, lists=LISTS, classifications=CLASSES)
+        write_index(writer, lists=LISTS, classifications=CLASSES, base=built)
         writer.publish({})
     return open_current(root)
 
@@ -188,7 +194,8 @@ class TestCodeIndexes:
         snapshot = saved(tmp_path, builder(rows()))
         index = MatchIndex.open(snapshot)
         for kind in (*CODE_KINDS, HashKind.PHOTODNA):
-            assert index.segments[0].codes[kind].index._codes is snapshot.arrays[f"{kind}.codes"]
+            mapped = snapshot.arrays[f"base.{kind}.codes"]
+            assert index.segments[0].codes[kind].index._codes is mapped
 
     def test_faiss_uses_one_thread_in_every_thread(self):
         """FAISS' setting holds for the calling thread only, so each search makes it anew."""
@@ -224,13 +231,13 @@ class TestCodeIndexes:
 
 class TestEntries:
     def test_what_is_known_of_an_entry(self, tmp_path):
-        index = MatchIndex.open(saved(tmp_path, builder(rows(2), rows(2))))
+        index = MatchIndex.open(saved(tmp_path, builder(rows(2), rows(2, first=200))))
         assert len(index.entries) == 4
         first, second = index.entry(2), index.entry(3)
-        assert (first.list_row, first.catalog_id, first.size) == (0, 100, None)
+        assert (first.list_row, first.catalog_id, first.size) == (0, 200, None)
         assert first.classification is None
         assert first.flags == EntryFlag.VICTIM_IDENTIFIED | EntryFlag.SERIES
-        assert (second.list_row, second.catalog_id, second.size) == (1, 101, 0)
+        assert (second.list_row, second.catalog_id, second.size) == (1, 201, 0)
         assert second.classification == CLASSES[1]
         counts = dict.fromkeys(KINDS, 1)  # a code in two entries of one list is one code
         assert index.lists == tuple(dataclasses.replace(each, counts=counts) for each in LISTS)
@@ -250,7 +257,8 @@ class TestEntries:
         def part(start: int, count: int) -> EntryArrays:
             numbers = np.arange(start, start + count)
             narrow = numbers.astype(np.uint16)
-            return EntryArrays(numbers, narrow, numbers.astype(np.uint32), narrow, numbers)
+            wide = numbers.astype(np.uint32)
+            return EntryArrays(numbers, narrow, wide, narrow, numbers, wide)
 
         table = EntryTable([part(0, 0), part(0, 2), part(2, 0), part(2, 3), part(5, 0)])
         assert table.starts == (0, 0, 2, 2, 5)
@@ -285,7 +293,7 @@ class TestEmpty:
     def test_no_classifications_at_all(self, tmp_path):
         with SnapshotWriter(tmp_path, revision=1) as writer:
             plain = rows(1)
-            builder(plain).write(writer, lists=LISTS, classifications=())
+            write_index(writer, lists=LISTS, classifications=(), base=builder(plain))
             writer.publish({})
         assert MatchIndex.open(open_current(tmp_path)).entry(0).classification is None
 
@@ -325,14 +333,15 @@ class TestBuilding:
         values[:100] = values[0]  # ties in the leading bytes, told apart by the last or not at all
         values[:60, -1] = rng.integers(0, 8, 60)
         owners = rng.integers(0, 50, 200)
-        codes, offsets, entry_rows = group_codes(values, owners)
+        groups = group_codes(values, owners)
+        codes, offsets, entry_rows = values[groups.picked], groups.offsets, groups.rows
         wanted: dict[bytes, set[int]] = {}
         for value, owner in zip(values, owners.tolist(), strict=True):
             wanted.setdefault(value.tobytes(), set()).add(owner)
         assert [each.tobytes() for each in codes] == sorted(wanted)
         assert (codes.dtype, offsets.dtype, entry_rows.dtype) == (np.uint8, np.uint32, np.uint32)
-        groups = np.split(entry_rows, offsets[1:-1])
-        assert [group.tolist() for group in groups] == [
+        carried = np.split(entry_rows, offsets[1:-1])
+        assert [group.tolist() for group in carried] == [
             sorted(wanted[key]) for key in sorted(wanted)
         ]
 
@@ -343,6 +352,10 @@ class TestBuilding:
             {"list_rows": np.zeros(3, np.int64)},
             {"flags": np.zeros(2, np.uint16)},
             {"sizes": np.zeros((3, 1), np.int64)},
+            {"expires": np.zeros(3, np.int64)},
+            {"catalog_ids": np.array([200, 200, 201])},
+            {"catalog_ids": np.array([202, 200, 201])},
+            {"catalog_ids": np.array([101, 200, 201])},
             {"codes": {HashKind.PDQ: (np.zeros(1, np.int64), np.zeros((1, 31), np.uint8))}},
             {"codes": {HashKind.PDQ: (np.zeros(1, np.int64), np.zeros((2, 32), np.uint8))}},
             {"codes": {HashKind.PDQ: (np.zeros(1, np.int64), np.zeros((1, 32), np.int8))}},
@@ -355,7 +368,7 @@ class TestBuilding:
     def test_wrong_rows_are_refused_whole(self, changes):
         built = builder(rows(2))
         with pytest.raises(ValueError):
-            built.add(rows(3, **changes))
+            built.add(rows(3, **{"first": 200, **changes}))
         assert len(built) == 2
         assert len(Segment.from_arrays(built.arrays(), lists=2, classifications=2).entries) == 2
 
@@ -369,10 +382,13 @@ class TestBuilding:
                 SnapshotWriter(tmp_path, revision=1) as writer,
                 pytest.raises(ValueError, match=word),
             ):
-                builder(rows()).write(writer, lists=lists, classifications=classifications)
+                write_index(
+                    writer, lists=lists, classifications=classifications, base=builder(rows())
+                )
 
     def test_row_numbers_have_32_bits(self, monkeypatch):
-        monkeypatch.setattr("matcher.index.build._MAX_ROWS", 4)
+        monkeypatch.setattr("matcher.index.build.MAX_ROWS", 4)
+        monkeypatch.setattr(grouping, "MAX_ROWS", 4)
         built = builder(rows(3))
         with pytest.raises(ValueError, match="at most 4 entries"):
             built.add(rows(2))
@@ -381,14 +397,14 @@ class TestBuilding:
 
 
 class TestAssembling:
-    def test_retracted_rows_must_exist(self):
-        with pytest.raises(ValueError, match="retracted"):
+    def test_hidden_rows_must_exist(self):
+        with pytest.raises(ValueError, match="hidden"):
             MatchIndex(
                 revision=1,
                 lists=(),
                 classifications=(None,),
                 segments=(),
-                retracted=np.array([0]),
+                hidden=np.array([0]),
             )
 
     def test_tables_may_grow_but_not_shrink(self):
@@ -404,6 +420,13 @@ class TestAssembling:
             MatchIndex(
                 revision=1, lists=LISTS[:1], classifications=(None, None), segments=[segment]
             )
+
+
+def changed_kind(snapshot, kind: str, key: str, value) -> dict:
+    """The document `index` with one statement on one kind of its base changed."""
+    document = copy.deepcopy(snapshot.documents["index"])
+    document["segments"]["base"]["kinds"][kind][key] = value
+    return document
 
 
 class TestWrongSnapshots:
@@ -434,31 +457,31 @@ class TestWrongSnapshots:
     def test_any_array_of_another_length_or_dtype(self, snapshot):
         for name, array in snapshot.arrays.items():
             self.refused(snapshot, "not an index", arrays={name: array[:-1]})
-            self.refused(snapshot, "not an index", arrays={name: array.astype(np.float32)})
+            self.refused(snapshot, "not an index", arrays={name: array.astype(np.float64)})
             self.refused(snapshot, "not an index", arrays={name: array[:, None]})
 
     def test_an_array_too_many(self, snapshot):
-        self.refused(snapshot, "not known", arrays={"pdq.chunks": np.zeros(1, np.uint8)})
+        self.refused(snapshot, "not known", arrays={"base.pdq.chunks": np.zeros(1, np.uint8)})
 
     def test_a_kind_that_is_left_out_is_noticed(self, snapshot):
         """Its lists would silently not match."""
-        left = {name: v for name, v in snapshot.arrays.items() if not name.startswith("pdq.")}
+        left = {name: v for name, v in snapshot.arrays.items() if not name.startswith("base.pdq.")}
         changed = dataclasses.replace(snapshot, arrays=MappingProxyType(left))
-        with pytest.raises(SnapshotError, match="what its document says"):
+        with pytest.raises(SnapshotError, match=r"pdq\.codes is missing"):
             MatchIndex.open(changed)
 
     @pytest.mark.parametrize(
         ("name", "values", "word"),
         [
-            ("entries.list_row", [0, 1, 2], "row 2 of 2"),
-            ("entries.classification_row", [0, 9, 1], "row 9 of 2"),
-            ("pdq.entry_rows", [0, 1, 3], "row 3 of 3"),
-            ("md5.entry_offsets", [0, 2, 1, 3], "ascend"),
-            ("md5.entry_offsets", [0, 1, 1, 3], "ascend"),
-            ("md5.entry_offsets", [1, 2, 3, 3], "ascend"),
-            ("md5.entry_offsets", [0, 1, 2, 4], "ascend"),
-            ("md5.entry_offsets", [0, 1, 3], "fit"),
-            ("sha1.leads", [2, 1, 3], "sorted"),
+            ("base.entries.list_row", [0, 1, 2], "row 2 of 2"),
+            ("base.entries.classification_row", [0, 9, 1], "row 9 of 2"),
+            ("base.pdq.entry_rows", [0, 1, 3], "row 3 of 3"),
+            ("base.md5.entry_offsets", [0, 2, 1, 3], "ascend"),
+            ("base.md5.entry_offsets", [0, 1, 1, 3], "ascend"),
+            ("base.md5.entry_offsets", [1, 2, 3, 3], "ascend"),
+            ("base.md5.entry_offsets", [0, 1, 2, 4], "ascend"),
+            ("base.md5.entry_offsets", [0, 1, 3], "fit"),
+            ("base.sha1.leads", [2, 1, 3], "sorted"),
         ],
     )
     def test_arrays_that_contradict_each_other(self, snapshot, name, values, word):
@@ -472,7 +495,12 @@ class TestWrongSnapshots:
             ("index", []),
             ("index", None),
             ("index", {"layout": 2, "entries": 3, "kinds": {}}),
-            ("index", {"layout": 1, "entries": 3, "kinds": {}}),
+            ("index", {"layout": 4, "segments": {}}),
+            ("index", {"layout": 3}),
+            ("index", {"layout": 3, "segments": {}}),
+            ("index", {"layout": 3, "segments": {"base": {}}}),
+            ("index", {"layout": 3, "segments": {"base": None}}),
+            ("index", {"layout": 3, "segments": {"base": {"entries": 3, "dead": 0, "kinds": {}}}}),
             ("lists", {}),
             ("lists", []),
             ("lists", [None, None]),
@@ -508,7 +536,22 @@ class TestWrongSnapshots:
 
     def test_the_metric_stands_in_the_document(self, snapshot):
         """The document states the metric of each kind, so that another one is noticed."""
-        kinds = snapshot.documents["index"]["kinds"]
-        assert kinds["pdq"] == {"codes": 3, "distance": "hamming"}
-        assert kinds["photodna"] == {"codes": 3, "distance": "squared_l2"}
-        assert kinds["sha1"] == {"codes": 3, "distance": "equality"}
+        kinds = snapshot.documents["index"]["segments"]["base"]["kinds"]
+        for kind, distance in (
+            ("pdq", "hamming"),
+            ("photodna", "squared_l2"),
+            ("sha1", "equality"),
+        ):
+            search = choose_parameters(HashKind(kind), 3)
+            assert kinds[kind] == {"codes": 3, "distance": distance, "search": search}
+            self.refused(
+                snapshot,
+                "not describe",
+                documents={"index": changed_kind(snapshot, kind, "distance", "other")},
+            )
+            for other in ({"method": "guessing"}, {}, {**search, "more": 1}):
+                self.refused(
+                    snapshot,
+                    "not an index",
+                    documents={"index": changed_kind(snapshot, kind, "search", other)},
+                )

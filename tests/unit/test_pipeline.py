@@ -15,6 +15,7 @@ from matcher.errors import InvalidRequestError, PolicyError, UnknownPolicyError
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.entries import COLUMNS
 from matcher.index.match_index import IndexedList, MatchIndex
+from matcher.index.write import write_index
 from matcher.model import (
     Basis,
     Decision,
@@ -55,6 +56,7 @@ def index(tmp_path_factory):
             classification_rows=np.array([1, 0, 1, 1], COLUMNS["classification_rows"]),
             flags=np.zeros(4, np.uint16),
             sizes=np.full(4, -1, np.int64),
+            expires=np.zeros(4, np.uint32),
             codes={
                 HashKind.PDQ: (np.arange(4), CODES[[0, 1, 1, 2]]),
                 HashKind.SHA256: (np.array([0]), SHA256[:1]),
@@ -74,8 +76,11 @@ def build(root, rows):
         IndexedList("trial", Harm.CSAM, ListState.SHADOW, 1, {HashKind.PDQ: 1}),
     ]
     with snapshot.SnapshotWriter(root, revision=7) as writer:
-        builder.write(
-            writer, lists=lists, classifications=[None, Classification("vics", "US", "1")]
+        write_index(
+            writer,
+            lists=lists,
+            classifications=[None, Classification("vics", "US", "1")],
+            base=builder,
         )
         path = writer.publish(parameters={})
     return MatchIndex.open(snapshot.open_snapshot(path))
@@ -261,6 +266,7 @@ def rows_of(codes, **columns):
         classification_rows=np.ones(n, COLUMNS["classification_rows"]),
         flags=columns.get("flags", np.zeros(n, np.uint16)),
         sizes=np.full(n, -1, np.int64),
+        expires=np.zeros(n, np.uint32),
         codes={HashKind.PDQ: (np.arange(n), codes), **columns.get("more", {})},
     )
 

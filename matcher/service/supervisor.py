@@ -122,7 +122,12 @@ class Fleet:
     async def _started(self, processes: list[ServerProcess]) -> None:
         for each in processes:
             self._keeping.append(asyncio.create_task(each.keep()))
-        await self._or_failure(asyncio.gather(*(each.begun() for each in processes)))
+
+        async def all_serve() -> None:
+            for each in processes:
+                await each.begun()
+
+        await self._or_failure(all_serve())
 
     async def attend(self, renew: asyncio.Event, reload: Callable[[], Settings]) -> None:
         """Replaces the processes whenever `renew` is set; returns never."""

@@ -1,0 +1,262 @@
+"""Several processes on one port: shared work, deaths, renewal and drain, with real processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+import matcher
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher.client import Client
+from matcher.demo_data import published_test_image
+from matcher.model import Decision
+
+SOURCE = Path(matcher.__file__).parents[1]
+IMAGE = published_test_image().data
+SERVED = re.compile(r'(?m)^hashwarden_requests_total\{code="OK",method="MatchImage"\} (\S+)$')
+
+
+class Served:
+    """`hashwarden serve` with two processes, as its operator sees it."""
+
+    def __init__(self, data, **settings):
+        self.admin_port = free_ports(3)
+        values = {
+            "PROCESSES": 2,
+            "DECODE_WORKERS": 2,
+            "LISTEN": "127.0.0.1:0",
+            "ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
+            "FOLLOW_SECONDS": 0.1,
+            **settings,
+        }
+        named = {f"HASHWARDEN_{name}": str(value) for name, value in values.items()}
+        self.log = data / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "matcher.cli", "--data", str(data), "serve"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(SOURCE)} | named,
+            )
+        self.ready_line = self.process.stdout.readline()
+        self.address = self.ready_line.removeprefix("serving on ").strip()
+
+    def get(self, path, *, process=None):
+        port = self.admin_port if process is None else self.admin_port + 1 + process
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def readiness(self):
+        status, body = self.get("/readyz")
+        return status, json.loads(body)
+
+    def pids(self):
+        return [each["pid"] for each in self.readiness()[1]["processes"]]
+
+    def answered(self, process):
+        found = SERVED.search(self.get("/metrics", process=process)[1])
+        return float(found[1]) if found else 0.0
+
+    def match(self):
+        with Client(self.address) as client:
+            return client.match_image(IMAGE).result
+
+    def told(self):
+        return self.log.read_text(encoding="utf-8")
+
+
+def free_ports(count):
+    """The first of `count` ports in a row that nobody uses now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first = probe.getsockname()[1]
+            if first + count <= 2**16 and all(map(is_free, range(first + 1, first + count))):
+                return first
+
+
+def is_free(port):
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def served(data, **settings):
+    server = Served(data, **settings)
+    try:
+        yield server
+    finally:
+        server.process.kill()
+        server.process.wait()
+        server.process.stdout.close()
+
+
+def until(condition, *, seconds=20):
+    end = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return result
+
+
+def fresh_channels_until_both_answer(server):
+    def both():
+        assert server.match().decision is Decision.MATCH
+        return min(server.answered(0), server.answered(1)) > 0
+
+    until(both)
+
+
+def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
+    with served(tmp_path) as server:
+        assert re.fullmatch(r"serving on 127\.0\.0\.1:\d+\n", server.ready_line)
+        status, told = server.readiness()
+        assert (status, told["ready"]) == (200, True)
+        assert server.get("/livez")[0] == 200
+        fresh_channels_until_both_answer(server)
+
+        first, second = server.pids()
+        os.kill(first, signal.SIGKILL)
+        status, told = until(lambda: (now := server.readiness())[0] == 503 and now)
+        assert [each["ready"] for each in told["processes"]] == [False, True]
+        assert server.get("/livez")[0] == 200
+        assert {server.match().decision for _ in range(5)} == {Decision.MATCH}
+
+        until(lambda: server.readiness()[0] == 200)
+        again, same = server.pids()
+        assert (again != first, same) == (True, second)
+        metrics = server.get("/metrics")[1]
+        assert "hashwarden_processes_up 2.0" in metrics
+        assert 'hashwarden_process_restarts_total{process="0"} 1.0' in metrics
+        assert "server process 0: it ended with SIGKILL; it is started again in 0.5 s" in (
+            server.told()
+        )
+
+        renew_without_a_failed_call(server, {again, same})
+        drain_in_good_order(server)
+
+
+def renew_without_a_failed_call(server, before):
+    """SIGHUP replaces one process after the other, and callers notice nothing."""
+    version = server.match().policy_version
+    policies = server.log.parent / "policies.toml"
+    policies.write_text('[policies.default]\nviews = ["default", "trimmed"]\n', "utf-8")
+    done, failures = threading.Event(), []
+
+    def call():
+        while not done.is_set():
+            try:
+                assert server.match().decision is Decision.MATCH
+            except Exception as error:  # noqa: BLE001 - told by the assertion below
+                failures.append(error)
+            time.sleep(0.01)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    server.process.send_signal(signal.SIGHUP)
+    up = set()
+
+    def replaced():
+        status, told = server.readiness()
+        up.add(sum(each["ready"] for each in told["processes"]))
+        return status == 200 and not before & {each["pid"] for each in told["processes"]}
+
+    until(replaced)
+    done.set()
+    caller.join()
+    assert failures == []
+    assert server.match().policy_version != version
+    assert up == {1, 2}  # never both away
+
+
+def drain_in_good_order(server):
+    """SIGTERM: of an open stream's items, just those that were read are answered."""
+    answered, begun = [], threading.Event()
+
+    def items():
+        for number in range(10_000):
+            yield match_pb2.MatchImagesRequest(request_id=str(number), image=IMAGE)
+
+    def consume():
+        with grpc.insecure_channel(server.address) as channel:
+            stream = match_pb2_grpc.MatchServiceStub(channel).MatchImages(items())
+            try:
+                for response in stream:
+                    assert response.HasField("result")
+                    answered.append(int(response.request_id))
+                    if len(answered) == 20:
+                        begun.set()
+            except grpc.RpcError as error:
+                return error
+
+    ended = []
+    consumer = threading.Thread(target=lambda: ended.append(consume()))
+    consumer.start()
+    assert begun.wait(20)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    consumer.join()
+    assert ended[0].code() is grpc.StatusCode.UNAVAILABLE
+    assert "shutting down" in ended[0].details()
+    assert sorted(answered) == list(range(len(answered)))  # none read and not answered
+    assert is_free(int(server.address.rpartition(":")[2]))
+
+
+def test_the_port_is_held_until_the_supervisor_is_killed_and_then_free(tmp_path):
+    with served(tmp_path) as server:
+        other = tmp_path / "other"
+        other.mkdir()
+        with served(other, LISTEN=server.address) as second:
+            assert second.process.wait(20) == 2
+            assert "Address already in use" in second.told()
+
+        children = [psutil.Process(pid) for pid in server.pids()]
+        server.process.kill()
+        server.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert alive == []
+        assert all(map(is_free, range(server.admin_port, server.admin_port + 3)))
+        assert is_free(int(server.address.rpartition(":")[2]))
+
+
+def test_a_fault_of_all_processes_is_told_once(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with served(tmp_path, ADMIN_LISTEN=f"127.0.0.1:{port - 1}") as server:
+            assert server.process.wait(20) == 2
+            assert server.ready_line == ""
+            assert server.told().splitlines()[-1] == (
+                f"error: admin_listen: cannot listen on 127.0.0.1:{port}: Address already in use; "
+                'choose another, or "off" for none'
+            )
+
+
+@pytest.fixture(autouse=True)
+def _no_orphans():
+    yield
+    mine = psutil.Process().children(recursive=True)
+    psutil.wait_procs(mine, timeout=5)
+    assert not [each for each in mine if each.is_running() and each.status() != "zombie"]

@@ -1,0 +1,352 @@
+"""Acts on entries at a running server: what is retracted matches no more, soon and for all."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import hashlib
+import json
+import time
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+
+from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList
+from matcher import cli, settings
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
+from matcher.client import AsyncClient, Client, HashQuery
+from matcher.errors import ServerError
+from matcher.model import Decision
+from matcher.service.server import running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+COLUMNS = {"columns.sha256": "sha256", "columns.source_id": "id"}
+SOON_SECONDS = 2.0
+WHY = "the issuer's correction"
+
+
+def sha256(number):
+    return hashlib.sha256(b"%d" % number).digest()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    loaded = settings.load_settings(
+        data, environ={}, overrides={"listen": "127.0.0.1:0", "follow_seconds": 30.0}
+    )
+    async with running(loaded) as server:
+        await asyncio.wait_for(server.ready, 60)
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(server):
+    async with AsyncClient(server.address) as client:
+        yield client
+
+
+async def new_list(client, folder, name):
+    await client.create_list(HashList(name, Harm.TEST, "a source"))
+    await bring(client, folder, name, range(10))
+    return name
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def demo(client, tmp_path, request):
+    """A new list of ten entries; its name."""
+    name = "list-" + hashlib.md5(request.node.name.encode()).hexdigest()[:8]
+    return await new_list(client, tmp_path, name)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def common(client, tmp_path_factory):
+    """A list of ten entries for tests that each touch entries of their own."""
+    return await new_list(client, tmp_path_factory.mktemp("common"), "list-0")
+
+
+async def bring(client, folder, name, numbers, **options):
+    file = folder / "list.csv"
+    with file.open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["sha256", "id"])
+        rows.writerows([sha256(key(name, number)).hex(), f"S-{number}"] for number in numbers)
+    *_, report = [
+        message
+        async for message in client.import_list(
+            file, list_name=name, list_format="csv", options=COLUMNS, **options
+        )
+    ]
+    return report
+
+
+def key(name, number):
+    """So that lists of different tests share no digest."""
+    return int(name.removeprefix("list-"), 16) * 100 + number
+
+
+async def found(client, name, number):
+    """The entry of that number if it matches, else None."""
+    (answer,) = await client.lookup_hashes(
+        [HashQuery({HashKind.SHA256: sha256(key(name, number))})]
+    )
+    if answer.result.decision is Decision.NO_KNOWN_MATCH:
+        return None
+    (match,) = answer.result.matches
+    assert match.list_name == name
+    return match.entry_id
+
+
+async def soon(condition):
+    """Waits until it holds; the server looks at the catalog every 30 s, unless it is woken."""
+    started = time.monotonic()
+    while not await condition():
+        assert time.monotonic() - started < SOON_SECONDS
+        await asyncio.sleep(0.01)
+
+
+async def matching(client, name, number):
+    async def matches():
+        return await found(client, name, number) is not None
+
+    await soon(matches)
+    return await found(client, name, number)
+
+
+async def not_matching(client, name, number):
+    async def gone():
+        return await found(client, name, number) is None
+
+    await soon(gone)
+
+
+async def test_a_retraction_is_in_force_at_once_and_can_be_undone(client, common):
+    entry = await matching(client, common, 3)
+    chosen = EntrySelection(entry_ids=[entry])
+    done = await client.retract_entries(common, chosen, reason=WHY)
+    await not_matching(client, common, 3)
+    assert (done.entries, done.changed, done.unchanged) == (1, 1, 0)
+    assert (done.revision.kind, done.revision.retracted) == (ChangeKind.RETRACT, 1)
+    assert done.revision.reason == WHY
+    assert done.revision.author == "grpc:ipv4:127.0.0.1"
+    again = await client.retract_entries(common, chosen, reason=WHY)
+    assert (again.revision, again.changed, again.unchanged) == (None, 0, 1)
+    back = await client.restore_entries(common, chosen, reason="it was right after all")
+    assert (back.changed, back.revision.restored) == (1, 1)
+    assert await matching(client, common, 3) == entry
+    again = await client.restore_entries(common, chosen, reason=WHY)
+    assert (again.revision, again.unchanged) == (None, 1)
+
+
+async def test_entries_are_named_by_source_id_and_digest(client, common):
+    chosen = EntrySelection(
+        source_ids=["S-1"], digests=[sha256(key(common, 2)), sha256(key(common, 1))]
+    )
+    would = await client.retract_entries(common, chosen, reason=WHY, dry_run=True)
+    assert (would.revision, would.entries, would.changed) == (None, 2, 2)
+    await matching(client, common, 1)
+    done = await client.retract_entries(common, chosen, reason=WHY)
+    assert done.changed == 2
+    await not_matching(client, common, 1)
+    await not_matching(client, common, 2)
+    await matching(client, common, 3)
+    would = await client.restore_entries(common, chosen, reason=WHY, dry_run=True)
+    assert (would.revision, would.changed) == (None, 2)
+
+
+async def test_ten_thousand_entries_are_one_revision(client, demo, tmp_path):
+    await bring(client, tmp_path, demo, range(10_000))
+    await matching(client, demo, 9_999)
+    names = [f"S-{number}" for number in range(10_000)]
+    done = await client.retract_entries(demo, EntrySelection(source_ids=names), reason=WHY)
+    assert (done.changed, done.revision.retracted) == (10_000, 10_000)
+    await not_matching(client, demo, 9_999)
+
+
+async def test_a_rollback_brings_back_what_was(client, demo, tmp_path):
+    entry = await matching(client, demo, 0)
+    before = (await client.get_list(demo)).revision
+    await client.retract_entries(demo, EntrySelection(entry_ids=[entry]), reason=WHY)
+    await bring(client, tmp_path, demo, [1, 11])
+    await matching(client, demo, 11)
+    await not_matching(client, demo, 0)
+    would = await client.roll_back_list(demo, before, reason=WHY, dry_run=True)
+    assert (would.revision, would.to_revision) == (None, before)
+    done = await client.roll_back_list(demo, before, reason=WHY)
+    for each in (would, done):
+        assert (each.withdrawn, each.restored) == (1, 1)
+        assert (each.reverted, each.retracted, each.purged) == (0, 0, 0)
+    assert done.revision.kind is ChangeKind.ROLLBACK
+    assert await matching(client, demo, 0) == entry
+    await not_matching(client, demo, 11)
+    nothing = await client.roll_back_list(demo, before, reason=WHY)
+    assert nothing.revision is None
+    assert not nothing.changes
+
+
+async def test_what_was_purged_is_gone_and_stays_gone(client, server, demo, tmp_path):
+    entry = await matching(client, demo, 5)
+    chosen = EntrySelection(entry_ids=[entry])
+    would = await client.purge_entries(demo, chosen, reason=WHY, dry_run=True)
+    assert (would.revision, would.entries, would.in_force, would.versions) == (None, 1, 1, 1)
+    done = await client.purge_entries(demo, chosen, reason=WHY)
+    await not_matching(client, demo, 5)
+    assert (done.entries, done.in_force, done.versions, done.values) == (1, 1, 1, 1)
+    assert done.tombstones == 2
+    assert done.traces_wiped
+    assert done.revision.kind is ChangeKind.PURGE
+    with pytest.raises(ServerError, match="no entry") as caught:
+        await client.purge_entries(demo, chosen, reason=WHY)
+    assert caught.value.reason == "ENTRY_NOT_FOUND"
+    report = await bring(client, tmp_path, demo, [5, 12], max_rejected_share=1.0)
+    assert (report.added, report.rejected) == (1, 1)
+    assert "purged" in report.rejections[0].reason
+    await matching(client, demo, 12)
+    assert await found(client, demo, 5) is None
+
+
+async def test_what_is_unknown_changes_nothing(client, common):
+    entry = await matching(client, common, 0)
+    before = (await client.get_list(common)).revision
+    for chosen, told in (
+        (EntrySelection(entry_ids=[entry, 10**17, 10**17 + 1]), "(nor 1 more of those given)"),
+        (EntrySelection(entry_ids=[entry], source_ids=["S-99"]), "source id S-99"),
+        (EntrySelection(entry_ids=[entry], digests=[bytes(32)]), "place 1 of those given"),
+    ):
+        for act in (client.retract_entries, client.restore_entries, client.purge_entries):
+            with pytest.raises(ServerError) as caught:
+                await act(common, chosen, reason=WHY)
+            assert told in str(caught.value)
+            assert caught.value.reason == "ENTRY_NOT_FOUND"
+            assert bytes(32).hex() not in str(caught.value)
+    assert (await client.get_list(common)).revision == before
+    with pytest.raises(ServerError) as caught:
+        await client.roll_back_list(common, 10**9, reason=WHY)
+    assert caught.value.reason == "REVISION_NOT_FOUND"
+    for name in ("nobody", "hashwarden-test"):
+        with pytest.raises(ServerError) as caught:
+            await client.retract_entries(name, EntrySelection(entry_ids=[entry]), reason=WHY)
+    assert caught.value.reason == "ENTRY_NOT_FOUND"  # an entry of another list
+
+
+REFUSED = {
+    "no entries": ({}, "selection"),
+    "no id": ({"entries": ["12", "a"]}, "selection.entries[1]"),
+    "a long id": ({"entries": ["1" * 19]}, "selection.entries[0]"),
+    "an empty source id": ({"source_ids": [""]}, "selection.source_ids[0]"),
+    "a long source id": ({"source_ids": ["x" * 257]}, "selection.source_ids[0]"),
+    "a painting source id": ({"source_ids": ["\x1b[2J"]}, "selection.source_ids[0]"),
+    "no digest": ({"digests": [bytes(16), bytes(17)]}, "selection.digests[1]"),
+    "too many": ({"entries": ["1"] * 200_001}, "selection"),
+}
+
+
+def violation(error):
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                request = error_details_pb2.BadRequest()
+                if detail.Unpack(request):
+                    return request.field_violations[0].field
+    return None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stub(server):
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        yield lists_pb2_grpc.HashListServiceStub(channel)
+
+
+@pytest.mark.parametrize(("selection", "field"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("act", ["Retract", "Restore", "Purge"])
+async def test_a_selection_that_cannot_be_is_refused(stub, act, selection, field):
+    request = getattr(lists_pb2, f"{act}EntriesRequest")(
+        parent="hashLists/hashwarden-test",
+        selection=lists_pb2.EntrySelection(**selection),
+        reason=WHY,
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(stub, f"{act}Entries")(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert violation(caught.value) == field
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": "hashwarden-test"}, "name"),
+        ({"to_revision": 0}, "to_revision"),
+        ({"to_revision": -5}, "to_revision"),
+        ({"reason": " "}, "reason"),
+        ({"reason": "x" * 2001}, "reason"),
+    ],
+)
+async def test_a_rollback_that_cannot_be_is_refused(stub, fields, field):
+    good = {"name": "hashLists/hashwarden-test", "to_revision": 1, "reason": WHY}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.RollBackHashList(lists_pb2.RollBackHashListRequest(**(good | fields)))
+    assert violation(caught.value) == field
+
+
+async def test_a_reason_is_required(stub):
+    request = lists_pb2.RetractEntriesRequest(
+        parent="hashLists/hashwarden-test", selection=lists_pb2.EntrySelection(entries=["1"])
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.RetractEntries(request)
+    assert violation(caught.value) == "reason"
+
+
+async def test_the_blocking_client_does_the_same(server, client, common):
+    entry = await matching(client, common, 4)
+    before = (await client.get_list(common)).revision
+    chosen = EntrySelection(entry_ids=[entry])
+
+    def work():
+        with Client(server.address) as blocking:
+            yield blocking.retract_entries(common, chosen, reason=WHY).changed
+            yield blocking.restore_entries(common, chosen, reason=WHY).changed
+            yield blocking.roll_back_list(common, before, reason=WHY).changes
+            yield blocking.purge_entries(common, chosen, reason=WHY).entries
+
+    assert await asyncio.to_thread(lambda: list(work())) == [1, 1, False, 1]
+    await not_matching(client, common, 4)
+
+
+async def test_the_command_line_does_it_at_a_server(server, client, demo, tmp_path, capsys):
+    entry = await matching(client, demo, 7)
+
+    def run(*arguments, status=0):
+        got = cli.main(["--data", str(tmp_path / "nothing-here"), "lists", *arguments])
+        captured = capsys.readouterr()
+        assert got == status, captured.err
+        return captured
+
+    def command(what, *arguments, status=0):
+        at = (demo, *arguments, "--server", server.address, "--json")
+        reason = () if what in {"show", "revisions"} else ("--reason", WHY)
+        out = run(what, *at, *reason, status=status).out
+        return [json.loads(line) for line in out.splitlines()]
+
+    def work():
+        (shown,) = command("show")
+        assert shown["coverage"]["entries"] == 10
+        (done,) = command("retract", str(entry))
+        assert (done["changed"], done["list"]) == (1, demo)
+        newest, *_ = command("revisions", "--limit", "2")
+        assert (newest["revision"], newest["reason"]) == (done["revision"], WHY)
+        (done,) = command("rollback", "--to", str(shown["revision"]), "--yes")
+        assert done["restored"] == 1
+        (done,) = command("purge", "--source-id", "S-7", "--yes")
+        assert (done["entries"], done["traces_wiped"]) == (1, True)
+        assert "servers" in done["snapshots"]
+        assert run("show", "--server", server.address).out.startswith("name\t")
+        told = run("retract", demo, "1", "--reason", "x", "--server", server.address, status=2).err
+        assert "NOT_FOUND" in told
+        assert not (tmp_path / "nothing-here").exists()
+
+    await asyncio.to_thread(work)
+    await not_matching(client, demo, 7)

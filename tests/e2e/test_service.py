@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import json
 import sqlite3
 import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
 
 import grpc
+import psutil
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
@@ -38,7 +41,8 @@ TEST_IMAGE = published_test_image()
 
 
 def load_settings(data, **overrides):
-    values = {"listen": "127.0.0.1:0", "follow_seconds": 0.05, **overrides}
+    free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
+    values = {**free, "follow_seconds": 0.05, **overrides}
     return settings.load_settings(data, environ={}, overrides=values)
 
 
@@ -922,3 +926,181 @@ async def test_the_catalog_survives_the_server(tmp_path):
         await server.ready
     with Catalog.open(load_settings(tmp_path).catalog_url) as catalog:
         assert [each.hash_list.name for each in catalog.list_lists()] == ["hashwarden-test"]
+
+
+class TestAdmin:
+    """What orchestrators and monitoring see of a server."""
+
+    @staticmethod
+    def ask(server, path):
+        connection = http.client.HTTPConnection(server.admin, timeout=10)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    async def get(self, server, path):
+        return await asyncio.to_thread(self.ask, server, path)
+
+    async def samples(self, server):
+        _, text = await self.get(server, "/metrics")
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    async def test_ready_tells_what_is_served(self, server):
+        status, body = await self.get(server, "/readyz")
+        told = json.loads(body)
+        assert (status, told["ready"], told["stale"], told["problem"]) == (200, True, False, "")
+        assert told["revision"] >= 1
+        assert 0 <= told["seconds_since_contact"] < 5
+        assert (await self.get(server, "/livez"))[0] == 200
+
+    async def test_it_is_live_before_it_is_ready_and_unready_when_it_fails(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("matcher.selftest.golden.check", _fail_once(AssertionError("codes")))
+        async with running(load_settings(tmp_path)) as server:
+            with pytest.raises(Exception, match="golden vectors"):
+                await server.ready
+            assert (await self.get(server, "/livez"))[0] == 200
+            status, body = await self.get(server, "/readyz")
+            assert (status, json.loads(body)["ready"]) == (503, False)
+
+    async def test_a_stuck_loop_is_neither_live_nor_ready(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("matcher.service.health.STUCK_SECONDS", 0.5)
+        monkeypatch.setattr("matcher.service.health.BEAT_SECONDS", 0.01)
+        async with running(load_settings(tmp_path)) as server:
+            await server.ready
+            statuses = []
+
+            def look():
+                time.sleep(0.7)
+                statuses.extend(self.ask(server, path)[0] for path in ("/livez", "/readyz"))
+
+            looking = threading.Thread(target=look)
+            looking.start()
+            looking.join()  # holds up the loop
+            assert statuses == [503, 503]
+            await asyncio.sleep(0.05)
+            assert (await self.get(server, "/readyz"))[0] == 200
+
+    async def test_calls_items_and_decisions_are_counted(self, fresh_server):
+        async def items():
+            yield "good", TEST_IMAGE.data
+            yield "torn", b"no picture"
+            yield "empty", b""
+
+        async with AsyncClient(fresh_server.address) as client:
+            await client.match_image(TEST_IMAGE.data)
+            with pytest.raises(ServerError):
+                await client.match_image(b"")
+            assert len([each async for each in client.match_images(items())]) == 3
+            digest = HashQuery({HashKind.SHA1: b"nobody has this one."})
+            await client.lookup_hashes([digest])
+            await client.hash_image(b"no picture")
+            assert [each async for each in client.list_lists()]
+            await client.health()
+        told = await self.samples(fresh_server)
+        requests = {
+            name: value for name, value in told.items() if name.startswith("hashwarden_requests_t")
+        }
+        assert requests == {
+            f'hashwarden_requests_total{{code="{code}",method="{method}"}}': 1
+            for method, code in (
+                ("MatchImage", "OK"),
+                ("MatchImage", "INVALID_ARGUMENT"),
+                ("MatchImages", "OK"),
+                ("LookupHashes", "OK"),
+                ("HashImage", "OK"),
+                ("ListHashLists", "OK"),
+            )
+        }
+        assert told['hashwarden_decisions_total{decision="MATCH"}'] == 2
+        assert told['hashwarden_decisions_total{decision="NO_KNOWN_MATCH"}'] == 1
+        assert told['hashwarden_decisions_total{decision="NOT_HASHABLE"}'] == 1
+        assert sum(v for k, v in told.items() if k.startswith("hashwarden_not_hashable_t")) == 2
+        assert told['hashwarden_item_errors_total{code="INVALID_ARGUMENT"}'] == 1
+        assert told['hashwarden_request_seconds_count{method="MatchImages"}'] == 3
+        assert told['hashwarden_request_seconds_count{method="MatchImage"}'] == 1
+        in_flight = [v for k, v in told.items() if k.startswith("hashwarden_requests_in_flight")]
+        assert set(in_flight) == {0}
+
+    async def test_a_stream_that_the_client_leaves_is_counted_as_cancelled(self, fresh_server):
+        async def items():
+            yield "one", TEST_IMAGE.data
+            await asyncio.sleep(60)
+
+        name = 'hashwarden_requests_in_flight{method="MatchImages"}'
+        async with AsyncClient(fresh_server.address) as client:
+            async for _ in client.match_images(items()):
+                assert (await self.samples(fresh_server))[name] == 1
+                break
+        cancelled = 'hashwarden_requests_total{code="CANCELLED",method="MatchImages"}'
+
+        async def ended():
+            told = await self.samples(fresh_server)
+            return told[name] == 0 and told.get(cancelled) == 1
+
+        await until(ended)
+
+    async def test_the_index_is_told_by_revision_and_size(self, fresh_server, demo_folder):
+        before = await self.samples(fresh_server)
+        result = await import_demo(fresh_server, demo_folder)
+
+        async def followed():
+            told = await self.samples(fresh_server)
+            return told["hashwarden_index_revision"] == result.revision
+
+        await until(followed)
+        told = await self.samples(fresh_server)
+        assert told["hashwarden_index_entries"] > before["hashwarden_index_entries"]
+        assert told["hashwarden_swaps_total"] > before["hashwarden_swaps_total"]
+        segments = [v for k, v in told.items() if k.startswith("hashwarden_segment_entries")]
+        assert sum(segments) == told["hashwarden_index_entries"]
+
+    async def test_it_can_be_switched_off(self, tmp_path):
+        async with running(load_settings(tmp_path, admin_listen="off")) as server:
+            await server.ready
+            assert server.admin == ""
+
+    async def test_an_address_that_others_reach_is_refused(self, tmp_path):
+        with pytest.raises(SettingsError, match="admin_listen"):
+            async with running(load_settings(tmp_path, admin_listen="0.0.0.0:0")):
+                pass
+
+
+async def test_aged_connections_lose_no_call_and_no_item(tmp_path):
+    """A connection of a second: unary calls move on to new ones, an open stream runs to its end."""
+    settings = load_settings(tmp_path, max_connection_age_seconds=1)
+    async with running(settings) as server:
+        await server.ready
+        port = int(server.address.rpartition(":")[2])
+        ports = set()
+
+        async def items():
+            for number in range(200):
+                yield str(number), TEST_IMAGE.data
+                await asyncio.sleep(0.008)
+
+        async with AsyncClient(server.address) as client:
+
+            async def unary(done):
+                answers = 0
+                while not done.is_set():
+                    await client.match_image(TEST_IMAGE.data)
+                    answers += 1
+                    for each in psutil.Process().net_connections("tcp"):
+                        if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED":
+                            ports.add(each.laddr.port)
+                    await asyncio.sleep(0.05)
+                return answers
+
+            done = asyncio.Event()
+            calling = asyncio.create_task(unary(done))
+            answered = [each.request_id async for each in client.match_images(items())]
+            done.set()
+            assert await calling > 10
+        assert sorted(answered, key=int) == [str(number) for number in range(200)]
+        assert len(ports) > 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -123,33 +122,6 @@ def point_s3_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 
 @contextmanager
-def gcs_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
-    """A Google Cloud Storage server of its own process (`fake-gcs-server`)."""
-    forget_credentials(monkeypatch)
-    port = _free_port()
-    command = [str(shutil.which("fake-gcs-server")), "-scheme", "http", "-backend", "memory"]
-    command += ["-host", "127.0.0.1", "-port", str(port), "-log-level", "error"]
-    endpoint = f"http://127.0.0.1:{port}"
-    with _running([*command, "-external-url", endpoint, "-public-host", f"127.0.0.1:{port}"], f"{endpoint}/storage/v1/b"):
-        _request("POST", f"{endpoint}/storage/v1/b?project=test", b'{"name": "snapshots"}')
-        account = folder / "account.json"
-        account.write_text(
-            json.dumps(
-                {
-                    "gcs_base_url": endpoint,
-                    "disable_oauth": True,
-                    "client_email": "",
-                    "private_key": "",
-                    "private_key_id": "",
-                }
-            )
-        )
-        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(account))
-        monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
-        yield "gs://snapshots/production"
-
-
-@contextmanager
 def azure_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
     """An Azure Blob Storage server of its own process (`azurite-blob`)."""
     forget_credentials(monkeypatch)
@@ -171,9 +143,7 @@ def _make_azure_container(endpoint: str) -> None:
     import hmac
     from email.utils import formatdate
 
-    key = (
-        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-    )
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
     signed = (
         "PUT" + "\n" * 12 + "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))

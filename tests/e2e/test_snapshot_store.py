@@ -1,7 +1,7 @@
-"""A builder and its replicas over real servers: a folder, S3, Google Cloud Storage and Azure.
+"""A builder and its replicas over real stores: a folder, an S3 server and an Azure server.
 
-The S3 server runs in a thread. The other two are programs of their own and are tried where they are
-installed (`fake-gcs-server`, `azurite-blob`).
+The S3 server runs in a thread. Azure's emulator is a program of its own (`azurite-blob`, of the npm
+package `azurite`) and is tried where it is installed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from tests.snapshot_store_support import (
     azure_server,
     build,
     folders,
-    gcs_server,
     revision_of_arrays,
     s3_server,
 )
@@ -34,23 +33,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["file", "s3", "gs", "az"])
+@pytest.fixture(params=["file", "s3", "az"])
 def url(request, tmp_path, monkeypatch):
     """The URL of a store that a real server serves."""
     if request.param == "file":
         yield f"file://{tmp_path}/store"
         return
-    program = {"gs": "fake-gcs-server", "az": "azurite-blob"}.get(request.param)
-    if program is not None and shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed")
+    if request.param == "az" and shutil.which("azurite-blob") is None:
+        pytest.skip("azurite-blob is not installed")
     folder = tmp_path / "server"
     folder.mkdir()
-    server = {
-        "s3": lambda: s3_server(monkeypatch),
-        "gs": lambda: gcs_server(monkeypatch, folder),
-        "az": lambda: azure_server(monkeypatch, folder),
-    }[request.param]
-    with server() as served:
+    s3 = request.param == "s3"
+    with s3_server(monkeypatch) if s3 else azure_server(monkeypatch, folder) as served:
         yield served
 
 

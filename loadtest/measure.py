@@ -118,17 +118,25 @@ def circumstances(packages: Sequence[str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in lines)
 
 
-def arguments(description: str, *, rounds: int) -> argparse.Namespace:
+def arguments(
+    description: str,
+    *,
+    rounds: int,
+    add: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
     """Reads the command line that all benchmarks share.
 
     Args:
         description: first line of the help.
         rounds: how many by default.
+        add: adds the arguments of one benchmark.
 
     Returns:
         `rounds` and `smoke`; with `--smoke`, 3 rounds unless told otherwise.
     """
     parser = argparse.ArgumentParser(description=description)
+    if add is not None:
+        add(parser)
     parser.add_argument("--rounds", type=int, help=f"rounds to time (default {rounds})")
     parser.add_argument(
         "--smoke",

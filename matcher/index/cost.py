@@ -30,6 +30,8 @@ MAX_PROBES = 1 << 20
 MAX_CANDIDATES = 1 << 21
 #: The threshold that indexes are laid out for: what PDQ's authors recommend.
 _USUAL_THRESHOLD = 31
+#: And for so many queries at a time.
+_USUAL_QUERIES = 8
 #: Bytes a code that an index may take, code included: where codes are many, and where they are few.
 _MANY_CODES = 2_000_000
 _MAX_BYTES_OF_MANY = 115
@@ -68,8 +70,9 @@ class SearchCost:
         return self.call + queries * each
 
     def most_candidates(self, count: int) -> int:
-        """With more candidates than this, scanning `count` codes is cheaper for a query."""
-        return min(int(count * self.compared_code / self.candidate), MAX_CANDIDATES)
+        """With more candidates than this, scanning `count` codes for one query is cheaper."""
+        each = self.compared_code + self.read_code
+        return min(int(count * each / self.candidate), MAX_CANDIDATES)
 
 
 #: What was measured; see the module's docstring.
@@ -144,10 +147,10 @@ def choose_chunk_bits(count: int, cost: SearchCost = MEASURED) -> tuple[int, ...
                 if bytes_a_code(chunk_bits, count) > limit:
                     continue
                 plan = plan_probes(chunk_bits, count, _USUAL_THRESHOLD, cost)
-                seconds = cost.probing(plan.probes, plan.candidates, 1)
+                seconds = cost.probing(plan.probes, plan.candidates, _USUAL_QUERIES)
                 if best is None or seconds < best[0]:
                     best = seconds, chunk_bits
-    if best is None or best[0] >= cost.scan(count, 1):
+    if best is None or best[0] >= cost.scan(count, _USUAL_QUERIES):
         return None
     return best[1]
 

@@ -46,10 +46,14 @@ _SAMPLES = 1024
 #: Rounding of the first product, in units of the product, doubled and rounded up.
 _SLACK = 48
 _BLOCK_ROWS = 4096  # hashes a block: 2.4 MB as float32
-_BLOCK_QUERIES = 256
+_BLOCK_QUERIES = 64
 _PAIRS = 1 << 14  # pairs of hashes whose difference is held at a time
-#: Past this share of a block's pairs, one matrix product is cheaper than gathering pairs.
-_DENSE_SHARE = 1 / 64
+#: Past one pair a hash and this share of a block's pairs, a matrix product beats gathering pairs.
+_DENSE_SHARE = 1 / 24
+#: OpenBLAS divides among threads what is larger: multiplications, and elements of a matrix that is
+#: multiplied by one vector.
+_MAX_PRODUCT = 1 << 18
+_MAX_MATRIX = 9216
 
 
 class PhotoDnaIndex:
@@ -104,7 +108,7 @@ class PhotoDnaIndex:
                 np.subtract(self._sums[block], _CENTRE_OF_SUMS, out=part[:, :_GROUPS])
                 part[:, _GROUPS] = self._half_norms[block]
                 hits = batch.search(codes, part)
-                if len(hits):
+                if hits is not None:
                     query_rows, code_rows = hits.query_rows + first_query, hits.code_rows
                     collector.add(query_rows, code_rows + first_code, hits.distances)
         return collector.hits()
@@ -150,28 +154,31 @@ class _Queries:
         self._threshold = threshold
         values = _centred(queries)
         self._norms = _norms(values)
-        self._values = _with_one(values)
+        self._values = np.ascontiguousarray(_with_one(values).T)
         self._half = ((self._norms - threshold) / 2).astype(np.float32)
         sums = _group_sums(values)
-        self._sums = _with_one(sums)
+        self._sums = np.ascontiguousarray(_with_one(sums).T)
         # In float64: these norms pass 2^24.
         reach = np.float64(_GROUP) * threshold
         norms = _norms(sums.astype(np.float64))
         self._bound = ((norms - reach) / 2 - _SLACK).astype(np.float32)
 
-    def search(self, codes: UInt8Array, sums: Float32Array) -> Hits:
-        """Hits among one block of hashes."""
-        maybe = (self._sums @ sums.T) >= self._bound[:, np.newaxis]
-        if np.count_nonzero(maybe) > _DENSE_SHARE * maybe.size:
+    def search(self, codes: UInt8Array, sums: Float32Array) -> Hits | None:
+        """Hits among one block of hashes; None where the lower bound leaves nothing."""
+        maybe = _product(sums, self._sums) >= self._bound
+        pairs = np.count_nonzero(maybe)
+        if not pairs:
+            return None
+        if pairs > len(codes) + _DENSE_SHARE * maybe.size:
             return self._by_product(codes)
-        query_rows, code_rows = np.nonzero(maybe)
+        code_rows, query_rows = np.nonzero(maybe)
         return self._by_pairs(codes, query_rows, code_rows)
 
     def _by_product(self, codes: UInt8Array) -> Hits:
         values = _centred(codes)
-        product = self._values @ _with_half_norm(values, _norms(values)).T
-        query_rows, code_rows = np.nonzero(product >= self._half[:, np.newaxis])
-        distances = self._norms[query_rows] - 2 * product[query_rows, code_rows].astype(np.float64)
+        product = _product(_with_half_norm(values, _norms(values)), self._values)
+        code_rows, query_rows = np.nonzero(product >= self._half)
+        distances = self._norms[query_rows] - 2 * product[code_rows, query_rows].astype(np.float64)
         return Hits(query_rows, code_rows, distances.astype(np.uint32))
 
     def _by_pairs(self, codes: UInt8Array, query_rows: Int64Array, code_rows: Int64Array) -> Hits:
@@ -184,6 +191,22 @@ class _Queries:
             )
         near = distances <= self._threshold
         return Hits(query_rows[near], code_rows[near], distances[near])
+
+
+def _product(rows: Float32Array, columns: Float32Array) -> Float32Array:
+    """`rows (N, K) @ columns (K, Q)`, as a stack of products so small that BLAS starts no thread.
+
+    On a busy machine its threads wait for each other: products of 0.1 ms took 20 ms.
+    """
+    count, inner = rows.shape
+    queries = columns.shape[1]
+    step = max(1, min(_MAX_PRODUCT // (inner * queries), _MAX_MATRIX // inner))
+    whole = count // step * step
+    product = np.empty((count, queries), np.float32)
+    stack = rows[:whole].reshape(-1, step, inner)
+    np.matmul(stack, columns, out=product[:whole].reshape(-1, step, queries))
+    np.matmul(rows[whole:], columns, out=product[whole:])
+    return product
 
 
 def _distances(first: UInt8Array, second: UInt8Array) -> UInt32Array:

@@ -1,7 +1,8 @@
 """Multi-index hashing against FAISS' flat index: in memory, and saved and opened.
 
-Chunks are made narrow, and pieces and blocks short, so that small sets go all the ways that millions
-of codes go: probing and scanning in one batch, queries handled alone, pieces that cut a key's codes.
+Chunks are made narrow, and pieces and blocks short, so that small sets go all the ways that
+millions of codes go: probing and scanning in one batch, queries handled alone, pieces that cut the
+codes of a key.
 """
 
 from __future__ import annotations
@@ -100,27 +101,27 @@ def check_index(index, codes: np.ndarray, queries: np.ndarray, threshold: int) -
     batch=st.sampled_from([0, 1, 2, 5, 33]),
     threshold=st.one_of(st.sampled_from(THRESHOLDS), st.integers(0, CODE_BITS)),
     cost=st.sampled_from([PROBING, NEVER_SCANNING, MEASURED]),
-    piece=st.sampled_from([1, 3, 64, 1 << 14]),
-    many=st.sampled_from([0, 10, 1 << 14]),
-    block=st.sampled_from([1, 5000, 1 << 15]),
+    limits=st.fixed_dictionaries(
+        {
+            "_PIECE": st.sampled_from([1, 3, 64, 1 << 14]),
+            "_MANY_CANDIDATES": st.sampled_from([0, 10, 1 << 14]),
+            "_BLOCK_PROBES": st.sampled_from([1, 5000, 1 << 15]),
+        },
+    ),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_it_finds_what_the_flat_index_finds(
-    size, shape, chunk_bits, batch, threshold, cost, piece, many, block, seed
+def test_it_finds_what_the_flat_index_finds(  # noqa: PLR0917  # each drawn by itself
+    size, shape, chunk_bits, batch, threshold, cost, limits, seed
 ):
     rng = np.random.default_rng(seed)
     codes = make_codes(rng, size, shape)
     queries = make_queries(rng, codes, batch)
-    if piece < 64:
+    if limits["_PIECE"] < 64:
         codes, queries = codes[:40], queries[:3]
     index = MultiIndex(codes, list(build_chunks(codes, chunk_bits)), cost=cost)
     assert len(index) == len(codes)
     assert index.kind is HashKind.PDQ
-    with (
-        mock.patch.object(multi_index, "_PIECE", piece),
-        mock.patch.object(multi_index, "_MANY_CANDIDATES", many),
-        mock.patch.object(multi_index, "_BLOCK_PROBES", block),
-    ):
+    with mock.patch.multiple(multi_index, **limits):
         check_index(index, codes, queries, threshold)
 
 

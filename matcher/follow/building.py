@@ -8,6 +8,7 @@ store that is pulled from) is the caller's.
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -77,6 +78,11 @@ class Builder(Protocol):
         """Whether something is under way in this process."""
         ...
 
+    @property
+    def seconds(self) -> float:
+        """How long the last one took, well or not."""
+        ...
+
     def wait(self) -> None:
         """Waits until nothing is under way."""
         ...
@@ -96,14 +102,17 @@ class InlineBuilder:
     def __init__(self, build: Callable[[BuildOrder], object]) -> None:
         self._build = build
         self._outcome: Exception | bool | None = None
+        self.seconds = 0.0
 
     def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
+        began = time.monotonic()
         try:
             self._build(order)
             self._outcome = True
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._outcome = error
+        self.seconds = time.monotonic() - began
         return True
 
     def outcome(self) -> Exception | bool | None:
@@ -144,6 +153,7 @@ class BackgroundBuilder:
         self._stop = stop
         self._thread: threading.Thread | None = None
         self._outcome: Exception | bool | None = None
+        self.seconds = 0.0
 
     def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
@@ -179,11 +189,13 @@ class BackgroundBuilder:
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self, order: BuildOrder) -> None:
+        began = time.monotonic()
         try:
             self._build(order)
             self._outcome = True
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._outcome = error
+        self.seconds = time.monotonic() - began
 
 
 class Puller(BackgroundBuilder):

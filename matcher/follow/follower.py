@@ -76,6 +76,9 @@ class FollowerState:
         snapshot: name of the snapshot beneath it.
         live_entries: entries that changed after that snapshot, and are served from memory.
         building: a newer snapshot is being made or fetched by this process.
+        builds, build_failures: how many this process made or fetched, and failed to, until now; a
+            look at a store that shows nothing new counts as well.
+        build_seconds: how long all of them took together.
     """
 
     seconds_since_contact: float
@@ -85,6 +88,9 @@ class FollowerState:
     snapshot: str = ""
     live_entries: int = 0
     building: bool = False
+    builds: int = 0
+    build_failures: int = 0
+    build_seconds: float = 0.0
 
 
 class Follower:
@@ -144,6 +150,8 @@ class Follower:
         elif catalog is not None:
             self._builder = _builder(catalog, snapshots_dir, catalog_url, publication)
         self._build_back_off = BackOff(clock)
+        self._builds = self._build_failures = 0
+        self._build_seconds = 0.0
         # What was built before this start may not have reached the store.
         self._build_owed = publication is not None and self._builder is not None
         self._view: View | None = None
@@ -160,7 +168,14 @@ class Follower:
         view = self._view
         since = self._seconds_since_contact()
         if view is None:
-            return FollowerState(since, behind=True, problem=self._problems.text)
+            return FollowerState(
+                since,
+                behind=True,
+                problem=self._problems.text,
+                builds=self._builds,
+                build_failures=self._build_failures,
+                build_seconds=self._build_seconds,
+            )
         return FollowerState(
             seconds_since_contact=since,
             behind=self._need is _Need.NOW or self._head != view.revision,
@@ -169,6 +184,9 @@ class Follower:
             snapshot=view.sealed.name,
             live_entries=len(view.delta),
             building=any(each.running for each in self._makers()),
+            builds=self._builds,
+            build_failures=self._build_failures,
+            build_seconds=self._build_seconds,
         )
 
     def refresh(self) -> bool:
@@ -354,6 +372,8 @@ class Follower:
         ended_well = False
         for maker in self._makers():
             outcome = maker.outcome()
+            if outcome is not None:
+                self._build_seconds += maker.seconds
             if isinstance(outcome, Exception):
                 self._failed(outcome)
             elif outcome:
@@ -362,11 +382,13 @@ class Follower:
         return ended_well
 
     def _made(self) -> None:
+        self._builds += 1
         self._problems.solved(self._making)
         self._build_back_off.succeeded()
         self._build_owed = False
 
     def _failed(self, error: Exception) -> None:
+        self._build_failures += 1
         self._problems.note(self._making, error)
         self._build_back_off.failed()
         self._build_owed = self._builder is not None
@@ -389,6 +411,7 @@ class Follower:
                 continue
             maker.wait()
             outcome = maker.outcome()
+            self._build_seconds += maker.seconds
             if isinstance(outcome, Exception):
                 self._failed(outcome)
                 raise outcome

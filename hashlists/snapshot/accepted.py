@@ -17,7 +17,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import SnapshotError, SnapshotRolledBackError
-from hashlists.snapshot.files import json_bytes, new_file, open_folder, read_small, sync_folder
+from hashlists.snapshot.files import (
+    describe,
+    json_bytes,
+    new_file,
+    open_folder,
+    read_small,
+    sync_folder,
+)
 from hashlists.snapshot.manifest import FOLDER_NAME, is_count, is_match
 from hashlists.snapshot.pointer import POINTER_TEMPORARY, current_name
 
@@ -131,7 +138,7 @@ def _read(root: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _damaged(error.strerror) from error
+        raise SnapshotError(f"the folder of snapshots {describe(error)}") from error
     try:
         if ACCEPTED_FILE not in os.listdir(handle):  # noqa: PTH208  # the folder that was opened
             return None
@@ -143,7 +150,10 @@ def _read(root: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         body = None
     if not _is_well_formed(body):
-        raise _damaged("it is damaged")
+        raise SnapshotError(
+            f"the folder of snapshots: file {ACCEPTED_FILE} is damaged; it tells an old publication"
+            " from a new one: see that the store shows the newest, then remove the file"
+        )
     return dict(body)
 
 
@@ -160,13 +170,6 @@ def _is_well_formed(body: Any) -> bool:
             is_match(FOLDER_NAME, name) and is_count(number)
             for name, number in body["snapshots"].items()
         )
-    )
-
-
-def _damaged(why: str | None) -> SnapshotError:
-    return SnapshotError(
-        f"the folder of snapshots: file {ACCEPTED_FILE} cannot be used ({why}); it tells an old"
-        " publication from a new one: see that the store shows the newest, then remove the file"
     )
 
 

@@ -212,9 +212,7 @@ def try_pull(
                 return None
             return _Pull(Objects(url, options), root, keys).run(repair=repair)
     except OSError as error:
-        raise SnapshotError(
-            f"the folder of snapshots cannot be written ({error.strerror}); nothing was changed"
-        ) from error
+        raise SnapshotError(f"the folder of snapshots cannot be used ({error.strerror})") from error
 
 
 class _Pull:

@@ -116,7 +116,7 @@ class TestDisk:
                 try:
                     local.pull()
                 except SnapshotError as error:
-                    outcomes.add(str(error).partition("(")[2])
+                    assert "(No space left on device)" in str(error)  # noqa: PT017  # most steps raise
             assert trap.count >= step
             # Whole, and either the one before or, past the swap, the new one.
             if revision_of_arrays(local.root) == 1:
@@ -125,11 +125,7 @@ class TestDisk:
             else:
                 assert len(folders(local.root)) == 2
                 outcomes.add("the second")
-        assert outcomes == {
-            "the first",
-            "the second",
-            f"{os.strerror(errno.ENOSPC)}); nothing was changed",
-        }
+        assert outcomes == {"the first", "the second"}
 
     @staticmethod
     def restore(kept: Path, root: Path) -> None:
@@ -148,7 +144,7 @@ class TestDisk:
             text=True,
             check=False,
         )
-        assert "SnapshotError: the folder of snapshots cannot be written" in done.stderr
+        assert "SnapshotError: the folder of snapshots cannot be used" in done.stderr
         local.still_serves_the_first()
 
     KILLED = """

@@ -212,7 +212,7 @@ class IndexBuilder:
             codes = values[picked]
         count = len(picked)
         del values, picked
-        for name, array in seal(kind, codes):
+        for name, array in seal(kind, codes, search):
             if name != _CODES:
                 writer.add_array(f"{prefix}.{name}", array)
         return KindInfo(count, search), by_list

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 _FIRST_BYTES = 1 << 16
+_HUGE_BYTES = 1 << 22
 
 
 class GrowingArray(Generic[Scalar]):
@@ -67,6 +69,9 @@ class GrowingArray(Generic[Scalar]):
             grown = _anonymous(size)
             grown[: len(self._map)] = memoryview(self._map)
             self._map = grown
+        if size >= _HUGE_BYTES:  # as numpy does: a fault for every 2 MiB and not for every 4 KiB
+            with suppress(OSError):  # a kernel without them
+                self._map.madvise(mmap.MADV_HUGEPAGE)
 
 
 def _anonymous(size: int) -> mmap.mmap:

@@ -110,7 +110,9 @@ def write_index(
 
 
 def _link(writer: SnapshotWriter, name: str, source: LinkedSegment, lists: int) -> WrittenSegment:
-    info = index_from_json(source.snapshot.documents[INDEX])[source.segment]
+    info = index_from_json(source.snapshot.documents[INDEX]).get(source.segment)
+    if info is None:
+        raise ValueError(f"the snapshot that is linked has no segment {source.segment!r}")
     dead = _dead_rows(source.dead, info.entries)
     own = {
         array.removeprefix(f"{source.segment}."): array

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import faiss
 import numpy as np
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matcher.index.base import CodeIndex
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_sync():
+    """No power is cut here, and syncing to disk would be most of the time."""
+    with mock.patch("os.fsync"):
+        yield
+
 
 KINDS = list(HashKind)
 LISTS = (

@@ -90,6 +90,12 @@ class Session:
         with Catalog.open(self.settings.catalog_url) as catalog:
             yield catalog
 
+    @property
+    def has_catalog(self) -> bool:
+        """Whether this machine has the catalog, rather than snapshots that it pulls."""
+        file = self.settings.catalog_file
+        return not self.settings.snapshot_pull_url and (file is None or file.exists())
+
     def _require_catalog(self) -> None:
         """Looking into a folder that was misspelt must not answer that nothing is known."""
         settings = self.settings

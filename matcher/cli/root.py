@@ -1,7 +1,8 @@
 """The root of the command line: finds commands, turns errors into one clear line and a status.
 
 Exit statuses: 0 all well; 1 what a command was asked about was found (`match`, `lookup`) or is
-wrong (`doctor`); 2 an error; 130 interrupted. A bug never ends in 1, which would read as a match.
+wrong (`doctor`, `index`); 2 an error; 130 interrupted. A bug never ends in 1, which would read as a
+match.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _COMMANDS = {
     "match": "matcher.cli.match",
     "lookup": "matcher.cli.lookup",
     "lists": "matcher.cli.lists",
+    "index": "matcher.cli.index",
     "doctor": "matcher.cli.doctor",
 }
 

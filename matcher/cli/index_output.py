@@ -1,0 +1,152 @@
+"""How the state of the index is shown: as JSON objects, and as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matcher.cli.output import note, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from matcher.cli.index_state import CatalogState, IndexState, SnapshotState
+    from matcher.settings import Settings
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024
+
+
+def state_record(
+    settings: Settings, state: IndexState, catalog: CatalogState | None
+) -> dict[str, Any]:
+    """The JSON object of `index status`."""
+    return {
+        "folder": str(settings.snapshots_dir),
+        "problem": state.problem,
+        "snapshot": None if state.current is None else _snapshot_record(state.current),
+        "previous": None
+        if state.previous is None
+        else {key: getattr(state.previous, key) for key in ("name", "revision", "created_at")},
+        "catalog": None
+        if catalog is None
+        else {
+            "revision": catalog.revision,
+            "changes_waiting": catalog.waiting,
+            "same_history": catalog.same_history,
+        },
+        "unfinished": dict(state.unfinished),
+        "building": state.building,
+    }
+
+
+def _snapshot_record(snapshot: SnapshotState) -> dict[str, Any]:
+    return {
+        "name": snapshot.name,
+        "revision": snapshot.revision,
+        "created_at": snapshot.created_at,
+        "bytes": snapshot.nbytes,
+        "segments": [
+            {
+                "name": name,
+                "entries": segment.entries,
+                "dead": segment.dead,
+                "kinds": {
+                    kind.value: {
+                        "codes": info.codes,
+                        "search": dict(info.search),
+                        "bytes": snapshot.kind_bytes[name, kind],
+                        "bytes_a_hash": _bytes_a_hash(snapshot.kind_bytes[name, kind], info.codes),
+                    }
+                    for kind, info in segment.kinds.items()
+                },
+            }
+            for name, segment in snapshot.segments.items()
+        ],
+    }
+
+
+def _bytes_a_hash(nbytes: int, codes: int) -> float | None:
+    return round(nbytes / codes, 1) if codes else None
+
+
+def print_state(settings: Settings, state: IndexState, catalog: CatalogState | None) -> None:
+    """Prints the state for a person."""
+    print_table(("index", str(settings.snapshots_dir)), list(_facts(settings, state, catalog)))
+    if state.current is not None:
+        _print_segments(state.current)
+
+
+def _facts(
+    settings: Settings, state: IndexState, catalog: CatalogState | None
+) -> Iterator[tuple[str, str]]:
+    if state.problem:
+        yield "problem", state.problem
+    if state.current is not None:
+        yield from _snapshot_facts(state.current)
+    if catalog is not None:
+        yield "catalog's newest revision", str(catalog.revision)
+        yield "waiting", _waiting(catalog)
+    elif settings.snapshot_pull_url:
+        yield "pulled from", settings.snapshot_pull_url
+    if state.previous is not None:
+        yield "before it", f"revision {state.previous.revision} of {state.previous.created_at}"
+    if state.building:
+        yield "building", "a process builds just now"
+    for name, nbytes in state.unfinished.items():
+        yield "unfinished", f"{name}, {size(nbytes)}"
+
+
+def _snapshot_facts(snapshot: SnapshotState) -> Iterator[tuple[str, str]]:
+    yield "snapshot", snapshot.name
+    yield "revision", str(snapshot.revision)
+    yield "created", snapshot.created_at
+    yield "size on disk", size(snapshot.nbytes)
+    living = sum(each.entries - each.dead for each in snapshot.segments.values())
+    yield "entries", f"{living:,}"
+
+
+def _waiting(catalog: CatalogState) -> str:
+    if not catalog.same_history:
+        return "everything: the snapshot is of another catalog, or of one that was restored since"
+    return f"entries changed since: {catalog.waiting:,}" if catalog.waiting else "nothing"
+
+
+def _print_segments(snapshot: SnapshotState) -> None:
+    columns = ("segment", "entries", "dead", "kind", "hashes", "found by", "bytes a hash")
+    rows = []
+    for name, segment in snapshot.segments.items():
+        own = (name, f"{segment.entries:,}", f"{segment.dead:,}")
+        if not segment.kinds:
+            rows.append((*own, "", "", "", ""))
+        for kind, info in segment.kinds.items():
+            share = _bytes_a_hash(snapshot.kind_bytes[name, kind], info.codes)
+            rows.append((*own, kind.value, f"{info.codes:,}", _method(info.search), str(share)))
+    print_table(columns, rows)
+
+
+def _method(search: Mapping[str, Any]) -> str:
+    """The method and its parameters in a few words, e.g. `multi_index 11 x 23`."""
+    words = [str(search["method"])]
+    for name, value in search.items():
+        if name == "chunk_bits" and value:
+            words.append(f"{len(value)} x {max(value)} bits")
+        elif name != "method":
+            words.append(f"{name} {value}")
+    return " ".join(words)
+
+
+def print_built(snapshot: SnapshotState, *, built: bool, seconds: float) -> None:
+    """Prints what was built for a person."""
+    if not built:
+        note("Nothing was built: the published snapshot is of the newest revision already.")
+    facts = [*_snapshot_facts(snapshot), ("seconds", f"{seconds:.1f}")]
+    print_table(("index", "built" if built else "unchanged"), facts)
+    _print_segments(snapshot)
+
+
+def size(nbytes: int) -> str:
+    """Bytes in the unit that a person would choose."""
+    value, unit = float(nbytes), 0
+    while value >= _STEP and unit < len(_UNITS) - 1:
+        value, unit = value / _STEP, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{nbytes} bytes"

@@ -97,7 +97,7 @@ class _Items:
     """The items of a stream, timed from when they were read to when they are answered."""
 
     def __init__(self, requests: AsyncIterator[Any], method: _Method) -> None:
-        self._requests = aiter(requests)
+        self._requests = requests  # begun only once it is read
         self._seconds = method.seconds
         self._started: dict[str, float] = {}
 

@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 
 #: Seconds; a lookup takes a fraction of a millisecond, a large picture seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_COUNTS = {
+    "swaps": "Times that something else began to be served.",
+    "snapshot_builds": "Snapshots that this process had built.",
+    "snapshot_build_failures": "Snapshot builds that failed.",
+    "snapshot_build_seconds": "Time that building snapshots took, failures included.",
+    "snapshot_pulls": "Looks at the store of snapshots that ended well.",
+    "snapshot_pull_failures": "Looks at the store of snapshots that failed.",
+    "snapshot_pull_seconds": "Time that pulling snapshots took, failures included.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class IndexStatus:
         seconds_since_contact: since the source of lists last answered; infinite before it did.
         problem: why the newest revision is not served; empty when it is.
         items_in_flight: uploads and lookups accepted and not yet answered.
-        counts: events since the start by name: "swaps", "snapshot_builds" and the like.
+        counts: what adds up since the start, by its name among `_COUNTS`.
     """
 
     ready: bool
@@ -153,9 +162,7 @@ class _StatusCollector(Collector):
             segments.add_metric([segment], entries)
         yield segments
         for name, count in now.counts.items():
-            yield CounterMetricFamily(
-                f"hashwarden_{name}", "Since the start of the process.", value=count
-            )
+            yield CounterMetricFamily(f"hashwarden_{name}", _COUNTS[name], value=count)
 
 
 class SupervisorMetrics:

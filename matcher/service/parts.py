@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
 
 from hashlists.catalog import Catalog
+from hashlists.errors import HashlistsError
+from hashlists.snapshot import current_name
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
@@ -18,7 +21,7 @@ from matcher.builtin_list import ensure_test_list
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import DecodePool, InProcessPool
 from matcher.errors import NotReadyError
-from matcher.follow import Follower
+from matcher.follow import Follower, Publication, build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
 from matcher.service.health import Health, Pulse
@@ -33,18 +36,18 @@ from matcher.service.uploads import Uploads
 if TYPE_CHECKING:
     import grpc
 
-    from matcher.follow import FollowerState
+    from matcher.follow import FollowerState, SnapshotSource
     from matcher.index.match_index import MatchIndex
     from matcher.pipeline import Generation
     from matcher.settings import Settings
 
 _log = logging.getLogger(__name__)
-SERVICES = (
-    match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name,
-    lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name,
-)
-#: In the order in which an index holds them.
-_SEGMENTS = ("base", "recent", "live")
+_MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
+_LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
+#: Sealed segments, in the order in which an index holds them.
+_SEALED = ("base", "recent")
+#: For a build or a pull that is under way to end, once the server does.
+_CLOSE_SECONDS = 5.0
 
 
 class Parts:
@@ -52,13 +55,18 @@ class Parts:
 
     Args:
         settings: everything that can be set.
-        catalog: belongs to the parts from now on.
+        catalog: belongs to the parts from now on; None for a replica that only pulls snapshots,
+            which has no service for hash lists.
+
+    Attributes:
+        services: full names of the services of ours that are offered.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
         self.settings = settings
         self.catalog = catalog
-        self.health = Health(SERVICES)
+        self.services = (_MATCHING,) if catalog is None else (_MATCHING, _LISTS)
+        self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
         self.pool: DecodePool = InProcessPool(
@@ -71,6 +79,10 @@ class Parts:
             policies_from_dict(settings.policy_document, origin=settings.policy_origin),
             self.holder,
             default_policy=settings.default_policy,
+            catalog_url=settings.catalog_url,
+            live_entries=settings.live_entries,
+            source=_source(settings),
+            publication=_publication(settings),
         )
         self.admission = Admission(
             max_items=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes
@@ -93,6 +105,8 @@ class Parts:
         """
         settings.prepare_data_dir()
         sweep_spool(settings.spool_dir)
+        if settings.snapshot_pull_url and settings.sources["catalog_url"] == "default":
+            return cls(settings, None)
         catalog = Catalog.open(settings.catalog_url)
         catalog.sweep()
         ensure_test_list(catalog)
@@ -108,18 +122,23 @@ class Parts:
         )
         matching = MatchServicer(self.uploads, self.provenance, limits, self.drain)
         match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
+        if self.catalog is not None:
+            self._register_lists(self.catalog, server)
+
+    def _register_lists(self, catalog: Catalog, server: grpc.aio.Server) -> None:
         imports = ImportSettings(
             catalog_url=self.settings.catalog_url,
             spool_dir=self.settings.spool_dir,
             max_file_bytes=self.settings.import_file_bytes,
             max_rejected_share=self.settings.max_rejected_share,
         )
-        self._lists = ListServicer(self.catalog, imports, self._changed.set)
+        self._lists = ListServicer(catalog, imports, self._changed.set)
         lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
     async def load(self) -> None:
         """Loads the lists, tests matching, and says ready."""
+        await self._following.run(self._build_first)
         await self._refresh()
         await self._following.run(selftest.check, self.holder.current, self.pool)
         await self.health.ready()
@@ -136,6 +155,21 @@ class Parts:
                 await self._refresh()
             except Exception:  # noqa: BLE001 - following must outlive any single failure
                 _log.exception("a look at the catalog failed; trying again")
+
+    def _build_first(self) -> None:
+        """Builds a small first snapshot here: a process of its own takes longer to start than that.
+
+        What goes wrong is left to the follower, which does it again, and tells it.
+        """
+        if self.catalog is None or self.settings.snapshot_pull_url:
+            return
+        with contextlib.suppress(HashlistsError, OSError):
+            if current_name(self.settings.snapshots_dir) is not None:
+                return
+            with self.catalog.read() as reader:
+                small = reader.changed_count(0) <= self.settings.live_entries
+            if small:
+                build_snapshot(self.catalog, self.settings.snapshots_dir, seen="")
 
     async def _refresh(self) -> None:
         self._swaps += await self._following.run(self.follower.refresh)
@@ -168,21 +202,63 @@ class Parts:
             seconds_since_contact=state.seconds_since_contact,
             problem=state.problem,
             items_in_flight=self.admission.items,
-            counts={"swaps": self._swaps},
+            counts=self._counts(state),
         )
+
+    def _counts(self, state: FollowerState) -> dict[str, float]:
+        made = "pull" if self.settings.snapshot_pull_url else "build"
+        return {
+            "swaps": self._swaps,
+            f"snapshot_{made}s": state.builds,
+            f"snapshot_{made}_failures": state.build_failures,
+            f"snapshot_{made}_seconds": state.build_seconds,
+        }
 
     async def close(self) -> None:
         """Answers what is under way, and closes all that was opened."""
         await self.uploads.close()
+        await self._close_follower()
         self._following.close()
         if self._lists is not None:
             self._lists.close()
         await asyncio.to_thread(self.pool.close)
-        self.catalog.close()
+        if self.catalog is not None:
+            self.catalog.close()
+
+    async def _close_follower(self) -> None:
+        """Ends a build that is under way. A pull that hangs is left to end with the process."""
+        closing = threading.Thread(target=self.follower.close, name="closing", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, _CLOSE_SECONDS)
 
 
 def _sizes(index: MatchIndex) -> dict[str, int]:
-    """Entries by segment."""
+    """Entries by segment; one without search methods of its own is the live one."""
+    sealed = iter(_SEALED)
     return {
-        name: len(segment.entries) for name, segment in zip(_SEGMENTS, index.segments, strict=False)
+        next(sealed, "other") if segment.searches else "live": len(segment.entries)
+        for segment in index.segments
     }
+
+
+def _source(settings: Settings) -> SnapshotSource | None:
+    """Where snapshots are pulled from instead of being built."""
+    if not settings.snapshot_pull_url:
+        return None
+    # What it brings along (object storage, signatures) is for replicas alone.
+    from hashlists.snapshot.replica import Replica  # noqa: PLC0415
+
+    assert settings.snapshot_verify_key is not None
+    return Replica(
+        settings.snapshot_pull_url,
+        settings.snapshots_dir,
+        verify_key=settings.snapshot_verify_key,
+        pull_seconds=settings.snapshot_pull_seconds,
+    )
+
+
+def _publication(settings: Settings) -> Publication | None:
+    if not settings.snapshot_publish_url:
+        return None
+    assert settings.snapshot_signing_key is not None
+    return Publication(settings.snapshot_publish_url, settings.snapshot_signing_key)

@@ -18,7 +18,7 @@ from matcher.errors import SettingsError
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.interceptors import CallObserver
 from matcher.service.listening import check_listen
-from matcher.service.parts import SERVICES, Parts
+from matcher.service.parts import Parts
 
 if TYPE_CHECKING:
     import socket
@@ -118,7 +118,7 @@ async def running(settings: Settings, *, share_port: bool = False) -> AsyncItera
     try:
         server = _grpc_server(settings, parts, share_port=share_port)
         parts.register(server)
-        shown = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        shown = (*parts.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(shown, server)
         address = _bind(server, settings)
         await parts.health.start()
@@ -164,7 +164,7 @@ def _admin(listener: socket.socket, parts: Parts) -> AdminServer:
 def _grpc_server(settings: Settings, parts: Parts, *, share_port: bool) -> grpc.aio.Server:
     largest = settings.message_bytes
     return grpc.aio.server(
-        interceptors=(CallObserver(parts.metrics, SERVICES),),
+        interceptors=(CallObserver(parts.metrics, parts.services),),
         options=(
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", largest),

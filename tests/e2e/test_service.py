@@ -30,7 +30,8 @@ from matcher.client import AsyncClient, Client, HashQuery
 from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
-from matcher.follow import build_snapshot
+from matcher.follow import Follower
+from matcher.hashing import golden
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
 from matcher.service import list_servicer
 from matcher.service.server import running
@@ -536,7 +537,8 @@ class TestLists:
     async def test_following_outlives_any_failure(self, tmp_path, demo_folder, monkeypatch):
         async with running(load_settings(tmp_path)) as server:
             await server.ready
-            monkeypatch.setattr("matcher.follow.build_snapshot", _fail_once(MemoryError()))
+            failing = _fail_once(MemoryError(), Follower.refresh)
+            monkeypatch.setattr(Follower, "refresh", failing)
             report = await import_demo(server, demo_folder)
             async with AsyncClient(server.address) as client:
 
@@ -547,17 +549,17 @@ class TestLists:
                 await until(followed)
 
 
-def _fail_once(error):
-    """In place of `build_snapshot`: raises once, then works."""
+def _fail_once(error, function):
+    """In place of `function`: raises once, then works."""
     failed = []
 
-    def build(*arguments):
+    def work(*arguments):
         if not failed:
             failed.append(True)
             raise error
-        return build_snapshot(*arguments)
+        return function(*arguments)
 
-    return build
+    return work
 
 
 class TestAsyncLists:
@@ -960,7 +962,8 @@ class TestAdmin:
     async def test_it_is_live_before_it_is_ready_and_unready_when_it_fails(
         self, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr("matcher.selftest.golden.check", _fail_once(AssertionError("codes")))
+        failing = _fail_once(AssertionError("codes"), golden.check)
+        monkeypatch.setattr("matcher.selftest.golden.check", failing)
         async with running(load_settings(tmp_path)) as server:
             with pytest.raises(Exception, match="golden vectors"):
                 await server.ready

@@ -18,7 +18,6 @@ from matcher.index.counts import count_codes
 from matcher.index.documents import (
     BASE,
     SEGMENTS,
-    IndexedList,
     KindInfo,
     SegmentInfo,
 )
@@ -200,10 +199,7 @@ class IndexBuilder:
             # Straight to disk, and mapped from there: in memory they would be a second time.
             writer.add_array_in_parts(
                 f"{prefix}.{_CODES}",
-                (
-                    values[picked[start : start + _GATHERED]]
-                    for start in range(0, len(picked), _GATHERED)
-                ),
+                _gathered(values, picked),
                 dtype=np.uint8,
                 row_shape=(kind.nbytes,),
             )
@@ -254,11 +250,4 @@ def _check_codes(kind: HashKind, owners: Int64Array, values: UInt8Array, entries
         raise ValueError(f"{kind} rows refer to entries outside the batch of {entries}")
 
 
-__all__ = [
-    "IndexBuilder",
-    "IndexRows",
-    "IndexedList",
-    "WrittenSegment",
-    "count_codes",
-    "group_codes",
-]
+__all__ = ["IndexBuilder", "IndexRows", "WrittenSegment"]

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashKind, HashList, ListState
-from matcher.follow import Follower, build_snapshot, snapshots
+from matcher.follow import Follower, build_snapshot, follower, snapshots
 from matcher.follow.building import BackgroundBuilder
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
@@ -48,8 +48,9 @@ KINDS = (
     (HashKind.PHOTODNA,),
 )
 #: Small, so that a few changes are many.
-LIVE_ENTRIES = 4
-RECENT_ENTRIES = 9
+LIVE_ENTRIES = 6
+LIVE_GROWTH = 2
+RECENT_ENTRIES = 10
 
 
 def extra(name: str) -> tuple[HashKind, bytes]:
@@ -181,9 +182,10 @@ records = st.lists(
         flags=st.integers(0, 3),
     ),
     min_size=1,
-    max_size=6,
+    max_size=8,
     unique_by=lambda item: item.name,
 )
+few_records = st.builds(lambda some: some[:2], records)
 some_names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True)
 a_list = st.sampled_from(LISTS)
 
@@ -203,6 +205,7 @@ class FollowMachine(RuleBasedStateMachine):
         self.patches = [
             mock.patch("os.fsync"),
             mock.patch.object(snapshots, "RECENT_ENTRIES", RECENT_ENTRIES),
+            mock.patch.object(follower, "_LIVE_GROWTH", LIVE_GROWTH),
             mock.patch("hashlists.catalog.catalog.now_microseconds", self.microseconds),
         ]
         for each in self.patches:
@@ -258,7 +261,12 @@ class FollowMachine(RuleBasedStateMachine):
 
     # What happens to the catalog
 
-    @rule(name=a_list, chosen=records, lasts=st.sampled_from([None, 1, 5]), extras=st.booleans())
+    @rule(
+        name=a_list,
+        chosen=few_records | records,
+        lasts=st.sampled_from([None, 1, 5]),
+        extras=st.booleans(),
+    )
     def bring(self, name: str, chosen: list[Item], lasts: int | None, extras: bool) -> None:
         handling = NO_ONWARD_SHARING
         if lasts is not None:
@@ -341,6 +349,23 @@ class FollowMachine(RuleBasedStateMachine):
 
     # What happens to the follower
 
+    @rule()
+    def look(self) -> None:
+        self.follower.refresh()
+        self.started()
+        self.build.settle()
+        self.compare()
+
+    @rule(name=a_list, chosen=few_records)
+    def bring_and_look(self, name: str, chosen: list[Item]) -> None:
+        self.bring(name, chosen, None, extras=False)
+        self.look()
+
+    @rule(name=a_list, names=some_names)
+    def retract_and_look(self, name: str, names: list[str]) -> None:
+        self.retract(name, names[:2])
+        self.look()
+
     @rule(seconds=st.integers(1, 3))
     def pass_time(self, seconds: int) -> None:
         self.now += seconds
@@ -358,13 +383,6 @@ class FollowMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.build.finish()
         self.start()
-
-    @rule()
-    def look(self) -> None:
-        self.follower.refresh()
-        self.started()
-        self.build.settle()
-        self.compare()
 
     @precondition(lambda self: self.served is not None)
     @rule()
@@ -449,7 +467,7 @@ def test_what_is_served_is_what_the_catalog_shows(tmp_path):
         FollowMachine,
         settings=settings(
             max_examples=max(10, profile.max_examples // 3),
-            stateful_step_count=20,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

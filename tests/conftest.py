@@ -9,11 +9,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from hashlists.catalog import Catalog
+from tests.postgresql_server import PostgresqlServer, find_binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # `dev` while writing, `ci` in `make test`, `long` in `make test-long` before a release.
 settings.register_profile("dev", max_examples=25, deadline=None)
@@ -100,3 +106,30 @@ def photographs() -> dict[str, np.ndarray]:
     for picture in pictures.values():
         picture.setflags(write=False)
     return pictures
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A server that these tests share."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql), so no catalog is kept in it")
+    server = PostgresqlServer(binaries)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: PostgresqlServer) -> str:
+    """The database of an empty catalog, to make others like it."""
+    name = postgresql_server.make_database()
+    Catalog.open(postgresql_server.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
+    """URL of a new, empty catalog in PostgreSQL."""
+    name = postgresql_server.make_database(postgresql_template)
+    yield postgresql_server.url(name)
+    postgresql_server.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func
 from sqlalchemy.dialects import postgresql, sqlite
 
+from hashlists.catalog.on_postgresql import copy_rows
 from hashlists.catalog.schema import KIND_BITS, entries, entry_versions, extra_hashes
 from hashlists.model import EntryBatch, HashKind
 
@@ -28,7 +29,7 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 
 class BulkInsert:
-    """One INSERT, run with tuples in the order of `columns`."""
+    """One INSERT (in PostgreSQL: COPY), run with tuples in the order of `columns`."""
 
     def __init__(self, table: Table, columns: Sequence[str], *, unless: Sequence[str] = ()) -> None:
         """Takes the table's columns that are given, and those whose conflict leaves a row out."""
@@ -42,6 +43,8 @@ class BulkInsert:
         listed = list(rows)
         if not listed:
             return 0
+        if connection.dialect.name == "postgresql":
+            return copy_rows(connection, self._table, self.columns, listed, unless=self._unless)
         return int(connection.exec_driver_sql(self._sql(connection), listed).rowcount)
 
     def _sql(self, connection: Connection) -> str:

@@ -7,6 +7,7 @@ erases what readers could see, and it leaves nothing of it but keyed tombstones.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, union
@@ -22,7 +23,7 @@ from hashlists.catalog.open_change import (
     open_change,
     require_no_open_change,
 )
-from hashlists.catalog.records import Counts
+from hashlists.catalog.records import Counts, forget_classifications, forget_handlings
 from hashlists.catalog.schema import (
     KIND_BITS,
     VERSIONS_PER_CHANGE,
@@ -284,6 +285,8 @@ def way_back(state: EntryState, goal: EntryState | None) -> dict[Origin, Action]
 def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeReport:
     """Erases entries with all their versions for good, and wipes them from the database's files.
 
+    Classifications and handlings that no other entry has go with them.
+
     The entries are out of force at once. Rewriting the file after that takes time in proportion to
     its size, while writers wait: retract first where it is urgent, and purge in a quiet hour.
 
@@ -305,6 +308,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
             keys=_keys_of(connection, ids),
             hashes=hashes,
         )
+        texts = _texts_of(connection, ids)
         versions = _erase(connection, by.list_id, change_id, ids)
         counts = Counts()
         for state in states.values():
@@ -312,6 +316,8 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
                 counts[state.count_key] -= 1
         totals = ChangeTotals(retracted=sum(state.in_force for state in states.values()))
         revision = finish_change(connection, by, change_id, totals, counts, always=True)
+        forget_classifications(connection, texts.classifications)
+        forget_handlings(connection, texts.handlings)
     assert revision is not None
     return PurgeReport(
         revision=revision,
@@ -345,6 +351,26 @@ def _values_of(
         extras = select(extra_hashes.c.kind, extra_hashes.c.value).join(entry_versions)
         for kind, value in connection.execute(extras.where(of_these)):
             yield HashKind(kind), value
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Ids of the interned texts that versions refer to."""
+
+    classifications: frozenset[int]
+    handlings: frozenset[int]
+
+
+def _texts_of(connection: Connection, entry_ids: Sequence[int]) -> _Texts:
+    found: set[tuple[int | None, int]] = set()
+    for chunk in chunks(entry_ids):
+        query = select(entry_versions.c.classification_id, entry_versions.c.handling_id)
+        of_these = query.where(entry_versions.c.entry_id.in_(chunk)).distinct()
+        found.update((row[0], row[1]) for row in connection.execute(of_these))
+    return _Texts(
+        classifications=frozenset(each for each, _ in found if each is not None),
+        handlings=frozenset(each for _, each in found),
+    )
 
 
 def _erase(connection: Connection, list_id: int, change_id: int, entry_ids: Sequence[int]) -> int:

@@ -1,60 +1,34 @@
-"""Opens the database and settles what SQLite leaves to the program.
+"""Opens the database, in SQLite or PostgreSQL, and keeps its errors inside this package.
 
-Invariants: every connection enforces foreign keys, wipes what it deletes, and waits for a lock
-rather than failing at once; a reader's transaction is one snapshot; a writer takes the write lock
-when it begins, never half-way. Database errors leave this package only as `CatalogError`, and no
-error text carries a bound value.
+Invariants: a reader's transaction is one snapshot; a writer holds the catalog's write lock from
+the beginning of its transaction to the commit; database errors leave this package only as
+`CatalogError`, and no error text carries a bound value. What differs between databases is behind
+`database.Database`.
 """
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import stat
-import threading
-import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import create_engine, event, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
+from hashlists.catalog import on_postgresql, on_sqlite
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy import Connection, Engine, Row
 
-#: Seconds to wait for another writer. Staging transactions last some tenths of a second.
-BUSY_TIMEOUT_SECONDS = 30
-_PAGE_BYTES = 8192
-_CACHE_KIB = 16 * 1024
-_STAGING_CACHE_KIB = 48 * 1024
-_CHECKPOINT_PAGES = 4_000
-_STAGING_CHECKPOINT_PAGES = 8_000
-_WAL_KEPT_BYTES = 64 * 1024 * 1024
+    from hashlists.catalog.database import Database
 
-#: Held until a new file is closed, so that no thread hands it to SQLite before.
-_CREATING = threading.Lock()
-
-_USE_LOG = "PRAGMA journal_mode = WAL"
-_RETRY_SECONDS = 0.01
-
-#: Page size comes first: it counts only while the file is empty.
-_PRAGMAS = (
-    f"PRAGMA page_size = {_PAGE_BYTES}",
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}",
-    _USE_LOG,
-    "PRAGMA synchronous = FULL",  # a revision that was reported survives a power cut
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA secure_delete = ON",
-    "PRAGMA temp_store = MEMORY",  # no hash in a temporary file
-    f"PRAGMA cache_size = -{_CACHE_KIB}",
-    f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-    f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}",
-)
+_DATABASES: dict[str, Database] = {
+    "sqlite": on_sqlite.Sqlite(),
+    "postgresql": on_postgresql.Postgresql(),
+}
+_EXAMPLES = "use e.g. sqlite:///catalog.db or postgresql+psycopg://user@host/database"
 
 
 def open_engine(url: str) -> Engine:
@@ -63,138 +37,60 @@ def open_engine(url: str) -> Engine:
     Raises:
         CatalogError: the URL is unusable, or its file cannot be made.
     """
-    try:
+    parsed, name = None, ""
+    with suppress(ArgumentError, ValueError):
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise CatalogError(
-            "the catalog's URL is not valid; use e.g. sqlite:///catalog.db"
-        ) from error
-    if parsed.get_backend_name() != "sqlite":
-        raise CatalogError("this build keeps its catalog in SQLite; use e.g. sqlite:///catalog.db")
-    _make_private_file(parsed)
-    engine = create_engine(
-        parsed, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
-    )
-    event.listen(engine, "connect", _prepare_connection)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _make_private_file(url: URL) -> None:
-    if not url.database or url.database == ":memory:":
-        raise CatalogError("the catalog needs a file, e.g. sqlite:///catalog.db")
-    path = Path(url.database)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create(path)
-        usable = stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK | os.W_OK)
-    except OSError as error:
-        raise CatalogError(f"the catalog's file cannot be opened: {error.strerror}") from error
-    if not usable:
-        raise CatalogError(
-            "the catalog's file cannot be opened: it is no file that this user may read and write"
-        )
-
-
-def _create(path: Path) -> None:
-    """Makes an empty private file, and never opens one that exists.
-
-    Closing any descriptor of a file drops every POSIX lock that the process has on it, also those
-    of SQLite; another process may then delete the log that this one goes on writing to.
-    """
-    with _CREATING, suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, nowhere else
-    for pragma in _PRAGMAS:
-        if pragma == _USE_LOG:
-            _use_log(connection)
-        else:
-            connection.execute(pragma).close()
-
-
-def _use_log(connection: Any) -> None:
-    """Where two connections make a new file's log at once, SQLite fails one without waiting."""
-    give_up = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        try:
-            connection.execute(_USE_LOG).close()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > give_up:
-                raise
-            time.sleep(_RETRY_SECONDS)
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("catalog_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        name = parsed.get_backend_name()
+    if parsed is None:  # told outside, so that the error does not carry the URL with a password
+        raise CatalogError(f"the catalog's URL is not valid; {_EXAMPLES}")
+    if name not in _DATABASES:
+        raise CatalogError(f"a catalog is kept in SQLite or PostgreSQL; {_EXAMPLES}")
+    return _DATABASES[name].open(parsed)
 
 
 def writer(engine: Engine) -> Engine:
     """The same engine, whose transactions take the write lock when they begin."""
-    return engine.execution_options(catalog_writes=True)
+    return _database(engine).writer(engine)
+
+
+def migrator(engine: Engine) -> Engine:
+    """The same engine, for one migration at a time."""
+    return _database(engine).migrator(engine)
 
 
 def staging_connection(engine: Engine) -> Connection:
-    """A connection of its own for bulk staging, outside the pool, in `synchronous = NORMAL`.
+    """A connection of its own for bulk staging, outside the pool."""
+    return _database(engine).staging_connection(engine)
 
-    What it commits may be lost in a power cut, which is no loss while no revision refers to it;
-    `make_durable` ends that before the revision is committed.
-    """
-    connection = writer(engine).connect()
-    connection.detach()
-    _pragmas(
-        connection,
-        "PRAGMA synchronous = NORMAL",
-        f"PRAGMA cache_size = -{_STAGING_CACHE_KIB}",
-        f"PRAGMA wal_autocheckpoint = {_STAGING_CHECKPOINT_PAGES}",
-    )
-    return connection
+
+def take_write_lock(connection: Connection) -> None:
+    """Makes this transaction of a staging connection a writer's; it must be its first act."""
+    _database(connection).take_write_lock(connection)
 
 
 def make_durable(connection: Connection) -> None:
-    """The next commit reaches the disk, with all that the log holds before it."""
-    _pragmas(connection, "PRAGMA synchronous = FULL")
+    """The next commit of a staging connection reaches the disk, with all before it."""
+    _database(connection).make_durable(connection)
+
+
+def hold_change(connection: Connection, catalog_id: str, change_id: int) -> None:
+    """Shows others that the owner of this staging connection lives, as long as it does."""
+    _database(connection).hold_change(connection, catalog_id, change_id)
+
+
+def is_held(connection: Connection, catalog_id: str, change: Row[Any], *, now: int) -> bool:
+    """Whether the owner of an open change may still be staging."""
+    return _database(connection).is_held(connection, catalog_id, change, now=now)
 
 
 def wipe_deleted(engine: Engine) -> bool:
-    """Rewrites the database without any trace of what was deleted, and truncates its log.
-
-    `secure_delete` alone does not do: when SQLite moves rows between pages, a copy of a row may
-    stay in the unused part of a page and outlive the row. Writers wait meanwhile, and the disk
-    must have room for a second copy. Its temporary file holds what is left, and lies beside the
-    catalog, in the same private folder.
-
-    Returns:
-        False when a reader still needs the old pages, a writer was in the way, or the disk is
-        full: then traces are left, and it must be done again.
-    """
-    with catalog_errors(), engine.connect() as connection:
-        connection.detach()  # what is set here must not reach the pool
-        cursor = connection.connection.cursor()
-        folder = str(Path(engine.url.database or "").absolute().parent).replace("'", "''")
-        try:
-            cursor.execute(f"PRAGMA temp_store_directory = '{folder}'")
-            cursor.execute("PRAGMA temp_store = FILE")  # in memory it would take a whole copy
-            cursor.execute("VACUUM")
-        except sqlite3.OperationalError:
-            return False
-        row = _pragmas(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-        return row is not None and row[0] == 0
+    """Rewrites the database's files without a trace of what was deleted; see `Database`."""
+    with catalog_errors():
+        return _database(engine).wipe_deleted(engine)
 
 
-def _pragmas(connection: Connection, *pragmas: str) -> tuple[int, ...] | None:
-    # On the driver's connection, since a pragma inside a transaction would be refused or ignored.
-    cursor = connection.connection.cursor()
-    row: tuple[int, ...] | None = None
-    for pragma in pragmas:
-        row = cursor.execute(pragma).fetchone()
-    cursor.close()
-    return row
+def _database(bound: Engine | Connection) -> Database:
+    return _DATABASES[bound.dialect.name]
 
 
 @contextmanager
@@ -203,19 +99,8 @@ def catalog_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise CatalogError(_explain(str(error.orig))) from error
+        if hasattr(error.orig, "sqlstate"):
+            raise CatalogError(on_postgresql.explain(error.orig)) from error
+        raise CatalogError(on_sqlite.explain(str(error.orig))) from error
     except SQLAlchemyError as error:
         raise CatalogError(f"the catalog cannot be used ({type(error).__name__})") from error
-
-
-def _explain(message: str) -> str:
-    if "is full" in message:
-        return "the disk is full, or the catalog has reached its size limit; nothing was changed"
-    if "locked" in message or "busy" in message:
-        return (
-            f"another process kept the catalog locked for {BUSY_TIMEOUT_SECONDS} s;"
-            " try again, and look for a stuck process"
-        )
-    if "not a database" in message or "malformed" in message:
-        return "the catalog's file is damaged or is no catalog; restore it from a backup"
-    return f"the catalog cannot be used: {message}"

@@ -1,8 +1,8 @@
 """Brings a database to this build's schema, with Alembic, from the package's own migrations.
 
-Invariants: all of it happens in one transaction under the write lock, so that two processes that
-open a new catalog at once do not meet; a catalog of a newer build, or a file that is something
-else, is refused untouched. There is no way back to an older schema.
+Invariants: all of it happens in one transaction under a lock, so that two processes that
+open a new catalog at once do not meet; a catalog of a newer build, or a database that holds
+something else, is refused untouched. There is no way back to an older schema.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, inspect, text
 
-from hashlists.catalog.engine import catalog_errors, writer
+from hashlists.catalog.engine import catalog_errors, migrator
 from hashlists.catalog.schema import CATALOG_ID_NAME, SCHEMA_VERSION, counters, head, meta
 from hashlists.catalog.tombstones import create_key
 from hashlists.errors import CatalogError
@@ -36,7 +36,7 @@ def migrate(engine: Engine) -> None:
         with engine.connect() as connection:
             if _version(connection) == SCHEMA_VERSION:
                 return
-        with writer(engine).begin() as connection:
+        with migrator(engine).begin() as connection:
             version = _version(connection)
             if version != SCHEMA_VERSION:
                 _upgrade(connection, version)
@@ -48,7 +48,7 @@ def _version(connection: Connection) -> str | None:
     if not tables:
         return None
     if VERSION_TABLE not in tables:
-        raise CatalogError("the file is a database, but no Hashwarden catalog; choose another")
+        raise CatalogError("this is a database, but no Hashwarden catalog; choose another")
     return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608 - a constant
 
 

@@ -17,13 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, update
 
-from hashlists.catalog.engine import catalog_errors, make_durable, staging_connection, writer
-from hashlists.catalog.owner import is_alive, this_process
+from hashlists.catalog.engine import (
+    catalog_errors,
+    hold_change,
+    is_held,
+    make_durable,
+    staging_connection,
+    take_write_lock,
+    writer,
+)
+from hashlists.catalog.owner import this_process
 from hashlists.catalog.records import (
     Counts,
     drop_classifications,
     from_microseconds,
     now_microseconds,
+    read_catalog_id,
     store_counts,
 )
 from hashlists.catalog.schema import (
@@ -95,7 +104,15 @@ class OpenChange:
         counts: how the entries in force will have moved, as seen from `base`.
     """
 
-    def __init__(self, engine: Engine, by: ChangeAuthor, *, change_id: int, base: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        connection: Connection,
+        by: ChangeAuthor,
+        *,
+        change_id: int,
+        base: int,
+    ) -> None:
         self.change_id = change_id
         self.base = base
         self.counts: Counts = Counts()
@@ -103,11 +120,14 @@ class OpenChange:
         self.by = by
         self._engine = engine
         self._broken = False
-        self._connection: Connection | None = staging_connection(engine)
+        self._connection: Connection | None = connection
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, decides: bool = False) -> Iterator[Connection]:
         """One short writing transaction, which is also a sign of life.
+
+        Args:
+            decides: it makes rows visible, so it takes the write lock.
 
         Raises:
             CatalogError: the database failed, or the change was taken for dead and removed.
@@ -117,6 +137,8 @@ class OpenChange:
             raise CatalogError("this change has ended or failed; begin another")
         self._broken = True  # until this transaction has ended well: half a file must not go live
         with catalog_errors(), connection.begin():
+            if decides:
+                take_write_lock(connection)
             beat = (
                 update(changes)
                 .where(changes.c.change_id == self.change_id)
@@ -142,8 +164,9 @@ class OpenChange:
     def final_transaction(self) -> Iterator[Connection]:
         """The transaction of the commit: durable once it has ended, and the last one."""
         if self._connection is not None:
-            make_durable(self._connection)
-        with self.transaction() as connection:
+            with catalog_errors():
+                make_durable(self._connection)
+        with self.transaction(decides=True) as connection:
             yield connection
         self.close()
 
@@ -171,14 +194,22 @@ def open_change(
         CatalogError: the database failed.
     """
     _clear_the_way(engine, by)
-    with catalog_errors(), writer(engine).begin() as connection:
-        if _open_changes(connection, by.list_id):
-            raise ImportInProgressError(_busy(by))
-        change_id = insert_change(connection, by, ChangeState.STAGING)
-        if details is not None:
-            connection.execute(insert(imports).values(change_id=change_id, **details))
-        base = read_head(connection)
-    return OpenChange(engine, by, change_id=change_id, base=base)
+    with catalog_errors():
+        connection = staging_connection(engine)
+    try:
+        # On the connection that will stage, since that one shows whether the owner lives.
+        with catalog_errors(), connection.begin():
+            take_write_lock(connection)
+            require_no_open_change(connection, by)
+            change_id = insert_change(connection, by, ChangeState.STAGING)
+            hold_change(connection, read_catalog_id(connection), change_id)
+            if details is not None:
+                connection.execute(insert(imports).values(change_id=change_id, **details))
+            base = read_head(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return OpenChange(engine, connection, by, change_id=change_id, base=base)
 
 
 def require_no_open_change(connection: Connection, by: ChangeAuthor) -> None:
@@ -197,7 +228,7 @@ def _busy(by: ChangeAuthor) -> str:
 
 def _clear_the_way(engine: Engine, by: ChangeAuthor) -> None:
     with catalog_errors(), engine.connect() as connection:
-        dead = [row.change_id for row in _open_changes(connection, by.list_id) if _is_dead(row)]
+        dead = _dead(connection, _open_changes(connection, by.list_id))
     for change_id in dead:
         remove_change(engine, change_id)
 
@@ -209,10 +240,17 @@ def _open_changes(connection: Connection, list_id: int | None = None) -> list[Ro
     return list(connection.execute(query).all())
 
 
-def _is_dead(change: Row[Any]) -> bool:
-    return change.state == ChangeState.ABANDONED or not is_alive(
-        change.owner, heartbeat_at=change.heartbeat_at, now=now_microseconds()
-    )
+def _dead(connection: Connection, found: list[Row[Any]]) -> list[int]:
+    """Ids of those open changes that nobody will end."""
+    if not found:
+        return []
+    catalog_id, now = read_catalog_id(connection), now_microseconds()
+    return [
+        change.change_id
+        for change in found
+        if change.state == ChangeState.ABANDONED
+        or not is_held(connection, catalog_id, change, now=now)
+    ]
 
 
 def insert_change(connection: Connection, by: ChangeAuthor, state: ChangeState) -> int:
@@ -330,7 +368,7 @@ def sweep(engine: Engine) -> int:
         Rows of `entry_versions` removed.
     """
     with catalog_errors(), engine.connect() as connection:
-        dead = [row.change_id for row in _open_changes(connection) if _is_dead(row)]
+        dead = _dead(connection, _open_changes(connection))
     return sum(remove_change(engine, change_id) for change_id in dead)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, func, insert, select
+from sqlalchemy import delete, exists, func, insert, literal, select
 
 from hashlists.catalog.bulk import upsert
 from hashlists.catalog.schema import (
@@ -21,6 +21,7 @@ from hashlists.catalog.schema import (
     change_classifications,
     changes,
     classifications,
+    entry_versions,
     handlings,
     hash_lists,
     list_counts,
@@ -38,9 +39,9 @@ from hashlists.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Column, ColumnElement, Connection, Row
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -144,32 +145,50 @@ def handling_from_document(document: str) -> Handling:
 
 def intern_handling(connection: Connection, handling: Handling) -> int:
     """Id of an equal handling, which is stored if it is new."""
-    document = handling_document(handling)
-    query = select(handlings.c.handling_id).where(handlings.c.document == document)
-    known = connection.execute(query).scalar()
-    if known is not None:
-        return int(known)
     expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
-    return _inserted(connection, insert(handlings).values(document=document, expires_at=expires))
+    return _interned(
+        connection,
+        handlings.c.handling_id,
+        {"document": handling_document(handling)},
+        {"expires_at": expires},
+    )
 
 
 def intern_classification(connection: Connection, classification: Classification) -> int:
     """Id of an equal classification, which is stored if it is new."""
-    table = classifications.c
-    query = select(table.classification_id).where(
-        table.scheme == classification.scheme,
-        table.profile == classification.profile,
-        table.code == classification.code,
+    return _interned(
+        connection,
+        classifications.c.classification_id,
+        {
+            "scheme": classification.scheme,
+            "profile": classification.profile,
+            "code": classification.code,
+        },
+        {},
     )
-    known = connection.execute(query).scalar()
-    if known is not None:
-        return int(known)
-    values = {
-        "scheme": classification.scheme,
-        "profile": classification.profile,
-        "code": classification.code,
-    }
-    return _inserted(connection, insert(classifications).values(values))
+
+
+def _interned(
+    connection: Connection, column: Column[Any], key: Mapping[str, Any], more: Mapping[str, Any]
+) -> int:
+    """The id in `column` of the row that has the unique `key`, made if there is none.
+
+    The row is kept from being dropped until this transaction has ended.
+    """
+    table = column.table
+    query = select(column).where(*(table.c[name] == value for name, value in key.items()))
+    query = query.with_for_update(read=True, key_share=True)
+    insert_row = (
+        upsert(connection, table)
+        .values(**key, **more)
+        .on_conflict_do_nothing(index_elements=list(key))
+        .returning(column)
+    )
+    while True:  # until one of the two is not undone by another writer in between
+        for statement in (query, insert_row):
+            found = connection.execute(statement).scalar()
+            if found is not None:
+                return int(found)
 
 
 def note_classifications(connection: Connection, change_id: int, ids: Iterable[int]) -> None:
@@ -185,19 +204,48 @@ def drop_classifications(connection: Connection, change_id: int) -> None:
     used = select(change_classifications.c.classification_id).where(of_change)
     ids = connection.execute(used).scalars().all()
     connection.execute(delete(change_classifications).where(of_change))
-    left = exists().where(
-        change_classifications.c.classification_id == classifications.c.classification_id
-    )
+    column = classifications.c.classification_id
+    left = exists().where(change_classifications.c.classification_id == column)
+    for each in droppable(connection, column, ids):
+        connection.execute(delete(classifications).where(column == each, ~left))
+
+
+def forget_classifications(connection: Connection, ids: Iterable[int]) -> None:
+    """Drops those classifications that no version has any more, staged versions included."""
+    column = classifications.c.classification_id
+    for each in droppable(connection, column, sorted(ids)):
+        if not _is_used(connection, entry_versions.c.classification_id == each):
+            noted = change_classifications.c.classification_id == each
+            connection.execute(delete(change_classifications).where(noted))
+            connection.execute(delete(classifications).where(column == each))
+
+
+def forget_handlings(connection: Connection, ids: Iterable[int]) -> None:
+    """Drops those handlings that no list and no version has any more."""
+    column = handlings.c.handling_id
+    for each in droppable(connection, column, sorted(ids)):
+        of_list = hash_lists.c.handling_id == each
+        of_version = entry_versions.c.handling_id == each
+        if not (_is_used(connection, of_list) or _is_used(connection, of_version)):
+            connection.execute(delete(handlings).where(column == each))
+
+
+def _is_used(connection: Connection, where: ColumnElement[bool]) -> bool:
+    """Reads until it finds a row: most are used by some row near the beginning."""
+    return connection.execute(select(literal(1)).where(where).limit(1)).first() is not None
+
+
+def droppable(connection: Connection, column: Column[Any], ids: Sequence[int]) -> list[int]:
+    """Those interned rows that no running transaction is using; none can begin to before the end.
+
+    Whether a committed row uses them has to be asked after this.
+    """
+    free: list[int] = []
     for start in range(0, len(ids), _DROPPED_AT_ONCE):
         chunk = ids[start : start + _DROPPED_AT_ONCE]
-        these = classifications.c.classification_id.in_(chunk)
-        connection.execute(delete(classifications).where(these, ~left))
-
-
-def _inserted(connection: Connection, statement: Any) -> int:
-    key = connection.execute(statement).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+        query = select(column).where(column.in_(chunk)).with_for_update(skip_locked=True)
+        free += connection.execute(query).scalars()
+    return sorted(free)
 
 
 def find_list(connection: Connection, name: str) -> Row[Any]:

@@ -511,14 +511,21 @@ def _relist(connection: Connection, entry_ids: Sequence[int], change_id: int) ->
 
 
 def _draw(connection: Connection, counter: str, number: int) -> int:
-    """Takes `number` ids in a row, never given before; returns the first."""
+    """Takes `number` ids in a row, never given before; returns the first.
+
+    Where writers run side by side it is a transaction of its own, so that no import waits for the
+    end of another's; ids that were drawn for rows that failed are never used.
+    """
     statement = (
         update(counters)
         .where(counters.c.name == counter)
         .values(value=counters.c.value + number)
         .returning(counters.c.value)
     )
-    return int(connection.execute(statement).scalar_one()) - number
+    if connection.dialect.name == "sqlite":
+        return int(connection.execute(statement).scalar_one()) - number
+    with connection.engine.begin() as own:
+        return int(own.execute(statement).scalar_one()) - number
 
 
 def _interned(
@@ -530,7 +537,8 @@ def _interned(
     different = {id(value): value for value in values}
     ids = {
         identity: None if value is None else intern(connection, value)
-        for identity, value in different.items()
+        # In one order everywhere: who waits for another's new row is never waited for by it.
+        for identity, value in sorted(different.items(), key=lambda item: repr(item[1]))
     }
     return [ids[id(value)] for value in values]
 

@@ -14,8 +14,8 @@ import secrets
 from typing import TYPE_CHECKING
 
 from sqlalchemy import insert, select
-from sqlalchemy.dialects import sqlite
 
+from hashlists.catalog.bulk import upsert
 from hashlists.catalog.schema import meta, tombstones
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def lay_tombstones(
     digests |= {fingerprint(key, kind, value) for kind, value in hashes}
     if digests:
         connection.execute(
-            sqlite.insert(tombstones).on_conflict_do_nothing(),
+            upsert(connection, tombstones).on_conflict_do_nothing(),
             [{"list_id": list_id, "digest": digest, "change_id": change_id} for digest in digests],
         )
     return len(digests)

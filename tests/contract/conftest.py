@@ -10,15 +10,8 @@ import pytest
 from hashlists.catalog import Catalog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-
-def _sqlite(folder: Path, template: Path) -> str:
-    folder.mkdir()
-    shutil.copyfile(template, folder / "catalog.db")
-    (folder / "catalog.db").chmod(0o600)
-    return f"sqlite:///{folder}/catalog.db"
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +23,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(params=[pytest.param(_sqlite, id="sqlite")])
-def catalog_url(request: pytest.FixtureRequest, tmp_path: Path, sqlite_template: Path) -> str:
+@pytest.fixture
+def sqlite_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """URL of a new, empty catalog in SQLite."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    shutil.copyfile(sqlite_template, folder / "catalog.db")
+    (folder / "catalog.db").chmod(0o600)
+    return f"sqlite:///{folder}/catalog.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog_url(request: pytest.FixtureRequest) -> str:
     """URL of a new, empty catalog."""
-    make: Callable[[Path, Path], str] = request.param
-    return make(tmp_path / "catalog", sqlite_template)
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
 
 
 @pytest.fixture

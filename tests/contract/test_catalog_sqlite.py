@@ -21,8 +21,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from hashlists.catalog import Catalog, owner
-from hashlists.catalog.engine import _prepare_connection, open_engine, staging_connection, writer
+from hashlists.catalog.engine import open_engine, staging_connection, writer
 from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
+from hashlists.catalog.on_sqlite import _prepare_connection
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import SCHEMA_VERSION, metadata
 from hashlists.errors import CatalogError, ImportInProgressError
@@ -40,6 +41,11 @@ from tests.catalog_support import (
 )
 
 WHO = {"author": "an operator", "reason": "why"}
+
+
+@pytest.fixture
+def catalog_url(sqlite_url):
+    return sqlite_url
 
 
 @pytest.fixture
@@ -122,7 +128,7 @@ class TestFile:
                     raise answer
                 return sqlite3.connect(":memory:").execute("SELECT 1")
 
-        monkeypatch.setattr("hashlists.catalog.engine.BUSY_TIMEOUT_SECONDS", seconds)
+        monkeypatch.setattr("hashlists.catalog.on_sqlite.BUSY_TIMEOUT_SECONDS", seconds)
         if seconds > 0:
             _prepare_connection(Connection(), None)
         else:

@@ -22,6 +22,31 @@ def upgrade() -> None:
     _mark_revisions()
     _fold_counts()
     op.create_index("ix_purged_entries_change_id", "purged_entries", ["change_id"])
+    if op.get_bind().dialect.name == "postgresql":
+        _keep_values_out_of_statistics()
+
+
+#: Columns whose values the server would copy into its statistics, where no purge finds them.
+_VALUES = {
+    "classifications": ("scheme", "profile", "code"),
+    "entries": ("source_key",),
+    "entry_versions": (
+        "media_type",
+        "source_id",
+        "source_updated_at",
+        "content_digest",
+        *("md5", "sha1", "sha256", "pdq", "phash", "dhash", "ahash", "whash", "photodna"),
+    ),
+    "extra_hashes": ("value",),
+    "handlings": ("document",),
+    "retractions": ("reason",),
+}
+
+
+def _keep_values_out_of_statistics() -> None:
+    for table, columns in _VALUES.items():
+        for column in columns:
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0")
 
 
 def _mark_revisions() -> None:

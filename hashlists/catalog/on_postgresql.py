@@ -1,0 +1,377 @@
+"""A catalog in PostgreSQL: many hosts, one server.
+
+Readers see one snapshot each (REPEATABLE READ, read-only) and never wait. Writers run in READ
+COMMITTED and are kept apart by one lock, the row of `head`:
+
+- Whatever decides or changes what is in force (a commit, retract, restore, purge, a list made or
+  changed, an import opened or removed) locks that row first and holds it to its commit. So number
+  order is commit order, a second retraction sees what the first has done, and all of them are
+  short but for a purge.
+- Staging never takes it. Its rows carry the id of an open change, of which a list has one at most,
+  so two imports write no common row: entry ids are drawn in a transaction of their own, and equal
+  classifications and handlings are interned in one order everywhere. An urgent retraction hence
+  waits for other short acts only, and not for any part of an import.
+- The lock is taken first or not at all, so that no two transactions wait for each other.
+
+Who stages a change holds an advisory lock of the same session. The server lets go of it the moment
+the connection ends, whichever host its process ran on, and without it nothing more can be staged:
+so a change whose lock is free is dead. (A pooler that gives every transaction another session
+breaks this; see docs/postgresql.md.)
+
+What a purge cannot reach is the server's write-ahead log, its archive, replicas and backups.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+
+from hashlists.catalog.database import Database
+from hashlists.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import URL, Connection, Engine, Row, Table
+    from sqlalchemy.engine import ExceptionContext
+
+#: Seconds to wait for another writer, as in SQLite.
+LOCK_TIMEOUT_SECONDS = 30
+#: Seconds after which the server ends a writer that does nothing, e.g. since its host is gone.
+_IDLE_WRITER_SECONDS = 120
+
+#: For libpq, unless the URL says otherwise: a dead server or network is noticed within a minute.
+_CONNECTION_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+    "application_name": "hashwarden",
+}
+_SESSION = (
+    f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
+    "SET client_encoding = 'UTF8'",
+)
+_READ_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_LIMIT_IDLING = (
+    f"SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_SECONDS}s', true)"
+)
+_LOCK_HEAD = f"{_LIMIT_IDLING} FROM head WHERE head_id = 1 FOR UPDATE"
+#: One migration at a time in a database; the number is arbitrary.
+_LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(4851725)"
+
+#: Whatever a purge deletes rows of.
+_WIPED_TABLES = (
+    "extra_hashes",
+    "entry_versions",
+    "retractions",
+    "entries",
+    "change_classifications",
+    "classifications",
+    "handlings",
+    "list_counts",
+)
+
+
+class Postgresql(Database):
+    """What the catalog asks of PostgreSQL."""
+
+    def open(self, url: URL) -> Engine:
+        """An engine of psycopg; nothing is connected yet."""
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        if url.get_driver_name() != "psycopg":
+            raise CatalogError("PostgreSQL is reached with psycopg: use postgresql+psycopg://...")
+        if not url.database:
+            raise CatalogError("the catalog's URL names no database: postgresql+psycopg://.../name")
+        given = {key: value for key, value in _CONNECTION_DEFAULTS.items() if key not in url.query}
+        try:
+            engine = create_engine(
+                url, hide_parameters=True, pool_pre_ping=True, connect_args=given
+            )
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise CatalogError(
+                "a catalog in PostgreSQL needs psycopg: pip install 'hashwarden[postgresql]'"
+            ) from error
+        event.listen(engine, "connect", _prepare_connection)
+        event.listen(engine, "begin", _begin)
+        event.listen(engine, "handle_error", _scrub)
+        return engine
+
+    def writer(self, engine: Engine) -> Engine:
+        """Its transactions lock the head when they begin."""
+        return engine.execution_options(catalog_begins=_LOCK_HEAD)
+
+    def migrator(self, engine: Engine) -> Engine:
+        """Its transactions hold a lock that needs no table."""
+        return engine.execution_options(catalog_begins=_LOCK_MIGRATION)
+
+    def staging_connection(self, engine: Engine) -> Connection:
+        """Its commits do not wait for the disk."""
+        staging = engine.execution_options(catalog_begins=_LIMIT_IDLING)
+        connection = staging.connect()
+        connection.detach()
+        _outside_transactions(connection, "SET synchronous_commit = off")
+        return connection
+
+    def take_write_lock(self, connection: Connection) -> None:
+        """Locks the head to the end of the transaction."""
+        connection.exec_driver_sql(_LOCK_HEAD)
+
+    def make_durable(self, connection: Connection) -> None:
+        """The next commit waits for the disk, which gets the log in order."""
+        _outside_transactions(connection, "SET synchronous_commit = on")
+
+    def hold_change(self, connection: Connection, catalog_id: str, change_id: int) -> None:
+        """Takes the change's advisory lock, to the end of the session."""
+        connection.execute(
+            text("SELECT pg_advisory_lock(:catalog, :change)"),
+            {"catalog": _lock_class(catalog_id), "change": change_id},
+        )
+
+    def is_held(
+        self, connection: Connection, catalog_id: str, change: Row[Any], *, now: int
+    ) -> bool:
+        """Whether a living session holds the change's advisory lock."""
+        del now
+        query = text(
+            "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+            " AND classid = CAST(:catalog AS bigint) AND objid = CAST(:change AS bigint)"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        values = {"catalog": _lock_class(catalog_id), "change": change.change_id}
+        return connection.execute(query, values).first() is not None
+
+    def wipe_deleted(self, engine: Engine) -> bool:
+        """Rewrites every table that a purge deletes from, with its indexes.
+
+        Everyone waits meanwhile who reads or writes such a table, and the disk must have room for
+        a second copy of the largest. Rows that a transaction begun before may still need are
+        copied along; then it must be done again when that has ended. The server removes the old
+        files with its next checkpoint. Its write-ahead log keeps what was written until it is
+        recycled, as do its archive, replicas and backups.
+        """
+        with engine.execution_options(
+            isolation_level="AUTOCOMMIT", catalog_begins=None
+        ).connect() as connection:
+            connection.detach()  # what is heard here must not reach the pool
+            dead = _DeadRows()
+            driver: Any = connection.connection.dbapi_connection
+            driver.add_notice_handler(dead.note)
+            try:
+                for table in _WIPED_TABLES:
+                    connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
+            except DBAPIError as error:
+                if _sqlstate(error.orig) in _MAY_BE_TRIED_AGAIN:
+                    return False
+                raise
+        return dead.told == len(_WIPED_TABLES) and not dead.kept
+
+
+class _DeadRows:
+    """What the server says about each table that it has rewritten.
+
+    It says so in the server's language, but first comes how many dead rows had to be kept.
+    """
+
+    def __init__(self) -> None:
+        self.told = 0
+        self.kept = False
+
+    def note(self, diagnostic: Any) -> None:
+        number = re.search(r"\d+", diagnostic.message_detail or "")
+        if number is not None:
+            self.told += 1
+            self.kept |= int(number[0]) > 0
+
+
+def _lock_class(catalog_id: str) -> int:
+    """Keeps catalogs of one database apart: 31 bits of the catalog's identity."""
+    return int(catalog_id[:8], 16) & 0x7FFFFFFF
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        for statement in _SESSION:
+            cursor.execute(statement)
+    connection.commit()
+
+
+def _begin(connection: Connection) -> None:
+    first = connection.get_execution_options().get("catalog_begins", _READ_ONE_SNAPSHOT)
+    if first is not None:
+        connection.exec_driver_sql(first)
+
+
+def _outside_transactions(connection: Connection, statement: str) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    with driver.cursor() as cursor:
+        cursor.execute(statement)
+    driver.commit()
+
+
+# Bulk
+
+
+def copy_rows(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[tuple[Any, ...]],
+    *,
+    unless: Sequence[str] = (),
+) -> int:
+    """Inserts rows with COPY; rows that conflict in the columns `unless` are left out.
+
+    Those go through a temporary table of the session, since COPY itself would fail at the first.
+
+    Returns:
+        How many rows went in.
+
+    Raises:
+        CatalogError: the database failed.
+    """
+    names = ", ".join(columns)
+    into = table.name
+    if unless:
+        into = f"incoming_{table.name}"
+        connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {into} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+        )
+    types = [_type_name(table.c[name].type) for name in columns]
+    driver: Any = connection.connection.dbapi_connection
+    with _driver_errors(), driver.cursor() as cursor:
+        with cursor.copy(f"COPY {into} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+        if not unless:
+            return int(cursor.rowcount)
+    moved = connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {into}"  # noqa: S608 - our names
+        f" ON CONFLICT ({', '.join(unless)}) DO NOTHING"
+    )
+    connection.exec_driver_sql(f"TRUNCATE {into}")
+    return int(moved.rowcount)
+
+
+#: The more particular ones first: `SmallInteger` is an `Integer`.
+_TYPE_NAMES = (
+    (SmallInteger, "int2"),
+    (BigInteger, "int8"),
+    (Integer, "int4"),
+    (LargeBinary, "bytea"),
+)
+
+
+def _type_name(type_: Any) -> str:
+    """PostgreSQL's name of a column's type, as binary COPY has to be told it."""
+    for kind, name in _TYPE_NAMES:
+        if isinstance(type_, kind):
+            return name
+    return "text"
+
+
+# Errors
+
+_LOCKED = (
+    f"another process kept the catalog locked for {LOCK_TIMEOUT_SECONDS} s;"
+    " try again, and look for a stuck process"
+)
+#: Beginnings of SQLSTATE codes and what to do, the longer ones first.
+_ADVICE = (
+    ("28", "the server refused the login: check user, password and pg_hba.conf"),
+    ("3D", "the server has no database of that name: create it first"),
+    ("42501", "the catalog's user may not do that: it must own the catalog's tables"),
+    ("25006", "the server is read-only, perhaps a replica: use the primary's address"),
+    ("53100", "the disk is full on the database server; nothing was changed"),
+    ("53300", "the server has no connection to spare: raise its max_connections"),
+    ("53", "the server is short of memory or other resources; try again later"),
+    ("55P03", _LOCKED),
+    ("40", "the server gave way to another transaction; try again"),
+    ("57", "the server is starting, stopping, or was told to end this; try again"),
+    ("25P03", "the server ended a transaction that stood still for too long; try again"),
+    ("08", "the connection to the server was lost; try again"),
+    ("42P01", "the catalog's tables are missing: is it the right database and schema?"),
+    ("22021", "the server cannot store one of the texts: its encoding must be UTF8"),
+)
+#: Locked by another, out of disk or memory, or cancelled.
+_MAY_BE_TRIED_AGAIN = frozenset({"55P03", "40P01", "53100", "53200", "57014"})
+_UNREACHABLE = (
+    "the catalog's server cannot be reached, or the connection was lost; check the URL, and that"
+    " PostgreSQL runs"
+)
+
+
+#: Attribute of an error whose own words are gone.
+_ADVISED = "catalog_advice"
+
+
+def explain(error: Any) -> str:
+    """What to do about an error of psycopg, without a word of it that may carry a value."""
+    if hasattr(error, _ADVISED):
+        return str(getattr(error, _ADVISED))
+    sqlstate = _sqlstate(error)
+    for beginning, advice in _ADVICE:
+        if sqlstate.startswith(beginning):
+            return advice
+    if sqlstate:
+        return f"the catalog's server reports an error (SQLSTATE {sqlstate}); its log says more"
+    if type(error).__name__ in {"OperationalError", "ConnectionTimeout", "InterfaceError"}:
+        return _login_failed(str(error)) or _UNREACHABLE
+    return f"the catalog cannot be used ({type(error).__name__})"
+
+
+def _login_failed(message: str) -> str | None:
+    """While connecting psycopg knows no SQLSTATE, only the server's words."""
+    if "does not exist" in message and "database" in message:
+        return dict(_ADVICE)["3D"]
+    if "authentication failed" in message or "pg_hba" in message or "no password" in message:
+        return dict(_ADVICE)["28"]
+    return None
+
+
+def _sqlstate(error: Any) -> str:
+    return getattr(error, "sqlstate", None) or ""
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """For what is done on the driver's own cursor, past SQLAlchemy."""
+    import psycopg  # noqa: PLC0415 - an extra, needed for PostgreSQL only
+
+    try:
+        yield
+    except psycopg.Error as error:
+        raise CatalogError(_silence(error)) from error
+
+
+def _scrub(context: ExceptionContext) -> None:
+    """Replaces the server's words, which may quote a value, in all that could be printed."""
+    original: Any = context.original_exception
+    if not hasattr(original, "sqlstate"):
+        return
+    safe = _silence(original)
+    if context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.args = (f"({type(original).__name__}) {safe}",)
+
+
+def _silence(error: Any) -> str:
+    """Puts the advice in the place of the error's own words, and returns it."""
+    advice = explain(error)
+    setattr(error, _ADVISED, advice)
+    error.args = (advice,)
+    return advice

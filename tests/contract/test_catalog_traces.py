@@ -1,0 +1,171 @@
+"""A purge erases from the files of the database, not only from its tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import make_url
+
+from hashlists.model import Classification, Handling, HashKind
+from tests.catalog_support import (
+    DEMO,
+    Item,
+    batch,
+    bring,
+    ids_of,
+    items,
+    names_in_force,
+    require_coverage,
+    source,
+    value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hashlists.catalog import Catalog
+
+WHO = {"author": "an operator", "reason": "why"}
+
+
+@pytest.fixture
+def all_bytes(catalog_url: str, request: pytest.FixtureRequest) -> Callable[[], bytes]:
+    """Everything that the database keeps in files, but for a server's write-ahead log."""
+    if catalog_url.startswith("sqlite"):
+        folder = Path(catalog_url.removeprefix("sqlite:///")).parent
+        return lambda: b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+    server = request.getfixturevalue("postgresql_server")
+
+    def read() -> bytes:
+        server.run_sql("CHECKPOINT")
+        query = "SELECT oid FROM pg_database WHERE datname = current_database()"
+        ((oid,),) = server.run_sql(query, database=make_url(catalog_url).database)
+        folders = [server.data / "base" / str(oid), server.data / "base" / "pgsql_tmp"]
+        files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+        return b"".join(file.read_bytes() for file in files)
+
+    return read
+
+
+@pytest.fixture
+def analyze(catalog: Catalog) -> Callable[[], None]:
+    """Lets the database gather the statistics that it gathers by itself sooner or later."""
+
+    def run() -> None:
+        engine = catalog._engine.execution_options(
+            isolation_level="AUTOCOMMIT", catalog_begins=None
+        )
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+
+    return run if catalog._engine.dialect.name == "postgresql" else lambda: None
+
+
+def made_up(name: str) -> Item:
+    """A record that shares nothing with any other."""
+    return Item(
+        name,
+        tuple(HashKind),
+        extra=((HashKind.PDQ, value(HashKind.PDQ, f"{name} more")),),
+        classification=Classification("scheme-of-" + name, "profile-of-" + name, "code-" + name),
+        handling=Handling("originator-of-" + name, ("recipient-of-" + name,)),
+        source_id="source-id-of-" + name,
+    )
+
+
+def traces(record: Item) -> dict[str, bytes]:
+    """Whatever of a record could be found in a file."""
+    return {
+        "key": record.key[1:],  # the name; it is in all texts too
+        "digest": record.digest,
+        **{str(kind): code for kind, code in record.hashes.items()},
+        **{f"further {number}": code for number, (_, code) in enumerate(record.extra)},
+    }
+
+
+def found(record: Item, blob: bytes) -> list[str]:
+    return [what for what, trace in traces(record).items() if trace in blob]
+
+
+NAMES = [f"somebody-{number:03}" for number in range(24)]
+
+
+def test_nothing_of_what_was_purged_is_left(catalog, all_bytes, analyze):
+    catalog.create_list(DEMO, author="a person")
+    records = [made_up(name) for name in NAMES]
+    later = [record.next() for record in records[:12]]
+    bring(catalog, records)
+    bring(catalog, later)
+    catalog.retract("demo", ids_of(catalog, *NAMES[:4]), **WHO)
+    staged = catalog.begin_import("demo", source())
+    staged.stage(batch([record.next().next() for record in records[:10]]))
+    staged.abort()
+    analyze()
+    assert found(records[0], all_bytes()) == list(traces(records[0]))  # the search itself works
+    gone_ids = [each for each in range(1, len(NAMES) + 1) if _name(catalog, each) in GONE]
+    assert catalog.purge("demo", gone_ids, **WHO).traces_wiped
+    blob = all_bytes()
+    for record in [*records, *later]:
+        if record.name in GONE:
+            assert found(record, blob) == []
+    assert found(records[-1], blob) == list(traces(records[-1]))
+    require_coverage(catalog)
+    with catalog.read() as reader:
+        assert {each.code[5:] for each in reader.classifications().values()} == set(NAMES) - GONE
+
+
+GONE = {*NAMES[:8], *NAMES[14:18]}
+
+
+def _name(catalog: Catalog, entry_id: int) -> str:
+    return catalog.entry(entry_id).key[1:].decode()
+
+
+def test_texts_that_others_have_stay(catalog):
+    catalog.create_list(DEMO, author="a person")
+    catalog.create_list(replace(DEMO, name="other"), author="a person")
+    shared = made_up("shared")
+    bring(catalog, [shared, *items("x", classification=shared.classification)])
+    bring(catalog, [shared], list_name="other")
+    ids = [each for each in range(1, 4) if _name(catalog, each) == "shared"]
+    catalog.purge("demo", ids[:1], **WHO)
+    entry = catalog.entry(ids[1])
+    assert (entry.classification, entry.handling) == (shared.classification, shared.handling)
+    catalog.purge("other", ids[1:], **WHO)
+    with catalog.read() as reader:  # x still has it
+        assert shared.classification in reader.classifications().values()
+    catalog.purge("demo", ids_of(catalog, "x"), **WHO)
+    with catalog.read() as reader:
+        assert shared.classification not in reader.classifications().values()
+
+
+def test_texts_of_an_import_under_way_stay(catalog):
+    catalog.create_list(DEMO, author="a person")
+    catalog.create_list(replace(DEMO, name="other"), author="a person")
+    record = made_up("shared")
+    bring(catalog, [record])
+    with catalog.begin_import("other", source()) as staged:
+        staged.stage(batch([record]))
+        catalog.purge("demo", ids_of(catalog, "shared"), **WHO)
+        staged.commit()
+    entry = catalog.entry(ids_of(catalog, "shared")[0])
+    assert (entry.classification, entry.handling) == (record.classification, record.handling)
+
+
+def test_a_reader_that_keeps_old_rows_is_told(catalog, catalog_url, all_bytes):
+    """It holds a snapshot, and no lock on a table that is rewritten."""
+    catalog.create_list(DEMO, author="a person")
+    bring(catalog, [made_up("x-gone"), made_up("y-kept")])
+    ids = ids_of(catalog, "x-gone")
+    with catalog._engine.connect() as connection:
+        connection.exec_driver_sql("SELECT * FROM head").all()  # keeps its snapshot to the end
+        if catalog_url.startswith("sqlite"):
+            with catalog._engine.connect() as pooled:
+                pooled.connection.cursor().execute("PRAGMA busy_timeout = 1")
+        assert not catalog.purge("demo", ids, **WHO).traces_wiped
+    assert not names_in_force(catalog).keys() & {"x-gone"}
+    assert catalog.wipe_deleted()
+    assert found(made_up("x-gone"), all_bytes()) == []

@@ -1,0 +1,178 @@
+"""A real PostgreSQL server for the tests: started by them, on a Unix socket of its own.
+
+It runs on Debian's binaries (package `postgresql`) or any found on the path. As root they refuse
+to run, so then the server is another user's process. Nothing it writes has to survive, so it never
+waits for a disk, except where a test says otherwise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+_USER = "hashwarden"
+_SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "80",
+    "shared_buffers": "64MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "log_min_messages": "warning",
+}
+_PR_SET_PDEATHSIG = 1
+_START_SECONDS = 30
+
+
+def find_binaries() -> Path | None:
+    """The folder of `postgres` and `initdb`; None where PostgreSQL is not installed."""
+    on_path = shutil.which("postgres")
+    folders = [Path(on_path).parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
+    for folder in folders:
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            return folder
+    return None
+
+
+def _version(folder: Path) -> int:
+    return int(folder.parent.name) if folder.parent.name.isdigit() else 0
+
+
+class PostgresqlServer:
+    """One server with its own data; ends with the process that made it, at the latest."""
+
+    def __init__(self, binaries: Path, **settings: str) -> None:
+        """Makes a cluster and starts it."""
+        self._binaries = binaries
+        self._settings = {**_SETTINGS, **settings}
+        self._numbers = count()
+        self.folder = Path(tempfile.mkdtemp(prefix="hw-pg-", dir="/tmp"))  # sockets: short paths
+        self.data = self.folder / "data"
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = _someone_else()
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._run(
+                "initdb",
+                "-D",
+                self.data,
+                "-U",
+                _USER,
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+            )
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [self._binaries / program, *map(str, arguments)],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            env=_environment(),
+            **self._as_user,
+        )
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        options = [f"--{name}={value}" for name, value in self._settings.items()]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self.data, "-k", self.folder, *options],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd="/",
+                env=_environment(),
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - only calls into the kernel
+                **self._as_user,
+            )
+        give_up = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                self.run_sql("SELECT 1")
+            except psycopg.OperationalError:
+                if time.monotonic() > give_up or self._process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash does."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """Ends it and removes its data."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)  # immediate: nothing has to survive
+            self._process.wait()
+            self._process = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run_sql(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """Runs statements outside any transaction; returns the last one's rows, if any."""
+        with psycopg.connect(
+            host=str(self.folder), user=_USER, dbname=database, autocommit=True
+        ) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def url(self, database: str) -> str:
+        """The catalog's URL of a database."""
+        return f"postgresql+psycopg://{_USER}@/{database}?host={self.folder}"
+
+    def make_database(self, template: str | None = None) -> str:
+        """A new database; returns its name."""
+        name = f"catalog_{next(self._numbers)}"
+        self.run_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+
+def _someone_else() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise RuntimeError("root cannot run PostgreSQL, and there is no other user to run it")
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C"}
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)

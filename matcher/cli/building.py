@@ -8,6 +8,8 @@ from hashlists.errors import SnapshotError
 from matcher.cli.output import waiting
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hashlists.model import PurgeReport
     from matcher.cli.context import Session
 
@@ -30,16 +32,16 @@ def build_snapshot(session: Session, *, full: bool = False, publish_url: str | N
     Raises:
         HashlistsError, OSError: nothing was built.
     """
-    from hashlists import snapshot as snapshots  # noqa: PLC0415  brings numpy
-    from matcher.follow.building import BuildOrder  # noqa: PLC0415
+    from matcher.follow.building import BuildOrder  # noqa: PLC0415  brings numpy and faiss
     from matcher.follow.child import ChildProcess, Publication  # noqa: PLC0415
+    from matcher.follow.snapshots import published_name  # noqa: PLC0415
 
     settings = session.settings
     url = settings.snapshot_publish_url if publish_url is None else publish_url
     key = settings.snapshot_signing_key
     publication = Publication(url, key) if url and key else None
     child = ChildProcess(settings.catalog_url, settings.snapshots_dir, publication=publication)
-    before = snapshots.current_name(settings.snapshots_dir) or ""
+    before = published_name(settings.snapshots_dir)
     with waiting("Building the index"):
         return child.build(BuildOrder(seen=before, full=full))
 
@@ -57,7 +59,7 @@ def forget_purged(session: Session, done: PurgeReport) -> str:
 
     root = session.settings.snapshots_dir
     assert done.revision is not None
-    if snapshots.current_name(root) is None:
+    if _is_empty(root):
         snapshots.sweep(root, keep_previous=False)
         return "none on this machine; servers elsewhere build theirs anew"
     for _ in range(_ATTEMPTS):  # the build of another process may have begun before the purge
@@ -68,3 +70,13 @@ def forget_purged(session: Session, done: PurgeReport) -> str:
         raise SnapshotError("other processes publish snapshots of older revisions all the time")
     snapshots.sweep(root, keep_previous=False)
     return "built anew, the old ones removed; running servers follow within seconds"
+
+
+def _is_empty(root: Path) -> bool:
+    """Whether nothing was published there; what is damaged may hold something."""
+    from hashlists import snapshot as snapshots  # noqa: PLC0415  brings numpy
+
+    try:
+        return snapshots.current_name(root) is None
+    except SnapshotError:
+        return False

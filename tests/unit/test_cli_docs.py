@@ -68,6 +68,13 @@ def test_every_reporting_command_has_json():
         "hashwarden lists create",
         "hashwarden lists show",
         "hashwarden lists import",
+        "hashwarden lists retract",
+        "hashwarden lists restore",
+        "hashwarden lists rollback",
+        "hashwarden lists purge",
         "hashwarden lists revisions",
+        "hashwarden index status",
+        "hashwarden index build",
+        "hashwarden index verify",
         "hashwarden doctor",
     }

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hashlists.errors import HashlistsError
+from hashlists.errors import HashlistsError, SnapshotError
 from hashlists.snapshot.accepted import Accepted
 from hashlists.snapshot.pointer import current_name
 from hashlists.snapshot.receive import PullResult, try_pull
@@ -104,7 +104,7 @@ class Replica:
         """
         if repair or self._is_due():
             self._look(repair=repair)
-        name = current_name(self._root)
+        name = self._current()
         moved = name != self._shown
         self._shown = name
         return moved
@@ -112,9 +112,16 @@ class Replica:
     def _is_due(self) -> bool:
         now = self._clock()
         if self._due is None:  # the first look: at once, unless there is something to serve
-            held = current_name(self._root) is not None
+            held = self._current() is not None
             self._due = now + (self._pull_seconds * self._chance() if held else 0.0)
         return now >= self._due
+
+    def _current(self) -> str | None:
+        """What is current here; None also where the pointer is damaged: the next look mends it."""
+        try:
+            return current_name(self._root)
+        except SnapshotError:
+            return None
 
     def _look(self, *, repair: bool) -> None:
         told = self.problem

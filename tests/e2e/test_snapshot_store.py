@@ -1,7 +1,7 @@
-"""A builder and its replicas over real stores: a folder, an S3 server and an Azure server.
+"""A builder and its replicas over stores of all kinds: a folder, S3, Google Cloud Storage, Azure.
 
-The S3 server runs in a thread. Azure's emulator is a program of its own (`azurite-blob`, of the npm
-package `azurite`) and is tried where it is installed.
+The S3 server (moto) and a simulator of Google's run in a thread. Azure's emulator is a program of
+its own (`azurite-blob`, of the npm package `azurite`) and is tried where it is installed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import obstore
 import pytest
 
 from hashlists.errors import SnapshotConflictError, SnapshotError, SnapshotStoreError
-from hashlists.snapshot import current_name, sweep
-from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, Objects
+from hashlists.snapshot import current_name, open_current, sweep
+from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, PART_BYTES, Objects
 from hashlists.snapshot.receive import pull
 from hashlists.snapshot.replica import Replica
 from hashlists.snapshot.store import push
+from tests.gcs_simulator import gcs_server
 from tests.snapshot_store_support import (
     HASTY,
     Keys,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["file", "s3", "az"])
+@pytest.fixture(params=["file", "s3", "gs", "az"])
 def url(request, tmp_path, monkeypatch):
     """The URL of a store that a real server serves."""
     if request.param == "file":
@@ -43,8 +44,12 @@ def url(request, tmp_path, monkeypatch):
         pytest.skip("azurite-blob is not installed")
     folder = tmp_path / "server"
     folder.mkdir()
-    s3 = request.param == "s3"
-    with s3_server(monkeypatch) if s3 else azure_server(monkeypatch, folder) as served:
+    servers = {
+        "s3": lambda: s3_server(monkeypatch),
+        "gs": lambda: gcs_server(monkeypatch, folder),
+        "az": lambda: azure_server(monkeypatch, folder),
+    }
+    with servers[request.param]() as served:
         yield served
 
 
@@ -140,6 +145,15 @@ def test_a_purge_withdraws_and_reaches_replicas_that_were_away(site):
     assert not site.pull().erase_previous
     sweep(root, keep_previous=not replica.erase_previous)
     assert len(folders(root)) == 2
+
+
+def test_a_file_of_several_parts(site):
+    folder = build(site.built, 1, shared=(2 * PART_BYTES + 800) // 8)
+    push(folder, site.url, signing_key=site.keys.private, options=HASTY)
+    assert site.pull().fetched_bytes > 2 * PART_BYTES
+    opened = open_current(site.folder / "replica")
+    assert opened is not None
+    assert opened.arrays["base.codes"][-1] == (2 * PART_BYTES + 800) // 8 - 1
 
 
 def test_an_older_snapshot_published_on_purpose_is_pulled(site):

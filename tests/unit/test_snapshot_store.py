@@ -708,5 +708,13 @@ class TestReplica:
         assert replica.refresh(repair=True)
         assert len(folders(store.root)) == 2
 
+    def test_a_damaged_pointer_is_mended_by_the_first_look(self, store):
+        store.publish(1)
+        store.pull()
+        (store.root / "current").write_bytes(b"?")
+        replica = self.make(store)
+        assert replica.refresh()
+        assert revision_of_arrays(store.root) == 1
+
     def test_nothing_to_erase_before_anything_was_pulled(self, store):
         assert not self.make(store).erase_previous

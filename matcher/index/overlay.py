@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matcher.index.base import Int64Array, UInt8Array
 
 _BITS = 8
+#: Past one row in so many it is cheaper to go by way of a byte for each entry.
+_MANY = 256
 
 
 class Overlay:
@@ -63,9 +65,14 @@ class Overlay:
         if not len(rows):
             wider._count = self._count
             return wider
-        places, bits = rows >> 3, rows & 7
-        for bit in range(_BITS):  # within one bit it does not matter that a byte may repeat
-            wider._bits[places[bits == bit]] |= np.uint8(1 << bit)
+        if len(rows) > length // _MANY:
+            flags = np.zeros(length, np.bool_)
+            flags[rows] = True
+            wider._bits |= np.packbits(flags, bitorder="little")
+        else:
+            places, bits = rows >> 3, rows & 7
+            for bit in range(_BITS):  # within one bit it does not matter that a byte may repeat
+                wider._bits[places[bits == bit]] |= np.uint8(1 << bit)
         wider._count = int(np.bitwise_count(wider._bits).sum(dtype=np.int64))
         return wider
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hashlists.model import DIGEST_KINDS, Harm, HashKind, ListState
 from hashlists.snapshot import SnapshotWriter, open_current
 from matcher.index import build, sealed
+from matcher.index import overlay as overlays
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.index.overlay import Overlay
@@ -279,14 +280,16 @@ def check_counts(index: MatchIndex, world: World, changed: set[int]) -> None:
 @given(
     length=st.integers(0, 40),
     steps=st.lists(st.tuples(st.lists(st.integers(0, 10**6)), st.integers(0, 20)), max_size=4),
+    many=st.sampled_from([overlays._MANY, 1]),  # either way of setting bits
 )
-def test_an_overlay_is_a_set_of_rows(length, steps):
+def test_an_overlay_is_a_set_of_rows(length, steps, many):
     overlay, hidden = Overlay(length), set()
     for numbers, more in steps:
         length += more
         rows = [number % length for number in numbers] if length else []
         before = overlay.rows().tolist()
-        wider = overlay.extended(np.array(rows, np.int64), length=length)
+        with mock.patch.object(overlays, "_MANY", many):
+            wider = overlay.extended(np.array(rows, np.int64), length=length)
         assert overlay.rows().tolist() == before, "the narrower one is as it was"
         overlay, hidden = wider, hidden | set(rows)
         assert overlay.length == length

@@ -153,13 +153,15 @@ class Follower:
         self._builds = self._build_failures = 0
         self._build_seconds = 0.0
         # What was built before this start may not have reached the store.
-        self._build_owed = publication is not None and self._builder is not None
+        self._publishes = publication is not None and self._builder is not None
+        self._build_owed = self._publishes
         self._view: View | None = None
         self._due: int | None = None  # when the next entry expires
         self._shown_at = 0  # the moment that the holder's generation is of
         self._policy_problems: tuple[str, ...] = ()
         self._contact: float | None = None
         self._head = 0
+        self._withdrawn_at = -1  # the revision that hiding early has reached
         self._need = _Need.NONE
         self._lock = threading.Lock()
 
@@ -271,13 +273,17 @@ class Follower:
             if self._fits_in_memory(start, reader):
                 view = start if start.revision == reader.revision else start.advanced(reader)
                 self._need = self._need_for(view)
+                self._withdrawn_at = -1
                 return view
         self._need = _Need.NOW
         if not starts:
             return fresh if self._puller is not None else served
         # Too much has changed: no older revision than what is served, less what must not match.
         best = served if served in starts else max(starts, key=lambda each: each.revision)
-        return best.without_withdrawn(reader)
+        if best is served and self._withdrawn_at == reader.revision:
+            return served
+        self._withdrawn_at = reader.revision
+        return best.without(reader.out_of_force_since(best.revision))
 
     def _fits_in_memory(self, start: View, reader: CatalogReader) -> bool:
         """Whether what changed after `start` may be read and held beside it, by a cheap bound."""
@@ -294,7 +300,10 @@ class Follower:
 
     def _need_for(self, view: View) -> _Need:
         full = len(view.delta) > self._live_entries // 2
-        return _Need.SOON if full or view.purged or self._is_worn(view) else _Need.NONE
+        # What is served here from memory alone reaches replicas by a snapshot only.
+        untold = self._publishes and view.revision > view.sealed.snapshot.revision
+        wanted = full or untold or view.purged or self._is_worn(view)
+        return _Need.SOON if wanted else _Need.NONE
 
     def _is_worn(self, view: View) -> bool:
         """Whether so much of the snapshot has expired or is superseded that it should go."""

@@ -69,7 +69,8 @@ def clear(
         for digest, each in listed.items()
         if SHA256_HEX.fullmatch(digest)
         and digest not in needed
-        and (digest in doomed or now - each.modified >= grace)
+        # Without grace no times are compared: some stores tell them to the second only.
+        and (not grace or digest in doomed or now - each.modified >= grace)
     ]
     # Manifests last: they tell the next clearing what this one may have left.
     stale += [f"{MANIFESTS}/{name}{_SUFFIX}" for name in sorted(manifests.keys() - kept)]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from matcher.index.base import Int64Array, UInt8Array
     from matcher.index.segment import Segment
 
+LIVE = "live"
+
 
 class MatchIndex:
     """Finds the entries near a batch of hashes.
@@ -48,6 +50,7 @@ class MatchIndex:
         lists: what the segments' list rows count.
         classifications: what their classification rows count; row 0 is none.
         segments: sealed ones first; their rows must lie within the two tables.
+        segment_names: what to call them in reports; None for their numbers.
         hidden: entry rows that are not to be found: `(R,) int64`, or an overlay for just as many
             entries.
 
@@ -63,12 +66,15 @@ class MatchIndex:
         lists: Sequence[IndexedList],
         classifications: Sequence[Classification | None],
         segments: Sequence[Segment],
+        segment_names: Sequence[str] | None = None,
         hidden: Int64Array | Overlay | None = None,
     ) -> None:
         self._revision = revision
         self._lists = tuple(lists)
         self._classifications = tuple(classifications)
         self._segments = tuple(segments)
+        names = map(str, range(len(segments))) if segment_names is None else segment_names
+        self._segment_names = tuple(names)
         for segment in self._segments:
             if segment.lists > len(lists) or segment.classifications > len(classifications):
                 raise ValueError("a segment points into longer tables than are given")
@@ -101,7 +107,8 @@ class MatchIndex:
                 revision=snapshot.revision,
                 lists=contents.lists,
                 classifications=contents.classifications,
-                segments=contents.segments,
+                segments=tuple(contents.segments.values()),
+                segment_names=tuple(contents.segments),
                 hidden=contents.dead,
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -134,13 +141,16 @@ class MatchIndex:
         Raises:
             ValueError: as for a new index.
         """
-        segments = (*self._segments, *(() if live is None else (live,)))
+        segments, names = self._segments, self._segment_names
+        if live is not None:
+            segments, names = (*segments, live), (*names, LIVE)
         length = sum(len(segment.entries) for segment in segments)
         return MatchIndex(
             revision=revision,
             lists=lists,
             classifications=classifications,
             segments=segments,
+            segment_names=names,
             hidden=self._hidden.extended(hidden, length=length),
         )
 
@@ -168,6 +178,11 @@ class MatchIndex:
     def segments(self) -> tuple[Segment, ...]:
         """The segments, sealed ones first."""
         return self._segments
+
+    @property
+    def segment_names(self) -> tuple[str, ...]:
+        """What the segments are called in reports: "base", "recent" and "live"."""
+        return self._segment_names
 
     @property
     def hidden(self) -> Overlay:

@@ -43,13 +43,13 @@ class IndexContents:
 
     Attributes:
         lists, classifications: the tables by row; row 0 of the classifications is none.
-        segments: `base`, and `recent` where there is one.
+        segments: by name: `base`, and `recent` where there is one.
         dead: `(D,) int64`, rows of dead entries, the segments' entries numbered through.
     """
 
     lists: tuple[IndexedList, ...]
     classifications: tuple[Classification | None, ...]
-    segments: tuple[Segment, ...] = field(repr=False)
+    segments: Mapping[str, Segment] = field(repr=False)
     dead: Int64Array = field(repr=False)
 
 
@@ -68,18 +68,18 @@ def read_index(snapshot: Snapshot, *, held: Sequence[Segment] = ()) -> IndexCont
     lists = lists_from_json(snapshot.documents[LISTS])
     classifications = classifications_from_json(snapshot.documents[CLASSIFICATIONS])
     by_segment = _split(snapshot.arrays, list(infos))
-    segments: list[Segment] = []
+    segments: dict[str, Segment] = {}
     dead = [np.empty(0, np.int64)]
     start = 0
     for name, info in infos.items():
         arrays = by_segment[name]
         try:
             dead.append(_dead_rows(arrays.pop(DEAD, None), info) + start)
-            segments.append(_segment(arrays, info, len(lists), len(classifications), held))
+            segments[name] = _segment(arrays, info, len(lists), len(classifications), held)
         except ValueError as error:
             raise ValueError(f"segment {name!r}: {error}") from error
         start += info.entries
-    return IndexContents(lists, classifications, tuple(segments), np.concatenate(dead))
+    return IndexContents(lists, classifications, segments, np.concatenate(dead))
 
 
 def _split(arrays: Arrays, segments: Sequence[str]) -> dict[str, dict[str, NDArray[Any]]]:

@@ -71,6 +71,31 @@ def test_a_round_trip_loses_nothing(items: dict[str, Any], revision: int):
                 assert opened.documents[name] == item
 
 
+@given(
+    array=arrays.filter(lambda array: array.ndim > 0),
+    cuts=st.lists(st.integers(0, 9), max_size=4),
+)
+def test_parts_and_links_lose_nothing(array: np.ndarray, cuts: list[int]):
+    """Written part by part, then shared with a second snapshot: the same array three times."""
+    parts = np.split(array, sorted(min(cut, len(array)) for cut in cuts))
+    with tempfile.TemporaryDirectory() as root:
+        with SnapshotWriter(Path(root), revision=1) as writer:
+            writer.add_array_in_parts("a", parts, dtype=array.dtype, row_shape=array.shape[1:])
+            writer.add_array("whole", array)
+            writer.publish({})
+        first = open_current(Path(root))
+        assert first is not None
+        records = first.manifest["arrays"]
+        assert records["a"] == {**records["whole"], "file": "a.bin"}
+        with SnapshotWriter(Path(root), revision=2) as writer:
+            writer.link_array("b", first, "a")
+            writer.publish({})
+        second = open_current(Path(root), held=first)
+        assert second is not None
+        np.testing.assert_array_equal(second.arrays["b"], array)
+        assert (second.arrays["b"] is first.arrays["a"]) == (array.size > 0)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with SnapshotWriter(tmp_path_factory.mktemp("snapshots"), revision=3) as writer:

@@ -367,6 +367,8 @@ class TestLive:
             revision=3, lists=LISTS, classifications=CLASSES, live=segment(4, 10), hidden=superseded
         )
         assert index.revision == 3
+        assert sealed.segment_names == ("base", "recent")
+        assert index.segment_names == ("base", "recent", "live")
         assert [found(index, value) for value in (1, 2, 3, 4, 9, 10)] == [
             [1],
             [],
@@ -389,6 +391,7 @@ class TestLive:
             hidden=np.array([5]),
         )
         assert [found(index, value) for value in (8, 9)] == [[8], []]
+        assert index.segment_names == ("base", "live")
 
     def test_without_a_live_segment(self, first):
         sealed = MatchIndex.open(first)
@@ -397,6 +400,7 @@ class TestLive:
         )
         assert found(index, 1) == []
         assert index.segments == sealed.segments
+        assert index.segment_names == ("base",)
 
     def test_hidden_rows_must_exist(self, first):
         sealed = MatchIndex.open(first)

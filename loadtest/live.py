@@ -180,11 +180,16 @@ def serving(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], str
 
 @contextlib.contextmanager
 def loaded(target: str, rate: float, out: Path) -> Iterator[None]:
-    """Load from a process of its own."""
+    """Load from a process of its own, once it has begun."""
     command = [sys.executable, "-m", "loadtest.load", target, "--rate", str(rate)]
     command += ["--out", str(out)]
+    out.unlink(missing_ok=True)
     child = subprocess.Popen(command, cwd=_ROOT)
     try:
+        while not (out.exists() and out.stat().st_size):
+            if child.poll() is not None:
+                raise SystemExit("the load generator did not start")
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         child.send_signal(signal.SIGTERM)
@@ -262,7 +267,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> Run:
     """Runs every phase and prints the tables."""
     url = f"sqlite:///{folder}/catalog.sqlite3"
     prepare(url, options.entries)
-    command = [sys.executable, "-m", "matcher", "--data", str(folder)]
+    command = [sys.executable, "-m", "matcher.cli", "--data", str(folder)]
     start = time.time()
     subprocess.run([*command, "index", "build"], check=True, capture_output=True)
     built = time.time() - start
@@ -273,7 +278,6 @@ def measure_all(options: argparse.Namespace, folder: Path) -> Run:
         Catalog.open(url) as catalog,
         loaded(target, options.rate, answers),
     ):
-        time.sleep(2)
         run = Run(catalog, client, server, held(url))
         while not run.result(run.retracted).total_matches:
             run.retracted += 1

@@ -85,7 +85,7 @@ def soak(folder: Path, *, entries: int, revisions: int) -> list[Reading]:
     url = f"sqlite:///{folder}/catalog.sqlite3"
     prepare(url, entries)
     os.environ.update(_SETTINGS)
-    command = [sys.executable, "-m", "matcher", "--data", str(folder)]
+    command = [sys.executable, "-m", "matcher.cli", "--data", str(folder)]
     with (
         serving(command) as (server, target, _),
         Client(target) as client,

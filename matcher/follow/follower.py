@@ -161,7 +161,7 @@ class Follower:
         self._policy_problems: tuple[str, ...] = ()
         self._contact: float | None = None
         self._head = 0
-        self._withdrawn_at = -1  # the revision that hiding early has reached
+        self._withdrawn_at: str | None = None  # mark of the revision that hiding early has reached
         self._need = _Need.NONE
         self._lock = threading.Lock()
 
@@ -273,16 +273,17 @@ class Follower:
             if self._fits_in_memory(start, reader):
                 view = start if start.revision == reader.revision else start.advanced(reader)
                 self._need = self._need_for(view)
-                self._withdrawn_at = -1
+                self._withdrawn_at = None
                 return view
         self._need = _Need.NOW
         if not starts:
             return fresh if self._puller is not None else served
         # Too much has changed: no older revision than what is served, less what must not match.
         best = served if served in starts else max(starts, key=lambda each: each.revision)
-        if best is served and self._withdrawn_at == reader.revision:
+        mark = reader.revision_mark(reader.revision)
+        if best is served and self._withdrawn_at == mark:
             return served
-        self._withdrawn_at = reader.revision
+        self._withdrawn_at = mark
         return best.without(reader.out_of_force_since(best.revision))
 
     def _fits_in_memory(self, start: View, reader: CatalogReader) -> bool:

@@ -32,8 +32,8 @@ class Problems:
         """Notes a problem with `concern`, and logs it unless it stands already."""
         text = f"{concern}: {type(error).__name__}: {error}"
         if self._texts.get(concern) != text:
-            foreseen = isinstance(error, HashlistsError | OSError)
-            _log.warning("the newest revision is not served: %s", text, exc_info=not foreseen)
+            trace = None if isinstance(error, HashlistsError | OSError) else error
+            _log.warning("the newest revision is not served: %s", text, exc_info=trace)
         self._texts[concern] = text
 
     def solved(self, concern: str) -> None:

@@ -94,9 +94,8 @@ class View:
         live: the delta's rows as a segment; None where there are none.
         superseded: `(S,) int64`, ascending rows of the sealed index whose entries are touched.
         purged: something was purged after the snapshot, which still holds it.
-        withdrawn: `(W,) int64` ids of entries that revisions up to `withdrawn_at` took out of
-            force; hidden although `revision` still has them.
-        withdrawn_at: the revision after which `withdrawn` was read.
+        withdrawn: `(W,) int64`, ascending ids of entries that later revisions took out of force;
+            hidden although `revision` still has them.
     """
 
     sealed: Sealed
@@ -109,7 +108,6 @@ class View:
     superseded: Int64Array = field(repr=False)
     purged: bool
     withdrawn: Int64Array = field(repr=False)
-    withdrawn_at: int
 
     @classmethod
     def of(cls, sealed: Sealed) -> View:
@@ -126,7 +124,6 @@ class View:
             superseded=_NO_ROWS,
             purged=False,
             withdrawn=_NO_ROWS,
-            withdrawn_at=revision,
         )
 
     def stands(self, reader: CatalogReader) -> bool:
@@ -167,18 +164,13 @@ class View:
             superseded=np.union1d(self.superseded, self.sealed.index.rows_of(changed)),
             purged=self.purged or reader.purged_since(self.revision),
             withdrawn=_NO_ROWS,
-            withdrawn_at=reader.revision,
         )
 
-    def without_withdrawn(self, reader: CatalogReader) -> View:
-        """The same revision, less what later ones up to the reader's took out of force."""
-        if self.withdrawn_at == reader.revision:
+    def without(self, withdrawn: Int64Array) -> View:
+        """The same revision, less the entries of those ids `(W,)`, which ascend."""
+        if np.array_equal(withdrawn, self.withdrawn):
             return self
-        return replace(
-            self,
-            withdrawn=reader.out_of_force_since(self.revision),
-            withdrawn_at=reader.revision,
-        )
+        return replace(self, withdrawn=withdrawn)
 
     def index(self, now: int) -> MatchIndex:
         """What can be searched at `now`, seconds since 1970 UTC."""

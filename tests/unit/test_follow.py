@@ -78,10 +78,10 @@ class Rig:
         self.now = 0.0
         self.start()
 
-    def start(self, policies=POLICIES):
+    def start(self, policies=POLICIES, **options):
         self.holder = Holder()
         self.follower = Follower(
-            self.catalog, self.snapshots, policies, self.holder, clock=lambda: self.now
+            self.catalog, self.snapshots, policies, self.holder, clock=lambda: self.now, **options
         )
 
 
@@ -144,7 +144,7 @@ def test_a_restart_opens_what_was_published(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     rig.start()
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail if it were called
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
     assert rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
 
@@ -220,6 +220,7 @@ def test_a_start_with_nothing_at_all_is_an_error(rig, monkeypatch):
 
 
 def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monkeypatch):
+    rig.start(live_entries=0)  # every change waits for a build
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
@@ -237,6 +238,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monke
 
 @pytest.mark.parametrize("error", [OverflowError("too large"), MemoryError(), KeyError("x")])
 def test_whatever_fails_the_old_one_serves_and_is_told_stale(rig, monkeypatch, caplog, error):
+    rig.start(live_entries=0)  # every change waits for a build
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
@@ -252,11 +254,12 @@ def test_whatever_fails_the_old_one_serves_and_is_told_stale(rig, monkeypatch, c
 
 
 def test_what_cannot_be_built_is_tried_at_growing_intervals(rig, monkeypatch):
+    rig.start(live_entries=0)  # every change waits for a build
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [1])
     tried = []
 
-    def fail(*_):
+    def fail(*_, **__):
         tried.append(rig.now)
         raise OSError("disk full")
 
@@ -268,25 +271,29 @@ def test_what_cannot_be_built_is_tried_at_growing_intervals(rig, monkeypatch):
         assert rig.follower.state().seconds_since_contact == 0.0
     waits = [later - earlier for earlier, later in itertools.pairwise(tried)]
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
-    fill(rig.catalog, rig.folder, [2])
-    rig.follower.refresh()
-    assert tried[-1] == rig.now  # a newer revision may be the cure
     monkeypatch.undo()
     rig.now += 60.0
     assert rig.follower.refresh()
     assert (rig.follower.state().behind, rig.follower.state().problem) == (False, "")
 
 
-def test_expired_entries_that_cannot_be_dropped_are_told_stale(rig, monkeypatch):
-    soon = datetime.now(UTC) + timedelta(seconds=60)
+def test_entries_expire_while_the_catalog_is_away(rig, monkeypatch):
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
     expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
     rig.catalog.create_list(expiring, author="tester")
+    rig.follower.refresh()
     fill(rig.catalog, rig.folder, [1], name="brief")
     rig.follower.refresh()
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
+    monkeypatch.setattr(rig.follower, "_time", lambda: soon.timestamp() - 1)
+    rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
     monkeypatch.setattr(rig.follower, "_time", soon.timestamp)
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
-    assert not rig.follower.refresh()
-    assert rig.follower.state().behind
+    assert rig.follower.refresh()
+    assert not is_known(rig.holder.current, 1)
+    monkeypatch.setattr(rig.follower, "_time", lambda: soon.timestamp() - 1)  # a clock set right
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
 
 
 def test_a_snapshot_of_another_layout_is_built_anew(rig, monkeypatch, caplog):
@@ -325,6 +332,7 @@ def test_only_classifications_in_use_are_numbered_and_there_may_be_many(rig, mon
         classification_ids=(2 * owners).astype(np.int32),
         flags=np.zeros(number, np.uint16),
         sizes=owners,
+        expires=np.zeros(number, np.uint32),
         codes={},
     )
     rig.catalog.create_list(HashList("list", Harm.CSAM, "someone"), author="tester")
@@ -379,7 +387,7 @@ def test_a_catalog_restored_from_a_backup_is_followed_back(rig):
 
 
 def test_entries_that_expire_stop_matching_without_a_revision(rig, monkeypatch):
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
     rig.catalog.create_list(expiring, author="tester")
     fill(rig.catalog, rig.folder, [1], name="brief")
@@ -520,9 +528,19 @@ def test_the_index_may_be_empty_in_a_generation():
     assert Generation(MatchIndex.empty(), POLICIES).lists == ()
 
 
-def test_an_unreadable_published_snapshot_is_no_reason_to_stop(rig, monkeypatch):
-    monkeypatch.setattr(snapshot, "open_current", _fail(SnapshotError("foreign")))
+def test_an_unreadable_published_snapshot_is_built_anew_once(rig, monkeypatch):
+    build_snapshot(rig.catalog, rig.snapshots)
+    opened = iter([SnapshotError("foreign"), SnapshotError("foreign")])
+    real = snapshot.open_current
+
+    def open_current(*args, **options):
+        if (error := next(opened, None)) is not None:
+            raise error
+        return real(*args, **options)
+
+    monkeypatch.setattr(snapshot, "open_current", open_current)
     assert rig.follower.refresh()
+    assert rig.follower.state().problem == ""
 
 
 def _fail(error):

@@ -52,7 +52,7 @@ def measure(count: int) -> SearchCost:
         for threshold in _THRESHOLDS:
             plan = plan_probes(chunk_bits, count, threshold)
             for batch in _BATCHES:
-                each = (batch * plan.probes, batch * plan.candidates, batch, 1)
+                each = (batch * plan.probes, batch * plan.candidates, 1)
                 probing.append(each)
                 probing_seconds.append(_seconds(index.search, rng, batch, threshold))
         del index
@@ -61,12 +61,11 @@ def measure(count: int) -> SearchCost:
     scanning = [(batch * count, count, 0) for batch in _BATCHES] + [(0, 0, 1)]
     scanning_seconds = [_seconds(flat.search, rng, batch, 31) for batch in _BATCHES]
     scanning_seconds.append(_seconds(FlatIndex(HashKind.PDQ, codes[:1]).search, rng, 1, 31))
-    probe, candidate, query, call = _fit(probing, probing_seconds)
+    probe, candidate, call = _fit(probing, probing_seconds)
     compared_code, read_code, scan_call = _fit(scanning, scanning_seconds)
     return SearchCost(
         probe=probe,
         candidate=candidate,
-        query=query,
         call=call,
         compared_code=compared_code,
         read_code=read_code,

@@ -175,11 +175,11 @@ def _measure(name: str, library: _Library, count: int, folder: Path) -> Way:
     library.write(index, file)
     del index
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # so that what was freed is not used again unseen
     before = resident_bytes()
     start = time.perf_counter()
     opened = library.read(file)
     seconds = time.perf_counter() - start
+    gc.collect()
     size = (resident_bytes() - before) / count
     Path(file).unlink()
     return Way(name, count, build, size, seconds, partial(library.search, opened))
@@ -190,18 +190,19 @@ def _pairs(limits: Any, _: Any, labels: Any) -> tuple[Int64Array, Int64Array]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM."""
+    """Memory of this process that is in RAM; what was freed is given back first."""
+    ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_bytes(work: Callable[[], object]) -> int | None:
     """By how much memory in RAM grows at most while something runs; None where Linux won't say."""
+    before = resident_bytes()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
     except OSError:
         return None
-    before = resident_bytes()
     work()
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import index as as_index
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from hashlists.model import HashKind
@@ -123,17 +121,6 @@ def check_queries(kind: HashKind, queries: UInt8Array, threshold: int) -> tuple[
     return np.require(queries, requirements=["C", "A"]), number
 
 
-def join_hits(parts: list[Hits], distance: type[np.uint16 | np.uint32]) -> Hits:
-    """Concatenates hits of the same queries in different codes."""
-    if len(parts) == 1:
-        return parts[0]
-    return Hits(
-        query_rows=_join([part.query_rows for part in parts], np.int64),
-        code_rows=_join([part.code_rows for part in parts], np.int64),
-        distances=_join([part.distances for part in parts], distance),
-    )
-
-
 def expand_ranges(first: Int64Array, count: Int64Array) -> Int64Array:
     """The concatenation of `arange(first[i], first[i] + count[i])` over all `i`."""
     ends = np.cumsum(count)
@@ -141,10 +128,6 @@ def expand_ranges(first: Int64Array, count: Int64Array) -> Int64Array:
     expanded: Int64Array = np.arange(total, dtype=np.int64)
     expanded += np.repeat(first - (ends - count), count)
     return expanded
-
-
-def _join(arrays: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype), *arrays])
 
 
 __all__ = [
@@ -157,5 +140,4 @@ __all__ = [
     "UInt32Array",
     "check_queries",
     "expand_ranges",
-    "join_hits",
 ]

@@ -28,6 +28,8 @@ _MAX_BITS = 27
 MAX_PROBES = 1 << 20
 #: A query with more candidates than this is scanned instead, whatever it costs: for the same.
 MAX_CANDIDATES = 1 << 21
+#: So many codes stay in the third-level cache from search to search.
+_CACHED_CODES = 1 << 19
 #: The threshold that indexes are laid out for: what PDQ's authors recommend.
 _USUAL_THRESHOLD = 31
 #: And for so many queries at a time.
@@ -45,34 +47,34 @@ class SearchCost:
     Attributes:
         probe: finding where a key's codes start and end.
         candidate: fetching a code and comparing it.
-        query: handling a query, apart from its probes and candidates.
         call: handling a search, whatever its size.
         compared_code: comparing a code with a query in the exact scan.
-        read_code: bringing a code into cache for that, once for all queries of a batch.
+        read_code: reading a code from memory for that, once for all queries of a batch.
         scan_call: handling a scan, whatever its size.
     """
 
-    probe: float = 18e-9
-    candidate: float = 38e-9
-    query: float = 10e-6
-    call: float = 120e-6
+    probe: float = 30e-9
+    candidate: float = 27e-9
+    call: float = 100e-6
     compared_code: float = 0.65e-9
-    read_code: float = 0.65e-9
-    scan_call: float = 20e-6
+    read_code: float = 0.5e-9
+    scan_call: float = 14e-6
 
     def scan(self, count: int, queries: int) -> float:
         """Seconds to scan `count` codes for a batch of queries."""
-        return self.scan_call + count * (self.read_code + queries * self.compared_code)
+        return self.scan_call + self._reading(count) + queries * count * self.compared_code
 
     def probing(self, probes: int, candidates: float, queries: int) -> float:
         """Seconds to search by chunks, given the probes and candidates of one query."""
-        each = self.query + probes * self.probe + candidates * self.candidate
-        return self.call + queries * each
+        return self.call + queries * (probes * self.probe + candidates * self.candidate)
 
     def most_candidates(self, count: int) -> int:
         """With more candidates than this, scanning `count` codes for one query is cheaper."""
-        each = self.compared_code + self.read_code
-        return min(int(count * each / self.candidate), MAX_CANDIDATES)
+        seconds = self._reading(count) + count * self.compared_code
+        return min(int(seconds / self.candidate), MAX_CANDIDATES)
+
+    def _reading(self, count: int) -> float:
+        return max(0, count - _CACHED_CODES) * self.read_code
 
 
 #: What was measured; see the module's docstring.

@@ -201,8 +201,12 @@ def try_pull(
     options: StoreOptions | None = None,
     repair: bool = False,
     wait: bool = False,
+    stop: Stop | None = None,
 ) -> PullResult | None:
-    """Like `pull`, but None where another process is pulling just now, unless told to wait."""
+    """Like `pull`, but None where another process is pulling just now, unless told to wait.
+
+    `stop`, once set, ends it with a `SnapshotStoreError` before the next part is fetched.
+    """
     keys = load_verify_keys(verify_key)
     root = Path(root)
     try:
@@ -210,7 +214,7 @@ def try_pull(
         with _alone(root, wait=wait) as alone:
             if not alone:
                 return None
-            return _Pull(Objects(url, options), root, keys).run(repair=repair)
+            return _Pull(Objects(url, options), root, keys, stop).run(repair=repair)
     except OSError as error:
         raise SnapshotError(f"the folder of snapshots cannot be used ({error.strerror})") from error
 
@@ -218,10 +222,17 @@ def try_pull(
 class _Pull:
     """One pull, under the lock."""
 
-    def __init__(self, objects: Objects, root: Path, keys: tuple[Ed25519PublicKey, ...]) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        root: Path,
+        keys: tuple[Ed25519PublicKey, ...],
+        stop: Stop | None,
+    ) -> None:
         self._objects = objects
         self._root = root
         self._keys = keys
+        self._stop = stop
 
     def run(self, *, repair: bool) -> PullResult:
         remembered = Accepted.load(self._root, self._objects.url)
@@ -286,6 +297,7 @@ class _Pull:
                 lacking,
                 lambda item, stop: self._receive(receiver, *item, stop),
                 workers=self._objects.options.transfers,
+                stop=self._stop,
             )
             return receiver.publish_received().name, fetched, linked
 

@@ -15,6 +15,7 @@ from hashlists.errors import HashlistsError, SnapshotError
 from hashlists.snapshot.accepted import Accepted
 from hashlists.snapshot.pointer import current_name
 from hashlists.snapshot.receive import PullResult, try_pull
+from hashlists.snapshot.transfers import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,7 @@ class Replica:
         self._due: float | None = None
         self._shown: str | None = None
         self._contact: float | None = None
+        self._stop = Stop()
         self.problem = ""
         self.last_pull: PullResult | None = None
 
@@ -102,12 +104,19 @@ class Replica:
             HashlistsError: the look failed in a way that the one before did not. What is current
                 here still is, and may be opened.
         """
-        if repair or self._is_due():
+        if not self._stop.is_set() and (repair or self._is_due()):
             self._look(repair=repair)
         name = self._current()
         moved = name != self._shown
         self._shown = name
         return moved
+
+    def stop(self) -> None:
+        """Ends a pull that is under way, from another thread, so that the process can end.
+
+        It ends before its next part. The replica looks at the store no more.
+        """
+        self._stop.set()
 
     def _is_due(self) -> bool:
         now = self._clock()
@@ -132,6 +141,7 @@ class Replica:
                 verify_key=self._verify_key,
                 options=self._options,
                 repair=repair,
+                stop=self._stop,
             )
         except HashlistsError as error:
             self.problem = f"{type(error).__name__}: {error}"

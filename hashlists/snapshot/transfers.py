@@ -1,4 +1,4 @@
-"""Moves several files at the same time; the first failure ends all of them."""
+"""Moves several files at the same time; the first failure ends all of them, and so does a stop."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, TypeVar
 
+from hashlists.errors import SnapshotStoreError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
 
-class _StoppedError(Exception):
-    """Another transfer failed, and its error is the one to tell."""
-
-
-def run_together(items: Iterable[T], move: Callable[[T, Stop], int], *, workers: int) -> int:
+def run_together(
+    items: Iterable[T], move: Callable[[T, Stop], int], *, workers: int, stop: Stop | None = None
+) -> int:
     """Calls `move` for every item in a few threads.
 
     Args:
         items: what to move.
-        move: moves one item and returns how many bytes that were; looks at `Stop` now and then.
+        move: moves one item and returns how many bytes that were; passes its pieces through
+            `Stop.checked`.
         workers: threads.
+        stop: by which another thread may end it; the first failure sets it too.
 
     Returns:
         The sum of the bytes.
 
     Raises:
+        SnapshotStoreError: it was stopped.
         Exception: the first error that a `move` raised. No thread is left behind.
     """
-    stop = Stop()
+    stop = stop or Stop()
     total = 0
     with ThreadPoolExecutor(workers, thread_name_prefix="snapshot-transfer") as pool:
         try:
@@ -44,7 +47,7 @@ def run_together(items: Iterable[T], move: Callable[[T, Stop], int], *, workers:
 
 
 class Stop:
-    """Tells running transfers that another one failed."""
+    """Tells running transfers to end: another one failed, or the process is to."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -53,11 +56,15 @@ class Stop:
         """From now on `checked` ends with an error."""
         self._event.set()
 
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._event.is_set()
+
     def checked(self, pieces: Iterable[T]) -> Iterator[T]:
-        """The same pieces, until another transfer fails."""
+        """The same pieces, until it is set."""
         for piece in pieces:
-            if self._event.is_set():
-                raise _StoppedError
+            if self.is_set():
+                raise SnapshotStoreError("moving a snapshot was stopped before its end")
             yield piece
 
 

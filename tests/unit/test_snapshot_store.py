@@ -716,5 +716,26 @@ class TestReplica:
         assert replica.refresh()
         assert revision_of_arrays(store.root) == 1
 
+    def test_it_can_be_stopped_in_the_middle_of_a_pull(self, store, monkeypatch):
+        store.publish(1)
+        store.pull()
+        store.push(build(store.built, 2))
+        replica = self.make(store)
+        replica.refresh()
+        self.now += 60
+        stream = Objects.stream
+
+        def stopping(self, name, nbytes, role):
+            replica.stop()
+            return stream(self, name, nbytes, role)
+
+        monkeypatch.setattr(Objects, "stream", stopping)
+        with pytest.raises(SnapshotStoreError, match="stopped before its end"):
+            replica.refresh()
+        assert revision_of_arrays(store.root) == 1
+        assert len(folders(store.root)) == 1
+        self.now += 60
+        assert not replica.refresh(repair=True)
+
     def test_nothing_to_erase_before_anything_was_pulled(self, store):
         assert not self.make(store).erase_previous

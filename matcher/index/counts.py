@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matcher.index.base import expand_ranges
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -55,13 +57,28 @@ def count_living(
     Returns:
         `(lists,) int64`.
     """
-    lives = ~dead[rows]
-    if lives.all():
-        return count_codes(offsets, list_rows[rows], lists)
-    ends = np.concatenate([[0], np.cumsum(lives)]).astype(np.uint32)[offsets]
-    living = np.ones(len(ends), np.bool_)
-    living[1:] = ends[1:] > ends[:-1]  # a code all of whose entries are dead counts no more
-    return count_codes(ends[living], list_rows[rows[lives]], lists)
+    counts = count_codes(offsets, list_rows[rows], lists)
+    places = np.flatnonzero(dead[rows]).astype(np.uint32)
+    if not len(places):
+        return counts
+    # Only codes of dead entries count otherwise, and they are few.
+    affected = np.unique(np.searchsorted(offsets, places, side="right") - 1)
+    first = offsets[affected].astype(np.int64)
+    number = offsets[affected + 1] - first
+    own = rows[expand_ranges(first, number)]
+    ends = _ends(number)
+    before = count_codes(ends, list_rows[own], lists)
+    lives = ~dead[own]
+    left = _ends(lives)[ends]
+    living = np.ones(len(left), np.bool_)
+    living[1:] = left[1:] > left[:-1]  # a code all of whose entries are dead counts no more
+    after = count_codes(left[living], list_rows[own[lives]], lists)
+    return counts - before + after
+
+
+def _ends(numbers: NDArray[Any]) -> UInt32Array:
+    """`(K,)` -> `(K + 1,)`: sums of all that stands before each place."""
+    return np.concatenate([[0], np.cumsum(numbers)]).astype(np.uint32)
 
 
 def codes_by_list(

@@ -17,6 +17,7 @@ from hashlists.snapshot import SnapshotWriter, open_current
 from matcher.index import build, sealed
 from matcher.index import overlay as overlays
 from matcher.index.build import IndexBuilder, IndexRows
+from matcher.index.counts import count_living
 from matcher.index.match_index import IndexedList, MatchIndex
 from matcher.index.overlay import Overlay
 from matcher.index.segment import Segment
@@ -297,3 +298,22 @@ def test_an_overlay_is_a_set_of_rows(length, steps, many):
         assert overlay.rows().tolist() == sorted(hidden)
         every = np.arange(length)
         assert overlay.hides(every).tolist() == [row in hidden for row in range(length)]
+
+
+@given(seed=st.integers(0, 2**32 - 1), codes=st.sampled_from([0, 1, 2, 5, 40]))
+def test_living_codes_are_counted_as_one_by_one(seed, codes):
+    rng = np.random.default_rng(seed)
+    entries = codes // 2 + 1
+    carriers = [
+        np.sort(rng.choice(entries, rng.integers(1, min(entries, 3) + 1), replace=False))
+        for _ in range(codes)
+    ]
+    offsets = np.cumsum([0, *map(len, carriers)]).astype(np.uint32)
+    rows = np.concatenate([np.empty(0, np.uint32), *carriers]).astype(np.uint32)
+    list_rows = rng.integers(0, 3, entries).astype(np.uint16)
+    dead = rng.random(entries) < rng.choice([0, 0.1, 0.5, 1])
+    expected = [
+        sum(any(list_rows[row] == each and not dead[row] for row in rows) for rows in carriers)
+        for each in range(3)
+    ]
+    assert count_living(offsets, rows, list_rows, 3, dead).tolist() == expected

@@ -39,7 +39,7 @@ from hashlists.catalog.schema import (
     revisions,
 )
 from hashlists.catalog.staging import retraction_row
-from hashlists.catalog.states import EntryState, after_actions, chunks, entry_states
+from hashlists.catalog.states import EntryState, after_actions, chunks, entries_of, entry_states
 from hashlists.catalog.tombstones import lay_tombstones
 from hashlists.errors import EntryNotFoundError, RevisionNotFoundError
 from hashlists.model import HashKind, PurgeReport, Revision
@@ -135,13 +135,7 @@ def _require_states(
     connection: Connection, by: ChangeAuthor, entry_ids: Sequence[int]
 ) -> dict[int, EntryState]:
     wanted = sorted(set(entry_ids))
-    here: set[int] = set()
-    for chunk in chunks(wanted):
-        query = select(entries.c.entry_id).where(
-            entries.c.list_id == by.list_id, entries.c.entry_id.in_(chunk)
-        )
-        here.update(connection.execute(query).scalars())
-    states = entry_states(connection, sorted(here))
+    states = entry_states(connection, entries_of(connection, by.list_id, wanted))
     missing = [entry_id for entry_id in wanted if entry_id not in states]
     if missing:
         raise EntryNotFoundError(

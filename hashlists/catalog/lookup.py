@@ -26,7 +26,7 @@ from hashlists.catalog.schema import (
     extra_hashes,
     purged_entries,
 )
-from hashlists.catalog.states import chunks, entry_states
+from hashlists.catalog.states import chunks, entries_of, entry_states
 from hashlists.errors import EntryNotFoundError
 from hashlists.model import DIGEST_KINDS, RollbackReport
 from hashlists.validate import TEXT_KEY_TAG
@@ -91,13 +91,9 @@ def _known_ids(
     connection: Connection, hash_list: Row[Any], entry_ids: Sequence[int]
 ) -> Iterable[int]:
     wanted = sorted(set(entry_ids))
-    of_this_list: set[int] = set()
-    for chunk in chunks([each for each in wanted if 0 < each <= _MAX_ID]):
-        query = select(entries.c.entry_id).where(
-            entries.c.list_id == hash_list.list_id, entries.c.entry_id.in_(chunk)
-        )
-        of_this_list.update(connection.execute(query).scalars())
-    known = entry_states(connection, sorted(of_this_list)).keys()
+    possible = [each for each in wanted if 0 < each <= _MAX_ID]
+    here = entries_of(connection, hash_list.list_id, possible)
+    known = entry_states(connection, here).keys()
     missing = [each for each in wanted if each not in known]
     if missing:
         raise _not_found(hash_list, str(missing[0]), len(missing) - 1)
@@ -170,12 +166,7 @@ def _newest_only(
         for entry_id, version_id, value in carried
         if entry_id in newest and newest[entry_id].version_id == version_id
     ]
-    here: set[int] = set()
-    for chunk in chunks(sorted({entry_id for entry_id, _ in current})):
-        query = select(entries.c.entry_id).where(
-            entries.c.list_id == list_id, entries.c.entry_id.in_(chunk)
-        )
-        here.update(connection.execute(query).scalars())
+    here = set(entries_of(connection, list_id, [entry_id for entry_id, _ in current]))
     found: dict[Any, set[int]] = {}
     for entry_id, value in current:
         if entry_id in here:

@@ -16,6 +16,7 @@ from hashlists.catalog.schema import (
     Action,
     Origin,
     changes,
+    entries,
     entry_versions,
     head,
     retractions,
@@ -75,6 +76,16 @@ def entry_states(
     return states
 
 
+def entries_of(connection: Connection, list_id: int, entry_ids: Sequence[int]) -> list[int]:
+    """Those of the entries that belong to the list, ascending, each once.
+
+    The list is compared here and not by the database: SQLite would take the index by list, and
+    pass over the whole list for every thousand ids.
+    """
+    rows = _LISTS_OF_ENTRIES.run(connection, sorted(set(entry_ids)))
+    return sorted({entry_id for part in rows for entry_id, of_list in part if of_list == list_id})
+
+
 def staged_versions(
     connection: Connection, entry_ids: Sequence[int], change_id: int
 ) -> dict[int, EntryState]:
@@ -122,6 +133,7 @@ _VERSION = select(
     entry_versions.c.handling_id,
     entry_versions.c.content_digest,
 )
+_LISTS_OF_ENTRIES = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.list_id))
 _COMMITTED_VERSIONS = BulkSelect(
     entry_versions.c.entry_id,
     _VERSION.join(changes, changes.c.change_id == entry_versions.c.change_id)

@@ -114,7 +114,7 @@ def served(data, **settings):
         server.process.stdout.close()
 
 
-def until(condition, *, seconds=20):
+def until(condition, *, seconds=60):
     end = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < end, "waited in vain"
@@ -215,9 +215,9 @@ def drain_in_good_order(server):
     ended = []
     consumer = threading.Thread(target=lambda: ended.append(consume()))
     consumer.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
     consumer.join()
     assert ended[0].code() is grpc.StatusCode.UNAVAILABLE
     assert "shutting down" in ended[0].details()
@@ -230,13 +230,13 @@ def test_the_port_is_held_until_the_supervisor_is_killed_and_then_free(tmp_path)
         other = tmp_path / "other"
         other.mkdir()
         with served(other, LISTEN=server.address) as second:
-            assert second.process.wait(20) == 2
+            assert second.process.wait(60) == 2
             assert "Address already in use" in second.told()
 
         children = [psutil.Process(pid) for pid in server.pids()]
         server.process.kill()
         server.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert alive == []
         assert all(map(is_free, range(server.admin_port, server.admin_port + 3)))
         assert is_free(int(server.address.rpartition(":")[2]))
@@ -246,7 +246,7 @@ def test_a_fault_of_all_processes_is_told_once(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with served(tmp_path, ADMIN_LISTEN=f"127.0.0.1:{port - 1}") as server:
-            assert server.process.wait(20) == 2
+            assert server.process.wait(60) == 2
             assert server.ready_line == ""
             assert server.told().splitlines()[-1] == (
                 f"error: admin_listen: cannot listen on 127.0.0.1:{port}: Address already in use; "

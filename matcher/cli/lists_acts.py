@@ -326,11 +326,14 @@ def _rollback_facts(report: RollbackReport) -> list[tuple[str, str]]:
 
 
 def _show_purge(order: _Order, would: PurgeReport) -> None:
-    note(
-        f"{would.entries:,} entries of the list {order.name} would be erased for good, "
-        f"{would.in_force:,} of them in force, with {would.versions:,} versions.",
-        style="yellow",
-    )
+    """What would be erased, on standard error: results are what was done."""
+    note(f"From the list {order.name} would be erased for good:", style="yellow")
+    for what, number in (
+        ("entries", would.entries),
+        ("of them in force", would.in_force),
+        ("versions of them", would.versions),
+    ):
+        note(f"  {what}: {number:,}", style="yellow")
 
 
 def _tell_purge(order: _Order, report: PurgeReport, snapshots: str) -> None:

@@ -7,6 +7,7 @@ which saves a second of start-up for each command.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -349,9 +350,10 @@ def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_p
     pytest.fail("the server never saw the import")
 
 
-def on_a_terminal(data, *arguments):
+def on_a_terminal(data, *arguments, typed=b""):
     """Runs a command in a pseudo-terminal and gives its status and what a person sees."""
     ours, theirs = pty.openpty()
+    os.write(ours, typed)
     with subprocess.Popen(
         [*COMMAND, "--data", str(data), *arguments],
         stdin=theirs,
@@ -378,6 +380,29 @@ def test_a_person_sees_a_table_in_colour(data, folder):
     status, seen = on_a_terminal(data, "lists", "show", "demo")
     assert status == 0
     assert "can match near" in seen
+
+
+def test_a_person_is_asked_before_entries_are_erased_for_good(tmp_path):
+    data, file = tmp_path / "data", tmp_path / "list.csv"
+    digests = [hashlib.sha256(b"%d" % n).digest() for n in range(3)]
+    file.write_text("sha256,id\n" + "".join(f"{d.hex()},S{n}\n" for n, d in enumerate(digests)))
+    columns = ("--column=sha256=sha256", "--column=source_id=id")
+    lines(data, "lists", "import", str(file), "--list=mine", "--harm=test", "--source=Us", *columns)
+    (built,) = lines(data, "index", "build")
+    assert (built["built"], built["entries"]) == (True, 4)
+    purge = ("lists", "purge", "mine", "--source-id", "S1", "--reason", "the case is closed")
+    status, seen = on_a_terminal(data, *purge, typed=b"n\n")
+    assert status == 2
+    assert "From the list mine would be erased for good:" in seen
+    assert "Nothing was changed." in seen
+    out, _ = run(data, *purge, "--yes")
+    assert "rewritten, no trace left" in out
+    assert "built anew, the old ones removed" in out
+    stored = [path.read_bytes() for path in data.rglob("*") if path.is_file()]
+    tails = [digest[8:] for digest in digests]  # an index keeps the first bytes turned round
+    assert [any(tail in each for each in stored) for tail in tails] == [True, False, True]
+    (*_, result) = lines(data, "index", "verify")
+    assert result["holds"]
 
 
 def test_statuses_and_streams_of_a_process(data, folder):

@@ -358,7 +358,8 @@ def test_purge_shows_how_many_and_asks(filled, run, act, ids, somebody):
     named = ("--source-id", "M-0", "--source-id", "M-5")
     somebody(False)
     told = run("lists", "purge", "demo", *named, *WHY, status=2).err
-    assert "2 entries of the list demo would be erased for good, 1 of them in force" in told
+    assert "From the list demo would be erased for good:\n  entries: 2\n" in told
+    assert "  of them in force: 1\n" in told
     assert ids() == before
     asked = somebody(True)
     told = run("lists", "purge", "demo", *named, *WHY)

@@ -54,8 +54,8 @@ def verify(
     for what changed there since. On a machine that pulls its snapshots there is no catalog, and
     that last comparison is left out.
 
-    This reads the whole index several times: with the default sample about a minute at ten million
-    hashes. It needs no more memory than a search.
+    This reads the whole index several times, and takes some seconds for each million hashes. It
+    needs no more memory than a search.
 
     Exit status: 1 where anything differs or the snapshot cannot be used. No hash is shown.
     """

@@ -173,8 +173,10 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("act_name", ["retract", "restore", "purge"])
-@pytest.mark.parametrize(("given", "text", "told"), UNKNOWN.values(), ids=UNKNOWN)
-def test_what_is_unknown_changes_nothing(filled, run, ids, typed, act_name, given, text, told):
+@pytest.mark.parametrize("case", UNKNOWN.values(), ids=UNKNOWN)
+@pytest.mark.usefixtures("filled")
+def test_what_is_unknown_changes_nothing(run, ids, typed, act_name, case):
+    given, text, told = case
     typed(text)
     yes = ("--yes",) if act_name == "purge" else ()
     before = ids()
@@ -202,8 +204,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("given", "text", "told"), WRONG.values(), ids=WRONG)
-def test_what_names_no_entry_is_refused(filled, run, typed, given, text, told):
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
+def test_what_names_no_entry_is_refused(filled, run, typed, case):
+    given, text, told = case
     typed(text)
     error = run("lists", "retract", "demo", *WHY, *given, status=2).err
     assert told in " ".join(error.split())
@@ -330,7 +333,8 @@ def test_nobody_to_ask_is_an_error(filled, run, typed, ids):
         assert "add --yes, or --dry-run" in run(*arguments, status=2).err
 
 
-def test_purge_erases_and_says_so(filled, import_rows, act, run, ids, tmp_path):
+@pytest.mark.usefixtures("filled")
+def test_purge_erases_and_says_so(import_rows, act, run, ids, tmp_path):
     import_rows(0, more="-new")
     known = ids()
     would = act("purge", str(known["M-0-new"]), "--dry-run")

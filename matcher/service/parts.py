@@ -36,16 +36,14 @@ from matcher.service.uploads import Uploads
 if TYPE_CHECKING:
     import grpc
 
-    from matcher.follow import FollowerState, SnapshotSource
-    from matcher.index.match_index import MatchIndex
+    from hashlists.snapshot.replica import Replica
+    from matcher.follow import FollowerState
     from matcher.pipeline import Generation
     from matcher.settings import Settings
 
 _log = logging.getLogger(__name__)
 _MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
 _LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
-#: Sealed segments, in the order in which an index holds them.
-_SEALED = ("base", "recent")
 #: For a build or a pull that is under way to end, once the server does.
 _CLOSE_SECONDS = 5.0
 
@@ -73,6 +71,7 @@ class Parts:
             DecodeLimits(**settings.decode_limits), workers=settings.decode_workers
         )
         self.holder: Holder[Generation] = Holder()
+        self._source = _source(settings)
         self.follower = Follower(
             catalog,
             settings.snapshots_dir,
@@ -81,7 +80,7 @@ class Parts:
             default_policy=settings.default_policy,
             catalog_url=settings.catalog_url,
             live_entries=settings.live_entries,
-            source=_source(settings),
+            source=self._source,
             publication=_publication(settings),
         )
         self.admission = Admission(
@@ -192,7 +191,9 @@ class Parts:
         revision, segments = -1, dict[str, int]()
         with contextlib.suppress(NotReadyError):
             index = self.holder.current.index
-            revision, segments = index.revision, _sizes(index)
+            revision = index.revision
+            sizes = (len(each.entries) for each in index.segments)
+            segments = dict(zip(index.segment_names, sizes, strict=True))
         return IndexStatus(
             ready=self.health.is_ready and self.pulse.beats,
             stale=self._stale(state),
@@ -226,22 +227,15 @@ class Parts:
             self.catalog.close()
 
     async def _close_follower(self) -> None:
-        """Ends a build that is under way. A pull that hangs is left to end with the process."""
+        """Ends a build or pull that is under way. One that hangs ends with the process."""
+        if self._source is not None:
+            self._source.stop()
         closing = threading.Thread(target=self.follower.close, name="closing", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _CLOSE_SECONDS)
 
 
-def _sizes(index: MatchIndex) -> dict[str, int]:
-    """Entries by segment; one without search methods of its own is the live one."""
-    sealed = iter(_SEALED)
-    return {
-        next(sealed, "other") if segment.searches else "live": len(segment.entries)
-        for segment in index.segments
-    }
-
-
-def _source(settings: Settings) -> SnapshotSource | None:
+def _source(settings: Settings) -> Replica | None:
     """Where snapshots are pulled from instead of being built."""
     if not settings.snapshot_pull_url:
         return None

@@ -28,6 +28,7 @@ EXIT_ERROR = 2
 #: Beyond `drain_seconds`: for what ends after the last answer. The supervisor kills earlier.
 SELF_KILL_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
+_MAX_ERROR_CHARS = 8192  # a line of the report, however escaped, stays below 64 KiB
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
     try:
         asyncio.run(_serve(order, report))
     except (HashlistsError, MatcherError, OSError) as error:
-        _tell(report, Report(error=str(error)))
+        _tell(report, Report(error=str(error)[:_MAX_ERROR_CHARS]))
         return EXIT_ERROR
     return 0
 

@@ -24,7 +24,10 @@ from matcher.service.server import running
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COLUMNS = {"columns.sha256": "sha256", "columns.source_id": "id"}
-SOON_SECONDS = 2.0
+FOLLOW_SECONDS = 60.0
+#: Two seconds are promised; a machine that runs the tests of others too may take longer. That it is
+#: far less than `FOLLOW_SECONDS` shows that the act woke the server.
+SOON_SECONDS = 15.0
 WHY = "the issuer's correction"
 
 
@@ -36,7 +39,7 @@ def sha256(number):
 async def server(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     loaded = settings.load_settings(
-        data, environ={}, overrides={"listen": "127.0.0.1:0", "follow_seconds": 30.0}
+        data, environ={}, overrides={"listen": "127.0.0.1:0", "follow_seconds": FOLLOW_SECONDS}
     )
     async with running(loaded) as server:
         await asyncio.wait_for(server.ready, 60)
@@ -101,7 +104,7 @@ async def found(client, name, number):
 
 
 async def soon(condition):
-    """Waits until it holds; the server looks at the catalog every 30 s, unless it is woken."""
+    """Waits until it holds."""
     started = time.monotonic()
     while not await condition():
         assert time.monotonic() - started < SOON_SECONDS

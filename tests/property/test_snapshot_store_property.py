@@ -43,6 +43,7 @@ class Model:
         self.revision = 0
         self.purged = 0  # the revision that erased what was before it
         self.lost = False
+        self.gone: set[str] = set()
 
     def publish(self, *, grace: float = 3600.0, erase: bool = False, new: bool = True) -> None:
         built = self.folder / "built"
@@ -76,9 +77,11 @@ class Model:
         stored = set(objects.list(OBJECTS))
         assert objects_of(objects, f"{publication.manifest_name}.json") <= stored
         assert kept <= present
+        used = set().union(*(objects_of(objects, name) for name in kept))
+        assert used - stored <= self.gone  # what the one before has lost is not put back
         if bare:
             assert present == kept
-            assert stored == set().union(*(objects_of(objects, name) for name in kept))
+            assert stored <= used
         assert all(int(name[:19]) >= publication.erases_before for name in present)
 
     def lose(self) -> None:
@@ -87,6 +90,7 @@ class Model:
         if found:
             found[-1].unlink()
             self.lost = True
+            self.gone.add(found[-1].name)
 
     def pull(self, number: int) -> None:
         root = self.folder / f"replica-{number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import hashlib
 import json
@@ -35,9 +36,13 @@ def sha256(number):
     return hashlib.sha256(b"%d" % number).digest()
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(tmp_path_factory):
-    data = tmp_path_factory.mktemp("data")
+async def server(data):
     loaded = settings.load_settings(
         data, environ={}, overrides={"listen": "127.0.0.1:0", "follow_seconds": FOLLOW_SECONDS}
     )
@@ -109,6 +114,15 @@ async def soon(condition):
     while not await condition():
         assert time.monotonic() - started < SOON_SECONDS
         await asyncio.sleep(0.01)
+
+
+def is_stored(data, digest):
+    """Whether any file holds it; an index keeps the first eight bytes turned round."""
+    for path in data.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and digest[8:] in path.read_bytes():
+                return True
+    return False
 
 
 async def matching(client, name, number):
@@ -190,7 +204,7 @@ async def test_a_rollback_brings_back_what_was(client, demo, tmp_path):
     assert not nothing.changes
 
 
-async def test_what_was_purged_is_gone_and_stays_gone(client, server, demo, tmp_path):
+async def test_what_was_purged_is_gone_and_stays_gone(client, data, demo, tmp_path):
     entry = await matching(client, demo, 5)
     chosen = EntrySelection(entry_ids=[entry])
     would = await client.purge_entries(demo, chosen, reason=WHY, dry_run=True)
@@ -200,6 +214,12 @@ async def test_what_was_purged_is_gone_and_stays_gone(client, server, demo, tmp_
     assert (done.entries, done.in_force, done.versions, done.values) == (1, 1, 1, 1)
     assert done.tombstones == 2
     assert done.traces_wiped
+
+    async def erased():
+        return not is_stored(data, sha256(key(demo, 5)))
+
+    assert is_stored(data, sha256(key(demo, 6)))
+    await soon(erased)
     assert done.revision.kind is ChangeKind.PURGE
     with pytest.raises(ServerError, match="no entry") as caught:
         await client.purge_entries(demo, chosen, reason=WHY)

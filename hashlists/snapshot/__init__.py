@@ -7,6 +7,7 @@ Under its root lie
     snapshot-<revision>-<random>/     manifest.json, <array>.bin (raw, little-endian) and
                                       <document>.json
     .writing-<random>/                a writer's unfinished folder, locked while the writer lives
+    accepted.json                     on a replica: what it has accepted from its store
 
 Invariants:
 

@@ -52,8 +52,8 @@ def measure(count: int) -> SearchCost:
         for threshold in _THRESHOLDS:
             plan = plan_probes(chunk_bits, count, threshold)
             for batch in _BATCHES:
-                each = (batch * plan.probes, batch * plan.candidates, 1)
-                probing.append(each)
+                chunks = sum(radius >= 0 for radius in plan.radii)
+                probing.append((batch * plan.probes, batch * plan.candidates, chunks, 1))
                 probing_seconds.append(_seconds(index.search, rng, batch, threshold))
         del index
     flat = FlatIndex(HashKind.PDQ, codes)
@@ -61,11 +61,12 @@ def measure(count: int) -> SearchCost:
     scanning = [(batch * count, count, 0) for batch in _BATCHES] + [(0, 0, 1)]
     scanning_seconds = [_seconds(flat.search, rng, batch, 31) for batch in _BATCHES]
     scanning_seconds.append(_seconds(FlatIndex(HashKind.PDQ, codes[:1]).search, rng, 1, 31))
-    probe, candidate, call = _fit(probing, probing_seconds)
+    probe, candidate, chunk, call = _fit(probing, probing_seconds)
     compared_code, read_code, scan_call = _fit(scanning, scanning_seconds)
     return SearchCost(
         probe=probe,
         candidate=candidate,
+        chunk=chunk,
         call=call,
         compared_code=compared_code,
         read_code=read_code,

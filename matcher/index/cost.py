@@ -47,6 +47,7 @@ class SearchCost:
     Attributes:
         probe: finding where a key's codes start and end.
         candidate: fetching a code and comparing it.
+        chunk: handling a chunk that is probed, whatever the probes.
         call: handling a search, whatever its size.
         compared_code: comparing a code with a query in the exact scan.
         read_code: reading a code from memory for that, once for all queries of a batch.
@@ -55,7 +56,8 @@ class SearchCost:
 
     probe: float = 30e-9
     candidate: float = 27e-9
-    call: float = 100e-6
+    chunk: float = 10e-6
+    call: float = 60e-6
     compared_code: float = 0.65e-9
     read_code: float = 0.5e-9
     scan_call: float = 14e-6
@@ -64,9 +66,11 @@ class SearchCost:
         """Seconds to scan `count` codes for a batch of queries."""
         return self.scan_call + self._reading(count) + queries * count * self.compared_code
 
-    def probing(self, probes: int, candidates: float, queries: int) -> float:
-        """Seconds to search by chunks, given the probes and candidates of one query."""
-        return self.call + queries * (probes * self.probe + candidates * self.candidate)
+    def probing(self, plan: ProbePlan, queries: int) -> float:
+        """Seconds to search by chunks for a batch of queries."""
+        chunks = sum(radius >= 0 for radius in plan.radii)
+        each = plan.probes * self.probe + plan.candidates * self.candidate
+        return self.call + chunks * self.chunk + queries * each
 
     def most_candidates(self, count: int) -> int:
         """With more candidates than this, scanning `count` codes for one query is cheaper."""
@@ -149,7 +153,7 @@ def choose_chunk_bits(count: int, cost: SearchCost = MEASURED) -> tuple[int, ...
                 if bytes_a_code(chunk_bits, count) > limit:
                     continue
                 plan = plan_probes(chunk_bits, count, _USUAL_THRESHOLD, cost)
-                seconds = cost.probing(plan.probes, plan.candidates, _USUAL_QUERIES)
+                seconds = cost.probing(plan, _USUAL_QUERIES)
                 if best is None or seconds < best[0]:
                     best = seconds, chunk_bits
     if best is None or best[0] >= cost.scan(count, _USUAL_QUERIES):

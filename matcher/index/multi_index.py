@@ -142,7 +142,7 @@ class MultiIndex:
         plan = _plan_probes(self._bits, count, threshold, self._cost)
         if plan.probes > MAX_PROBES:
             return None
-        probing = self._cost.probing(plan.probes, plan.candidates, queries)
+        probing = self._cost.probing(plan, queries)
         return plan if probing < self._cost.scan(count, queries) else None
 
 

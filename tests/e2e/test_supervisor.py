@@ -243,15 +243,17 @@ def test_the_port_is_held_until_the_supervisor_is_killed_and_then_free(tmp_path)
 
 
 def test_a_fault_of_all_processes_is_told_once(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with served(tmp_path, ADMIN_LISTEN=f"127.0.0.1:{port - 1}") as server:
-            assert server.process.wait(60) == 2
-            assert server.ready_line == ""
-            assert server.told().splitlines()[-1] == (
-                f"error: admin_listen: cannot listen on 127.0.0.1:{port}: Address already in use; "
-                'choose another, or "off" for none'
-            )
+    first = free_ports(2)
+    with (
+        socket.create_server(("127.0.0.1", first + 1)),
+        served(tmp_path, ADMIN_LISTEN=f"127.0.0.1:{first}") as server,
+    ):
+        assert server.process.wait(60) == 2
+        assert server.ready_line == ""
+        assert server.told().splitlines()[-1] == (
+            f"error: admin_listen: cannot listen on 127.0.0.1:{first + 1}: Address already in use; "
+            'choose another, or "off" for none'
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,10 @@ DEFAULT_THRESHOLDS: Mapping[HashKind, int] = {
 #: A list with at most so many codes of a kind is compared code by code.
 SMALL_LIST_CODES = 10_000
 _BLOCK_CODES = 1 << 16
-_BATCH_QUERIES = 64
+#: Queries asked at once: few at first and where they find much, as in a cluster.
+_FIRST_QUERIES, _BATCH_QUERIES = 8, 64
+_BATCH_FOUND = 1 << 20
+_MAX_DIGESTS = 1 << 16
 _BITS = 8
 _MAX_VALUE = 255
 
@@ -245,23 +248,30 @@ class _Comparer:
             queries, self._codes.blocks, lambda c: (c.query_rows, c.entry_rows, c.distances)
         )
 
+    def _batch_size(self, done: int, found: int) -> int:
+        """How many queries to ask at once, given how many found how much until now."""
+        if self._kind.is_digest:  # one pass for all: a digest finds few
+            return _MAX_DIGESTS
+        few_found = _BATCH_FOUND * done // max(found, 1)
+        return max(_FIRST_QUERIES, min(_BATCH_QUERIES, few_found))
+
     def _compare(
         self,
         queries: UInt8Array,
         blocks: Callable[[], Iterator[_Block]],
         chosen: Callable[[Candidates], Found],
     ) -> tuple[int, int]:
-        found = differing = 0
-        size = len(queries) or 1 if self._kind.is_digest else _BATCH_QUERIES
-        for first in range(0, len(queries), size):
+        found = differing = first = 0
+        while first < len(queries):
             self._progress(first, len(queries))
-            batch = queries[first : first + size]
+            batch = queries[first : first + self._batch_size(first, found)]
             expected = _nearest(
                 [_search(self._kind, block, batch, self._threshold) for block in blocks()]
             )
             answered = chosen(self._index.search(self._kind, batch, self._threshold))
             found += len(expected[0])
             differing += _differing_queries(expected, _sorted(answered))
+            first += len(batch)
         self._progress(len(queries), len(queries))
         return found, differing
 

@@ -8,6 +8,7 @@ codes of a key.
 from __future__ import annotations
 
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -187,3 +188,27 @@ def test_thousands_of_codes_with_the_limits_as_they_are(size, threshold, rng):
     chunks = list(build_chunks(codes, [16] * 6 + [14] * 11))
     for cost in (MEASURED, replace(MEASURED, scan_call=1e9)):
         check_index(MultiIndex(codes, chunks, cost=cost), codes, queries, threshold)
+
+
+@pytest.mark.parametrize("chunk_bits", [[8] * 32, [12] * 6 + [9] * 20, [5, 3]])
+@pytest.mark.parametrize("cost", [NEVER_SCANNING, PROBING, MEASURED])
+def test_every_threshold_is_inclusive(chunk_bits, cost):
+    ladder = np.packbits(np.tri(CODE_BITS + 1, CODE_BITS, -1, dtype=np.bool_), axis=1)
+    codes = in_order(ladder)  # one code at each distance from 0
+    index = MultiIndex(codes, list(build_chunks(codes, chunk_bits)), cost=cost)
+    query = np.zeros((1, 32), np.uint8)
+    for threshold in range(CODE_BITS + 1):
+        hits = index.search(query, threshold)
+        assert sorted(hits.distances.tolist()) == list(range(threshold + 1))
+    assert len(index.search(query, 10**30)) == CODE_BITS + 1
+
+
+def test_threads_search_at_once(rng):
+    codes = make_codes(rng, 20_000, "random")
+    chunks = list(build_chunks(codes, [16] * 16))
+    index = MultiIndex(codes, chunks, cost=replace(MEASURED, scan_call=1e9))
+    batches = [codes[start : start + 50] for start in range(0, 800, 50)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda queries: index.search(queries, 31), batches))
+    for number, hits in enumerate(found):
+        assert hits.code_rows.tolist() == list(range(50 * number, 50 * number + 50))

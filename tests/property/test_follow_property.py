@@ -302,6 +302,26 @@ class FollowMachine(RuleBasedStateMachine):
         self.build.finish()
         self.start()
 
+    @rule(name=a_list, names=some_names)
+    def purge_and_settle(self, name: str, names: list[str]) -> None:
+        self.purge(name, names[:1])
+        self.settle()
+
+    @rule(name=a_list, chosen=few_records)
+    def bring_for_a_moment(self, name: str, chosen: list[Item]) -> None:
+        self.bring(name, chosen, 2, extras=False)
+        self.look()
+        self.now += 2
+        self.look()
+
+    @rule(name=a_list, names=some_names, chosen=records)
+    def retract_while_much_comes(self, name: str, names: list[str], chosen: list[Item]) -> None:
+        self.look()
+        self.retract(name, names)
+        for each in LISTS:
+            self.bring(each, chosen, None, extras=False)
+        self.look()
+
     @precondition(lambda self: self.served is not None)
     @rule()
     def look_in_vain(self) -> None:

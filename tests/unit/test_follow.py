@@ -414,6 +414,245 @@ def test_a_purge_leaves_no_older_snapshot(rig):
     assert len([lead for lead in leads if lead in left or lead[::-1] in left]) == 1
 
 
+def test_a_purge_of_what_is_live_leaves_it_nowhere(rig):
+    rig.start(live_entries=100)
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [1, 2])
+    rig.follower.refresh()
+    view = rig.follower._view
+    assert len(view.delta) == 1
+    (entry_id,) = view.delta.touched.tolist()
+    rig.catalog.purge("list", [entry_id], author="tester", reason="by order")
+    rig.follower.refresh()
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [True, False]
+    view = rig.follower._view
+    assert (view.purged, len(view.delta), view.live) == (False, 0, None)  # built anew at once
+    assert view.sealed.lineage.erased_before == view.revision
+    assert view.sealed.lineage.base_revision == view.revision
+    held = [each for each in rig.snapshots.iterdir() if each.is_dir()]
+    assert [each.name for each in held] == [view.sealed.name]
+
+
+def test_what_is_live_expires(rig, monkeypatch):
+    rig.start(live_entries=100)
+    rig.follower.refresh()
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
+    expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
+    rig.catalog.create_list(expiring, author="tester")
+    fill(rig.catalog, rig.folder, [1], name="brief")
+    rig.follower.refresh()
+    assert len(rig.follower._view.delta) == 1
+    assert is_known(rig.holder.current, 1)
+    monkeypatch.setattr(rig.follower, "_time", soon.timestamp)
+    assert rig.follower.refresh()
+    assert not is_known(rig.holder.current, 1)
+
+
+def test_what_is_live_is_hidden_early_too(rig, monkeypatch):
+    rig.start(live_entries=4)
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    (entry_id,) = rig.follower._view.delta.touched.tolist()
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
+    rig.catalog.retract("list", [entry_id], author="tester", reason="urgent")
+    fill(rig.catalog, rig.folder, range(1, 90))
+    assert rig.follower.refresh()
+    assert not is_known(rig.holder.current, 1)
+    assert rig.follower.state().behind
+    assert rig.holder.current.revision < rig.catalog.head()
+
+
+def test_a_snapshot_that_is_mostly_expired_is_built_anew(rig, monkeypatch):
+    monkeypatch.setattr("matcher.follow.follower._HIDDEN_ROWS", 2)
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=600)
+    expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
+    rig.catalog.create_list(expiring, author="tester")
+    fill(rig.catalog, rig.folder, range(5), name="brief")
+    rig.follower.refresh()
+    assert len(rig.holder.current.index.entries) == 5
+    then = soon.timestamp()
+    monkeypatch.setattr(rig.follower, "_time", lambda: then)
+    monkeypatch.setattr("hashlists.catalog.catalog.now_microseconds", lambda: int(then * 10**6))
+    rig.follower.refresh()
+    assert len(rig.holder.current.index.entries) == 0
+
+
+def test_a_small_change_builds_nothing(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
+    fill(rig.catalog, rig.folder, [1, 2])
+    rig.follower.refresh()
+    rig.catalog.update_list("list", state=ListState.SHADOW, author="tester", reason="trial")
+    rig.follower.refresh()
+    state = rig.follower.state()
+    assert (state.problem, state.live_entries, state.revision) == ("", 1, rig.catalog.head())
+    assert rig.holder.current.index.lists[0].state is ListState.SHADOW
+
+
+def test_a_damaged_newer_snapshot_is_refused_once_and_serving_goes_on(rig, caplog):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [2])
+    path = build_snapshot(rig.catalog, rig.snapshots, full=True).path
+    (path / "manifest.json").write_text("nonsense")
+    for _ in range(3):
+        rig.now += 100
+        rig.follower.refresh()
+    assert caplog.text.count("not served") == 1
+    assert "manifest.json" in rig.follower.state().problem
+    assert is_known(rig.holder.current, 2)  # from memory
+    assert not rig.follower.state().behind
+    build_snapshot(rig.catalog, rig.snapshots, full=True)
+    rig.follower.refresh()
+    assert rig.follower.state().problem == ""
+
+
+def test_a_damaged_pointer_is_told_while_serving_goes_on(rig):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    (rig.snapshots / "current").write_text("nonsense")
+    rig.follower.refresh()
+    assert "current" in rig.follower.state().problem
+    assert is_known(rig.holder.current, 1)
+
+
+def test_the_snapshot_before_a_damaged_one_serves_while_the_catalog_is_away(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    build_snapshot(rig.catalog, rig.snapshots)
+    fill(rig.catalog, rig.folder, [1, 2])
+    newest = build_snapshot(rig.catalog, rig.snapshots).path
+    (newest / "manifest.json").write_text("nonsense")
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
+    assert rig.follower.refresh()
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [True, False]
+    assert "away" in rig.follower.state().problem
+    assert rig.follower.state().seconds_since_contact == float("inf")
+
+
+def test_a_newer_snapshot_is_served_while_the_catalog_is_away(rig, monkeypatch):
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    fill(rig.catalog, rig.folder, [1, 2])
+    build_snapshot(rig.catalog, rig.snapshots)
+    monkeypatch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
+    assert rig.follower.refresh()
+    assert is_known(rig.holder.current, 2)
+
+
+class Source:
+    """A store of snapshots: builds where the real one would fetch."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.problem = ""
+        self.seconds_since_contact = float("inf")
+        self.erase_previous = False
+        self.repaired = []
+
+    def refresh(self, *, repair=False):
+        self.repaired.append(repair)
+        if self.problem:
+            raise SnapshotError(self.problem)
+        build_snapshot(self.rig.catalog, self.rig.snapshots, full=repair)
+        self.seconds_since_contact = 0.0
+        return True
+
+
+class TestReplica:
+    @pytest.fixture
+    def source(self, rig):
+        return Source(rig)
+
+    def start(self, rig, source, catalog=None):
+        rig.holder = Holder()
+        clock = {"clock": lambda: rig.now}
+        rig.follower = Follower(
+            catalog, rig.snapshots, POLICIES, rig.holder, source=source, live_entries=1, **clock
+        )
+
+    def look(self, rig):
+        rig.follower.refresh()
+        rig.follower._puller.wait()
+        return rig.follower.refresh()
+
+    def test_serves_what_is_pulled_without_a_catalog(self, rig, source):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source)
+        assert rig.follower.refresh()
+        assert is_known(rig.holder.current, 1)
+        assert rig.follower.state().seconds_since_contact == 0.0
+        fill(rig.catalog, rig.folder, [2])
+        self.look(rig)
+        assert is_known(rig.holder.current, 2)
+        assert not rig.follower.state().behind
+
+    def test_goes_on_while_the_store_is_away(self, rig, source, caplog):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source)
+        rig.follower.refresh()
+        source.problem = "the store is away"
+        for _ in range(3):
+            self.look(rig)
+        assert is_known(rig.holder.current, 1)
+        assert "the store is away" in rig.follower.state().problem
+        assert caplog.text.count("not served") == 1
+        source.problem = ""
+        self.look(rig)
+        assert rig.follower.state().problem == ""
+
+    def test_nothing_pulled_at_the_start_is_an_error(self, rig, source):
+        source.problem = "the store is away"
+        self.start(rig, source)
+        with pytest.raises(SnapshotError, match="the store is away"):
+            rig.follower.refresh()
+
+    def test_neither_catalog_nor_store_nor_snapshot_is_an_error(self, rig):
+        self.start(rig, None)
+        with pytest.raises(SnapshotError, match="no snapshot is published"):
+            rig.follower.refresh()
+        fill(rig.catalog, rig.folder, [1])
+        build_snapshot(rig.catalog, rig.snapshots)
+        assert rig.follower.refresh()
+        assert rig.follower.state().seconds_since_contact == float("inf")
+
+    def test_with_a_catalog_it_follows_and_never_builds(self, rig, source, monkeypatch):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source, rig.catalog)
+        rig.follower.refresh()
+        monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
+        fill(rig.catalog, rig.folder, [1, 2])
+        assert rig.follower.refresh()
+        assert is_known(rig.holder.current, 2)
+        rig.follower._puller.wait()
+        fill(rig.catalog, rig.folder, range(20))
+        self.look(rig)
+        assert is_known(rig.holder.current, 19)
+        assert rig.follower.state().problem == ""
+
+    def test_what_was_pulled_and_is_damaged_is_fetched_anew(self, rig, source):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source)
+        rig.follower.refresh()
+        fill(rig.catalog, rig.folder, [2])
+        path = build_snapshot(rig.catalog, rig.snapshots, full=True).path
+        (path / "manifest.json").write_text("nonsense")
+        self.look(rig)
+        assert True in source.repaired
+        assert is_known(rig.holder.current, 2)
+
+    def test_the_previous_one_goes_where_the_store_says_so(self, rig, source):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source)
+        rig.follower.refresh()
+        source.erase_previous = True
+        fill(rig.catalog, rig.folder, [2])
+        self.look(rig)
+        assert len([each for each in rig.snapshots.iterdir() if each.is_dir()]) == 1
+
+
 def test_old_snapshots_do_not_pile_up(rig):
     for number in range(6):
         fill(rig.catalog, rig.folder, [number])

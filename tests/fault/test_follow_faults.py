@@ -1,0 +1,306 @@
+"""Following while builders die, disks are full, and several processes want the same."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hashlists.catalog import Catalog
+from hashlists.errors import CatalogError, SnapshotError
+from hashlists.model import HashKind
+from hashlists.snapshot import SnapshotWriter, current_name
+from matcher.follow import Follower, build_snapshot
+from matcher.follow.building import BuildOrder
+from matcher.follow.child import MAX_ANSWER_BYTES, ChildProcess
+from matcher.follow.lock import build_lock, is_build_locked
+from matcher.index.holder import Holder
+from matcher.policy.rules import default_policy
+from tests.catalog_support import DEMO, bring, items
+from tests.follow_support import found_in, read_state
+
+ROOT = Path(__file__).parents[2]
+POLICIES = {"default": default_policy()}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/catalog.db"
+
+
+@pytest.fixture
+def catalog(url):
+    with Catalog.open(url) as opened:
+        opened.create_list(DEMO, author="a person")
+        bring(opened, items("a", "b", "c", kinds=(HashKind.MD5, HashKind.PDQ)))
+        yield opened
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "snapshots"
+
+
+def snapshots_in(root: Path) -> list[str]:
+    return sorted(each.name for each in root.glob("snapshot-*"))
+
+
+def leftovers(root: Path) -> list[str]:
+    known = ("snapshot-", "current", ".build.lock")
+    return [each.name for each in root.iterdir() if not each.name.startswith(known)]
+
+
+def serves_the_newest(holder: Holder, catalog: Catalog) -> bool:
+    with catalog.read() as reader:
+        return found_in(holder.current.index) == read_state(reader).entries
+
+
+def until(condition, *, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.02)
+
+
+def python_child(monkeypatch, code: str) -> None:
+    """Makes the builder's child run `code` instead of the builder."""
+    real = subprocess.Popen
+
+    def popen(command, **options):
+        assert command[1:] == ["-m", "matcher.follow.build"]
+        return real([sys.executable, "-c", code], **options)
+
+    monkeypatch.setattr("matcher.follow.child.subprocess.Popen", popen)
+
+
+class TestChildProcess:
+    def test_two_at_once_build_once(self, catalog, url, root):
+        """Both are asked while nothing is published; one builds, and its snapshot does for both."""
+        order = BuildOrder(seen="")
+        answers = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(ChildProcess(url, root).build(order)))
+            for _ in range(2)
+        ]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert answers == [current_name(root)] * 2
+        assert snapshots_in(root) == [current_name(root)]
+
+    def test_its_url_stands_on_no_command_line(self, url, root, monkeypatch):
+        seen = []
+
+        def popen(command, **options):
+            seen.extend([command, options.get("env")])
+            raise OSError("no process")
+
+        monkeypatch.setattr("matcher.follow.child.subprocess.Popen", popen)
+        with pytest.raises(OSError, match="no process"):
+            ChildProcess(url, root).build(BuildOrder(seen=""))
+        assert url not in str(seen)
+
+    def test_its_error_is_the_parents(self, tmp_path, root):
+        child = ChildProcess(f"sqlite:///{tmp_path}", root)
+        with pytest.raises(CatalogError, match="no file"):
+            child.build(BuildOrder(seen=""))
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "import os; os.kill(os.getpid(), 9)",
+            "print('nonsense')",
+            "print('[1]')",
+            "print('{\"snapshot\": 3}')",
+            f"print('x' * {MAX_ANSWER_BYTES + 1})",
+            "import os; os.close(0)",
+        ],
+    )
+    def test_one_that_dies_or_talks_nonsense_is_an_error(self, url, root, monkeypatch, code):
+        python_child(monkeypatch, code)
+        with pytest.raises(SnapshotError, match="ended early"):
+            ChildProcess(url, root).build(BuildOrder(seen=""))
+
+    def test_an_error_without_a_reason_is_told(self, url, root, monkeypatch):
+        answer = json.dumps({"error": {"message": "something"}})
+        python_child(monkeypatch, f"print('''{answer}''')")
+        with pytest.raises(SnapshotError, match="something"):
+            ChildProcess(url, root).build(BuildOrder(seen=""))
+
+    def test_one_that_hangs_is_killed(self, url, root, monkeypatch):
+        python_child(monkeypatch, "import time; time.sleep(600)")
+        started = time.monotonic()
+        with pytest.raises(SnapshotError, match=f"status {-signal.SIGKILL}"):
+            ChildProcess(url, root, seconds=0.3).build(BuildOrder(seen=""))
+        assert time.monotonic() - started < 60
+
+    def test_stopping_ends_it(self, url, root, monkeypatch):
+        python_child(monkeypatch, "import time; time.sleep(600)")
+        child = ChildProcess(url, root)
+        stopper = threading.Timer(0.3, child.stop)
+        stopper.start()
+        with pytest.raises(SnapshotError, match="ended early"):
+            child.build(BuildOrder(seen=""))
+        with pytest.raises(SnapshotError, match="process is ending"):
+            child.build(BuildOrder(seen=""))
+
+
+class TestFollowing:
+    def follow(self, catalog, root, **options):
+        holder = Holder()
+        return Follower(catalog, root, POLICIES, holder, **options), holder
+
+    def test_a_large_change_is_built_in_the_background(self, catalog, url, root):
+        follower, holder = self.follow(catalog, root, catalog_url=url, live_entries=2)
+        assert follower.refresh()  # the very first start waits
+        bring(catalog, items("d", "e", "f"))
+        held = holder.current
+        assert not follower.refresh()
+        assert holder.current is held
+        assert follower.state().behind
+        until(lambda: follower.refresh() or not follower.state().behind)
+        assert serves_the_newest(holder, catalog)
+        follower.close()
+
+    def test_a_retraction_does_not_wait_for_a_build(self, catalog, url, root):
+        follower, holder = self.follow(catalog, root, catalog_url=url, live_entries=2)
+        follower.refresh()
+        with catalog.read() as reader:
+            gone = min(read_state(reader).entries)
+        with build_lock(root):  # another process builds for as long as this lasts
+            bring(catalog, items(*"defghijkl"))
+            catalog.retract("demo", [gone], author="me", reason="urgent")
+            assert follower.refresh()
+            found = found_in(holder.current.index)
+            assert gone not in found
+            assert len(found) == 2
+            assert (follower.state().behind, follower.state().building) == (True, False)
+            catalog.restore("demo", [gone], author="me", reason="wrong")
+            follower.refresh()
+            assert gone in found_in(holder.current.index)
+        follower.close()
+
+    def test_a_killed_builder_is_told_and_another_one_comes(self, catalog, url, root, monkeypatch):
+        now = [0.0]
+        follower, holder = self.follow(
+            catalog, root, catalog_url=url, live_entries=0, clock=lambda: now[0]
+        )
+        follower.refresh()
+        bring(catalog, items("d"))
+        with monkeypatch.context() as patch:
+            python_child(patch, "import os; os.kill(os.getpid(), 9)")
+            follower.refresh()
+            until(lambda: not follower.state().building)
+            follower.refresh()
+        assert "ended early" in follower.state().problem
+        now[0] += 60
+        until(lambda: follower.refresh() or not follower.state().problem)
+        assert serves_the_newest(holder, catalog)
+        assert not follower.state().behind
+        follower.close()
+
+    def test_closing_ends_a_build(self, catalog, url, root, monkeypatch):
+        follower, _ = self.follow(catalog, root, catalog_url=url, live_entries=0)
+        follower.refresh()
+        bring(catalog, items("d"))
+        python_child(monkeypatch, "import time; time.sleep(600)")
+        follower.refresh()
+        assert follower.state().building
+        follower.close()
+        assert not follower.state().building
+
+    def test_two_servers_end_at_the_newest(self, catalog, url, root):
+        servers = [self.follow(catalog, root, catalog_url=url, live_entries=1) for _ in range(2)]
+        for follower, _ in servers:
+            follower.refresh()
+        bring(catalog, items("d", "e", "f"))
+
+        def all_are_there() -> bool:
+            for follower, _ in servers:
+                follower.refresh()
+            return not any(follower.state().behind for follower, _ in servers)
+
+        until(all_are_there)
+        for follower, holder in servers:
+            assert serves_the_newest(holder, catalog)
+            follower.close()
+        assert len(snapshots_in(root)) <= 2
+
+    @pytest.mark.parametrize("nth", [0, 3, 9])
+    def test_a_full_disk_leaves_nothing_behind(self, catalog, root, monkeypatch, caplog, nth):
+        now = [0.0]
+        follower, holder = self.follow(catalog, root, live_entries=0, clock=lambda: now[0])
+        follower.refresh()
+        before = found_in(holder.current.index)
+        bring(catalog, items("d"))
+        real, calls = SnapshotWriter._write, []
+
+        def write(self, *args):
+            calls.append(args)
+            if len(calls) > nth:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(self, *args)
+
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+            patch.setattr(SnapshotWriter, "_write", write)
+            for _ in range(3):
+                assert not follower.refresh()
+                now[0] += 100
+                calls.clear()
+        assert found_in(holder.current.index) == before
+        assert caplog.text.count("not served") == 1
+        assert "No space left" in follower.state().problem
+        assert leftovers(root) == []
+        assert follower.refresh()
+        assert serves_the_newest(holder, catalog)
+        assert follower.state().problem == ""
+
+    def test_a_folder_that_cannot_be_locked_is_told(self, catalog, url, root, monkeypatch):
+        follower, holder = self.follow(catalog, root, catalog_url=url, live_entries=0)
+        follower.refresh()
+        bring(catalog, items("d"))
+        (root / ".build.lock").unlink()
+        (root / ".build.lock").mkdir()
+        assert not follower.refresh()
+        assert "snapshot build: IsADirectoryError" in follower.state().problem
+        assert len(found_in(holder.current.index)) == 3
+        follower.close()
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    code = (
+        "import os, sys; from pathlib import Path; from matcher.follow.lock import build_lock\n"
+        "with build_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout.readline() == b"held\n"
+        assert is_build_locked(tmp_path)
+        process.kill()
+        process.wait()
+    assert not is_build_locked(tmp_path)
+    assert not is_build_locked(tmp_path / "missing")
+
+
+def test_the_published_one_will_do_if_it_is_another_than_was_seen(catalog, root):
+    first = build_snapshot(catalog, root).path
+    bring(catalog, items("d"))
+    assert build_snapshot(catalog, root, seen="").path == first
+    second = build_snapshot(catalog, root, seen=first.name).path
+    assert second != first
+    assert build_snapshot(catalog, root).path == second  # nothing has changed
+    assert build_snapshot(catalog, root, full=True).path != second

@@ -386,6 +386,14 @@ class TestPush:
         assert revision_of_arrays(store.root) == 2
         assert not store.pull().changed
 
+    def test_an_object_of_another_size_is_uploaded_again(self, store):
+        first = store.publish(1)
+        cut = next(each for each in (store.path / OBJECTS).iterdir() if each.stat().st_size == 160)
+        cut.write_bytes(b"cut off")
+        assert store.push(store.built / first.name).uploaded_bytes == 160
+        store.pull()
+        assert revision_of_arrays(store.root) == 1
+
     def test_numbers_rise_while_the_clock_goes_back(self, store, monkeypatch):
         first = store.publish(1)
         monkeypatch.setattr("time.time_ns", lambda: 5)

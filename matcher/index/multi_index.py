@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import ge
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -140,7 +141,8 @@ class MultiIndex:
         if not queries or not count:
             return None
         plan = _plan_probes(self._bits, count, threshold, self._cost)
-        if plan.probes > MAX_PROBES:
+        saturated = any(map(ge, plan.radii, self._bits))  # a chunk would find every code
+        if saturated or plan.probes > MAX_PROBES:
             return None
         probing = self._cost.probing(plan, queries)
         return plan if probing < self._cost.scan(count, queries) else None
@@ -158,7 +160,7 @@ class _Search:
     ) -> None:
         self._words = index._words  # noqa: SLF001  # one module's two halves
         self._used = [
-            (chunk, flip_masks(chunk.bits, min(radius, chunk.bits)))
+            (chunk, flip_masks(chunk.bits, radius))
             for chunk, radius in zip(index._chunks, plan.radii, strict=True)  # noqa: SLF001
             if radius >= 0
         ]
@@ -449,7 +451,7 @@ def flip_masks(bits: int, radius: int) -> Int64Array:
 def _bits_set(words: UInt64Array) -> UInt32Array:
     """Bits set in each row of four words; a row with all 256 set would give 0.
 
-    No candidate has that: some of its chunks differ in fewer bits than they have.
+    No candidate has that: it was found in a chunk that differs in fewer bits than it has.
     """
     counts = np.bitwise_count(words).view(np.uint32).ravel()
     counts *= np.uint32(0x01010101)  # the highest byte becomes the sum of the four

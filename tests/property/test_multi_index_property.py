@@ -64,13 +64,11 @@ def make_codes(rng: np.random.Generator, size: int, shape: str) -> np.ndarray:
 
 
 def make_queries(rng: np.random.Generator, codes: np.ndarray, count: int) -> np.ndarray:
-    """Some of them codes, some close to one, some anywhere."""
+    """Some of them codes, some close to one, some anywhere, some as far from one as can be."""
     queries = rng.integers(0, 256, (count, 32), dtype=np.uint8)
     for row in range(count if len(codes) else 0):
-        chance = rng.choice([0, 0.02, 0.12, 1])
-        if chance < 1:
-            flips = np.packbits(rng.random(CODE_BITS) < chance)
-            queries[row] = codes[rng.integers(0, len(codes))] ^ flips
+        flips = np.packbits(rng.random(CODE_BITS) < rng.choice([0, 0.02, 0.12, 0.5, 0.99, 1]))
+        queries[row] = codes[rng.integers(0, len(codes))] ^ flips
     return queries
 
 

@@ -42,6 +42,8 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
+    (lists.SnapshotStoreError, grpc.StatusCode.UNAVAILABLE),
+    (lists.SnapshotKeyError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.CatalogError, grpc.StatusCode.UNAVAILABLE),
 )
 

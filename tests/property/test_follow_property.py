@@ -49,7 +49,7 @@ KINDS = (
 #: Small, so that a few changes are many.
 LIVE_ENTRIES = 6
 LIVE_GROWTH = 2
-RECENT_ENTRIES = 10
+RECENT_ENTRIES = 25
 
 
 class GatedBuild:
@@ -169,7 +169,9 @@ class FollowMachine(RuleBasedStateMachine):
         for name in LISTS:
             hash_list = HashList(name, Harm.CSAM, "someone")
             self.catalog.create_list(hash_list, author="a person")
-        self.remember()
+        first = [Item(name, KINDS[1]) for name in NAMES[:5]]
+        self.bring("first", first, None, extras=False)
+        self.look()
 
     def remember(self) -> None:
         with self.catalog.read() as reader:

@@ -33,11 +33,15 @@ class Database(ABC):
 
     @abstractmethod
     def staging_connection(self, engine: Engine) -> Connection:
-        """A connection of its own for bulk staging, outside the pool.
+        """A connection of its own for bulk staging, that `end_staging` must be called for.
 
         What it commits may be lost in a power cut, which is no loss while no revision refers to
         it; `make_durable` ends that before the revision is committed.
         """
+
+    @abstractmethod
+    def end_staging(self, connection: Connection) -> None:
+        """Closes a staging connection for good; it never serves anyone else."""
 
     @abstractmethod
     def take_write_lock(self, connection: Connection) -> None:

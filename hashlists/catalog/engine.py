@@ -59,8 +59,13 @@ def migrator(engine: Engine) -> Engine:
 
 
 def staging_connection(engine: Engine) -> Connection:
-    """A connection of its own for bulk staging, outside the pool."""
+    """A connection of its own for bulk staging, that `end_staging` must be called for."""
     return _database(engine).staging_connection(engine)
+
+
+def end_staging(connection: Connection) -> None:
+    """Closes a staging connection for good."""
+    _database(connection).end_staging(connection)
 
 
 def take_write_lock(connection: Connection) -> None:

@@ -123,9 +123,14 @@ class Postgresql(Database):
         """Its commits do not wait for the disk."""
         staging = engine.execution_options(catalog_begins=_LIMIT_IDLING)
         connection = staging.connect()
-        connection.detach()
         _outside_transactions(connection, "SET synchronous_commit = off")
         return connection
+
+    def end_staging(self, connection: Connection) -> None:
+        """Ends the session, and with it whatever it holds."""
+        if not connection.invalidated:
+            connection.invalidate()
+        connection.close()
 
     def take_write_lock(self, connection: Connection) -> None:
         """Locks the head to the end of the transaction."""
@@ -167,7 +172,6 @@ class Postgresql(Database):
         with engine.execution_options(
             isolation_level="AUTOCOMMIT", catalog_begins=None
         ).connect() as connection:
-            connection.detach()  # what is heard here must not reach the pool
             dead = _DeadRows()
             driver: Any = connection.connection.dbapi_connection
             driver.add_notice_handler(dead.note)
@@ -178,6 +182,8 @@ class Postgresql(Database):
                 if _sqlstate(error.orig) in _MAY_BE_TRIED_AGAIN:
                     return False
                 raise
+            finally:
+                driver.remove_notice_handler(dead.note)
         return dead.told == len(_WIPED_TABLES) and not dead.kept
 
 

@@ -88,6 +88,10 @@ class Sqlite(Database):
         )
         return connection
 
+    def end_staging(self, connection: Connection) -> None:
+        """It is outside the pool already."""
+        connection.close()
+
     def take_write_lock(self, connection: Connection) -> None:
         """Does nothing: every writing transaction has it from its beginning."""
 

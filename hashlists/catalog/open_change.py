@@ -19,6 +19,7 @@ from sqlalchemy import delete, insert, select, update
 
 from hashlists.catalog.engine import (
     catalog_errors,
+    end_staging,
     hold_change,
     is_held,
     make_durable,
@@ -163,7 +164,7 @@ class OpenChange:
     @contextmanager
     def final_transaction(self) -> Iterator[Connection]:
         """The transaction of the commit: durable once it has ended, and the last one."""
-        if self._connection is not None:
+        if self._connection is not None and not self._broken:
             with catalog_errors():
                 make_durable(self._connection)
         with self.transaction(decides=True) as connection:
@@ -180,7 +181,7 @@ class OpenChange:
     def close(self) -> None:
         """Gives the connection back and leaves the rows as they are."""
         if self._connection is not None:
-            self._connection.close()
+            end_staging(self._connection)
             self._connection = None
 
 
@@ -207,7 +208,7 @@ def open_change(
                 connection.execute(insert(imports).values(change_id=change_id, **details))
             base = read_head(connection)
     except BaseException:
-        connection.close()
+        end_staging(connection)
         raise
     return OpenChange(engine, connection, by, change_id=change_id, base=base)
 

@@ -1,0 +1,343 @@
+"""What is particular to a catalog in PostgreSQL: its URL, schema, sessions, and its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, make_url, select, text
+from sqlalchemy.exc import IntegrityError
+
+from hashlists.catalog import Catalog, on_postgresql
+from hashlists.catalog.bulk import BulkInsert
+from hashlists.catalog.engine import (
+    catalog_errors,
+    end_staging,
+    staging_connection,
+    writer,
+)
+from hashlists.catalog.schema import entries, head, meta, metadata
+from hashlists.errors import CatalogError, ImportInProgressError
+from hashlists.model import HashKind
+from tests.catalog_support import (
+    DEMO,
+    Item,
+    batch,
+    bring,
+    ids_of,
+    items,
+    names_in_force,
+    require_coverage,
+    source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WHO = {"author": "an operator", "reason": "why"}
+SECRET = b"a value that no text may show"
+
+
+@pytest.fixture
+def catalog_url(postgresql_url):
+    return postgresql_url
+
+
+@pytest.fixture
+def demo(catalog):
+    catalog.create_list(DEMO, author="a person")
+    return catalog
+
+
+@pytest.fixture
+def empty_url(postgresql_server):
+    """URL of a database without any table."""
+    name = postgresql_server.make_database()
+    yield postgresql_server.url(name)
+    postgresql_server.run_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    """The server ends a session a moment after its client has gone."""
+    give_up = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def holders(catalog: Catalog) -> int:
+    """Sessions that hold an advisory lock in this database."""
+    query = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with catalog._engine.connect() as connection:
+        return connection.execute(query).scalar_one()
+
+
+def swept(catalog: Catalog) -> int:
+    wait_until(lambda: not holders(catalog))
+    return catalog.sweep()
+
+
+class TestUrl:
+    def test_the_driver_may_be_left_out(self, catalog_url):
+        with Catalog.open(catalog_url.replace("+psycopg", "")) as catalog:
+            assert catalog.head() == 0
+
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("postgresql+psycopg2://localhost/x", "psycopg"),
+            ("postgresql+psycopg://localhost", "names no database"),
+            ("mysql://localhost/x", "SQLite or PostgreSQL"),
+            ("postgresql+psycopg://u:hunter2@[::1/x", "not valid|cannot be reached"),
+        ],
+    )
+    def test_unusable_urls(self, url, says):
+        with pytest.raises(CatalogError, match=says) as caught:
+            Catalog.open(url)
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+    def test_no_server(self, tmp_path):
+        with pytest.raises(CatalogError, match="cannot be reached"):
+            Catalog.open(f"postgresql+psycopg://u:hunter2@/x?host={tmp_path}")
+
+    def test_no_database_of_that_name(self, postgresql_server):
+        with pytest.raises(CatalogError, match="no database of that name"):
+            Catalog.open(postgresql_server.url("nosuch"))
+
+    def test_no_psycopg(self, catalog_url, monkeypatch):
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+        with pytest.raises(CatalogError, match=r"hashwarden\[postgresql\]"):
+            Catalog.open(catalog_url)
+
+
+class TestSchema:
+    def test_the_migrations_give_the_tables(self, catalog):
+        with catalog._engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
+
+    def test_many_open_a_new_catalog_at_once(self, empty_url):
+        errors: list[BaseException] = []
+        identities: set[str] = set()
+        barrier = threading.Barrier(4)
+
+        def open_it() -> None:
+            barrier.wait()
+            try:
+                with Catalog.open(empty_url) as catalog, catalog.read() as reader:
+                    identities.add(reader.catalog_id)
+            except BaseException as error:  # noqa: BLE001 - shown by the assertion
+                errors.append(error)
+
+        threads = [threading.Thread(target=open_it) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert len(identities) == 1
+
+    def test_another_program_s_database_is_refused_untouched(self, empty_url, postgresql_server):
+        name = make_url(empty_url).database
+        postgresql_server.run_sql("CREATE TABLE something (x int)", database=name)
+        with pytest.raises(CatalogError, match="no Hashwarden catalog"):
+            Catalog.open(empty_url)
+
+    def test_a_failed_migration_leaves_an_empty_database(self, empty_url, monkeypatch):
+        def fail(_connection: object) -> None:
+            raise RuntimeError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("hashlists.catalog.migrate.create_key", fail)
+            with pytest.raises(RuntimeError):
+                Catalog.open(empty_url)
+        with Catalog.open(empty_url) as catalog:
+            assert catalog.head() == 0
+
+    def test_the_server_keeps_no_statistics_of_values(self, demo):
+        bring(demo, [Item(str(number), tuple(HashKind)) for number in range(300)])
+        engine = demo._engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=None)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            query = text(
+                "SELECT tablename || '.' || attname FROM pg_stats WHERE schemaname = 'public'"
+                " AND (most_common_vals IS NOT NULL OR histogram_bounds IS NOT NULL)"
+            )
+            told = set(connection.execute(query).scalars())
+        kept = {f"entry_versions.{kind}" for kind in HashKind}
+        kept |= {"entries.source_key", "entry_versions.content_digest", "extra_hashes.value"}
+        assert "entry_versions.entry_id" in told
+        assert not told & kept
+
+
+class TestTransactions:
+    def test_readers_read_one_snapshot_and_cannot_write(self, demo):
+        with demo._engine.connect() as connection:
+            before = connection.execute(select(head.c.revision)).scalar_one()
+            bring(demo, items("x"))
+            assert connection.execute(select(head.c.revision)).scalar_one() == before
+            with pytest.raises(CatalogError, match="read-only"), catalog_errors():
+                connection.execute(insert(meta).values(name="x", value=b""))
+
+    def test_staging_does_not_wait_for_the_disk_and_the_commit_does(self, demo):
+        with demo.begin_import("demo", source()) as staged:
+            own = staged._change._connection
+            with staged._change.transaction():
+                assert own.exec_driver_sql("SHOW synchronous_commit").scalar() == "off"
+            with staged._change.final_transaction():
+                assert own.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+    def test_a_lock_that_is_kept_is_named(self, demo, catalog_url, monkeypatch):
+        monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '50ms'",))
+        with (
+            writer(demo._engine).begin(),
+            Catalog.open(catalog_url) as other,
+            pytest.raises(CatalogError, match="kept the catalog locked"),
+        ):
+            other.retract("demo", [1], **WHO)
+
+    def test_a_lost_connection_is_replaced(self, demo, postgresql_server):
+        assert demo.head() == 1
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+        postgresql_server.run_sql(ended.format(demo._engine.url.database))
+        assert demo.head() == 1
+
+    def test_one_lost_in_a_transaction_is_told(self, demo, postgresql_server):
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+        with contextlib.suppress(CatalogError), demo.read() as reader:
+            postgresql_server.run_sql(ended.format(demo._engine.url.database))
+            with pytest.raises(CatalogError, match=r"try again|cannot be reached"):
+                reader.lists()
+        assert demo.head() == 1
+
+
+class TestErrors:
+    """The server quotes values in its messages; none of them may come out."""
+
+    def printed(self, error: BaseException) -> str:
+        return "".join(traceback.format_exception(error)) + repr(error)
+
+    def test_of_a_statement(self, demo):
+        values = {"name": SECRET.decode(), "value": SECRET}
+        with writer(demo._engine).begin() as connection:
+            connection.execute(insert(meta).values(values))
+        with (
+            pytest.raises(IntegrityError) as caught,
+            writer(demo._engine).begin() as connection,
+        ):
+            connection.execute(insert(meta).values(values))
+        assert SECRET.decode() not in self.printed(caught.value)
+        with (
+            pytest.raises(CatalogError, match="23505") as told,
+            catalog_errors(),
+            writer(demo._engine).begin() as connection,
+        ):
+            connection.execute(insert(meta).values(values))
+        assert SECRET.decode() not in self.printed(told.value)
+
+    def test_of_copy(self, demo):
+        rows = [(1, 1, 1, SECRET), (1, 1, 1, SECRET)]
+        copying = BulkInsert(entries, ("entry_id", "list_id", "change_id", "source_key"))
+        connection = staging_connection(demo._engine)
+        with pytest.raises(CatalogError, match="23505") as caught, connection.begin():
+            copying.run(connection, rows)
+        end_staging(connection)
+        assert SECRET.decode() not in self.printed(caught.value)
+        assert SECRET.hex() not in self.printed(caught.value)
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (psycopg.errors.DiskFull(), "disk is full"),
+            (psycopg.errors.InsufficientPrivilege(), "own the catalog's tables"),
+            (psycopg.errors.TooManyConnections(), "max_connections"),
+            (psycopg.errors.DeadlockDetected(), "try again"),
+            (psycopg.errors.AdminShutdown(), "starting, stopping"),
+            (psycopg.errors.InvalidPassword(), "refused the login"),
+            (psycopg.errors.UndefinedTable(), "tables are missing"),
+            (psycopg.errors.DivisionByZero(), "SQLSTATE 22012"),
+            (psycopg.OperationalError("password authentication failed for x"), "login"),
+            (psycopg.OperationalError('database "x" does not exist'), "no database"),
+            (psycopg.OperationalError("whatever"), "cannot be reached"),
+            (psycopg.DataError("whatever"), r"cannot be used \(DataError\)"),
+        ],
+    )
+    def test_say_what_to_do(self, error, says):
+        with pytest.raises(CatalogError, match=says):
+            raise CatalogError(on_postgresql.explain(error))
+
+
+class TestLiveness:
+    """Who stages holds a lock that the server lets go of when the session ends."""
+
+    def test_a_lost_session_is_dead_whatever_its_process_does(self, demo, catalog_url):
+        bring(demo, items("x"))
+        staged = demo.begin_import("demo", source("key"))
+        staged.stage(batch([Item("x").next(), *items("a", "b")]))
+        with Catalog.open(catalog_url) as elsewhere:
+            assert elsewhere.sweep() == 0
+            with pytest.raises(ImportInProgressError):
+                elsewhere.begin_import("demo", source("key"))
+            staged._change.close()
+            assert swept(elsewhere) == 3
+        with pytest.raises(CatalogError):
+            staged.stage(batch(items("c")))
+        assert set(names_in_force(demo)) == {"x"}
+        assert bring(demo, items("x", "a")).counts == (1, 0, 1)
+        require_coverage(demo)
+
+    def test_a_new_import_clears_the_way(self, demo):
+        staged = demo.begin_import("demo", source("key"))
+        staged.stage(batch(items("a", "b")))
+        staged._change.close()
+        wait_until(lambda: not holders(demo))
+        with demo.begin_import("demo", source("key")) as again:
+            assert again.stage(batch(items("a"))).added == 1
+            again.commit()
+        assert set(names_in_force(demo)) == {"a"}
+
+    def test_one_that_was_taken_for_dead_cannot_go_on(self, demo):
+        staged = demo.begin_import("demo", source())
+        staged.stage(batch(items("a")))
+        with writer(demo._engine).begin() as connection:
+            connection.execute(
+                text("UPDATE changes SET state = 'abandoned' WHERE state = 'staging'")
+            )
+        assert demo.sweep() == 1
+        with pytest.raises(CatalogError, match="taken for dead"):
+            staged.commit()
+        staged.abort()
+
+
+def test_rewriting_that_cannot_get_the_table_is_told(demo, catalog_url, monkeypatch):
+    bring(demo, items("x", "y"))
+    monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '50ms'",))
+    with demo.read() as reader, Catalog.open(catalog_url) as other:
+        assert sum(map(len, reader.entry_columns())) == 2  # it has read the table
+        assert not other.purge("demo", ids_of(other, "x"), **WHO).traces_wiped
+    assert demo.wipe_deleted()
+
+
+def test_a_role_that_owns_nothing_wipes_nothing(demo, postgresql_server):
+    """The server only warns there, and goes on to the next table."""
+    name = demo._engine.url.database
+    postgresql_server.run_sql(
+        "CREATE ROLE guest LOGIN",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO guest",
+        database=name,
+    )
+    url = str(demo._engine.url.set(username="guest"))
+    with Catalog.open(url) as guest:
+        assert not guest.wipe_deleted()
+    postgresql_server.run_sql("DROP OWNED BY guest", "DROP ROLE guest", database=name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from matcher.follow.building import SnapshotSource
 from matcher.follow.child import Publication
-from matcher.follow.follower import Follower, FollowerState, open_generation
+from matcher.follow.follower import Follower, FollowerState
+from matcher.follow.one_shot import open_generation
 from matcher.follow.snapshots import build_snapshot
 
 __all__ = [

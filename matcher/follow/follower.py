@@ -15,24 +15,20 @@ Invariants:
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hashlists.errors import CatalogError, SnapshotError
-from matcher.builtin_list import ensure_test_list
-from matcher.follow.building import BackgroundBuilder, BuildOrder, InlineBuilder, Puller
-from matcher.follow.child import ChildProcess
-from matcher.follow.lock import is_build_locked
+from matcher.follow.building import BuildOrder, Puller
+from matcher.follow.choosing import Need, fits_in_memory, is_worn
+from matcher.follow.makers import make_builder
 from matcher.follow.opening import Opener
 from matcher.follow.problems import BackOff, Problems
-from matcher.follow.snapshots import build_snapshot, published_name
+from matcher.follow.snapshots import published_name
 from matcher.follow.view import View
-from matcher.index.holder import Holder
 from matcher.pipeline import Generation
 
 if TYPE_CHECKING:
@@ -42,25 +38,11 @@ if TYPE_CHECKING:
     from hashlists.catalog import Catalog, CatalogReader
     from matcher.follow.building import Builder, SnapshotSource
     from matcher.follow.child import Publication
+    from matcher.index.holder import Holder
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)
-#: The live part may grow to so many times `live_entries` while a build is under way.
-_LIVE_GROWTH = 8
-#: So many revisions may be caught up with in one look, of `live_entries` each.
-_REVISIONS_AT_ONCE = 4
-#: Hidden rows of a snapshot are dead weight: past this share of it, everything is built anew.
-_HIDDEN_SHARE = 4
-_HIDDEN_ROWS = 100_000
 _BUSY_SECONDS = 0.2
-
-
-class _Need(enum.IntEnum):
-    """How much a newer snapshot is needed."""
-
-    NONE = 0
-    SOON = 1  # what is served is right, but gets costly, or holds what was purged
-    NOW = 2  # the newest revision cannot be served without
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +130,7 @@ class Follower:
         if source is not None:
             self._puller = Puller(source)
         elif catalog is not None:
-            self._builder = _builder(catalog, snapshots_dir, catalog_url, publication)
+            self._builder = make_builder(catalog, snapshots_dir, catalog_url, publication)
         self._build_back_off = BackOff(clock)
         self._builds = self._build_failures = 0
         self._build_seconds = 0.0
@@ -162,7 +144,7 @@ class Follower:
         self._contact: float | None = None
         self._head = 0
         self._withdrawn_at: str | None = None  # mark of the revision that hiding early has reached
-        self._need = _Need.NONE
+        self._need = Need.NONE
         self._lock = threading.Lock()
 
     def state(self) -> FollowerState:
@@ -180,7 +162,7 @@ class Follower:
             )
         return FollowerState(
             seconds_since_contact=since,
-            behind=self._need is _Need.NOW or self._head != view.revision,
+            behind=self._need is Need.NOW or self._head != view.revision,
             problem=self._problems.text,
             revision=view.revision,
             snapshot=view.sealed.name,
@@ -242,7 +224,7 @@ class Follower:
         opened = self._opener.other_than(None if self._view is None else self._view.sealed)
         fresh = None if opened is None else View.of(opened)
         if self._catalog is None:
-            self._need = _Need.NONE
+            self._need = Need.NONE
             if fresh is not None:
                 self._head = fresh.revision
                 self._serve(fresh)
@@ -254,7 +236,7 @@ class Follower:
         except Exception as error:  # noqa: BLE001 - whatever it is, the catalog cannot be followed
             self._problems.note("catalog", error)
             if not isinstance(error, CatalogError) and self._head != self._revision:
-                self._need = _Need.NOW  # what memory cannot take, a build may
+                self._need = Need.NOW  # what memory cannot take, a build may
             view = self._without_catalog(fresh, error)
         else:
             self._problems.solved("catalog")
@@ -270,48 +252,29 @@ class Follower:
             if snapshot_alone.stands(reader):
                 starts.append(snapshot_alone)
         for start in starts:
-            if self._fits_in_memory(start, reader):
+            if fits_in_memory(start, reader, live_entries=self._live_entries, served=served):
                 view = start if start.revision == reader.revision else start.advanced(reader)
                 self._need = self._need_for(view)
                 self._withdrawn_at = None
                 return view
-        self._need = _Need.NOW
+        self._need = Need.NOW
         if not starts:
             return fresh if self._puller is not None else served
-        # Too much has changed: no older revision than what is served, less what must not match.
-        best = served if served in starts else max(starts, key=lambda each: each.revision)
+        # Too much has changed: the newest there is (never older than what is served, and a newly
+        # built snapshot rather than the same from memory), less what must not match any more.
+        best = max(starts, key=lambda each: each.revision)
         mark = reader.revision_mark(reader.revision)
         if best is served and self._withdrawn_at == mark:
             return served
         self._withdrawn_at = mark
         return best.without(reader.out_of_force_since(best.revision))
 
-    def _fits_in_memory(self, start: View, reader: CatalogReader) -> bool:
-        """Whether what changed after `start` may be read and held beside it, by a cheap bound."""
-        behind = reader.revision - start.revision
-        if not behind:
-            return True
-        changed = reader.changed_count(start.revision)
-        most = _LIVE_GROWTH * self._live_entries
-        # A newly opened snapshot may have much to catch up with; what is served may not, since
-        # everything newer waits meanwhile.
-        at_once = min(behind, _REVISIONS_AT_ONCE) * self._live_entries
-        served = self._view is not None and start.sealed is self._view.sealed
-        return changed <= (at_once if served else most) and len(start.delta) + changed <= most
-
-    def _need_for(self, view: View) -> _Need:
+    def _need_for(self, view: View) -> Need:
         full = len(view.delta) > self._live_entries // 2
         # What is served here from memory alone reaches replicas by a snapshot only.
         untold = self._publishes and view.revision > view.sealed.snapshot.revision
-        wanted = full or untold or view.purged or self._is_worn(view)
-        return _Need.SOON if wanted else _Need.NONE
-
-    def _is_worn(self, view: View) -> bool:
-        """Whether so much of the snapshot has expired or is superseded that it should go."""
-        sealed = view.sealed
-        expired = sealed.index.expired_rows(int(self._time()))
-        hidden = len(sealed.index.hidden) + len(view.superseded) + len(expired)
-        return hidden > max(_HIDDEN_ROWS, len(sealed.index.entries) // _HIDDEN_SHARE)
+        wanted = full or untold or view.purged or is_worn(view, int(self._time()))
+        return Need.SOON if wanted else Need.NONE
 
     def _without_catalog(self, fresh: View | None, error: Exception) -> View | None:
         """What to serve while the catalog is away: what is newest of the same catalog."""
@@ -361,9 +324,9 @@ class Follower:
             return self._puller.start(self._order(full=repair))
         if self._builder is None or not self._build_back_off.due:
             return False
-        if self._need is _Need.NONE and not self._build_owed:
+        if self._need is Need.NONE and not self._build_owed:
             return False
-        worn = self._view is not None and self._is_worn(self._view)
+        worn = self._view is not None and is_worn(self._view, int(self._time()))
         return self._start(self._builder, self._order(full=worn))
 
     def _start(self, builder: Builder, order: BuildOrder) -> bool:
@@ -432,50 +395,4 @@ class Follower:
                 raise SnapshotError(f"no snapshot can be served: {told}")
 
 
-def _builder(
-    catalog: Catalog,
-    snapshots_dir: Path,
-    catalog_url: str,
-    publication: Publication | None,
-) -> Builder:
-    if not catalog_url:
-        return InlineBuilder(partial(_build_here, catalog, snapshots_dir))
-    child = ChildProcess(catalog_url, snapshots_dir, publication=publication)
-    return BackgroundBuilder(
-        child.build, is_busy=partial(is_build_locked, snapshots_dir), stop=child.stop
-    )
-
-
-def _build_here(catalog: Catalog, snapshots_dir: Path, order: BuildOrder) -> None:
-    build_snapshot(catalog, snapshots_dir, full=order.full, seen=order.seen)
-
-
-def open_generation(
-    catalog: Catalog,
-    snapshots_dir: Path,
-    policies: Mapping[str, Policy],
-    *,
-    default_policy: str = "default",
-    live_entries: int = 50_000,
-) -> Generation:
-    """Opens the catalog's newest revision, for one-shot use; builds in the calling thread.
-
-    Raises:
-        CatalogError, SnapshotError, OSError: it cannot be read or built.
-        PolicyError: the default policy does not fit the lists.
-    """
-    ensure_test_list(catalog)
-    holder: Holder[Generation] = Holder()
-    follower = Follower(
-        catalog,
-        snapshots_dir,
-        policies,
-        holder,
-        default_policy=default_policy,
-        live_entries=live_entries,
-    )
-    follower.refresh()
-    return holder.current
-
-
-__all__ = ["Follower", "FollowerState", "open_generation"]
+__all__ = ["Follower", "FollowerState"]

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashKind, HashList, ListState
-from matcher.follow import Follower, build_snapshot, follower, snapshots
+from matcher.follow import Follower, build_snapshot, choosing, snapshots
 from matcher.follow.building import BackgroundBuilder
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
@@ -123,7 +123,7 @@ class FollowMachine(RuleBasedStateMachine):
         self.patches = [
             mock.patch("os.fsync"),
             mock.patch.object(snapshots, "RECENT_ENTRIES", RECENT_ENTRIES),
-            mock.patch.object(follower, "_LIVE_GROWTH", LIVE_GROWTH),
+            mock.patch.object(choosing, "LIVE_GROWTH", LIVE_GROWTH),
             mock.patch("hashlists.catalog.catalog.now_microseconds", self.microseconds),
         ]
         for each in self.patches:

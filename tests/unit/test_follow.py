@@ -144,7 +144,7 @@ def test_a_restart_opens_what_was_published(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     rig.start()
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", None)  # would fail
     assert rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
 
@@ -224,7 +224,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_the_old_one_serving(rig, monke
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", _fail(OSError("disk full")))
     assert not rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
     assert rig.follower.state().behind
@@ -242,7 +242,7 @@ def test_whatever_fails_the_old_one_serves_and_is_told_stale(rig, monkeypatch, c
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     fill(rig.catalog, rig.folder, [2])
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(error))
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", _fail(error))
     for _ in range(3):
         rig.now += 100.0
         assert not rig.follower.refresh()
@@ -263,7 +263,7 @@ def test_what_cannot_be_built_is_tried_at_growing_intervals(rig, monkeypatch):
         tried.append(rig.now)
         raise OSError("disk full")
 
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", fail)
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", fail)
     for _ in range(300):
         rig.now += 1.0
         assert not rig.follower.refresh()
@@ -455,7 +455,7 @@ def test_what_is_live_is_hidden_early_too(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
     (entry_id,) = rig.follower._view.delta.touched.tolist()
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", _fail(OSError("disk full")))
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", _fail(OSError("disk full")))
     rig.catalog.retract("list", [entry_id], author="tester", reason="urgent")
     fill(rig.catalog, rig.folder, range(1, 90))
     assert rig.follower.refresh()
@@ -464,8 +464,27 @@ def test_what_is_live_is_hidden_early_too(rig, monkeypatch):
     assert rig.holder.current.revision < rig.catalog.head()
 
 
+def test_a_new_snapshot_is_served_though_the_catalog_has_moved_on_far(rig):
+    """Or large changes, one after the other, would be caught up with never."""
+    rig.start(live_entries=1)
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    rig.follower._builder.close()
+    rig.follower._builder = None
+    fill(rig.catalog, rig.folder, range(1, 40))
+    assert not rig.follower.refresh()
+    build_snapshot(rig.catalog, rig.snapshots)
+    between = rig.catalog.head()
+    fill(rig.catalog, rig.folder, range(1, 90))
+    assert rig.follower.refresh()
+    assert rig.holder.current.revision == between
+    assert rig.follower.state().behind
+    assert is_known(rig.holder.current, 39)
+    assert not is_known(rig.holder.current, 89)
+
+
 def test_a_snapshot_that_is_mostly_expired_is_built_anew(rig, monkeypatch):
-    monkeypatch.setattr("matcher.follow.follower._HIDDEN_ROWS", 2)
+    monkeypatch.setattr("matcher.follow.choosing.HIDDEN_ROWS", 2)
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=600)
     expiring = HashList("brief", Harm.CSAM, "someone", handling=Handling(expires_at=soon))
     rig.catalog.create_list(expiring, author="tester")
@@ -482,7 +501,7 @@ def test_a_snapshot_that_is_mostly_expired_is_built_anew(rig, monkeypatch):
 def test_a_small_change_builds_nothing(rig, monkeypatch):
     fill(rig.catalog, rig.folder, [1])
     rig.follower.refresh()
-    monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
+    monkeypatch.setattr("matcher.follow.makers.build_snapshot", None)  # would fail
     fill(rig.catalog, rig.folder, [1, 2])
     rig.follower.refresh()
     rig.catalog.update_list("list", state=ListState.SHADOW, author="tester", reason="trial")
@@ -622,7 +641,7 @@ class TestReplica:
         fill(rig.catalog, rig.folder, [1])
         self.start(rig, source, rig.catalog)
         rig.follower.refresh()
-        monkeypatch.setattr("matcher.follow.follower.build_snapshot", None)  # would fail
+        monkeypatch.setattr("matcher.follow.makers.build_snapshot", None)  # would fail
         fill(rig.catalog, rig.folder, [1, 2])
         assert rig.follower.refresh()
         assert is_known(rig.holder.current, 2)

@@ -1,0 +1,60 @@
+"""The bounds of following: what is taken into memory, and when a newer snapshot is needed."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hashlists.catalog import CatalogReader
+    from matcher.follow.view import View
+
+#: The live part may grow to so many times `live_entries` while a build is under way.
+LIVE_GROWTH = 8
+#: So many revisions may be caught up with in one look, of `live_entries` each.
+REVISIONS_AT_ONCE = 4
+#: Hidden rows of a snapshot are dead weight: past this share of it, everything is built anew,
+HIDDEN_SHARE = 4
+#: or past so many, where that is more.
+HIDDEN_ROWS = 100_000
+
+
+class Need(enum.IntEnum):
+    """How much a newer snapshot is needed."""
+
+    NONE = 0
+    SOON = 1  # what is served is right, but gets costly, or holds what was purged
+    NOW = 2  # the newest revision cannot be served without
+
+
+def fits_in_memory(
+    start: View, reader: CatalogReader, *, live_entries: int, served: View | None
+) -> bool:
+    """Whether what changed after `start` may be read and held beside it, by a cheap bound.
+
+    Args:
+        start: a view that stands in the reader's history.
+        reader: the catalog now.
+        live_entries: what one revision may bring.
+        served: the view that is served.
+    """
+    behind = reader.revision - start.revision
+    if not behind:
+        return True
+    changed = reader.changed_count(start.revision)
+    most = LIVE_GROWTH * live_entries
+    # A newly opened snapshot may have much to catch up with; what is served may not, since
+    # everything newer waits meanwhile.
+    at_once = min(behind, REVISIONS_AT_ONCE) * live_entries
+    is_served = served is not None and start.sealed is served.sealed
+    return changed <= (at_once if is_served else most) and len(start.delta) + changed <= most
+
+
+def is_worn(view: View, now: int) -> bool:
+    """Whether so much of the snapshot has expired or is superseded that it should go."""
+    sealed = view.sealed.index
+    hidden = len(sealed.hidden) + len(view.superseded) + len(sealed.expired_rows(now))
+    return hidden > max(HIDDEN_ROWS, len(sealed.entries) // HIDDEN_SHARE)
+
+
+__all__ = ["Need", "fits_in_memory", "is_worn"]

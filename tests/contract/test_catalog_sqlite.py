@@ -58,6 +58,21 @@ def file(tmp_path):
     return tmp_path / "deep" / "folder" / "catalog.db"
 
 
+#: Two revisions, and a change that was given up, as the first version of the schema had them.
+FIRST_VERSION = (
+    "INSERT INTO head VALUES (1, 2)",
+    "INSERT INTO meta VALUES ('catalog_id', x'00112233445566778899aabbccddeeff')",
+    "INSERT INTO handlings VALUES (1, '[\"\",[],null]', NULL)",
+    "INSERT INTO hash_lists VALUES (1, 'demo', 'test', 's', '', '', 'live', 1, 0)",
+    "INSERT INTO changes VALUES (1, 1, 'import', 'a', '', 'committed', 1, 0, 0, 'o')",
+    "INSERT INTO changes VALUES (2, 1, 'import', 'a', '', 'aborted', NULL, 0, 0, 'o')",
+    "INSERT INTO changes VALUES (3, 1, 'import', 'a', '', 'committed', 2, 0, 0, 'o')",
+    "INSERT INTO revisions VALUES (1, 1, 0, 5, 0, 0, 0), (2, 3, 1, 0, 0, 2, 0)",
+    "INSERT INTO change_counts VALUES (1, 1, 1, 1, 4), (2, 1, 9, 1, 1), (3, 2, 1, 1, 7)",
+    "INSERT INTO change_counts VALUES (4, 3, 1, 1, -2), (5, 1, 8, 1, 1), (6, 3, 8, 1, -1)",
+)
+
+
 def database(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=0)
 
@@ -197,6 +212,24 @@ class TestSchema:
             scripts = ScriptDirectory.from_config(alembic_config(connection))
         engine.dispose()
         assert scripts.get_current_head() == SCHEMA_VERSION
+
+    def test_a_catalog_of_the_first_version_keeps_what_it_holds(self, url, file):
+        """Marks are drawn for its revisions, and its sums are folded by list."""
+        engine = open_engine(url)
+        with writer(engine).begin() as connection:
+            command.upgrade(alembic_config(connection), "0001")
+            for statement in FIRST_VERSION:
+                connection.exec_driver_sql(statement)
+        engine.dispose()
+        with Catalog.open(url) as catalog, catalog.read() as reader:
+            coverage = catalog.get_list("demo").coverage
+            assert (coverage.entries, coverage.by_kind) == (3, {HashKind.MD5: 3, HashKind.PDQ: 1})
+            marks = [reader.revision_mark(number) for number in range(4)]
+        assert marks[0] == ""
+        assert marks[3] is None
+        assert len(set(marks)) == 4
+        with Catalog.open(url) as catalog, catalog.read() as reader:
+            assert [reader.revision_mark(number) for number in range(4)] == marks
 
     def test_there_is_no_way_back(self, url):
         with Catalog.open(url):

@@ -46,11 +46,11 @@ sys.exit(importer.main())
 
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[PostgresqlServer]:
-    """A server of its own that writes to disk in earnest, since it will be killed."""
+    """A server of its own, since it will be killed; what it has written survives its process."""
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql), so none can be killed")
-    server = PostgresqlServer(binaries, fsync="on", full_page_writes="on")
+    server = PostgresqlServer(binaries)
     yield server
     server.close()
 

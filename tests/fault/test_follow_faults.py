@@ -157,11 +157,14 @@ class TestChildProcess:
 
 class TestFollowing:
     def follow(self, catalog, root, **options):
+        """A follower over a snapshot that is there, so that no first start waits for a child."""
+        build_snapshot(catalog, root)
         holder = Holder()
         return Follower(catalog, root, POLICIES, holder, **options), holder
 
     def test_a_large_change_is_built_in_the_background(self, catalog, url, root):
-        follower, holder = self.follow(catalog, root, catalog_url=url, live_entries=2)
+        holder = Holder()
+        follower = Follower(catalog, root, POLICIES, holder, catalog_url=url, live_entries=2)
         assert follower.refresh()  # the very first start waits
         bring(catalog, items("d", "e", "f"))
         held = holder.current

@@ -16,6 +16,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hashlists.catalog import Catalog
+from hashlists.catalog.engine import migrator, open_engine
+from hashlists.catalog.migrate import fill
+from hashlists.catalog.schema import metadata
 from tests.postgresql_server import PostgresqlServer, find_binaries
 
 if TYPE_CHECKING:
@@ -120,16 +123,23 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server: PostgresqlServer) -> str:
-    """The database of an empty catalog, to make others like it."""
+def postgresql_database(postgresql_server: PostgresqlServer) -> str:
+    """One catalog that the tests use in turn: making a database for each takes them too long."""
     name = postgresql_server.make_database()
     Catalog.open(postgresql_server.url(name)).close()
     return name
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
-    """URL of a new, empty catalog in PostgreSQL."""
-    name = postgresql_server.make_database(postgresql_template)
-    yield postgresql_server.url(name)
-    postgresql_server.run_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+def postgresql_url(postgresql_server: PostgresqlServer, postgresql_database: str) -> str:
+    """URL of an empty catalog in PostgreSQL, with an identity of its own."""
+    tables = ", ".join(table.name for table in metadata.sorted_tables)
+    postgresql_server.run_sql(
+        f"TRUNCATE {tables} RESTART IDENTITY CASCADE", database=postgresql_database
+    )
+    url = postgresql_server.url(postgresql_database)
+    engine = open_engine(url)
+    with migrator(engine).begin() as connection:
+        fill(connection)
+    engine.dispose()
+    return url

@@ -66,7 +66,7 @@ def _upgrade(connection: Connection, version: str | None) -> None:
         )
     command.upgrade(config, "head")
     if version is None:
-        _fill(connection)
+        fill(connection)
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -81,7 +81,7 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def _fill(connection: Connection) -> None:
+def fill(connection: Connection) -> None:
     """The rows that every catalog begins with."""
     connection.execute(insert(head).values(head_id=1, revision=0))
     connection.execute(insert(counters).values(name="entry_id", value=1))

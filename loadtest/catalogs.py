@@ -3,7 +3,8 @@
     python -m loadtest.catalogs sqlite:////tmp/catalog.sqlite3 --first 0 --count 10000000
 
 The code of entry `i` can be worked out from `i` alone, so that a prober can ask for any of them,
-and writers in several processes need not agree on anything but numbers.
+and writers in several processes need not agree on anything but numbers. Prints the moment of the
+commit, in seconds since 1970.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def main() -> None:
     with Catalog.open(options.url) as catalog:
         if LIST not in {each.hash_list.name for each in catalog.list_lists()}:
             create_list(catalog)
-        print(add(catalog, options.first, options.count).number)
+        print(add(catalog, options.first, options.count).committed_at.timestamp())
 
 
 if __name__ == "__main__":

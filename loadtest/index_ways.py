@@ -17,8 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import faiss
 import numpy as np
 
+from hashlists.model import Harm, ListState
 from hashlists.snapshot import SnapshotWriter, open_current
 from matcher.index import sealed
+from matcher.index.build import IndexBuilder, IndexRows
+from matcher.index.match_index import IndexedList, MatchIndex
+from matcher.index.write import write_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     #: Queries -> query rows and code rows of all hits.
     Search = Callable[[UInt8Array], tuple[Int64Array, Int64Array]]
 
-_ADDED: Final = 1 << 18  # hashes given to FAISS at a time
+_ADDED: Final = 1 << 18  # hashes given to an index at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Way:
     Attributes:
         name: as the table has it.
         count: how many codes it holds.
-        build: seconds, saving apart.
+        build: seconds; of ours saving included.
         bytes_a_code: in memory.
         open: seconds from file to first search.
         search: finds codes.
@@ -56,34 +60,66 @@ class Way:
     search: Search
 
 
-def ours(kind: HashKind, codes: UInt8Array, threshold: int, folder: Path) -> Way:
-    """Sealed arrays in a snapshot; opening it verifies every byte."""
-    parameters = sealed.choose_parameters(kind, len(codes))
-    build = 0.0
+def ours(
+    kind: HashKind, codes: UInt8Array, threshold: int, folder: Path, *, shuffled: bool = True
+) -> Way:
+    """A whole index in a snapshot, as servers have it: entries, documents and codes.
+
+    Building takes everything from rows in memory to a published snapshot, putting codes in order
+    and every digest included. Opening verifies every byte and checks every array. The bytes are
+    those of the codes; entry arrays come on top.
+
+    Args:
+        kind: what the codes are.
+        codes: distinct, in the order of their bytes.
+        threshold: that is searched with.
+        folder: takes the snapshot.
+        shuffled: hand the codes over in no order, which takes a copy of them.
+    """
+    count = len(codes)
+    given = np.random.default_rng(count).permutation(codes) if shuffled else codes
+    start = time.perf_counter()
+    builder = IndexBuilder()
+    for first in range(0, count, _ADDED):
+        builder.add(_rows(kind, given[first : first + _ADDED], first))
     with SnapshotWriter(folder, revision=1) as writer:
-        arrays = sealed.seal(kind, codes)
-        while True:
-            start = time.perf_counter()
-            named = next(arrays, None)
-            build += time.perf_counter() - start
-            if named is None:
-                break
-            writer.add_array(*named)
+        listed = IndexedList("made-up", Harm.TEST, ListState.LIVE, count, {})
+        write_index(writer, lists=[listed], classifications=[None], base=builder)
         writer.publish({})
+    build = time.perf_counter() - start
+    del builder, given
     start = time.perf_counter()
     snapshot = open_current(folder)
     if snapshot is None:
         raise FileNotFoundError(folder)
-    index = sealed.open_sealed(kind, snapshot.arrays, parameters)
+    (segment,) = MatchIndex.open(snapshot).segments
     opened = time.perf_counter() - start
+    index = segment.codes[kind].index
 
     def search(queries: UInt8Array) -> tuple[Int64Array, Int64Array]:
         hits = index.search(queries, threshold)
         return hits.query_rows, hits.code_rows
 
-    size = sum(array.nbytes for array in snapshot.arrays.values())
+    parameters = sealed.choose_parameters(kind, count)
+    names = sealed.sealed_names(kind, parameters)
+    size = sum(snapshot.arrays[f"base.{kind}.{name}"].nbytes for name in names)
     name = f"ours, {describe(parameters)}"
-    return Way(name, len(codes), build, size / max(1, len(codes)), opened, search)
+    return Way(name, count, build, size / max(1, count), opened, search)
+
+
+def _rows(kind: HashKind, codes: UInt8Array, first: int) -> IndexRows:
+    """Entries of one code each, numbered from `first` on."""
+    count = len(codes)
+    rows = np.arange(count, dtype=np.int64)
+    return IndexRows(
+        catalog_ids=rows + first,
+        list_rows=np.zeros(count, np.uint16),
+        classification_rows=np.zeros(count, np.uint32),
+        flags=np.zeros(count, np.uint16),
+        sizes=np.full(count, -1, np.int64),
+        expires=np.zeros(count, np.uint32),
+        codes={kind: (rows, codes)},
+    )
 
 
 def describe(parameters: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ with the latencies that callers saw meanwhile:
 * quiet: nothing changes;
 * changes of 1, 100 and 50,000 new entries, and retractions of 1 and 100 sealed entries;
 * an import of a million entries, a retraction while it is staged, and one right after its commit;
-* a full build of the snapshot, and the swap to it.
+* a full build of the snapshot, and the five seconds in which it is swapped in; three times.
 
 The catalog lies in `--folder` and is used again by the next run there.
 """
@@ -48,6 +48,8 @@ _POLL_SECONDS = 0.01
 _GIVE_UP_SECONDS = 900.0
 _REQUIRED_SECONDS = 2.0
 _LATE_TIMES = 2.0
+_SWAPS = 3
+_SWAP_SECONDS = 5.0
 _ROOT = Path(__file__).parent.parent
 
 
@@ -140,12 +142,13 @@ def measure_import(run: Run, url: str, count: int) -> None:
     command = [sys.executable, "-m", "loadtest.catalogs", url]
     command += ["--first", str(run.next), "--count", str(count)]
     with run.phase(f"import of {count:,}"):
-        child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(command, cwd=_ROOT, stdout=subprocess.PIPE, text=True)
         while child.poll() is None:
             run.note("1 retracted while that import is staged", run.retract(1))
-        committed = time.time()
+        said, _ = child.communicate()
         if child.returncode:
             raise SystemExit("the import failed")
+        committed = float(said)
         run.note("1 retracted right after its commit", run.retract(1))
         run.next += count
         known = run.until(run.next - 1, known=True, since=committed)
@@ -153,11 +156,13 @@ def measure_import(run: Run, url: str, count: int) -> None:
 
 
 def measure_swap(run: Run, command: Sequence[str], seconds: float) -> None:
-    """Builds the whole snapshot anew, and goes on for a while after it is published."""
+    """Builds the whole snapshot anew, and retracts for a while after it is published."""
     with run.phase("full build in another process"):
         subprocess.run([*command, "index", "build", "--full"], check=True, capture_output=True)
     with run.phase("swap to it"):
-        time.sleep(seconds)
+        end = time.time() + seconds
+        while time.time() < end:
+            run.note("1 retracted while a snapshot is swapped", run.retract(1))
 
 
 @contextlib.contextmanager
@@ -285,7 +290,8 @@ def measure_all(options: argparse.Namespace, folder: Path) -> Run:
             time.sleep(options.quiet)
         measure_changes(run, _SIZES, options.changes)
         measure_import(run, url, options.imported)
-        measure_swap(run, command, options.quiet / 2)
+        for _ in range(_SWAPS):
+            measure_swap(run, command, _SWAP_SECONDS)
     print(measure.circumstances(["faiss-cpu", "numpy", "grpcio", "sqlalchemy"]))
     print(f"- {options.entries:,} sealed at first; snapshot ready in {built:.1f} s, server in")
     print(f"  {ready:.1f} s; {options.rate:g} requests a second\n")
@@ -303,7 +309,7 @@ def measure_all(options: argparse.Namespace, folder: Path) -> Run:
 def _judge(run: Run, rows: Sequence[Sequence[str]], *, smoke: bool) -> None:
     worst = max(max(seconds) for name, seconds in run.delays.items() if "imported" not in name)
     failed = sum(int(row[2]) for row in rows)
-    late = max(float(row[5]) for row in rows if row[0].startswith(("swap", "full")))
+    late = max(float(row[5]) for row in rows if row[0].startswith("swap"))
     print(
         f"\nRequired: every change of up to 50,000 entries within {_REQUIRED_SECONDS:g} s (worst"
         f" {worst:.2f}), no failed request ({failed}), p99 at the swap at most {_LATE_TIMES:g}"

@@ -306,7 +306,7 @@ class Settings:
     max_rpcs: int = _knob(_whole(1, 100_000), 64)
     drain_seconds: float = _knob(_real(0, 3600, "seconds"), 30.0)
     exact_distances: bool = _knob(_boolean, default=False)
-    follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 1.0)
+    follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 0.25)
     live_entries: int = _knob(_whole(0, 10_000_000), 50_000)
     stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
     decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())

@@ -98,7 +98,7 @@ class ServerProcess:
             started = time.monotonic()
             why = await self._run()
             if self._ending.is_set():
-                return
+                break
             if self._replacing:
                 self._replacing = False
                 continue
@@ -114,8 +114,10 @@ class ServerProcess:
                     await self._wake.wait()
             pause = min(2 * pause, self._backoff.longest)
             if self._ending.is_set():
-                return
+                break
             self._on_restart()
+        if not self._begun.done():  # nobody waits for a start that will not come
+            self._begun.set_result(False)
 
     async def replace(self, settings: Settings) -> bool:
         """Drains the running process and starts another with these settings.
@@ -144,12 +146,15 @@ class ServerProcess:
         self._wake.clear()
         if self._begun.done():
             self._begun = _future()
-        begun = self._begun  # `replace` may put another there for the next start
         try:
             process = self._process = await _spawn()
         except OSError as error:
+            begun = self._begun
             why = f"it cannot be started: {error.strerror or error}"
         else:
+            # Taken together with the settings, now that the process can be told to end: what
+            # `replace` brought until here is of this start, what it brings later of the next.
+            begun = self._begun
             if self._ending.is_set():
                 self._end()
             complaint = await self._attend(process, begun)

@@ -193,6 +193,42 @@ class TestServerProcess:
             async with asyncio.timeout(20):
                 assert await kept.process.replace(load_settings(tmp_path, listen="127.0.0.1:7"))
 
+    async def test_one_that_is_being_started_is_replaced_by_that_start(
+        self, tmp_path, programs, monkeypatch
+    ):
+        programs[:] = [SERVES.replace("'admin': ''", "'admin': order['settings']['listen']")]
+        quick, starting, go_on = processes._spawn, asyncio.Event(), asyncio.Event()
+
+        async def slow():
+            starting.set()
+            await go_on.wait()
+            return await quick()
+
+        async with Kept(load_settings(tmp_path)) as kept:
+            assert await kept.process.begun()
+            monkeypatch.setattr(processes, "_spawn", slow)
+            os.kill(kept.process.pid, signal.SIGKILL)
+            async with asyncio.timeout(20):
+                await starting.wait()
+                assert kept.process.pid is None
+                renewal = load_settings(tmp_path, listen="127.0.0.1:7")
+                replacing = asyncio.create_task(kept.process.replace(renewal))
+                await asyncio.sleep(0)
+                go_on.set()
+                assert await replacing
+            assert kept.process.admin == "127.0.0.1:7"
+
+    async def test_a_replacement_that_an_end_forestalls_serves_not(self, tmp_path, programs):
+        programs[:] = [READ + TELL, SERVES]
+        async with Kept(load_settings(tmp_path), backoff=Backoff(60, 60)) as kept:
+            assert await kept.process.begun()
+            await until(lambda: kept.process.pid is None)
+            replacing = asyncio.create_task(kept.process.replace(load_settings(tmp_path)))
+            await asyncio.sleep(0)
+            kept.process.stop()
+            async with asyncio.timeout(20):
+                assert not await replacing
+
 
 class TestFleet:
     async def test_all_must_serve_before_it_is_told_and_a_signal_ends_all(self, tmp_path, programs):

@@ -1,8 +1,8 @@
 """An import that came over gRPC: spooled, checked, and run by a child process.
 
-The file lies in a private folder only while it is imported. It is imported only when exactly the
-announced bytes came, so a broken upload is never taken for a short file. Parsing and staging run
-in a process of their own: they neither slow matching down nor share its memory.
+The file has no name and lies on the disk only while it is imported. It is imported only when
+exactly the announced bytes came, so a broken upload is never taken for a short file. Parsing and
+staging run in a process of their own: they neither slow matching down nor share its memory.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashlists import errors as list_errors
@@ -24,6 +22,7 @@ from matcher.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
 MAX_CHUNK_BYTES = 1 << 20
 _SHA256_BYTES = 32
@@ -70,7 +69,7 @@ class Spool:
     """A private file that takes an upload's chunks and checks them against what was announced.
 
     Args:
-        folder: where the file lies; created with mode 0700.
+        folder: on the disk where the file lies; created with mode 0700.
         order: what was announced.
         max_bytes: the largest list file that is taken.
     """
@@ -81,9 +80,8 @@ class Spool:
                 f"is {order.length}; the limit is {max_bytes}", field="start.length"
             )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="import-", suffix=f".{os.getpid()}", dir=folder)
-        self.path = Path(name)
-        self._file = os.fdopen(handle, "wb")
+        # Without a name nobody else can erase it, and the kernel does once this process is gone.
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - `close` does
         self._order = order
         self._digest = hashlib.sha256()
         self._received = 0
@@ -105,13 +103,12 @@ class Spool:
         self._digest.update(chunk)
         self._file.write(chunk)
 
-    def finish(self) -> Path:
-        """The whole file.
+    def finish(self) -> int:
+        """The descriptor of the whole file, at its beginning; valid until `close`.
 
         Raises:
             DigestMismatchError: fewer or other bytes came than were announced.
         """
-        self._file.close()
         if self._received != self._order.length:
             raise DigestMismatchError(
                 f"{self._received} of the announced {self._order.length} bytes came; "
@@ -121,24 +118,18 @@ class Spool:
             raise DigestMismatchError(
                 "the file does not have the announced SHA-256; nothing is imported"
             )
-        return self.path
+        self._file.seek(0)  # writes out what is buffered, too
+        return self._file.fileno()
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Erases the file; called however the import ended."""
         self._file.close()
-        self.path.unlink(missing_ok=True)
-
-
-def sweep_spool(folder: Path) -> None:
-    """Erases what a killed server left behind; called before the server takes its first import."""
-    for leftover in folder.glob("import-*"):
-        leftover.unlink(missing_ok=True)
 
 
 async def run_import(
-    catalog_url: str, path: Path, order: ImportOrder
+    catalog_url: str, file: int, order: ImportOrder
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """Runs the import in a child process.
+    """Runs the import of the file with that descriptor in a child process.
 
     Yields:
         `{"progress": {...}}` while it runs, then `{"report": {...}}`.
@@ -154,11 +145,12 @@ async def run_import(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 26,
+        pass_fds=(file,),
     )
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps(_arguments(catalog_url, path, order)).encode() + b"\n")
+        child.stdin.write(json.dumps(_arguments(catalog_url, file, order)).encode() + b"\n")
         child.stdin.close()
         reported = False
         async for line in child.stdout:
@@ -176,10 +168,10 @@ async def run_import(
             await child.wait()
 
 
-def _arguments(catalog_url: str, path: Path, order: ImportOrder) -> list[str]:
+def _arguments(catalog_url: str, file: int, order: ImportOrder) -> list[str]:
     arguments = [
         f"--catalog={catalog_url}",
-        f"--file={path}",
+        f"--file=/dev/fd/{file}",
         f"--list={order.list_name}",
         f"--format={order.format}",
         f"--importer={order.importer}",

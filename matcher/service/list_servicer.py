@@ -242,14 +242,14 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             spool = Spool(self._imports.spool_dir, order, max_bytes=self._imports.max_file_bytes)
             while (request := await _next(requests, self._imports.idle_seconds)) is not None:
                 await self._spooling.run(spool.write, request.chunk)
-            path = spool.finish()
+            file = spool.finish()
             async with self._turn:
-                async for message in run_import(self._imports.catalog_url, path, order):
+                async for message in run_import(self._imports.catalog_url, file, order):
                     yield _import_response(message)
             self._changed()
         finally:
             if spool is not None:
-                spool.remove()
+                spool.close()
 
     async def _order(
         self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context

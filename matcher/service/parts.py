@@ -25,7 +25,6 @@ from matcher.follow import Follower, Publication, build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
 from matcher.service.health import Health, Pulse
-from matcher.service.imports import sweep_spool
 from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
@@ -103,7 +102,6 @@ class Parts:
             CatalogError: the catalog cannot be opened.
         """
         settings.prepare_data_dir()
-        sweep_spool(settings.spool_dir)
         if settings.snapshot_pull_url and settings.sources["catalog_url"] == "default":
             return cls(settings, None)
         catalog = Catalog.open(settings.catalog_url)

@@ -706,6 +706,22 @@ class TestImportHashList:
         assert (tmp_path / "spool").is_dir()
         assert not list((tmp_path / "spool").iterdir())
 
+    async def test_an_upload_outlives_the_start_of_another_server(self, tmp_path):
+        async def cut_in_two():
+            yield self.start()
+            yield self.chunk(self.CSV[:20])
+            async with running(load_settings(tmp_path)) as other:
+                await asyncio.wait_for(other.ready, 60)
+                yield self.chunk(self.CSV[20:])
+
+        async with (
+            running(load_settings(tmp_path)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            stub = lists_pb2_grpc.HashListServiceStub(channel)
+            *_, last = [each async for each in stub.ImportHashList(cut_in_two())]
+            assert last.report.added == 1
+
     @pytest.mark.parametrize(
         "fields",
         [

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hashlists.catalog import ImportSource
 from hashlists.model import (
@@ -22,7 +25,9 @@ from hashlists.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from hashlists.catalog import Catalog, StageResult
+    from numpy.typing import NDArray
+
+    from hashlists.catalog import Catalog, EntryColumns, StageResult
     from hashlists.model import Revision
 
 CLASS_1 = Classification("vics", "US", "1")
@@ -149,12 +154,18 @@ def in_force(
     found: dict[int, set[tuple[HashKind, bytes]]] = {}
     with catalog.read() as reader:
         for columns in reader.entry_columns(batch_size=batch_size):
-            ids = columns.entry_ids.tolist()
-            found.update({entry_id: set() for entry_id in ids})
+            ids, wanted = columns.entry_ids.tolist(), living(columns)
+            found.update({ids[row]: set() for row in np.flatnonzero(wanted).tolist()})
             for kind, (rows, values) in columns.codes.items():
                 for row, code in zip(rows.tolist(), values, strict=True):
-                    found[ids[row]].add((kind, code.tobytes()))
+                    if wanted[row]:
+                        found[ids[row]].add((kind, code.tobytes()))
     return found
+
+
+def living(columns: EntryColumns) -> NDArray[np.bool_]:
+    """Which entries have not expired: `(M,)`."""
+    return (columns.expires == 0) | (columns.expires > time.time())
 
 
 def names_in_force(catalog: Catalog) -> dict[str, int]:
@@ -173,7 +184,7 @@ def require_coverage(catalog: Catalog, list_name: str = "demo") -> None:
     with catalog.read() as reader:
         entries, by_kind, near = 0, dict.fromkeys(HashKind, 0), 0
         for columns in reader.entry_columns():
-            mine = columns.list_ids == record.list_id
+            mine = (columns.list_ids == record.list_id) & living(columns)
             entries += int(mine.sum())
             near_rows: set[int] = set()
             for kind, (rows, _) in columns.codes.items():

@@ -1,10 +1,14 @@
 """Reads the catalog at one revision, all of it or what has changed, for building an index.
 
 Invariants: everything a reader returns comes from one read transaction, hence from one revision;
-an entry comes out iff its newest committed version is neither retracted nor expired; memory is
-bounded by the size of a batch, plus eight bytes for every retracted entry (reading all) or every
+an entry comes out iff its newest committed version is neither retracted nor long expired; memory
+is bounded by the size of a batch, plus eight bytes for every retracted entry (reading all) or every
 changed one (following). Opening one and asking for lists costs the same however many revisions
 there are. Nothing here writes.
+
+Whether an entry has expired, its reader judges at each moment by `EntryColumns.expires`. An entry
+that this clock calls expired comes out all the same, so that a clock that was wrong for a moment
+loses nothing; only what expired more than a week ago stays behind, as the dead weight that it is.
 """
 
 from __future__ import annotations
@@ -53,6 +57,9 @@ NO_CLASSIFICATION = 0
 #: Stands for "never" in `EntryColumns.expires`.
 NEVER = 0
 
+#: Entries come out for so long after they have expired; a clock may be wrong by as much.
+EXPIRED_KEPT_SECONDS = 7 * 86_400
+
 _LAST_SECOND = 2**32 - 1  # in 2106
 _MICROSECONDS = 1_000_000
 _ENDLESS = 2**62  # microseconds
@@ -60,7 +67,7 @@ _ENDLESS = 2**62  # microseconds
 
 @dataclass(frozen=True, slots=True)
 class EntryColumns:
-    """`M` entries in force, as columns, ordered by entry id.
+    """`M` entries, as columns, ordered by entry id: in force, but for expiry.
 
     Attributes:
         entry_ids: `(M,) int64`.
@@ -212,6 +219,8 @@ class CatalogReader:
     ) -> Iterator[EntryColumns]:
         """Streams the entries in force, ordered by entry id.
 
+        Those that have expired are among them for a week: see `EntryColumns.expires`.
+
         Args:
             batch_size: versions read at a time; a batch has at most about so many entries.
             entry_ids: `(K,) int64`, strictly ascending: only those of them that are in force, at
@@ -276,14 +285,14 @@ class _Batches:
 
     def __init__(self, connection: Connection, *, now: int) -> None:
         self._connection = connection
-        self._now = now
+        self._kept_from = now - EXPIRED_KEPT_SECONDS * _MICROSECONDS
         self._changes = _Facts(connection, _CHANGE_FACTS)
         self._handlings = _Facts(connection, _HANDLING_FACTS)
         query = select(extra_hashes.c.version_id).limit(1)
         self._has_extras = connection.execute(query).first() is not None
 
     def columns(self, rows: Sequence[Any], retracted: NDArray[np.int64]) -> EntryColumns | None:
-        """Of each entry the newest committed version, unless it is retracted or expired.
+        """Of each entry the newest committed version, unless it is retracted or long expired.
 
         Args:
             rows: at least one; all versions of every entry among them.
@@ -297,7 +306,7 @@ class _Batches:
         newest = np.ones(len(rows), np.bool_)
         newest[:-1] = entry_ids[order][1:] != entry_ids[order][:-1]
         chosen = order[newest]
-        wanted = (revision[chosen] > 0) & (expires_at[chosen] > self._now)
+        wanted = (revision[chosen] > 0) & (expires_at[chosen] > self._kept_from)
         wanted &= ~np.isin(entry_ids[chosen], retracted)
         chosen = chosen[wanted]
         if not len(chosen):
@@ -375,7 +384,7 @@ def _numbers(rows: Sequence[Any], column: int) -> NDArray[np.int64]:
 
 def _seconds(expires_at: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Microseconds as `EntryColumns.expires` has them."""
-    seconds = -(-expires_at // _MICROSECONDS)
+    seconds = np.maximum(-(-expires_at // _MICROSECONDS), 1)  # 0 is never
     return np.where(seconds > _LAST_SECOND, NEVER, seconds).astype(np.uint32)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from hashlists.catalog.reader import EXPIRED_KEPT_SECONDS
+
 if TYPE_CHECKING:
     from hashlists.catalog import CatalogReader
     from matcher.follow.view import View
@@ -51,9 +53,10 @@ def fits_in_memory(
 
 
 def is_worn(view: View, now: int) -> bool:
-    """Whether so much of the snapshot has expired or is superseded that it should go."""
+    """Whether so much of the snapshot has long expired or is superseded that it should go."""
     sealed = view.sealed.index
-    hidden = len(sealed.hidden) + len(view.superseded) + len(sealed.expired_rows(now))
+    expired = sealed.expired_rows(now - EXPIRED_KEPT_SECONDS)  # what a build would leave out
+    hidden = len(sealed.hidden) + len(view.superseded) + len(expired)
     return hidden > max(HIDDEN_ROWS, len(sealed.entries) // HIDDEN_SHARE)
 
 

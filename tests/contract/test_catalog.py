@@ -467,13 +467,31 @@ class TestEntryColumns:
         with demo.read() as reader, pytest.raises(ValueError, match="batch_size"):
             reader.entry_columns(batch_size=0)
 
-    def test_expired_entries_are_left_out(self, demo):
-        now = datetime.now(UTC)
-        past = Handling("o", (), now - timedelta(seconds=1))
-        later = Handling("o", (), now + timedelta(days=1))
-        bring(demo, [Item("old", handling=past), Item("new", handling=later), Item("x")])
+    def test_expired_entries_come_out_for_a_week_and_say_so(self, demo):
+        now = datetime.now(UTC).replace(microsecond=0)
+        moments = {
+            "older": now - timedelta(days=7, seconds=1),
+            "old": now - timedelta(days=6),
+            "new": now + timedelta(days=1),
+        }
+        records = [Item(name, handling=Handling("o", (), at)) for name, at in moments.items()]
+        bring(demo, [*records, Item("x")])
         assert set(names_in_force(demo)) == {"new", "x"}
         require_coverage(demo)
+        with demo.read() as reader:
+            (columns,) = reader.entry_columns()
+            (looked_up,) = reader.entry_columns(entry_ids=reader.changed_ids(0))
+        expected = [int(moments[name].timestamp()) for name in ("old", "new")] + [0]
+        assert columns.expires.tolist() == looked_up.expires.tolist() == expected
+
+    def test_what_expired_before_1970_is_never_taken_for_endless(self, demo, monkeypatch):
+        """Whatever the clock says: seconds are unsigned there, and 0 means never."""
+        monkeypatch.setattr("hashlists.catalog.catalog.now_microseconds", lambda: 0)
+        moments = [datetime(1969, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)]
+        bring(demo, [Item(str(at), handling=Handling("o", (), at)) for at in moments])
+        with demo.read() as reader:
+            (columns,) = reader.entry_columns()
+        assert columns.expires.tolist() == [1, 1]
 
     def test_an_old_version_does_not_return_when_the_new_one_expires(self, demo):
         (x,) = items("x")

@@ -22,21 +22,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists.errors import CatalogError, SnapshotError
-from matcher.follow.building import BuildOrder, Puller
+from matcher.follow.building import Puller
 from matcher.follow.choosing import Need, fits_in_memory, is_worn
 from matcher.follow.makers import make_builder
+from matcher.follow.making import Making
 from matcher.follow.opening import Opener
-from matcher.follow.problems import BackOff, Problems
-from matcher.follow.snapshots import published_name
+from matcher.follow.problems import Concern, Problems
 from matcher.follow.view import View
 from matcher.pipeline import Generation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from hashlists.catalog import Catalog, CatalogReader
-    from matcher.follow.building import Builder, SnapshotSource
+    from matcher.follow.building import SnapshotSource
     from matcher.follow.child import Publication
     from matcher.index.holder import Holder
     from matcher.policy.rules import Policy
@@ -96,6 +96,7 @@ class Follower:
         publication: where built snapshots go besides.
         clock: seconds that never go back.
         wall_clock: seconds since 1970 UTC, by which entries expire.
+        wake: called, by some other thread, when a look is worth while at once.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Follower:
         publication: Publication | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalog = catalog
         self._snapshots_dir = snapshots_dir
@@ -122,28 +124,31 @@ class Follower:
         self._clock = clock
         self._time = wall_clock
         self._problems = Problems()
-        self._making = "snapshot build" if source is None else "snapshot pull"
-        self._opener = Opener(snapshots_dir, self._problems, BackOff(clock))
         self._source = source
-        self._builder: Builder | None = None
-        self._puller: Builder | None = None
-        if source is not None:
-            self._puller = Puller(source)
-        elif catalog is not None:
-            self._builder = make_builder(catalog, snapshots_dir, catalog_url, publication)
-        self._build_back_off = BackOff(clock)
-        self._builds = self._build_failures = 0
-        self._build_seconds = 0.0
-        # What was built before this start may not have reached the store.
-        self._publishes = publication is not None and self._builder is not None
-        self._build_owed = self._publishes
+        builder = None
+        if catalog is not None and source is None:
+            builder = make_builder(catalog, snapshots_dir, catalog_url, publication)
+        self._making = Making(
+            snapshots_dir,
+            builder,
+            None if source is None else Puller(source),
+            problems=self._problems,
+            clock=clock,
+            publishes=publication is not None,
+        )
+        # Where builds happen in the calling thread, so does everything.
+        background = bool(catalog_url) or builder is None
+        self._opener = Opener(
+            snapshots_dir, self._problems, clock, background=background, on_opened=wake
+        )
         self._view: View | None = None
         self._due: int | None = None  # when the next entry expires
         self._shown_at = 0  # the moment that the holder's generation is of
         self._policy_problems: tuple[str, ...] = ()
         self._contact: float | None = None
         self._head = 0
-        self._withdrawn_at: str | None = None  # mark of the revision that hiding early has reached
+        # A view, and the mark of the revision whose withdrawals it hides.
+        self._hidden_early: tuple[View, str | None] | None = None
         self._need = Need.NONE
         self._lock = threading.Lock()
 
@@ -151,26 +156,18 @@ class Follower:
         """How well the holder follows."""
         view = self._view
         since = self._seconds_since_contact()
-        if view is None:
-            return FollowerState(
-                since,
-                behind=True,
-                problem=self._problems.text,
-                builds=self._builds,
-                build_failures=self._build_failures,
-                build_seconds=self._build_seconds,
-            )
+        making = self._making
         return FollowerState(
             seconds_since_contact=since,
-            behind=self._need is Need.NOW or self._head != view.revision,
+            behind=view is None or self._need is Need.NOW or self._head != view.revision,
             problem=self._problems.text,
-            revision=view.revision,
-            snapshot=view.sealed.name,
-            live_entries=len(view.delta),
-            building=any(each.running for each in self._makers()),
-            builds=self._builds,
-            build_failures=self._build_failures,
-            build_seconds=self._build_seconds,
+            revision=self._revision,
+            snapshot="" if view is None else view.sealed.name,
+            live_entries=0 if view is None else len(view.delta),
+            building=making.running,
+            builds=making.builds,
+            build_failures=making.failures,
+            build_seconds=making.seconds,
         )
 
     def refresh(self) -> bool:
@@ -189,21 +186,22 @@ class Follower:
                 self._look()
                 if self._view is None:
                     self._wait_for_first()
-                elif self._ask_for_build() and self._collect():  # built in this thread
+                elif self._ask_for_build() and self._making.collect():  # built in this thread
                     self._look()
                 self._expire()
+                self._opener.sweep()
             except Exception as error:  # what is held goes on answering, whatever failed
                 if self._view is None:
                     raise
-                self._problems.note("following", error)
+                self._problems.note(Concern.FOLLOWING, error)
             else:
-                self._problems.solved("following")
+                self._problems.solved(Concern.FOLLOWING)
             return (self._view, self._shown_at) != before
 
     def close(self) -> None:
-        """Ends a build that is under way; `refresh` must not be called any more."""
-        for each in self._makers():
-            each.close()
+        """Ends a build or opening that is under way; `refresh` must not be called any more."""
+        self._making.close()
+        self._opener.wait()
 
     def _seconds_since_contact(self) -> float:
         if self._catalog is None:
@@ -214,13 +212,10 @@ class Follower:
     def _revision(self) -> int:
         return -1 if self._view is None else self._view.revision
 
-    def _makers(self) -> tuple[Builder, ...]:
-        return tuple(each for each in (self._builder, self._puller) if each is not None)
-
     # One look
 
     def _look(self) -> None:
-        self._collect()
+        self._making.collect()
         opened = self._opener.other_than(None if self._view is None else self._view.sealed)
         fresh = None if opened is None else View.of(opened)
         if self._catalog is None:
@@ -234,45 +229,69 @@ class Follower:
                 self._head, self._contact = reader.revision, self._clock()
                 view = self._follow(reader, fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the catalog cannot be followed
-            self._problems.note("catalog", error)
-            if not isinstance(error, CatalogError) and self._head != self._revision:
-                self._need = Need.NOW  # what memory cannot take, a build may
+            self._problems.note(Concern.CATALOG, error)
             view = self._without_catalog(fresh, error)
         else:
-            self._problems.solved("catalog")
+            self._problems.solved(Concern.CATALOG)
         if view is not None and view is not self._view:
             self._serve(view)
 
     def _follow(self, reader: CatalogReader, fresh: View | None) -> View | None:
         """The best view of what the reader shows; None where there is none of its history."""
         served = self._view
+        starts = self._starts(reader, fresh)
+        for start in starts:
+            if fits_in_memory(start, reader, live_entries=self._live_entries, served=served):
+                advanced = self._advanced(start, reader)
+                if advanced is not None:
+                    return advanced
+                break
+        else:
+            self._problems.solved(Concern.CHANGES)
+            self._need = Need.NOW
+        if not starts:
+            return fresh if self._source is not None else served
+        # The newest there is (never older than what is served, and a newly built snapshot rather
+        # than the same from memory), less what must not match any more.
+        return self._hide_early(max(starts, key=lambda each: each.revision), reader)
+
+    def _starts(self, reader: CatalogReader, fresh: View | None) -> Sequence[View]:
+        """What of the reader's history there is to start from, the best first."""
+        served = self._view
         starts = [each for each in (fresh, served) if each is not None and each.stands(reader)]
         if served is not None and served not in starts:
             snapshot_alone = View.of(served.sealed)  # restored to between snapshot and revision
             if snapshot_alone.stands(reader):
                 starts.append(snapshot_alone)
-        for start in starts:
-            if fits_in_memory(start, reader, live_entries=self._live_entries, served=served):
-                view = start if start.revision == reader.revision else start.advanced(reader)
-                self._need = self._need_for(view)
-                self._withdrawn_at = None
-                return view
-        self._need = Need.NOW
-        if not starts:
-            return fresh if self._puller is not None else served
-        # Too much has changed: the newest there is (never older than what is served, and a newly
-        # built snapshot rather than the same from memory), less what must not match any more.
-        best = max(starts, key=lambda each: each.revision)
+        return starts
+
+    def _advanced(self, start: View, reader: CatalogReader) -> View | None:
+        """The view at the reader's revision; None where that fails."""
+        try:
+            view = start.advanced(reader)
+        except Exception as error:  # noqa: BLE001 - whatever it is, retractions do not wait for it
+            self._problems.note(Concern.CHANGES, error)
+            if not isinstance(error, CatalogError):
+                self._need = Need.NOW  # what memory cannot take, a build may
+            return None
+        self._problems.solved(Concern.CHANGES)
+        self._need = self._need_for(view)
+        return view
+
+    def _hide_early(self, view: View, reader: CatalogReader) -> View:
+        """The view, less what the reader's revision no longer has in force."""
         mark = reader.revision_mark(reader.revision)
-        if best is served and self._withdrawn_at == mark:
-            return served
-        self._withdrawn_at = mark
-        return best.without(reader.out_of_force_since(best.revision))
+        if self._hidden_early == (self._view, mark) and view is self._view:
+            return view  # it was swapped, and nothing has happened since
+        gone = reader.out_of_force_since(view.revision)
+        hidden = view.without(gone, by=reader.revision)
+        self._hidden_early = hidden, mark
+        return hidden
 
     def _need_for(self, view: View) -> Need:
         full = len(view.delta) > self._live_entries // 2
         # What is served here from memory alone reaches replicas by a snapshot only.
-        untold = self._publishes and view.revision > view.sealed.snapshot.revision
+        untold = self._making.publishes and view.revision > view.sealed.snapshot.revision
         wanted = full or untold or view.purged or is_worn(view, int(self._time()))
         return Need.SOON if wanted else Need.NONE
 
@@ -287,7 +306,8 @@ class Follower:
             return fresh
         if fresh is None or fresh.sealed.lineage.catalog_id != served.sealed.lineage.catalog_id:
             return served
-        return fresh if fresh.revision >= served.revision else served
+        # A retraction that was seen is not forgotten for a snapshot that was begun before it.
+        return fresh.in_place_of(served) if fresh.revision >= served.revision else served
 
     # Serving
 
@@ -303,10 +323,9 @@ class Follower:
         self._policy_problems = problems
         self._holder.swap(generation)
         adopted = self._view is None or view.sealed is not self._view.sealed
-        before = None if self._view is None else self._view.sealed
         self._view, self._due, self._shown_at = view, view.due(now), now
         if adopted:
-            self._opener.adopted(view.sealed, before, self._source)
+            self._opener.adopted(self._source)
 
     def _expire(self) -> None:
         """Hides what has expired since the last swap, and shows it again if the clock was wrong."""
@@ -319,52 +338,12 @@ class Follower:
 
     def _ask_for_build(self) -> bool:
         """Sees to it that a newer snapshot is made where one is needed; whether one was begun."""
-        if self._puller is not None:
-            repair = self._opener.refused and self._build_back_off.due
-            return self._puller.start(self._order(full=repair))
-        if self._builder is None or not self._build_back_off.due:
-            return False
-        if self._need is Need.NONE and not self._build_owed:
-            return False
+        if self._opener.busy:
+            return False  # a newer one is there already
+        if self._source is not None:
+            return self._making.pull(repair=self._opener.refused)
         worn = self._view is not None and is_worn(self._view, int(self._time()))
-        return self._start(self._builder, self._order(full=worn))
-
-    def _start(self, builder: Builder, order: BuildOrder) -> bool:
-        try:
-            return builder.start(order)
-        except OSError as error:
-            self._failed(error)
-            return False
-
-    def _order(self, *, full: bool) -> BuildOrder:
-        seen = published_name(self._snapshots_dir)
-        return BuildOrder(seen=seen, full=full, owed=self._build_owed)
-
-    def _collect(self) -> bool:
-        """Takes note of how the last build or pull ended; whether one ended well."""
-        ended_well = False
-        for maker in self._makers():
-            outcome = maker.outcome()
-            if outcome is not None:
-                self._build_seconds += maker.seconds
-            if isinstance(outcome, Exception):
-                self._failed(outcome)
-            elif outcome:
-                self._made()
-                ended_well = True
-        return ended_well
-
-    def _made(self) -> None:
-        self._builds += 1
-        self._problems.solved(self._making)
-        self._build_back_off.succeeded()
-        self._build_owed = False
-
-    def _failed(self, error: Exception) -> None:
-        self._build_failures += 1
-        self._problems.note(self._making, error)
-        self._build_back_off.failed()
-        self._build_owed = self._builder is not None
+        return self._making.build(needed=self._need is not Need.NONE, full=worn)
 
     def _wait_for_first(self) -> None:
         """Has a first snapshot made, here or in another process, and serves it.
@@ -372,25 +351,16 @@ class Follower:
         Raises:
             HashlistsError, OSError: there is none to be had.
         """
-        maker = self._puller or self._builder
-        if maker is None:
+        if not self._making.is_possible:
             raise SnapshotError(
                 "no snapshot is published yet, and no catalog is there to build from"
             )
         while self._view is None:
-            if not maker.start(self._order(full=False)):
+            made = self._making.make_first()
+            if not made:
                 time.sleep(_BUSY_SECONDS)  # another process is at it
-                self._look()
-                continue
-            maker.wait()
-            outcome = maker.outcome()
-            self._build_seconds += maker.seconds
-            if isinstance(outcome, Exception):
-                self._failed(outcome)
-                raise outcome
-            self._made()
             self._look()
-            if self._view is None:
+            if made and self._view is None:
                 told = self._problems.text or "none was published yet"
                 raise SnapshotError(f"no snapshot can be served: {told}")
 

@@ -1,7 +1,8 @@
-"""What keeps the newest revision from being served: told by state, and logged once."""
+"""What goes wrong while following: told by state, and logged once."""
 
 from __future__ import annotations
 
+import enum
 import logging
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,25 @@ _log = logging.getLogger(__name__)
 _LONGEST_WAIT_SECONDS = 60.0
 
 
+class Concern(enum.Enum):
+    """What a problem concerns, and what the log says that it means."""
+
+    CATALOG = "catalog", "the catalog cannot be followed"
+    CHANGES = "changes", "what changed cannot be served from memory"
+    FOLLOWING = "following", "a look at what is new failed"
+    BUILD = "snapshot build", "no newer snapshot is built or published"
+    PULL = "snapshot pull", "no newer snapshot is pulled"
+    OPENING = "published snapshot", "what is published last cannot be opened"
+    SWEEPING = (
+        "old snapshots, which may hold purged data, stay on disk",
+        "old snapshots cannot be removed",
+    )
+
+    def __init__(self, title: str, meaning: str) -> None:
+        self.title = title
+        self.meaning = meaning
+
+
 class Problems:
     """Present problems by what they concern; the same one is logged only when it comes up.
 
@@ -21,22 +41,22 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._texts: dict[str, str] = {}
+        self._texts: dict[Concern, str] = {}
 
     @property
     def text(self) -> str:
         """All present problems in one line; empty when there is none."""
         return "; ".join(self._texts.copy().values())
 
-    def note(self, concern: str, error: BaseException) -> None:
+    def note(self, concern: Concern, error: BaseException) -> None:
         """Notes a problem with `concern`, and logs it unless it stands already."""
-        text = f"{concern}: {type(error).__name__}: {error}"
+        text = f"{concern.title}: {type(error).__name__}: {error}"
         if self._texts.get(concern) != text:
             trace = None if isinstance(error, HashlistsError | OSError) else error
-            _log.warning("the newest revision is not served: %s", text, exc_info=trace)
+            _log.warning("%s: %s", concern.meaning, text, exc_info=trace)
         self._texts[concern] = text
 
-    def solved(self, concern: str) -> None:
+    def solved(self, concern: Concern) -> None:
         """Takes back what was noted of `concern`."""
         self._texts.pop(concern, None)
 
@@ -69,4 +89,4 @@ class BackOff:
         self._failures = 0
 
 
-__all__ = ["BackOff", "Problems"]
+__all__ = ["BackOff", "Concern", "Problems"]

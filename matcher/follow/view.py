@@ -96,6 +96,8 @@ class View:
         purged: something was purged after the snapshot, which still holds it.
         withdrawn: `(W,) int64`, ascending ids of entries that later revisions took out of force;
             hidden although `revision` still has them.
+        withdrawn_by: the revision that took the last of them out of force, or any later one that
+            took out no more; `revision` itself where nothing is hidden early.
     """
 
     sealed: Sealed
@@ -108,6 +110,7 @@ class View:
     superseded: Int64Array = field(repr=False)
     purged: bool
     withdrawn: Int64Array = field(repr=False)
+    withdrawn_by: int
 
     @classmethod
     def of(cls, sealed: Sealed) -> View:
@@ -124,6 +127,7 @@ class View:
             superseded=_NO_ROWS,
             purged=False,
             withdrawn=_NO_ROWS,
+            withdrawn_by=revision,
         )
 
     def stands(self, reader: CatalogReader) -> bool:
@@ -133,12 +137,14 @@ class View:
         )
 
     def advanced(self, reader: CatalogReader) -> View:
-        """The view at the reader's revision; `stands` must hold.
+        """The view at the reader's revision, with nothing hidden early; `stands` must hold.
 
         Raises:
             CatalogError: the catalog cannot be read.
             SnapshotError: there are too many lists.
         """
+        if self.revision == reader.revision:
+            return self.without(_NO_ROWS, by=self.revision)
         changed = reader.changed_ids(self.revision)
         numbers = RowNumbers(
             reader,
@@ -164,13 +170,25 @@ class View:
             superseded=np.union1d(self.superseded, self.sealed.index.rows_of(changed)),
             purged=self.purged or reader.purged_since(self.revision),
             withdrawn=_NO_ROWS,
+            withdrawn_by=reader.revision,
         )
 
-    def without(self, withdrawn: Int64Array) -> View:
-        """The same revision, less the entries of those ids `(W,)`, which ascend."""
+    def without(self, withdrawn: Int64Array, *, by: int) -> View:
+        """The same revision, less what revisions up to a later one took out of force.
+
+        Args:
+            withdrawn: `(W,) int64`, ascending ids of those entries; none to hide nothing early.
+            by: that later revision.
+        """
         if np.array_equal(withdrawn, self.withdrawn):
             return self
-        return replace(self, withdrawn=withdrawn)
+        return replace(self, withdrawn=withdrawn, withdrawn_by=by)
+
+    def in_place_of(self, other: View) -> View:
+        """This view, less what `other`, of the same history, hides early and this still has."""
+        if self.revision >= other.withdrawn_by:
+            return self
+        return self.without(other.withdrawn, by=other.withdrawn_by)
 
     def index(self, now: int) -> MatchIndex:
         """What can be searched at `now`, seconds since 1970 UTC."""

@@ -6,23 +6,28 @@ import errno
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, CatalogReader
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.model import HashKind
-from hashlists.snapshot import SnapshotWriter, current_name
-from matcher.follow import Follower, build_snapshot
+from hashlists.snapshot import SnapshotWriter, current_name, sweeping
+from matcher.follow import Follower, build_snapshot, child, snapshots
 from matcher.follow.building import BuildOrder
 from matcher.follow.child import MAX_ANSWER_BYTES, ChildProcess
 from matcher.follow.lock import build_lock, is_build_locked
+from matcher.follow.opening import Opener
+from matcher.follow.problems import Problems
+from matcher.follow.view import Sealed, View
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import DEMO, bring, items
@@ -111,9 +116,8 @@ class TestChildProcess:
         assert url not in str(seen)
 
     def test_its_error_is_the_parents(self, tmp_path, root):
-        child = ChildProcess(f"sqlite:///{tmp_path}", root)
         with pytest.raises(CatalogError, match="no file"):
-            child.build(BuildOrder(seen=""))
+            ChildProcess(f"sqlite:///{tmp_path}", root).build(BuildOrder(seen=""))
 
     @pytest.mark.parametrize(
         "code",
@@ -146,13 +150,18 @@ class TestChildProcess:
 
     def test_stopping_ends_it(self, url, root, monkeypatch):
         python_child(monkeypatch, "import time; time.sleep(600)")
-        child = ChildProcess(url, root)
-        stopper = threading.Timer(0.3, child.stop)
-        stopper.start()
+        builder, converse = ChildProcess(url, root), child._converse
+
+        def stop_and_converse(process, arguments):
+            assert process.poll() is None
+            builder.stop()
+            return converse(process, arguments)
+
+        monkeypatch.setattr(child, "_converse", stop_and_converse)
         with pytest.raises(SnapshotError, match="ended early"):
-            child.build(BuildOrder(seen=""))
+            builder.build(BuildOrder(seen=""))
         with pytest.raises(SnapshotError, match="process is ending"):
-            child.build(BuildOrder(seen=""))
+            builder.build(BuildOrder(seen=""))
 
 
 class TestFollowing:
@@ -261,7 +270,7 @@ class TestFollowing:
                 now[0] += 100
                 calls.clear()
         assert found_in(holder.current.index) == before
-        assert caplog.text.count("not served") == 1
+        assert caplog.text.count("WARNING") == 1
         assert "No space left" in follower.state().problem
         assert leftovers(root) == []
         assert follower.refresh()
@@ -278,6 +287,211 @@ class TestFollowing:
         assert "snapshot build: IsADirectoryError" in follower.state().problem
         assert len(found_in(holder.current.index)) == 3
         follower.close()
+
+
+READS = (
+    "changed_count",
+    "changed_ids",
+    "entry_columns",
+    "lists",
+    "classifications",
+    "purged_since",
+    "out_of_force_since",
+    "revision_mark",
+)
+
+
+class Server:
+    """A follower over a snapshot that is there. It cannot build, as while another process does."""
+
+    def __init__(self, catalog, root, **options):
+        build_snapshot(catalog, root)
+        self.catalog = catalog
+        self.holder = Holder()
+        self.follower = Follower(
+            catalog, root, POLICIES, self.holder, **{"live_entries": 2, **options}
+        )
+        self.follower.refresh()
+        self.follower._making.builder = None
+        self.gone = min(found_in(self.holder.current.index))
+
+    def retract(self):
+        self.catalog.retract("demo", [self.gone], author="me", reason="urgent")
+
+    def restore(self):
+        self.catalog.restore("demo", [self.gone], author="me", reason="wrong")
+
+    def finds_it(self):
+        return self.gone in found_in(self.holder.current.index)
+
+
+class TestRetractions:
+    """What is retracted stops matching by the next look that can read the catalog at all."""
+
+    @pytest.fixture
+    def server(self, catalog, root):
+        return Server(catalog, root)
+
+    @pytest.mark.parametrize("error", [CatalogError("database is locked"), MemoryError()])
+    @pytest.mark.parametrize("names", ["", "defghijkl"])
+    @pytest.mark.parametrize("call", READS)
+    def test_one_failed_read_delays_it_to_the_next_look(self, server, call, names, error):
+        follower = server.follower
+        if names:
+            bring(server.catalog, items(*names))
+        server.retract()
+        with mock.patch.object(CatalogReader, call, side_effect=error):
+            follower.refresh()
+        follower.refresh()
+        assert not server.finds_it()
+        assert follower.state().problem == ""
+
+    def test_nor_does_a_failed_swap(self, server, monkeypatch):
+        follower = server.follower
+        bring(server.catalog, items(*"defghijkl"))
+        server.retract()
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "index", mock.Mock(side_effect=MemoryError()))
+            assert not follower.refresh()
+        assert follower.refresh()
+        assert not server.finds_it()
+        assert not follower.refresh()  # nothing is read or swapped twice
+
+    @pytest.mark.parametrize(
+        ("what", "error"),
+        [
+            ("matcher.follow.delta.Delta.segment", MemoryError()),
+            ("matcher.follow.view.RowNumbers", SnapshotError("too many lists")),
+        ],
+    )
+    def test_what_memory_cannot_take_does_not_hold_it_up(self, server, monkeypatch, what, error):
+        follower = server.follower
+        bring(server.catalog, items("d"))
+        server.retract()
+        monkeypatch.setattr(what, mock.Mock(side_effect=error))
+        assert follower.refresh()
+        assert not server.finds_it()
+        assert follower.state().behind
+        assert "changes: " in follower.state().problem
+
+    def test_a_snapshot_that_was_begun_before_does_not_bring_it_back(
+        self, catalog, root, server, monkeypatch
+    ):
+        follower = server.follower
+        bring(catalog, items("d"))
+        real = snapshots._Plan.write
+
+        def write(plan, writer):
+            bring(catalog, items(*"efghijkl"))
+            server.retract()
+            follower.refresh()
+            real(plan, writer)
+
+        monkeypatch.setattr(snapshots._Plan, "write", write)
+        build_snapshot(catalog, root)
+        with monkeypatch.context() as patch:
+            patch.setattr(catalog, "read", mock.Mock(side_effect=CatalogError("away")))
+            assert follower.refresh()  # the snapshot is newer than what was served
+        assert server.holder.current.revision < catalog.head()
+        assert not server.finds_it()
+
+    def test_a_snapshot_of_after_it_is_served_as_it_is(self, catalog, root, server, monkeypatch):
+        """What was hidden early and then restored comes back, also while the catalog is away."""
+        follower = server.follower
+        bring(catalog, items(*"defghijkl"))
+        server.retract()
+        follower.refresh()
+        server.restore()
+        build_snapshot(catalog, root)
+        monkeypatch.setattr(catalog, "read", mock.Mock(side_effect=CatalogError("away")))
+        assert follower.refresh()
+        assert server.finds_it()
+
+    def test_it_does_not_wait_for_a_snapshot_to_be_opened(self, catalog, url, root, monkeypatch):
+        woken = threading.Event()
+        server = Server(catalog, root, catalog_url=url, wake=woken.set)
+        follower = server.follower
+        bring(catalog, items("d"))
+        follower.refresh()
+        path = build_snapshot(catalog, root, full=True)
+        let_through = threading.Event()
+        real = Sealed.open_current
+
+        def open_slowly(*args, **options):
+            assert let_through.wait(60)
+            return real(*args, **options)
+
+        monkeypatch.setattr(Sealed, "open_current", open_slowly)
+        assert not follower.refresh()
+        server.retract()
+        assert follower.refresh()
+        assert not server.finds_it()
+        assert (follower.state().snapshot == path.name, woken.is_set()) == (False, False)
+        let_through.set()
+        assert woken.wait(60)
+        assert follower.refresh()
+        assert follower.state().snapshot == path.name
+        assert serves_the_newest(server.holder, catalog)
+        follower.close()
+
+    def test_a_catalog_restored_to_what_is_served_hides_nothing_any_more(
+        self, catalog, server, tmp_path
+    ):
+        follower = server.follower
+        catalog.close()
+        shutil.copyfile(tmp_path / "catalog.db", tmp_path / "backup.db")
+        bring(catalog, items(*"defghijkl"))
+        server.retract()
+        follower.refresh()
+        assert not server.finds_it()
+        catalog.close()
+        for each in tmp_path.glob("catalog.db-*"):
+            each.unlink()
+        shutil.copyfile(tmp_path / "backup.db", tmp_path / "catalog.db")
+        assert follower.refresh()
+        assert serves_the_newest(server.holder, catalog)
+
+
+class TestErasure:
+    def test_what_could_not_be_removed_is_removed_later(self, catalog, root, monkeypatch):
+        now = [0.0]
+        build_snapshot(catalog, root)
+        holder = Holder()
+        follower = Follower(catalog, root, POLICIES, holder, clock=lambda: now[0])
+        follower.refresh()
+        with catalog.read() as reader:
+            gone = min(read_state(reader).entries)
+        catalog.purge("demo", [gone], author="me", reason="order")
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeping.shutil, "rmtree", mock.Mock(side_effect=OSError("busy")))
+            with pytest.raises(OSError, match="busy"):
+                build_snapshot(catalog, root)
+            follower.refresh()
+        assert "may hold purged data" in follower.state().problem
+        assert len(snapshots_in(root)) == 2
+        follower.refresh()
+        assert len(snapshots_in(root)) == 2  # not at every look
+        now[0] += 2
+        follower.refresh()
+        assert snapshots_in(root) == [follower.state().snapshot]
+        assert follower.state().problem == ""
+
+    def test_what_the_store_said_must_go_goes_though_another_came_since(self, root, monkeypatch):
+        """The word is given with one snapshot, and holds until it was obeyed."""
+        now, problems = [0.0], Problems()
+        opener = Opener(root, problems, lambda: now[0], background=False, on_opened=lambda: None)
+        sweeps = mock.Mock(side_effect=OSError("busy"))
+        monkeypatch.setattr("hashlists.snapshot.sweep", sweeps)
+        opener.adopted(mock.Mock(erase_previous=True))
+        opener.adopted(mock.Mock(erase_previous=False))
+        assert problems.text
+        sweeps.side_effect = None
+        now[0] += 2
+        opener.sweep()
+        opener.adopted(mock.Mock(erase_previous=False))
+        asked = [call.kwargs["keep_previous"] for call in sweeps.call_args_list]
+        assert asked == [False, False, False, None]
+        assert problems.text == ""
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
@@ -300,10 +514,10 @@ def test_a_lock_ends_with_its_process(tmp_path):
 
 
 def test_the_published_one_will_do_if_it_is_another_than_was_seen(catalog, root):
-    first = build_snapshot(catalog, root).path
+    first = build_snapshot(catalog, root)
     bring(catalog, items("d"))
-    assert build_snapshot(catalog, root, seen="").path == first
-    second = build_snapshot(catalog, root, seen=first.name).path
+    assert build_snapshot(catalog, root, seen="") == first
+    second = build_snapshot(catalog, root, seen=first.name)
     assert second != first
-    assert build_snapshot(catalog, root).path == second  # nothing has changed
-    assert build_snapshot(catalog, root, full=True).path != second
+    assert build_snapshot(catalog, root) == second  # nothing has changed
+    assert build_snapshot(catalog, root, full=True) != second

@@ -156,7 +156,7 @@ class FollowMachine(RuleBasedStateMachine):
 
     def started(self) -> None:
         """From here on builds are made in the background."""
-        self.follower._builder = self.build.builder
+        self.follower._making.builder = self.build.builder
 
     def teardown(self) -> None:
         self.build.finish()

@@ -1,0 +1,155 @@
+"""Sees to it that newer snapshots come about: when one is asked for, and how that ended.
+
+Invariants: what cannot be built is tried again after growing waits, and for as long as it is
+needed; a failure is told until one ends well. What is served is nothing to these lines.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matcher.follow.building import BuildOrder
+from matcher.follow.problems import BackOff, Concern
+from matcher.follow.snapshots import published_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from matcher.follow.building import Builder
+    from matcher.follow.problems import Problems
+
+
+class Making:
+    """Has snapshots built, or pulled, or neither. Not for several threads.
+
+    Args:
+        snapshots_dir: where snapshots lie.
+        builder: who builds; None where nothing is built here.
+        puller: who pulls; None where nothing is pulled.
+        problems: where failures are told.
+        clock: seconds that never go back.
+        publishes: what is built goes to a store besides.
+
+    Attributes:
+        builds, failures: how many ended well, and how many did not.
+        seconds: how long all of them took together.
+    """
+
+    def __init__(
+        self,
+        snapshots_dir: Path,
+        builder: Builder | None,
+        puller: Builder | None,
+        *,
+        problems: Problems,
+        clock: Callable[[], float],
+        publishes: bool,
+    ) -> None:
+        self._snapshots_dir = snapshots_dir
+        self.builder = builder
+        self.puller = puller
+        self._problems = problems
+        self._back_off = BackOff(clock)
+        self.builds = self.failures = 0
+        self.seconds = 0.0
+        self.publishes = publishes and builder is not None
+        # To be repeated though nothing newer is needed: what was built before this start, or by a
+        # build that then failed, may not have reached the store.
+        self._owed = self.publishes
+
+    @property
+    def running(self) -> bool:
+        """Whether anything is under way in this process."""
+        return any(each.running for each in self._makers())
+
+    def close(self) -> None:
+        """Ends what is under way."""
+        for each in self._makers():
+            each.close()
+
+    def collect(self) -> bool:
+        """Takes note of how the last build or pull ended; whether one ended well."""
+        return any([self._note(each) is True for each in self._makers()])  # noqa: C419 - all of them
+
+    def pull(self, *, repair: bool) -> bool:
+        """Looks at the store, where there is one; whether that was begun.
+
+        Args:
+            repair: what was pulled last cannot be used, and is fetched anew.
+        """
+        if self.puller is None:
+            return False
+        return self.puller.start(self._order(full=repair and self._back_off.due))
+
+    def build(self, *, needed: bool, full: bool) -> bool:
+        """Has one built where it is needed or owed, and may be tried; whether that was begun.
+
+        Args:
+            needed: what is published will not do.
+            full: build everything, although what changed would do.
+        """
+        if self.builder is None or not (needed or self._owed) or not self._back_off.due:
+            return False
+        try:
+            return self.builder.start(self._order(full=full))
+        except OSError as error:
+            self._failed(error)
+            return False
+
+    def make_first(self) -> bool:
+        """Has a first snapshot made, and waits for it; False where another process is at it.
+
+        Raises:
+            HashlistsError, OSError: there is none to be had.
+        """
+        maker = self.puller or self.builder
+        assert maker is not None
+        if not maker.start(self._order(full=False)):
+            return False
+        maker.wait()
+        outcome = self._note(maker)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return True
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether anybody could make one."""
+        return bool(self._makers())
+
+    def _makers(self) -> tuple[Builder, ...]:
+        return tuple(each for each in (self.builder, self.puller) if each is not None)
+
+    def _order(self, *, full: bool) -> BuildOrder:
+        return BuildOrder(seen=published_name(self._snapshots_dir), full=full)
+
+    def _note(self, maker: Builder) -> Exception | bool | None:
+        outcome = maker.outcome()
+        if outcome is None:
+            return None
+        self.seconds += maker.seconds
+        if isinstance(outcome, Exception):
+            self._failed(outcome)
+        else:
+            self._made()
+        return outcome
+
+    def _made(self) -> None:
+        self.builds += 1
+        self._problems.solved(self._concern)
+        self._back_off.succeeded()
+        self._owed = False
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        self._problems.note(self._concern, error)
+        self._back_off.failed()
+        self._owed = self.publishes
+
+    @property
+    def _concern(self) -> Concern:
+        return Concern.BUILD if self.puller is None else Concern.PULL
+
+
+__all__ = ["Making"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import Catalog
+    from matcher.service.late_catalog import LateCatalog
 
 R = TypeVar("R")
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
@@ -71,21 +72,25 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     """Keeps the lists.
 
     Args:
-        catalog: the lists.
+        catalog: the lists; while they are away, all calls end with `UNAVAILABLE`.
         imports: how imports run.
         changed: called after every change, so that the index follows at once.
     """
 
     def __init__(
-        self, catalog: Catalog, imports: ImportSettings, changed: Callable[[], None]
+        self, catalog: LateCatalog, imports: ImportSettings, changed: Callable[[], None]
     ) -> None:
-        self._catalog = catalog
+        self._late_catalog = catalog
         self._imports = imports
         self._changed = changed
         self._turn = asyncio.Semaphore(imports.parallel)
         self._uploads = Admission(max_items=imports.waiting, max_bytes=_ANY_SIZE)
         self._threads = Threads("catalog", workers=_THREADS, max_pending=_MOST_PENDING)
         self._spooling = Threads("spool", workers=1, max_pending=_MOST_PENDING)
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._late_catalog.opened()
 
     def close(self) -> None:
         """Ends the threads."""

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
 
-from hashlists.catalog import Catalog
 from hashlists.errors import HashlistsError
 from hashlists.snapshot import current_name
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.admission import Admission
-from matcher.builtin_list import ensure_test_list
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import DecodePool, InProcessPool
 from matcher.errors import NotReadyError
@@ -25,6 +23,7 @@ from matcher.follow import Follower, Publication, build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
 from matcher.service.health import Health, Pulse
+from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
@@ -59,7 +58,7 @@ class Parts:
         services: full names of the services of ours that are offered.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog | None) -> None:
+    def __init__(self, settings: Settings, catalog: LateCatalog | None) -> None:
         self.settings = settings
         self.catalog = catalog
         self.services = (_MATCHING,) if catalog is None else (_MATCHING, _LISTS)
@@ -97,16 +96,27 @@ class Parts:
     def open(cls, settings: Settings) -> Self:
         """Opens the catalog and clears away what a crash left.
 
+        Where the catalog cannot be opened and a snapshot is published, the parts go on without:
+        they serve the snapshot, stale, and follow the catalog once it can be opened.
+
         Raises:
             SettingsError: the data folder cannot be made.
-            CatalogError: the catalog cannot be opened.
+            HashlistsError: the catalog cannot be opened, and no snapshot is there.
         """
         settings.prepare_data_dir()
         if settings.snapshot_pull_url and settings.sources["catalog_url"] == "default":
             return cls(settings, None)
-        catalog = Catalog.open(settings.catalog_url)
-        catalog.sweep()
-        ensure_test_list(catalog)
+        catalog = LateCatalog(settings.catalog_url)
+        try:
+            catalog.open()
+        except HashlistsError as error:
+            if current_name(settings.snapshots_dir) is None:
+                raise
+            _log.error(
+                "the catalog cannot be opened; lists are served as they were published last, and "
+                "cannot be changed, until it can: %s",
+                error,
+            )
         return cls(settings, catalog)
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -123,7 +133,7 @@ class Parts:
         if self.catalog is not None:
             self._register_lists(self.catalog, server)
 
-    def _register_lists(self, catalog: Catalog, server: grpc.aio.Server) -> None:
+    def _register_lists(self, catalog: LateCatalog, server: grpc.aio.Server) -> None:
         imports = ImportSettings(
             catalog_url=self.settings.catalog_url,
             spool_dir=self.settings.spool_dir,
@@ -166,7 +176,7 @@ class Parts:
             with self.catalog.read() as reader:
                 small = reader.changed_count(0) <= self.settings.live_entries
             if small:
-                build_snapshot(self.catalog, self.settings.snapshots_dir, seen="")
+                build_snapshot(self.catalog.open(), self.settings.snapshots_dir, seen="")
 
     async def _refresh(self) -> None:
         self._swaps += await self._following.run(self.follower.refresh)

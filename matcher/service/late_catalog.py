@@ -1,0 +1,87 @@
+"""A catalog that may be away when its server starts.
+
+Matching does not need the catalog: a verified snapshot on this host is enough. So the follower
+opens the catalog by its first look that succeeds, as it reads an open one by every look, and those
+who change lists get an error until then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hashlists.catalog import Catalog
+from hashlists.errors import CatalogError
+from matcher.builtin_list import ensure_test_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hashlists.catalog import CatalogReader
+
+_log = logging.getLogger(__name__)
+
+
+class LateCatalog:
+    """The catalog at a URL, from the moment it can be opened.
+
+    `open` and `read` are called by one thread at a time; `opened` by any.
+
+    Args:
+        url: of the catalog.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._catalog: Catalog | None = None
+        self._why = "it was not tried yet"
+
+    def open(self) -> Catalog:
+        """The catalog: brought up to date, rid of what a crash left, with the built-in list.
+
+        Raises:
+            HashlistsError: it cannot be opened, now or with this build.
+        """
+        if self._catalog is None:
+            try:
+                self._catalog = _open(self._url)
+            except Exception as error:
+                self._why = str(error)
+                raise
+        return self._catalog
+
+    def opened(self) -> Catalog:
+        """The catalog, for those who would rather fail at once than wait for a network.
+
+        Raises:
+            CatalogError: it could not be opened yet.
+        """
+        if self._catalog is None:
+            raise CatalogError(f"the catalog could not be opened yet: {self._why}")
+        return self._catalog
+
+    @contextmanager
+    def read(self) -> Iterator[CatalogReader]:
+        """One read transaction, as of an open catalog.
+
+        Raises:
+            HashlistsError: the catalog cannot be opened, or the database failed.
+        """
+        with self.open().read() as reader:
+            yield reader
+
+    def close(self) -> None:
+        """Closes what was opened; nothing may be called any more."""
+        if self._catalog is not None:
+            self._catalog.close()
+
+
+def _open(url: str) -> Catalog:
+    with contextlib.ExitStack() as undo:
+        catalog = undo.enter_context(Catalog.open(url))
+        catalog.sweep()
+        ensure_test_list(catalog)
+        undo.pop_all()
+    return catalog

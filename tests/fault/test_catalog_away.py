@@ -1,0 +1,162 @@
+"""A server that starts while its catalog is away, damaged, or held by somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+
+import pytest
+import pytest_asyncio
+
+from hashlists.catalog import Catalog
+from hashlists.errors import CatalogError
+from hashlists.model import TEST_LIST_NAME, EntrySelection
+from matcher import settings
+from matcher.client import AsyncClient
+from matcher.demo_data import published_test_image
+from matcher.errors import ServerError
+from matcher.model import Decision
+from matcher.service.late_catalog import LateCatalog
+from matcher.service.server import running
+from tests.postgresql_server import PostgresqlServer, find_binaries
+
+IMAGE = published_test_image().data
+
+
+def load_settings(data, **overrides):
+    free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "follow_seconds": 0.05}
+    return settings.load_settings(data, environ={}, overrides=free | overrides)
+
+
+@contextlib.asynccontextmanager
+async def served(chosen):
+    async with running(chosen) as server:
+        await asyncio.wait_for(server.ready, 60)
+        async with AsyncClient(server.address) as client:
+            yield server, client
+
+
+async def readiness(server):
+    def ask():
+        connection = http.client.HTTPConnection(server.admin, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+
+    return await asyncio.to_thread(ask)
+
+
+async def until(client, decision):
+    """Waits for that answer from up-to-date lists."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await client.match_image(IMAGE)
+            if answer.result.decision is decision and not answer.stale:
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def follows(client):
+    """Whether an act on the catalog counts."""
+    answer = await until(client, Decision.MATCH)
+    entries = tuple({match.entry_id for match in answer.result.matches})
+    await client.retract_entries(TEST_LIST_NAME, EntrySelection(entries), reason="trial")
+    await until(client, Decision.NO_KNOWN_MATCH)
+
+
+@pytest_asyncio.fixture
+async def known_lists(tmp_path):
+    """A data folder whose server ran before and ended."""
+    async with served(load_settings(tmp_path)):
+        pass
+    return tmp_path
+
+
+@pytest.fixture
+def mortal():
+    """A server of its own, since it will be killed; what it has written survives its process."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql), so none can be killed")
+    server = PostgresqlServer(binaries)
+    yield server
+    server.close()
+
+
+async def test_it_matches_without_postgresql_and_follows_once_that_is_back(tmp_path, mortal):
+    chosen = load_settings(tmp_path, catalog_url=mortal.url(mortal.make_database()))
+    async with served(chosen):
+        pass
+    mortal.kill()
+    async with served(chosen) as (server, client):
+        answer = await client.match_image(IMAGE)
+        assert answer.result.decision is Decision.MATCH
+        assert answer.stale
+        with pytest.raises(ServerError) as caught:
+            await client.get_list(TEST_LIST_NAME)
+        assert caught.value.reason == "CATALOG_UNAVAILABLE"
+        assert caught.value.retryable
+        status, told = await readiness(server)
+        assert (status, told["stale"], told["seconds_since_contact"]) == (200, True, None)
+        assert "catalog" in told["problem"]
+        mortal.start()
+        await follows(client)
+        assert (await readiness(server))[1]["problem"] == ""
+
+
+async def test_a_damaged_catalog_leaves_the_published_snapshot(known_lists, caplog):
+    chosen = load_settings(known_lists)
+    sound = chosen.catalog_file.read_bytes()
+    chosen.catalog_file.write_bytes(b"no database, but as long as one" * 4096)
+    async with served(chosen) as (server, client):
+        answer = await client.match_image(IMAGE)
+        assert (answer.result.decision, answer.stale) == (Decision.MATCH, True)
+        assert "catalog" in (await readiness(server))[1]["problem"]
+        assert "lists are served as they were published last" in caplog.text
+        chosen.catalog_file.write_bytes(sound)
+        await follows(client)
+
+
+async def test_a_damaged_catalog_without_a_snapshot_is_told_at_once(tmp_path):
+    chosen = load_settings(tmp_path)
+    chosen.catalog_file.write_bytes(b"no database, but as long as one" * 4096)
+    with pytest.raises(CatalogError):
+        async with running(chosen):
+            pass
+
+
+class TestLateCatalog:
+    def test_it_is_opened_by_the_first_read_that_succeeds(self, tmp_path):
+        file = tmp_path / "catalog.db"
+        file.write_bytes(b"no database, but as long as one" * 4096)
+        late = LateCatalog(f"sqlite:///{file}")
+        with pytest.raises(CatalogError, match="not tried yet"):
+            late.opened()
+        with pytest.raises(CatalogError) as caught, late.read():
+            pass
+        with pytest.raises(CatalogError) as told:
+            late.opened()
+        assert str(caught.value) in str(told.value)
+        file.unlink()
+        with late.read() as reader:
+            assert [each.hash_list.name for each in reader.lists()] == [TEST_LIST_NAME]
+        assert late.opened() is late.open()
+        late.close()
+
+    def test_what_cannot_be_filled_is_closed_and_tried_again(self, tmp_path, monkeypatch):
+        closed = []
+        monkeypatch.setattr(Catalog, "__exit__", lambda self, *_: closed.append(self))
+        monkeypatch.setattr(Catalog, "sweep", refuse)
+        late = LateCatalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+        for count in (1, 2):
+            with pytest.raises(CatalogError, match="full"):
+                late.open()
+            assert len(closed) == count
+        late.close()
+
+
+def refuse(_catalog):
+    raise CatalogError("the disk is full")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, on_postgresql
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
@@ -131,8 +131,13 @@ def postgresql_database(postgresql_server: PostgresqlServer) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: PostgresqlServer, postgresql_database: str) -> str:
+def postgresql_url(
+    postgresql_server: PostgresqlServer,
+    postgresql_database: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> str:
     """URL of an empty catalog in PostgreSQL, with an identity of its own."""
+    monkeypatch.setattr(on_postgresql, "_PAUSES_SECONDS", (0.0,))  # nobody follows it
     tables = ", ".join(table.name for table in metadata.sorted_tables)
     postgresql_server.run_sql(
         f"TRUNCATE {tables} RESTART IDENTITY CASCADE", database=postgresql_database

@@ -8,7 +8,6 @@ than what was found can be hit meanwhile.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ from hashlists.model import EntryActReport, PurgeReport
 if TYPE_CHECKING:
     from hashlists.catalog.catalog import Catalog
     from hashlists.model import EntrySelection, RollbackReport
-
-#: Before each further attempt; readers in the way are mostly gone by then.
-_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
 
 def retract(
@@ -103,8 +99,7 @@ def purge(
     """
     found = catalog.find_entries(list_name, selection)
     if not dry_run:
-        report = catalog.purge(list_name, found, author=author, reason=reason)
-        return report if report.traces_wiped else replace(report, traces_wiped=_wipe(catalog))
+        return catalog.purge(list_name, found, author=author, reason=reason)
     standing = catalog.standing(found)
     return PurgeReport(
         revision=None,
@@ -115,11 +110,3 @@ def purge(
         traces_wiped=False,
         in_force=standing.in_force,
     )
-
-
-def _wipe(catalog: Catalog) -> bool:
-    for seconds in _PAUSES_SECONDS:
-        time.sleep(seconds)
-        if catalog.wipe_deleted():
-            return True
-    return False

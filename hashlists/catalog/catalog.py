@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, update
 from hashlists.catalog import changes as acts
 from hashlists.catalog import lookup
 from hashlists.catalog import open_change as opening
-from hashlists.catalog.engine import catalog_errors, open_engine, wipe_deleted, writer
+from hashlists.catalog.engine import catalog_errors, open_engine, stager, writer
 from hashlists.catalog.migrate import migrate
 from hashlists.catalog.open_change import ChangeAuthor, ChangeTotals
 from hashlists.catalog.reader import CatalogReader
@@ -48,6 +48,7 @@ from hashlists.catalog.schema import (
 from hashlists.catalog.staging import StagedImport
 from hashlists.catalog.states import read_head
 from hashlists.catalog.tombstones import read_tombstones
+from hashlists.catalog.wipe import is_wipe_owed, wipe_deleted
 from hashlists.errors import (
     EntryNotFoundError,
     ImportConflictError,
@@ -132,10 +133,13 @@ class Catalog:
                 "a list's name has 1 to 63 lower-case letters, digits and dashes, begins with a"
                 f" letter and does not end with a dash; {hash_list.name!r} does not"
             )
-        taken = select(hash_lists.c.list_id).where(hash_lists.c.name == hash_list.name)
+        with self._reading() as connection:
+            _require_free_name(connection, hash_list.name)
+        # An import that is bringing the same handling is waited for here, not under the lock.
+        with catalog_errors(), stager(self._engine).begin() as connection:
+            intern_handling(connection, hash_list.handling)
         with self._writing() as connection:
-            if connection.execute(taken).first() is not None:
-                raise ListExistsError(f"a list named {hash_list.name!r} exists already")
+            _require_free_name(connection, hash_list.name)
             now = now_microseconds()
             row_id = connection.execute(
                 insert(hash_lists).values(
@@ -370,8 +374,18 @@ class Catalog:
         by = self._author(list_name, ChangeKind.ROLLBACK, "", "")
         return lookup.preview_rollback(self._engine, by, to_revision)
 
+    @property
+    def wipe_owed(self) -> bool:
+        """Whether a purge has left traces in the database's files: call `wipe_deleted`."""
+        with self._reading() as connection:
+            return is_wipe_owed(connection)
+
     def wipe_deleted(self) -> bool:
-        """Finishes a purge that left traces in the file; False when it must be done again."""
+        """Finishes a purge that left traces in the files; False when it must be done again.
+
+        Raises:
+            CatalogError: the database failed; the wipe is owed as before.
+        """
         return wipe_deleted(self._engine)
 
     # Reading
@@ -446,6 +460,12 @@ class Catalog:
                     return
             self.sweep()
         raise ImportInProgressError("an import under this idempotency key is under way")
+
+
+def _require_free_name(connection: Connection, name: str) -> None:
+    taken = select(hash_lists.c.list_id).where(hash_lists.c.name == name)
+    if connection.execute(taken).first() is not None:
+        raise ListExistsError(f"a list named {name!r} exists already")
 
 
 def _was_filled(connection: Connection, list_id: int) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, insert, select, union
 
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
-from hashlists.catalog.engine import catalog_errors, wipe_deleted, writer
+from hashlists.catalog.engine import catalog_errors, writer
 from hashlists.catalog.open_change import (
     ChangeAuthor,
     ChangeTotals,
@@ -41,7 +41,8 @@ from hashlists.catalog.schema import (
 from hashlists.catalog.staging import retraction_row
 from hashlists.catalog.states import EntryState, after_actions, chunks, entries_of, entry_states
 from hashlists.catalog.tombstones import lay_tombstones
-from hashlists.errors import EntryNotFoundError, RevisionNotFoundError
+from hashlists.catalog.wipe import owe_wipe, wipe_deleted
+from hashlists.errors import CatalogError, EntryNotFoundError, RevisionNotFoundError
 from hashlists.model import HashKind, PurgeReport, Revision
 
 if TYPE_CHECKING:
@@ -281,8 +282,10 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
 
     Classifications and handlings that no other entry has go with them.
 
-    The entries are out of force at once. Rewriting the file after that takes time in proportion to
-    its size, while writers wait: retract first where it is urgent, and purge in a quiet hour.
+    The entries are out of force with its commit. Rewriting the files after that takes time in
+    proportion to their size, while writers wait, and in PostgreSQL readers too: retract first where
+    it is urgent, and purge in a quiet hour. Once committed it never fails: what kept the files from
+    being rewritten leaves a wipe owed, see `wipe`.
 
     Raises:
         EntryNotFoundError: an id is not of this list; then nothing is purged.
@@ -312,6 +315,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
         revision = finish_change(connection, by, change_id, totals, counts, always=True)
         forget_classifications(connection, texts.classifications)
         forget_handlings(connection, texts.handlings)
+        owe_wipe(connection)
     assert revision is not None
     return PurgeReport(
         revision=revision,
@@ -319,9 +323,16 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
         versions=versions,
         values=len(hashes),
         tombstones=laid,
-        traces_wiped=wipe_deleted(engine),
+        traces_wiped=_wiped(engine),
         in_force=totals.retracted,
     )
+
+
+def _wiped(engine: Engine) -> bool:
+    try:
+        return wipe_deleted(engine)
+    except CatalogError:  # it is owed, and the next one says what is wrong
+        return False
 
 
 def _keys_of(connection: Connection, entry_ids: Sequence[int]) -> Iterable[bytes]:

@@ -28,6 +28,10 @@ class Database(ABC):
         """The same engine, whose transactions take the catalog's write lock when they begin."""
 
     @abstractmethod
+    def stager(self, engine: Engine) -> Engine:
+        """The same engine, whose transactions write what no reader sees yet."""
+
+    @abstractmethod
     def migrator(self, engine: Engine) -> Engine:
         """The same engine, for one migration at a time, also of a database without any table."""
 
@@ -62,8 +66,10 @@ class Database(ABC):
         """Whether the owner of an open change may still be staging."""
 
     @abstractmethod
-    def wipe_deleted(self, engine: Engine) -> bool:
+    def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites the database's files without a trace of what was deleted.
+
+        Who is in the way is waited for here, in the way that disturbs others least.
 
         Returns:
             False when traces are left, and it must be done again.

@@ -53,6 +53,11 @@ def writer(engine: Engine) -> Engine:
     return _database(engine).writer(engine)
 
 
+def stager(engine: Engine) -> Engine:
+    """The same engine, whose transactions write what no reader sees yet: no lock where possible."""
+    return _database(engine).stager(engine)
+
+
 def migrator(engine: Engine) -> Engine:
     """The same engine, for one migration at a time."""
     return _database(engine).migrator(engine)
@@ -88,10 +93,9 @@ def is_held(connection: Connection, catalog_id: str, change: Row[Any], *, now: i
     return _database(connection).is_held(connection, catalog_id, change, now=now)
 
 
-def wipe_deleted(engine: Engine) -> bool:
+def rewrite_files(engine: Engine) -> bool:
     """Rewrites the database's files without a trace of what was deleted; see `Database`."""
-    with catalog_errors():
-        return _database(engine).wipe_deleted(engine)
+    return _database(engine).rewrite_files(engine)
 
 
 def _database(bound: Engine | Connection) -> Database:

@@ -24,6 +24,7 @@ What a purge cannot reach is the server's write-ahead log, its archive, replicas
 from __future__ import annotations
 
 import re
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,11 @@ _CONNECTION_DEFAULTS = {
 _SESSION = (
     f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
     "SET client_encoding = 'UTF8'",
+    "SET jit = off",  # it would compile for longer than any statement here runs
 )
+#: For lack of statistics about keys (see migration 0002) the server would read a whole list for
+#: every thousand of them; nothing that is staged needs a whole table.
+_STAGING_SESSION = ("SET synchronous_commit = off", "SET enable_seqscan = off")
 _READ_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _LIMIT_IDLING = (
     f"SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_SECONDS}s', true)"
@@ -73,17 +78,21 @@ _LOCK_HEAD = f"{_LIMIT_IDLING} FROM head WHERE head_id = 1 FOR UPDATE"
 #: One migration at a time in a database; the number is arbitrary.
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(4851725)"
 
-#: Whatever a purge deletes rows of.
+#: Whatever a purge deletes rows of, the small ones first: what keeps one keeps all.
 _WIPED_TABLES = (
-    "extra_hashes",
-    "entry_versions",
-    "retractions",
-    "entries",
-    "change_classifications",
-    "classifications",
-    "handlings",
     "list_counts",
+    "handlings",
+    "classifications",
+    "change_classifications",
+    "retractions",
+    "extra_hashes",
+    "entries",
+    "entry_versions",
 )
+#: Before each attempt at a table's lock. Followers look some times a second: they go first.
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
+#: The wait for a table's lock. Readers and writers that come later wait behind it.
+_TABLE_LOCK_MS = 2_000
 
 
 class Postgresql(Database):
@@ -115,15 +124,23 @@ class Postgresql(Database):
         """Its transactions lock the head when they begin."""
         return engine.execution_options(catalog_begins=_LOCK_HEAD)
 
+    def stager(self, engine: Engine) -> Engine:
+        """Its transactions take no lock when they begin."""
+        return engine.execution_options(catalog_begins=_LIMIT_IDLING)
+
     def migrator(self, engine: Engine) -> Engine:
         """Its transactions hold a lock that needs no table."""
         return engine.execution_options(catalog_begins=_LOCK_MIGRATION)
 
     def staging_connection(self, engine: Engine) -> Connection:
         """Its commits do not wait for the disk."""
-        staging = engine.execution_options(catalog_begins=_LIMIT_IDLING)
-        connection = staging.connect()
-        _outside_transactions(connection, "SET synchronous_commit = off")
+        connection = self.stager(engine).connect()
+        try:
+            for statement in _STAGING_SESSION:
+                _outside_transactions(connection, statement)
+        except BaseException:
+            self.end_staging(connection)
+            raise
         return connection
 
     def end_staging(self, connection: Connection) -> None:
@@ -160,48 +177,58 @@ class Postgresql(Database):
         values = {"catalog": _lock_class(catalog_id), "change": change.change_id}
         return connection.execute(query, values).first() is not None
 
-    def wipe_deleted(self, engine: Engine) -> bool:
-        """Rewrites every table that a purge deletes from, with its indexes.
+    def rewrite_files(self, engine: Engine) -> bool:
+        """Rewrites every table that a purge deletes from, with its indexes, each by itself.
 
-        Everyone waits meanwhile who reads or writes such a table, and the disk must have room for
-        a second copy of the largest. Rows that a transaction begun before may still need are
-        copied along; then it must be done again when that has ended. The server removes the old
-        files with its next checkpoint. Its write-ahead log keeps what was written until it is
-        recycled, as do its archive, replicas and backups.
+        Before each there is a pause, so that followers see what was committed. While a table is
+        rewritten, everyone waits who reads or writes it, and the disk must have room for a second
+        copy of it. A table that others are using is waited for a short while only, since whoever
+        comes after waits too. Rows that a transaction begun before may still need are copied along;
+        at the first table where that happens it ends, and has to be done again when that
+        transaction has ended. The server removes the old files with its next checkpoint. Its
+        write-ahead log keeps what was written until it is recycled, as do its archive, replicas
+        and backups.
         """
-        with engine.execution_options(
-            isolation_level="AUTOCOMMIT", catalog_begins=None
-        ).connect() as connection:
-            dead = _DeadRows()
-            driver: Any = connection.connection.dbapi_connection
-            driver.add_notice_handler(dead.note)
-            try:
-                for table in _WIPED_TABLES:
-                    connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
-            except DBAPIError as error:
-                if _sqlstate(error.orig) in _MAY_BE_TRIED_AGAIN:
-                    return False
+        autocommit = {"isolation_level": "AUTOCOMMIT", "catalog_begins": None}
+        with engine.execution_options(**autocommit).connect() as connection:
+            connection.detach()  # what is set here must not reach the pool
+            connection.exec_driver_sql(f"SET lock_timeout = '{_TABLE_LOCK_MS}ms'")
+            return all(_tried_again(connection, table) for table in _WIPED_TABLES)
+
+
+def _tried_again(connection: Connection, table: str) -> bool:
+    """Whether a table was rewritten in the end; only the wait for its lock is repeated."""
+    for seconds in _PAUSES_SECONDS:
+        time.sleep(seconds)
+        try:
+            return _rewrite(connection, table)
+        except DBAPIError as error:
+            if _sqlstate(error.orig) not in _MAY_BE_TRIED_AGAIN:
                 raise
-            finally:
-                driver.remove_notice_handler(dead.note)
-        return dead.told == len(_WIPED_TABLES) and not dead.kept
+            if _sqlstate(error.orig) != _LOCK_NOT_AVAILABLE:
+                return False
+    return False
 
 
-class _DeadRows:
-    """What the server says about each table that it has rewritten.
+def _rewrite(connection: Connection, table: str) -> bool:
+    """False where the server has kept dead rows, or only warned that it may not do it.
 
     It says so in the server's language, but first comes how many dead rows had to be kept.
     """
+    kept: list[int] = []
 
-    def __init__(self) -> None:
-        self.told = 0
-        self.kept = False
-
-    def note(self, diagnostic: Any) -> None:
+    def note(diagnostic: Any) -> None:
         number = re.search(r"\d+", diagnostic.message_detail or "")
         if number is not None:
-            self.told += 1
-            self.kept |= int(number[0]) > 0
+            kept.append(int(number[0]))
+
+    driver: Any = connection.connection.dbapi_connection
+    driver.add_notice_handler(note)
+    try:
+        connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
+    finally:
+        driver.remove_notice_handler(note)
+    return kept == [0]
 
 
 def _lock_class(catalog_id: str) -> int:
@@ -224,9 +251,10 @@ def _begin(connection: Connection) -> None:
 
 def _outside_transactions(connection: Connection, statement: str) -> None:
     driver: Any = connection.connection.dbapi_connection
-    with driver.cursor() as cursor:
-        cursor.execute(statement)
-    driver.commit()
+    with _driver_errors():
+        with driver.cursor() as cursor:
+            cursor.execute(statement)
+        driver.commit()
 
 
 # Bulk
@@ -301,7 +329,13 @@ _LOCKED = (
 _ADVICE = (
     ("28", "the server refused the login: check user, password and pg_hba.conf"),
     ("3D", "the server has no database of that name: create it first"),
-    ("42501", "the catalog's user may not do that: it must own the catalog's tables"),
+    (
+        "42501",
+        (
+            "the catalog's user may not do that: it must own the catalog's tables, and for imports"
+            " it needs the right TEMPORARY on the database"
+        ),
+    ),
     ("25006", "the server is read-only, perhaps a replica: use the primary's address"),
     ("53100", "the disk is full on the database server; nothing was changed"),
     ("53300", "the server has no connection to spare: raise its max_connections"),
@@ -315,7 +349,8 @@ _ADVICE = (
     ("22021", "the server cannot store one of the texts: its encoding must be UTF8"),
 )
 #: Locked by another, out of disk or memory, or cancelled.
-_MAY_BE_TRIED_AGAIN = frozenset({"55P03", "40P01", "53100", "53200", "57014"})
+_LOCK_NOT_AVAILABLE = "55P03"
+_MAY_BE_TRIED_AGAIN = frozenset({_LOCK_NOT_AVAILABLE, "40P01", "53100", "53200", "57014"})
 _UNREACHABLE = (
     "the catalog's server cannot be reached, or the connection was lost; check the URL, and that"
     " PostgreSQL runs"

@@ -23,6 +23,8 @@ from hashlists.catalog.owner import is_alive
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import URL, Connection, Engine, Row
 
 #: Seconds to wait for another writer. Staging transactions last some tenths of a second.
@@ -39,6 +41,8 @@ _CREATING = threading.Lock()
 
 _USE_LOG = "PRAGMA journal_mode = WAL"
 _RETRY_SECONDS = 0.01
+#: Before each further attempt at a step of wiping; readers in the way are mostly gone by then.
+_PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
 #: Page size comes first: it counts only while the file is empty.
 _PRAGMAS = (
@@ -71,6 +75,10 @@ class Sqlite(Database):
     def writer(self, engine: Engine) -> Engine:
         """Its transactions take the write lock when they begin."""
         return engine.execution_options(catalog_writes=True)
+
+    def stager(self, engine: Engine) -> Engine:
+        """In SQLite whoever writes has the write lock."""
+        return self.writer(engine)
 
     def migrator(self, engine: Engine) -> Engine:
         """The write lock does for migrations too."""
@@ -109,7 +117,7 @@ class Sqlite(Database):
         del connection, catalog_id
         return is_alive(change.owner, heartbeat_at=change.heartbeat_at, now=now)
 
-    def wipe_deleted(self, engine: Engine) -> bool:
+    def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites the database without any trace of what was deleted, and truncates its log.
 
         `secure_delete` alone does not do: when SQLite moves rows between pages, a copy of a row may
@@ -123,16 +131,41 @@ class Sqlite(Database):
         """
         with engine.connect() as connection:
             connection.detach()  # what is set here must not reach the pool
-            cursor = connection.connection.cursor()
             folder = str(Path(engine.url.database or "").absolute().parent).replace("'", "''")
             try:
-                cursor.execute(f"PRAGMA temp_store_directory = '{folder}'")
-                cursor.execute("PRAGMA temp_store = FILE")  # in memory it would take a whole copy
-                cursor.execute("VACUUM")
-            except sqlite3.OperationalError:
+                _pragmas(
+                    connection,
+                    f"PRAGMA temp_store_directory = '{folder}'",
+                    "PRAGMA temp_store = FILE",  # in memory it would take a whole copy
+                )
+                return _tried_again(lambda: _vacuum(connection)) and _tried_again(
+                    lambda: _truncate_log(connection)
+                )
+            except sqlite3.Error as error:
+                raise CatalogError(explain(str(error))) from error
+
+
+def _tried_again(step: Callable[[], bool]) -> bool:
+    """Whether a step was done in the end; only who is in the way is waited for."""
+    for seconds in (0.0, *_PAUSES_SECONDS):
+        time.sleep(seconds)
+        try:
+            if step():
+                return True
+        except sqlite3.OperationalError as error:
+            if not _is_locked(str(error)):
                 return False
-            row = _pragmas(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
-            return row is not None and row[0] == 0
+    return False
+
+
+def _vacuum(connection: Connection) -> bool:
+    _pragmas(connection, "VACUUM")
+    return True
+
+
+def _truncate_log(connection: Connection) -> bool:
+    row = _pragmas(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    return row is not None and row[0] == 0
 
 
 def _make_private_file(url: URL) -> None:
@@ -199,11 +232,15 @@ def _pragmas(connection: Connection, *pragmas: str) -> tuple[int, ...] | None:
     return row
 
 
+def _is_locked(message: str) -> bool:
+    return "locked" in message or "busy" in message
+
+
 def explain(message: str) -> str:
     """What to do about an error, from SQLite's own words, which carry no value."""
     if "is full" in message:
         return "the disk is full, or the catalog has reached its size limit; nothing was changed"
-    if "locked" in message or "busy" in message:
+    if _is_locked(message):
         return (
             f"another process kept the catalog locked for {BUSY_TIMEOUT_SECONDS} s;"
             " try again, and look for a stuck process"

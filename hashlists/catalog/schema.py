@@ -89,8 +89,10 @@ metadata = MetaData(
 
 #: Name in `meta` of the catalog's own identity.
 CATALOG_ID_NAME = "catalog_id"
+#: Name in `meta` of the note that purged entries have left traces in the database's files.
+WIPE_OWED_NAME = "wipe_owed"
 
-#: The catalog's own identity, and the key of its tombstones.
+#: The catalog's own identity, the key of its tombstones, and whether a wipe is owed.
 meta = Table(
     "meta",
     metadata,

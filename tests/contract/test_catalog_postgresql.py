@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -16,7 +18,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from hashlists.catalog import Catalog, on_postgresql
+from hashlists.catalog import Catalog, on_postgresql, wipe
 from hashlists.catalog.bulk import BulkInsert
 from hashlists.catalog.engine import (
     catalog_errors,
@@ -24,9 +26,10 @@ from hashlists.catalog.engine import (
     staging_connection,
     writer,
 )
+from hashlists.catalog.records import intern_handling
 from hashlists.catalog.schema import entries, head, meta, metadata
 from hashlists.errors import CatalogError, ImportInProgressError
-from hashlists.model import HashKind
+from hashlists.model import Handling, HashKind
 from tests.catalog_support import (
     DEMO,
     Item,
@@ -41,6 +44,8 @@ from tests.catalog_support import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import Connection
 
 WHO = {"author": "an operator", "reason": "why"}
 SECRET = b"a value that no text may show"
@@ -198,6 +203,25 @@ class TestTransactions:
             with staged._change.final_transaction():
                 assert own.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
 
+    def test_a_session_that_ended_before_the_commit_is_told(self, demo, postgresql_server):
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+        staged = demo.begin_import("demo", source())
+        staged.stage(batch(items("x")))
+        postgresql_server.run_sql(ended.format(demo._engine.url.database))
+        with pytest.raises(CatalogError, match=r"try again|cannot be reached"):
+            staged.commit()
+        staged.abort()
+        assert demo.head() == 1
+        demo._engine.dispose()
+
+    def test_a_session_that_ends_while_it_begins_is_told(self, demo, monkeypatch):
+        monkeypatch.setattr(on_postgresql, "_STAGING_SESSION", ("SELECT no_such_function()",))
+        with pytest.raises(CatalogError, match="SQLSTATE 42883"):
+            demo.begin_import("demo", source())
+        monkeypatch.undo()
+        assert demo._engine.pool.checkedout() == 0
+        assert bring(demo, items("x")).counts == (1, 0, 0)
+
     def test_a_lock_that_is_kept_is_named(self, demo, catalog_url, monkeypatch):
         monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '50ms'",))
         with (
@@ -320,13 +344,144 @@ class TestLiveness:
         staged.abort()
 
 
-def test_rewriting_that_cannot_get_the_table_is_told(demo, catalog_url, monkeypatch):
-    bring(demo, items("x", "y"))
-    monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '50ms'",))
-    with demo.read() as reader, Catalog.open(catalog_url) as other:
-        assert sum(map(len, reader.entry_columns())) == 2  # it has read the table
-        assert not other.purge("demo", ids_of(other, "x"), **WHO).traces_wiped
-    assert demo.wipe_deleted()
+class TestWiping:
+    """After a purge every table is rewritten, which keeps all others from it."""
+
+    @pytest.fixture
+    def filled(self, demo):
+        bring(demo, items("x", "y"))
+        return demo
+
+    def test_a_table_that_others_use_is_left_soon(self, filled, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(wipe, "rewrite_files", lambda _engine: False)
+            filled.purge("demo", ids_of(filled, "x"), **WHO)
+        tried = []
+        rewrite = on_postgresql._rewrite
+
+        def note(connection: object, table: str) -> bool:
+            tried.append(table)
+            return rewrite(connection, table)
+
+        monkeypatch.setattr(on_postgresql, "_rewrite", note)
+        monkeypatch.setattr(on_postgresql, "_TABLE_LOCK_MS", 20)
+        monkeypatch.setattr(on_postgresql, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+        with filled.read() as reader:
+            assert sum(map(len, reader.entry_columns())) == 1  # it has read the table
+            assert not filled.wipe_deleted()
+        assert tried[-3:] == [tried[-1]] * 3
+        assert len(tried) == len(set(tried)) + 2  # no table was rewritten twice
+        assert filled.wipe_owed
+        assert filled.wipe_deleted()
+
+    def test_followers_see_the_purge_before_any_table_is_kept_from_them(self, filled, monkeypatch):
+        """And they can look between any two tables."""
+        ids, since = ids_of(filled, "x"), filled.head()
+        seen: list[list[int]] = []
+
+        def look(_seconds: float) -> None:
+            with filled.read() as reader:
+                assert reader.revision == since + 1
+                seen.append(reader.changed_ids(since).tolist())
+
+        monkeypatch.setattr("hashlists.catalog.on_postgresql.time.sleep", look)
+        assert filled.purge("demo", ids, **WHO).traces_wiped
+        assert seen == [ids] * len(on_postgresql._WIPED_TABLES)
+
+    def test_dead_rows_that_are_kept_end_it_at_once(self, filled, monkeypatch):
+        rewritten: list[str] = []
+
+        def keep(_connection: object, table: str) -> bool:
+            rewritten.append(table)
+            return False
+
+        monkeypatch.setattr(on_postgresql, "_rewrite", keep)
+        assert not filled.wipe_deleted()
+        assert len(rewritten) == 1
+
+    def test_a_session_that_ends_fails_no_purge(self, filled, postgresql_server, monkeypatch):
+        rewrite, ids, before = on_postgresql._rewrite, ids_of(filled, "x"), filled.head()
+
+        def end_then_go_on(connection: Connection, table: str) -> bool:
+            pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            postgresql_server.run_sql(f"SELECT pg_terminate_backend({pid})")
+            return rewrite(connection, table)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(on_postgresql, "_rewrite", end_then_go_on)
+            done = filled.purge("demo", ids, **WHO)
+            assert (done.traces_wiped, done.revision.number) == (False, before + 1)
+            with pytest.raises(CatalogError, match=r"try again|cannot be reached"):
+                filled.wipe_deleted()
+        assert filled.wipe_owed
+        assert filled.wipe_deleted()
+
+
+class TestPlans:
+    """Without statistics about values, and with all others, which the server soon gathers."""
+
+    @pytest.fixture
+    def filled(self, demo, postgresql_server):
+        name = demo._engine.url.database
+        change = "1000, 1, 'import', 'a', '', 'empty', 0, 0, 'x'"
+        postgresql_server.run_sql(
+            "INSERT INTO changes (change_id, list_id, kind, author, reason, state, started_at,"
+            f" heartbeat_at, owner) VALUES ({change})",
+            "INSERT INTO entries SELECT n, 1, 1000, sha256(n::text::bytea)"
+            " FROM generate_series(1, 20000) AS n",
+            "INSERT INTO entry_versions (version_id, entry_id, change_id, kinds, flags,"
+            " flags_known, handling_id, content_digest) SELECT n, n, 1000, 1, 0, 0, 1, ''"
+            " FROM generate_series(1, 20000) AS n",
+            "ANALYZE",
+            database=name,
+        )
+        return demo
+
+    def plan(self, connection: Connection, query: str, values: list[object]) -> str:
+        rows = connection.exec_driver_sql(f"EXPLAIN {query}", (values,)).scalars()
+        return "\n".join(rows)
+
+    def test_keys_are_looked_up_in_the_index(self, filled):
+        keys = [hashlib.sha256(str(n).encode()).digest() for n in range(0, 20_000, 20)]
+        query = "SELECT entry_id FROM entries WHERE list_id = 1 AND source_key = ANY(%s)"
+        connection = staging_connection(filled._engine)
+        with connection.begin():
+            plan = self.plan(connection, query, keys)
+        end_staging(connection)
+        assert "uq_entries_list_id_source_key" in plan
+        assert "Seq Scan" not in plan
+
+    @pytest.mark.parametrize("table", ["entries", "entry_versions", "retractions"])
+    def test_entries_are_looked_up_in_the_index(self, filled, table):
+        query = f"SELECT * FROM {table} WHERE entry_id = ANY(%s)"
+        with filled._engine.connect() as connection:
+            plan = self.plan(connection, query, list(range(1, 20_000, 20)))
+        assert "entry_id" in plan or "pk_entries" in plan
+        assert ("Seq Scan" in plan) == (table == "retractions")  # that one is empty
+
+
+def test_a_list_waits_for_an_import_s_handling_without_holding_up_a_retraction(
+    demo, catalog_url, monkeypatch
+):
+    bring(demo, items("x"))
+    handling = Handling("new", ("somebody",))
+    waiting = text("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+    add = threading.Thread(
+        target=demo.create_list,
+        args=(replace(DEMO, name="other", handling=handling),),
+        kwargs={"author": "a person"},
+    )
+    monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '200ms'",))
+    with demo.begin_import("demo", source()) as staged, Catalog.open(catalog_url) as urgent:
+        with staged._change.transaction() as connection:
+            intern_handling(connection, handling)
+            monkeypatch.undo()
+            add.start()
+            with demo._engine.connect() as looking:
+                wait_until(lambda: looking.execute(waiting).first())
+            assert urgent.retract("demo", ids_of(urgent, "x"), **WHO).retracted == 1
+        add.join()
+    assert demo.get_list("other").hash_list.handling == handling
 
 
 def test_a_role_that_owns_nothing_wipes_nothing(demo, postgresql_server):

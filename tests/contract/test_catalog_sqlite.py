@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
@@ -20,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from hashlists.catalog import Catalog, owner
+from hashlists.catalog import Catalog, on_sqlite, owner
 from hashlists.catalog.engine import open_engine, staging_connection, writer
 from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
 from hashlists.catalog.on_sqlite import _prepare_connection
@@ -39,6 +41,9 @@ from tests.catalog_support import (
     names_in_force,
     source,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 WHO = {"author": "an operator", "reason": "why"}
 
@@ -360,7 +365,8 @@ class TestTraces:
         assert kept.key in blob  # the search itself works
         assert {stat.S_IMODE(each.stat().st_mode) for each in files} == {0o600}
 
-    def test_a_reader_that_keeps_the_log_is_told(self, catalog):
+    def test_a_reader_that_keeps_the_log_is_told(self, catalog, monkeypatch):
+        monkeypatch.setattr(on_sqlite, "_PAUSES_SECONDS", (0.0,))
         catalog.create_list(DEMO, author="a person")
         bring(catalog, items("x", "y"))
         engine = catalog._engine
@@ -376,13 +382,58 @@ class TestTraces:
             held.close()
         assert catalog.wipe_deleted()
 
-    def test_a_writer_in_the_way_is_told(self, catalog, catalog_url):
+    def test_a_writer_in_the_way_is_told(self, catalog, catalog_url, monkeypatch):
+        monkeypatch.setattr(on_sqlite, "_PAUSES_SECONDS", (0.0,))
         other = database(Path(catalog_url.removeprefix("sqlite:///")))
         other.execute("BEGIN IMMEDIATE")
         with catalog._engine.connect() as connection:
             connection.connection.cursor().execute("PRAGMA busy_timeout = 1")
         assert not catalog.wipe_deleted()
         other.close()
+        assert catalog.wipe_deleted()
+
+    def test_a_reader_is_waited_for_and_the_file_rewritten_once(self, catalog, monkeypatch):
+        engine, rewrite, rewritten = catalog._engine, on_sqlite._vacuum, []
+
+        def note(connection: Connection) -> bool:
+            rewritten.append(True)
+            connection.connection.cursor().execute("PRAGMA busy_timeout = 1")
+            return rewrite(connection)
+
+        reader = engine.connect()
+        reader.execute(text("SELECT * FROM head")).all()
+        monkeypatch.setattr(on_sqlite, "_vacuum", note)
+        monkeypatch.setattr(
+            "hashlists.catalog.on_sqlite.time.sleep", lambda seconds: seconds and reader.close()
+        )
+        assert catalog.wipe_deleted()
+        assert len(rewritten) == 1
+
+    @pytest.mark.parametrize(
+        ("error", "says"),
+        [
+            (sqlite3.DatabaseError("database disk image is malformed"), "damaged"),
+            (sqlite3.OperationalError("database or disk is full"), None),
+        ],
+    )
+    def test_what_cannot_be_waited_for_is_tried_once(self, catalog, monkeypatch, error, says):
+        """And fails no purge, which was committed before."""
+        catalog.create_list(DEMO, author="a person")
+        bring(catalog, items("x", "y"))
+        tried = []
+
+        def fail(_connection: object) -> bool:
+            tried.append(True)
+            raise error
+
+        monkeypatch.setattr(on_sqlite, "_vacuum", fail)
+        assert not catalog.purge("demo", ids_of(catalog, "x"), **WHO).traces_wiped
+        assert (len(tried), catalog.wipe_owed) == (1, True)
+        with contextlib.ExitStack() as stack:
+            if says:
+                stack.enter_context(pytest.raises(CatalogError, match=says))
+            assert not catalog.wipe_deleted()
+        monkeypatch.undo()
         assert catalog.wipe_deleted()
 
 

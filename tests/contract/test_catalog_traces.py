@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
+from hashlists.catalog import on_sqlite, wipe
+from hashlists.errors import CatalogError
 from hashlists.model import Classification, Handling, HashKind
 from tests.catalog_support import (
     DEMO,
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog
 
+ROOT = Path(__file__).parents[2]
 WHO = {"author": "an operator", "reason": "why"}
 
 
@@ -155,7 +161,7 @@ def test_texts_of_an_import_under_way_stay(catalog):
     assert (entry.classification, entry.handling) == (record.classification, record.handling)
 
 
-def test_a_reader_that_keeps_old_rows_is_told(catalog, catalog_url, all_bytes):
+def test_a_reader_that_keeps_old_rows_is_told(catalog, catalog_url, all_bytes, monkeypatch):
     """It holds a snapshot, and no lock on a table that is rewritten."""
     catalog.create_list(DEMO, author="a person")
     bring(catalog, [made_up("x-gone"), made_up("y-kept")])
@@ -163,9 +169,80 @@ def test_a_reader_that_keeps_old_rows_is_told(catalog, catalog_url, all_bytes):
     with catalog._engine.connect() as connection:
         connection.exec_driver_sql("SELECT * FROM head").all()  # keeps its snapshot to the end
         if catalog_url.startswith("sqlite"):
+            monkeypatch.setattr(on_sqlite, "_PAUSES_SECONDS", (0.0,))
             with catalog._engine.connect() as pooled:
                 pooled.connection.cursor().execute("PRAGMA busy_timeout = 1")
         assert not catalog.purge("demo", ids, **WHO).traces_wiped
     assert not names_in_force(catalog).keys() & {"x-gone"}
     assert catalog.wipe_deleted()
     assert found(made_up("x-gone"), all_bytes()) == []
+
+
+@pytest.fixture
+def demo(catalog):
+    catalog.create_list(DEMO, author="a person")
+    bring(catalog, [made_up("x-gone"), made_up("y-gone"), made_up("z-kept")])
+    return catalog
+
+
+class TestOwed:
+    """Once committed a purge is done, and what is left to do is known until it is done."""
+
+    def test_a_wiped_purge_owes_nothing(self, demo):
+        assert not demo.wipe_owed
+        demo.purge("demo", ids_of(demo, "x-gone"), **WHO)
+        assert not demo.wipe_owed
+        assert demo.wipe_deleted()
+        assert not demo.wipe_owed
+
+    def test_rewriting_that_fails_fails_no_purge(self, demo, monkeypatch, all_bytes):
+        def fail(_engine: object) -> bool:
+            raise CatalogError("the disk is gone")
+
+        before, ids = demo.head(), ids_of(demo, "x-gone")
+        monkeypatch.setattr(wipe, "rewrite_files", fail)
+        done = demo.purge("demo", ids, **WHO)
+        assert (done.traces_wiped, done.entries, done.revision.number) == (False, 1, before + 1)
+        assert demo.wipe_owed
+        with pytest.raises(CatalogError, match="disk is gone"):
+            demo.wipe_deleted()
+        monkeypatch.undo()
+        assert demo.wipe_owed
+        assert demo.wipe_deleted()
+        assert not demo.wipe_owed
+        assert found(made_up("x-gone"), all_bytes()) == []
+
+    def test_one_that_was_purged_during_a_wipe_is_owed_still(self, demo, monkeypatch):
+        x, y = ids_of(demo, "x-gone", "y-gone")
+        rewritten = []
+
+        def purge_another(_engine: object) -> bool:
+            rewritten.append(True)
+            if len(rewritten) > 1:
+                return False
+            assert not demo.purge("demo", [y], **WHO).traces_wiped
+            return True
+
+        monkeypatch.setattr(wipe, "rewrite_files", purge_another)
+        assert demo.purge("demo", [x], **WHO).traces_wiped
+        assert demo.wipe_owed
+
+    def test_a_process_killed_after_the_commit_leaves_it_owed(self, demo, catalog_url, all_bytes):
+        (entry_id,) = ids_of(demo, "x-gone")
+        child = f"""
+import os, signal, sys
+from hashlists.catalog import Catalog, wipe
+wipe.rewrite_files = lambda _engine: os.kill(os.getpid(), signal.SIGKILL)
+with Catalog.open(sys.argv[1]) as catalog:
+    catalog.purge("demo", [{entry_id}], author="a", reason="r")
+"""
+        command = [sys.executable, "-c", child, catalog_url]
+        before = demo.head()
+        assert subprocess.run(command, check=False, cwd=ROOT).returncode == -signal.SIGKILL
+        assert demo.head() == before + 1
+        assert set(names_in_force(demo)) == {"y-gone", "z-kept"}
+        assert demo.wipe_owed
+        assert found(made_up("x-gone"), all_bytes()) != []
+        assert demo.wipe_deleted()
+        assert not demo.wipe_owed
+        assert found(made_up("x-gone"), all_bytes()) == []

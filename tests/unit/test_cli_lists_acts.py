@@ -386,7 +386,6 @@ def test_purged_entries_stay_gone_in_a_rollback(filled, act, run, ids):
 
 def test_traces_that_are_left_are_told_and_can_be_wiped(filled, act, run, ids, monkeypatch):
     monkeypatch.setattr("hashlists.catalog.changes.wipe_deleted", lambda _: False)
-    monkeypatch.setattr("hashlists.catalog.acts._PAUSES_SECONDS", (0.0,))
     monkeypatch.setattr(Catalog, "wipe_deleted", lambda _: False)
     entry = str(ids()["M-0"])
     told = run("lists", "purge", "demo", entry, *WHY, "--yes", status=2)
@@ -395,19 +394,6 @@ def test_traces_that_are_left_are_told_and_can_be_wiped(filled, act, run, ids, m
     assert "Traces are left" in run("lists", "wipe", status=2).err
     monkeypatch.undo()
     assert "no trace" in run("lists", "wipe").err
-
-
-def test_a_reader_in_the_way_is_waited_for(filled, act, ids, monkeypatch):
-    tried = []
-
-    def wipe(_):
-        tried.append(1)
-        return len(tried) > 1
-
-    monkeypatch.setattr("hashlists.catalog.changes.wipe_deleted", lambda _: False)
-    monkeypatch.setattr(Catalog, "wipe_deleted", wipe)
-    assert act("purge", str(ids()["M-0"]), "--yes")["traces_wiped"] is True
-    assert len(tried) == 2
 
 
 def test_snapshots_that_cannot_be_built_are_told(filled, run, ids, monkeypatch):

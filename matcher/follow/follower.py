@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from hashlists.catalog import Catalog, CatalogReader
+    from hashlists.catalog import CatalogReader
     from matcher.follow.building import SnapshotSource
     from matcher.follow.child import Publication
+    from matcher.follow.readable import Readable
     from matcher.index.holder import Holder
     from matcher.policy.rules import Policy
 
@@ -84,7 +85,7 @@ class Follower:
     on up to a minute.
 
     Args:
-        catalog: the catalog; None to serve nothing but what is published or pulled.
+        catalog: may be away; None to serve nothing but what is published or pulled.
         snapshots_dir: where snapshots lie.
         policies: by name.
         holder: what is swapped.
@@ -101,7 +102,7 @@ class Follower:
 
     def __init__(
         self,
-        catalog: Catalog | None,
+        catalog: Readable | None,
         snapshots_dir: Path,
         policies: Mapping[str, Policy],
         holder: Holder[Generation],

@@ -13,13 +13,13 @@ from matcher.follow.snapshots import build_snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hashlists.catalog import Catalog
     from matcher.follow.building import Builder, BuildOrder
     from matcher.follow.child import Publication
+    from matcher.follow.readable import Readable
 
 
 def make_builder(
-    catalog: Catalog,
+    catalog: Readable,
     snapshots_dir: Path,
     catalog_url: str,
     publication: Publication | None,
@@ -33,7 +33,7 @@ def make_builder(
     )
 
 
-def _build_here(catalog: Catalog, snapshots_dir: Path, order: BuildOrder) -> None:
+def _build_here(catalog: Readable, snapshots_dir: Path, order: BuildOrder) -> None:
     build_snapshot(catalog, snapshots_dir, full=order.full, seen=order.seen)
 
 

@@ -26,8 +26,9 @@ from matcher.index.write import LinkedSegment, write_index
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hashlists.catalog import Catalog, CatalogReader
+    from hashlists.catalog import CatalogReader
     from hashlists.snapshot import SnapshotWriter
+    from matcher.follow.readable import Readable
 
 _log = logging.getLogger(__name__)
 #: So many changed entries are built beside the base before everything is built anew,
@@ -50,7 +51,7 @@ class Built:
 
 
 def build_snapshot(
-    catalog: Catalog, snapshots_dir: Path, *, full: bool = False, seen: str | None = None
+    catalog: Readable, snapshots_dir: Path, *, full: bool = False, seen: str | None = None
 ) -> Built:
     """Brings the published snapshot up to the catalog's newest revision.
 
@@ -138,7 +139,7 @@ class _Plan:
     base: LinkedSegment | None  # None: `rows` are everything
 
     @classmethod
-    def read(cls, catalog: Catalog, held: Sealed | None, *, full: bool) -> _Plan | None:
+    def read(cls, catalog: Readable, held: Sealed | None, *, full: bool) -> _Plan | None:
         """Reads what is to be written; None where `held` is what the catalog shows."""
         with catalog.read() as reader:
             stands = held is not None and held.lineage.stands(held.snapshot.revision, reader)

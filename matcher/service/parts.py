@@ -28,7 +28,7 @@ from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
 from matcher.service.stream import Drain
-from matcher.service.threads import Threads
+from matcher.service.threads import Threads, on_loop
 from matcher.service.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Parts:
             live_entries=settings.live_entries,
             source=self._source,
             publication=_publication(settings),
+            wake=self._wake,
         )
         self.admission = Admission(
             max_items=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes
@@ -88,6 +89,7 @@ class Parts:
         self.metrics = ServiceMetrics(self.status)
         self._swaps = 0
         self._changed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         # Of its own: a catalog that is slow or locked holds up nothing but following.
         self._following = Threads("follower", workers=1, max_pending=2)
         self._lists: ListServicer | None = None
@@ -145,6 +147,7 @@ class Parts:
 
     async def load(self) -> None:
         """Loads the lists, tests matching, and says ready."""
+        self._loop = asyncio.get_running_loop()
         await self._following.run(self._build_first)
         await self._refresh()
         await self._following.run(selftest.check, self.holder.current, self.pool)
@@ -162,6 +165,11 @@ class Parts:
                 await self._refresh()
             except Exception:  # noqa: BLE001 - following must outlive any single failure
                 _log.exception("a look at the catalog failed; trying again")
+
+    def _wake(self) -> None:
+        """Has the follower look at once; from any thread."""
+        if self._loop is not None:
+            on_loop(self._loop, self._changed.set)
 
     def _build_first(self) -> None:
         """Builds a small first snapshot here: a process of its own takes longer to start than that.

@@ -51,7 +51,7 @@ class Threads:
         loop = asyncio.get_running_loop()
         self._pending += 1
         call = self._executor.submit(partial(function, *arguments, **named))
-        call.add_done_callback(lambda _: _on_loop(loop, self._ended))
+        call.add_done_callback(lambda _: on_loop(loop, self._ended))
         return await asyncio.wrap_future(call)
 
     def _ended(self) -> None:
@@ -62,7 +62,7 @@ class Threads:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+def on_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
     """Runs `callback` on the loop, unless that has ended, when nobody counts any more."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)

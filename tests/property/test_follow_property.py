@@ -89,6 +89,21 @@ class GatedBuild:
         return was_running
 
 
+class LateThread:
+    """Stands in for the thread that opens a snapshot: it does so when somebody waits for it."""
+
+    def __init__(self, *, target, name: str, daemon: bool) -> None:
+        self._work = target
+
+    def start(self) -> None:
+        """Begins later."""
+
+    def join(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work()
+
+
 records = st.lists(
     st.builds(
         Item,
@@ -125,6 +140,9 @@ class FollowMachine(RuleBasedStateMachine):
             mock.patch.object(snapshots, "RECENT_ENTRIES", RECENT_ENTRIES),
             mock.patch.object(choosing, "LIVE_GROWTH", LIVE_GROWTH),
             mock.patch("hashlists.catalog.catalog.now_microseconds", self.microseconds),
+            mock.patch(
+                "matcher.follow.opening.threading", mock.Mock(wraps=threading, Thread=LateThread)
+            ),
         ]
         for each in self.patches:
             each.start()
@@ -155,8 +173,9 @@ class FollowMachine(RuleBasedStateMachine):
         self.expires: dict[int, int] = {}
 
     def started(self) -> None:
-        """From here on builds are made in the background."""
+        """From here on snapshots are built and opened in the background."""
         self.follower._making.builder = self.build.builder
+        self.follower._opener._background = True
 
     def teardown(self) -> None:
         self.build.finish()
@@ -260,9 +279,10 @@ class FollowMachine(RuleBasedStateMachine):
         self.catalog.close()
         shutil.copyfile(self.file, self.backup)
 
-    @precondition(lambda self: self.backup is not None and not self.build.builder.running)
+    @precondition(lambda self: self.backup is not None)
     @rule()
     def restore_backup(self) -> None:
+        self.build.settle()  # it has read the catalog: copying harms nothing
         self.catalog.close()
         for each in self.folder.glob("catalog.db-*"):
             each.unlink()
@@ -296,6 +316,10 @@ class FollowMachine(RuleBasedStateMachine):
     def finish_build(self) -> None:
         self.build.finish()
 
+    @rule()
+    def finish_opening(self) -> None:
+        self.follower._opener.wait()
+
     @precondition(lambda self: not self.build.builder.running)
     @rule(full=st.booleans())
     def another_process_builds(self, full: bool) -> None:
@@ -326,6 +350,14 @@ class FollowMachine(RuleBasedStateMachine):
             self.bring(each, chosen, None, extras=False)
         self.look()
 
+    @rule(name=a_list, names=some_names, chosen=records)
+    def restore_to_what_is_served(self, name: str, names: list[str], chosen: list[Item]) -> None:
+        self.look()
+        self.back_up()
+        self.retract_while_much_comes(name, names, chosen)
+        self.restore_backup()
+        self.look()
+
     @precondition(lambda self: self.served is not None)
     @rule()
     def look_in_vain(self) -> None:
@@ -349,6 +381,7 @@ class FollowMachine(RuleBasedStateMachine):
             self.started()
             self.build.settle()
             self.build.finish()
+            self.follower._opener.wait()
             self.now += 60  # any wait after a failure is over
         self.follower.refresh()
         self.build.settle()
@@ -368,7 +401,7 @@ class FollowMachine(RuleBasedStateMachine):
         note(f"serving {view.revision} of {head}, {len(view.delta)} live, need {view.purged}")
         assert index.revision == view.revision
         if stands and view.revision == head:
-            assert found == now.entries
+            assert found == now.at(self.now)
             assert {each.name: each.state for each in index.lists} == now.lists
             assert not self.follower.state().behind
             self.compare_counts(now, index)

@@ -202,6 +202,14 @@ class CatalogReader:
         with catalog_errors():
             return touched.purged_since(self._connection, since)
 
+    @property
+    def purge_mark(self) -> str:
+        """`revision_mark` of the newest revision that purged any entry; "" where none did."""
+        with catalog_errors():
+            mark = touched.revision_mark(self._connection, touched.last_purge(self._connection))
+        assert mark is not None  # a revision that was just found
+        return mark
+
     def revision_mark(self, number: int) -> str | None:
         """What names the commit behind a revision number, so that no other one is taken for it.
 

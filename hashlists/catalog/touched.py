@@ -87,6 +87,12 @@ def purged_since(connection: Connection, since: int) -> bool:
     return connection.execute(query.where(*_purges(since)).limit(1)).first() is not None
 
 
+def last_purge(connection: Connection) -> int:
+    """The newest revision that purged any entry; 0 where none did."""
+    query = select(func.max(changes.c.revision)).where(*_purges(0))
+    return int(connection.execute(query).scalar() or 0)
+
+
 def revision_mark(connection: Connection, number: int) -> str | None:
     """What names the commit behind a revision number: see `CatalogReader.revision_mark`."""
     if number == 0:

@@ -207,6 +207,8 @@ class CatalogMachine(RuleBasedStateMachine):
         name_of = {entry_id: name for name, entry_id in self.ids.items()}
         with self.catalog.read() as reader:
             head = reader.revision
+            last_purge = max(self.purged.values(), default=0)
+            assert reader.purge_mark == reader.revision_mark(last_purge)
             for since in {0, head // 2, head - 1, head}:
                 changed = reader.changed_ids(since).tolist()
                 assert changed == sorted(set(changed))

@@ -168,6 +168,13 @@ def run_killed(scenario: Scenario, folder: Path, number: int, *, after: bool) ->
     return False
 
 
+def build_after(scenario: str, folder: Path) -> None:
+    """A restarted builder, on a machine without a server, clears up by itself."""
+    with open_catalog(folder) as catalog:
+        build(catalog, folder)
+    check_left(scenario, folder / "snapshots")
+
+
 def look_after(scenario: str, folder: Path) -> None:
     """A restart answers from the last committed state, and clears up."""
     root = folder / "snapshots"
@@ -180,6 +187,11 @@ def look_after(scenario: str, folder: Path) -> None:
         build_snapshot(catalog, root)
         following.refresh()
         assert following.state().problem == ""
+    check_left(scenario, root)
+
+
+def check_left(scenario: str, root: Path) -> None:
+    """Nothing is left that nobody needs, and nothing of what was purged."""
     left = Counter(each.name.partition("-")[0] for each in root.iterdir())
     assert left.keys() <= {"current", "snapshot", ".build.lock"}, f"left over: {sorted(left)}"
     assert left["snapshot"] <= 2, "snapshots pile up"
@@ -206,7 +218,11 @@ def main() -> None:
             shutil.copytree(template, work)
             if not run_killed(scenario, work, number, after=after):
                 break
+            copy = folder / "copy"
+            shutil.copytree(work, copy)
+            build_after(name, copy)
             look_after(name, work)
+            shutil.rmtree(copy)
             shutil.rmtree(work)
             kills += 1
             number += stride

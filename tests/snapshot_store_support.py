@@ -53,8 +53,11 @@ class Keys:
         )
 
 
-def build(root: Path, revision: int, *, shared: int = 1000) -> Path:
-    """Publishes a local snapshot: `base` is the same in all, `recent` is the revision's own."""
+def build(root: Path, revision: int, *, shared: int = 1000, purge: str = "") -> Path:
+    """Publishes a local snapshot: `base` is the same in all, `recent` is the revision's own.
+
+    It says that the purge of that name was the last one before it.
+    """
     with SnapshotWriter(root, revision=revision) as writer:
         before = open_current(root)
         if before is None:
@@ -64,7 +67,8 @@ def build(root: Path, revision: int, *, shared: int = 1000) -> Path:
         writer.add_array("recent.codes", np.full((10, 4), revision, np.uint32))
         writer.add_array("recent.dead", np.empty(0, np.uint32))
         writer.add_document("lists", [{"revision": revision}])
-        return writer.publish({"catalog_id": "test"}, allow_older=True)
+        parameters = {"catalog_id": "test", "purge_mark": purge}
+        return writer.publish(parameters, allow_older=True)
 
 
 def revision_of_arrays(root: Path) -> int:

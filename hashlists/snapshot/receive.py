@@ -282,7 +282,8 @@ class _Pull:
     def _fetch(self, publication: Publication, *, repair: bool) -> tuple[str, int, int]:
         """Fetches and publishes; gives the local name, bytes fetched and bytes linked."""
         manifest = self._manifest_of(publication)
-        sweep(self._root)  # what an earlier pull left that was killed
+        # What an earlier pull left that was killed. What is served now may be the previous one.
+        sweep(self._root, keep_previous=True)
         sources = self._local_files()
         with SnapshotReceiver(self._root, manifest) as receiver:
             lacking = []

@@ -66,6 +66,8 @@ class Publication:
         published_at: ISO 8601 with offset.
         erases_before: snapshots published under a lower sequence hold what was purged since, and
             are not to be kept; 0 when nothing was.
+        purge_state: names the purges that the snapshot was built after, see
+            `hashlists.snapshot.purges`.
     """
 
     snapshot: str
@@ -76,6 +78,7 @@ class Publication:
     sequence: int
     published_at: str
     erases_before: int
+    purge_state: str
 
     @property
     def manifest_name(self) -> str:
@@ -154,6 +157,7 @@ def _is_well_formed(body: dict[str, Any]) -> bool:
     return (
         is_match(FOLDER_NAME, body["snapshot"])
         and is_match(SHA256_HEX, body["manifest_sha256"])
+        and is_match(SHA256_HEX, body["purge_state"])
         and (body["previous"] is None or is_match(MANIFEST_NAME, body["previous"]))
         and all(
             is_count(body[name])

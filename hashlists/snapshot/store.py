@@ -24,6 +24,7 @@ from hashlists.snapshot.contents import contents
 from hashlists.snapshot.files import describe, open_folder, refuse
 from hashlists.snapshot.manifest import manifest_bytes, read_manifest, revision_of
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, Objects, Seen, StoreOptions
+from hashlists.snapshot.purges import purge_state
 from hashlists.snapshot.signing import (
     MAX_ENVELOPE_BYTES,
     Publication,
@@ -73,7 +74,6 @@ def push(
     url: str,
     *,
     signing_key: Path,
-    erases_previous: bool = False,
     grace_seconds: float = GRACE_SECONDS,
     options: StoreOptions | None = None,
 ) -> PushResult:
@@ -86,22 +86,21 @@ def push(
         snapshot_path: the folder of a published local snapshot.
         url: the store, see `hashlists.snapshot.objects`.
         signing_key: file of the Ed25519 private key (PEM).
-        erases_previous: what was published before holds what was purged since: it is withdrawn and
-            deleted at once, and replicas are told not to keep it.
         grace_seconds: how long what is no longer published stays, for replicas that are pulling it.
+            What may hold what was purged since has no grace.
         options: patience with the store.
 
     Raises:
         SnapshotError: the snapshot is damaged.
-        SnapshotStoreError: the store is away or refuses; or, with `erases_previous`, the snapshot
-            is published and what is to be erased is still there: publish it again.
+        SnapshotStoreError: the store is away or refuses; or the snapshot is published and what
+            was purged may still be there: publish it again.
         SnapshotConflictError: another builder published meanwhile.
         SnapshotKeyError: the key file cannot be used.
     """
     key = load_signing_key(signing_key)
     objects = Objects(url, options, make=True)
     publisher = _Publisher(Path(snapshot_path), objects, key)
-    return publisher.run(erases_previous=erases_previous, grace_seconds=grace_seconds)
+    return publisher.run(grace_seconds=grace_seconds)
 
 
 class _Publisher:
@@ -120,6 +119,7 @@ class _Publisher:
         except OSError as error:
             raise SnapshotError(f"snapshot {folder.name}: {describe(error)}") from error
         self._revision = revision_of(folder, manifest)
+        self._purge_state = purge_state(manifest)
         self._manifest = manifest_bytes(manifest)
         # By digest: equal files are one object. Empty ones need none.
         self._files: Mapping[str, tuple[str, FileRecord]] = {
@@ -128,22 +128,22 @@ class _Publisher:
             if record.nbytes
         }
 
-    def run(self, *, erases_previous: bool, grace_seconds: float) -> PushResult:
+    def run(self, *, grace_seconds: float) -> PushResult:
         seen = self._objects.read(CURRENT, MAX_ENVELOPE_BYTES)
         before = self._before(seen)
         uploaded = self._upload_missing(self._objects.list(OBJECTS))
-        publication = self._publication(before, seen, erases_previous=erases_previous)
+        publication = self._publication(before, seen)
         self._objects.write(f"{MANIFESTS}/{publication.manifest_name}.json", self._manifest)
         self._objects.replace(CURRENT, sign(publication, self._key), seen)
         problem = ""
         deleted = 0
         try:
-            deleted = self._clear(publication, 0.0 if erases_previous else grace_seconds)
+            deleted = self._clear(publication, grace_seconds)
         except HashlistsError as error:
-            if erases_previous:
+            if publication.erases_before:
                 raise SnapshotStoreError(
                     f"the snapshot is published, but what was purged may still be in the store"
-                    f" ({error}); publish it again in the same way"
+                    f" ({error}); publish it again"
                 ) from error
             problem = str(error)
         return PushResult(
@@ -165,21 +165,18 @@ class _Publisher:
         except SnapshotError:
             return None
 
-    def _publication(
-        self, before: Publication | None, seen: Seen, *, erases_previous: bool
-    ) -> Publication:
+    def _publication(self, before: Publication | None, seen: Seen) -> Publication:
         # The clock, so that numbers rise even where the store was emptied or the key changed.
         sequence = time.time_ns() // 1_000_000
         previous, erases_before = None, 0
         if before is not None:
             sequence = max(sequence, before.sequence + 1)
+        if before is not None and before.purge_state == self._purge_state:
             erases_before = before.erases_before
             again = before.snapshot == self._folder.name
             previous = before.previous if again else before.manifest_name
         elif seen.content is not None:
-            erases_before = sequence  # whether the unknown publication erased cannot be told
-        if erases_previous:
-            previous, erases_before = None, sequence
+            erases_before = sequence  # what is there may hold what was purged
         return Publication(
             snapshot=self._folder.name,
             revision=self._revision,
@@ -189,6 +186,7 @@ class _Publisher:
             sequence=sequence,
             published_at=datetime.now(UTC).isoformat(timespec="seconds"),
             erases_before=erases_before,
+            purge_state=self._purge_state,
         )
 
     def _upload_missing(self, present: Mapping[str, Listed]) -> int:
@@ -229,6 +227,10 @@ class _Publisher:
         # Another builder's clearing may have crossed with this publication.
         if self._upload_missing(listed):
             listed = self._objects.list(OBJECTS)
+        # Where nothing published before counts any more, what no manifest names goes too: a
+        # publication that broke off before a purge may have left it.
+        if publication.previous is None:
+            grace_seconds = 0.0
         return clear(
             self._objects,
             publication,

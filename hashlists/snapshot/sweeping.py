@@ -12,18 +12,20 @@ from hashlists.errors import SnapshotError
 from hashlists.snapshot.files import exclusive, open_folder, sync_folder
 from hashlists.snapshot.manifest import FOLDER_NAME
 from hashlists.snapshot.pointer import POINTER_TEMPORARY, read_pointer
+from hashlists.snapshot.purges import may_stay
 from hashlists.snapshot.writer import WRITING
 
 
-def sweep(root: Path, *, keep_previous: bool = True) -> None:
+def sweep(root: Path, *, keep_previous: bool | None = None) -> None:
     """Removes unfinished folders of dead writers, and snapshots no longer of use.
 
-    The current snapshot and the one before it stay; a living writer's folder stays. Where the
-    pointer is damaged no snapshot is removed. Mappings of removed files stay valid.
+    The current snapshot stays, and the one before it where nothing was purged between them; a
+    living writer's folder stays. Where the pointer is damaged no snapshot is removed. Mappings of
+    removed files stay valid.
 
     Args:
         root: the folder that holds snapshots; may be missing.
-        keep_previous: False after a purge, when the one before still holds what was erased.
+        keep_previous: whether the one before stays; None for what the two manifests say of purges.
 
     Raises:
         OSError: something cannot be removed.
@@ -48,7 +50,7 @@ def sweep(root: Path, *, keep_previous: bool = True) -> None:
         sync_folder(root)
 
 
-def _names_in_use(root: Path, *, keep_previous: bool) -> frozenset[str] | None:
+def _names_in_use(root: Path, *, keep_previous: bool | None) -> frozenset[str] | None:
     """The snapshots that must stay; None where nobody can tell."""
     try:
         pointer = read_pointer(root)
@@ -56,10 +58,12 @@ def _names_in_use(root: Path, *, keep_previous: bool) -> frozenset[str] | None:
         return None
     if pointer is None:
         return frozenset()
-    names = {pointer.snapshot}
-    if keep_previous and pointer.previous is not None:
-        names.add(pointer.previous)
-    return frozenset(names)
+    current, previous = pointer.snapshot, pointer.previous
+    if previous is None:
+        return frozenset({current})
+    if keep_previous is None:
+        keep_previous = may_stay(root / previous, root / current)
+    return frozenset({current, previous} if keep_previous else {current})
 
 
 def _remove_if_abandoned(folder: Path) -> None:

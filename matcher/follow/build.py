@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.catalog import Catalog
 from hashlists.errors import HashlistsError
-from matcher.follow.snapshots import build_snapshot
+from matcher.follow.lock import publish_lock
+from matcher.follow.snapshots import build_snapshot, published_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matcher.follow.snapshots import Built
-
 _log = logging.getLogger(__name__)
-_NICENESS = 10  # answering goes before building
+#: Where both want the processor, answering goes before building; a build alone has all of it.
+_NICENESS = 10
 
 
 def main() -> int:
@@ -40,14 +40,14 @@ def main() -> int:
 def _answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         with Catalog.open(arguments["catalog_url"]) as catalog:
-            built = build_snapshot(
+            path = build_snapshot(
                 catalog,
                 Path(arguments["snapshots_dir"]),
                 full=arguments["full"],
                 seen=arguments["seen"],
             )
         if arguments["publish_url"]:
-            _push(built, arguments)
+            _push(Path(arguments["snapshots_dir"]), arguments)
     except HashlistsError as error:
         return {"error": {"reason": error.reason, "message": str(error)}}
     except OSError as error:
@@ -55,18 +55,22 @@ def _answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent must know
         _log.exception("the snapshot cannot be built")
         return {"error": {"message": f"{type(error).__name__}; the log tells where"}}
-    return {"snapshot": built.path.name}
+    return {"snapshot": path.name}
 
 
-def _push(built: Built, arguments: Mapping[str, Any]) -> None:
+def _push(snapshots_dir: Path, arguments: Mapping[str, Any]) -> None:
+    """Publishes what is current, also where it was published before: a store may lose things.
+
+    One process of the machine at a time, so that none publishes what is older than what another
+    has just published.
+    """
     from hashlists.snapshot.store import push  # noqa: PLC0415 - brings object storage
 
-    push(
-        built.path,
-        arguments["publish_url"],
-        signing_key=Path(arguments["signing_key"]),
-        erases_previous=built.erases_previous or arguments["owed"],
-    )
+    with publish_lock(snapshots_dir):
+        path = snapshots_dir / published_name(snapshots_dir)
+        done = push(path, arguments["publish_url"], signing_key=Path(arguments["signing_key"]))
+    if done.problem:
+        _log.warning("published, but the store is not cleared of what is old: %s", done.problem)
 
 
 __all__ = ["main"]

@@ -27,12 +27,10 @@ class BuildOrder:
         seen: name of the snapshot that was published when this was asked for, empty for none. If
             another one is by the time the builder's turn comes, that one will do.
         full: build everything, although what changed would do; or fetch everything anew.
-        owed: the last publication did not reach the store, and might have erased something there.
     """
 
     seen: str
     full: bool = False
-    owed: bool = False
 
 
 class SnapshotSource(Protocol):

@@ -28,15 +28,15 @@ class Lineage:
         revision_mark: the mark of the snapshot's revision.
         base_revision: the revision of its base segment, at most its own.
         base_mark: the mark of that.
-        erased_before: snapshots with an older base may hold what was purged by now, and must go;
-            0 where nothing was purged.
+        purge_mark: the mark of the last purge by then, empty for none: what was built after other
+            purges must go (`hashlists.snapshot.purges`).
     """
 
     catalog_id: str
     revision_mark: str
     base_revision: int
     base_mark: str
-    erased_before: int
+    purge_mark: str
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Lineage:
@@ -47,17 +47,31 @@ class Lineage:
         """
         parameters: Mapping[str, Any] = snapshot.manifest["parameters"]
         values: dict[str, Any] = {name: parameters.get(name) for name in _NAMES}
-        texts = [values[name] for name in ("catalog_id", "revision_mark", "base_mark")]
-        numbers = [values[name] for name in ("base_revision", "erased_before")]
+        base = values["base_revision"]
+        texts = [values[name] for name in _NAMES if name != "base_revision"]
         if not (
             all(isinstance(each, str) for each in texts)
-            and all(type(each) is int and 0 <= each <= snapshot.revision for each in numbers)
+            and type(base) is int
+            and 0 <= base <= snapshot.revision
         ):
             raise SnapshotError(
                 f"snapshot {snapshot.path.name}: its manifest does not say which catalog it is of;"
                 " build it anew"
             )
         return cls(**values)
+
+    @classmethod
+    def now(cls, reader: CatalogReader, *, base: Lineage | None = None) -> Lineage:
+        """That of what is built from `reader`, anew or upon the base of another snapshot."""
+        mark = reader.revision_mark(reader.revision)
+        assert mark is not None  # the reader's own revision
+        return cls(
+            reader.catalog_id,
+            mark,
+            reader.revision if base is None else base.base_revision,
+            mark if base is None else base.base_mark,
+            reader.purge_mark,
+        )
 
     def parameters(self) -> dict[str, str | int]:
         """As the manifest keeps it."""

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,26 +38,14 @@ RECENT_ENTRIES = 100_000
 RECENT_SHARE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What a build left published.
-
-    Attributes:
-        path: the snapshot's folder.
-        erases_previous: snapshots before it may hold what was purged.
-    """
-
-    path: Path
-    erases_previous: bool
-
-
 def build_snapshot(
     catalog: Readable, snapshots_dir: Path, *, full: bool = False, seen: str | None = None
-) -> Built:
+) -> Path:
     """Brings the published snapshot up to the catalog's newest revision.
 
     Waits while another process builds. Nothing is built where the published one is of the newest
-    revision already.
+    revision already. What older snapshots hold goes in any case as `hashlists.snapshot.sweep` says,
+    so that what a builder left that was killed goes too.
 
     Args:
         catalog: what to build from.
@@ -65,25 +54,35 @@ def build_snapshot(
         seen: name of the snapshot that was published when this was asked for (empty: none); if it
             is another one by now, that will do. None: never.
 
+    Returns:
+        The folder of the snapshot that is published then.
+
     Raises:
         CatalogError: the catalog cannot be read.
         SnapshotError: the snapshot cannot be written, or there are too many lists for one.
-        OSError: the disk refuses; what was published before stays published.
+        OSError: the disk refuses; what was published before stays published. Or something older
+            cannot be removed.
     """
     with build_lock(snapshots_dir):
-        if seen is not None and (name := published_name(snapshots_dir)) not in {"", seen}:
-            return Built(snapshots_dir / name, erases_previous=False)
+        with suppress(OSError):  # makes room; what cannot go is told below
+            snapshots.sweep(snapshots_dir)
+        path = _current(catalog, snapshots_dir, full=full, seen=seen)
         snapshots.sweep(snapshots_dir)
-        held = _published(snapshots_dir)
-        plan = _Plan.read(catalog, held, full=full)
-        if plan is None:
-            assert held is not None
-            return Built(held.snapshot.path, erases_previous=False)
-        with snapshots.SnapshotWriter(snapshots_dir, revision=plan.revision) as writer:
-            plan.write(writer)
-            path = writer.publish(plan.lineage.parameters(), allow_older=plan.allow_older)
-        sweep(snapshots_dir, plan.lineage, before=held)
-        return Built(path, erases_previous=not may_keep(held, plan.lineage))
+        return path
+
+
+def _current(catalog: Readable, snapshots_dir: Path, *, full: bool, seen: str | None) -> Path:
+    """The published snapshot where it will do, otherwise a new one."""
+    if seen is not None and (name := published_name(snapshots_dir)) not in {"", seen}:
+        return snapshots_dir / name
+    held = _published(snapshots_dir)
+    plan = _Plan.read(catalog, held, full=full)
+    if plan is None:
+        assert held is not None
+        return held.snapshot.path
+    with snapshots.SnapshotWriter(snapshots_dir, revision=plan.revision) as writer:
+        plan.write(writer)
+        return writer.publish(plan.lineage.parameters(), allow_older=plan.allow_older)
 
 
 def published_name(snapshots_dir: Path) -> str:
@@ -92,30 +91,6 @@ def published_name(snapshots_dir: Path) -> str:
         return snapshots.current_name(snapshots_dir) or ""
     except SnapshotError:
         return ""
-
-
-def sweep(
-    snapshots_dir: Path, lineage: Lineage, *, before: Sealed | None, erase: bool = False
-) -> None:
-    """Removes leftovers, and the previous snapshot too where it may hold what was purged.
-
-    Args:
-        snapshots_dir: the folder of snapshots.
-        lineage: of the one that is published.
-        before: the previous one; None where nobody knows.
-        erase: the previous one must go in any case.
-
-    Raises:
-        OSError: something cannot be removed.
-    """
-    snapshots.sweep(snapshots_dir, keep_previous=not erase and may_keep(before, lineage))
-
-
-def may_keep(before: Sealed | None, lineage: Lineage) -> bool:
-    """Whether a snapshot before one of that lineage is free of what was purged by then."""
-    if before is None or before.lineage.catalog_id != lineage.catalog_id:
-        return not lineage.erased_before
-    return before.lineage.base_revision >= lineage.erased_before
 
 
 def _published(snapshots_dir: Path) -> Sealed | None:
@@ -144,42 +119,30 @@ class _Plan:
         with catalog.read() as reader:
             stands = held is not None and held.lineage.stands(held.snapshot.revision, reader)
             if held is None or not stands:
-                erased = reader.revision if held is not None or reader.purged_since(0) else 0
-                return cls._all(reader, erased_before=erased, allow_older=True)
+                return cls._all(reader, allow_older=True)
             if not full and held.snapshot.revision == reader.revision:
                 return None
             if not full and _can_extend(held, reader):
                 return cls._recent(reader, held)
-            purged = reader.purged_since(held.lineage.base_revision)
-            erased = reader.revision if purged else held.lineage.erased_before
-            return cls._all(reader, erased_before=erased, allow_older=False)
+            return cls._all(reader, allow_older=False)
 
     @classmethod
-    def _all(cls, reader: CatalogReader, *, erased_before: int, allow_older: bool) -> _Plan:
+    def _all(cls, reader: CatalogReader, *, allow_older: bool) -> _Plan:
         numbers, rows = RowNumbers(reader), IndexBuilder()
         for columns in reader.entry_columns():
             rows.add(numbers.number(columns))
-        mark = _mark(reader)
-        lineage = Lineage(reader.catalog_id, mark, reader.revision, mark, erased_before)
-        return cls(reader.revision, lineage, allow_older, numbers, rows, None)
+        return cls(reader.revision, Lineage.now(reader), allow_older, numbers, rows, None)
 
     @classmethod
     def _recent(cls, reader: CatalogReader, held: Sealed) -> _Plan:
-        since = held.lineage
-        changed = reader.changed_ids(since.base_revision)
+        lineage = Lineage.now(reader, base=held.lineage)
+        changed = reader.changed_ids(lineage.base_revision)
         numbers = RowNumbers(
             reader, lists=held.index.lists, classifications=held.index.classifications
         )
         rows = IndexBuilder()
         for columns in reader.entry_columns(entry_ids=changed):
             rows.add(numbers.number(columns))
-        lineage = Lineage(
-            since.catalog_id,
-            _mark(reader),
-            since.base_revision,
-            since.base_mark,
-            since.erased_before,
-        )
         dead = held.index.segments[0].rows_of(changed)
         base = LinkedSegment(held.snapshot, "base", dead=dead)
         return cls(reader.revision, lineage, False, numbers, rows, base)  # noqa: FBT003 - a field
@@ -201,10 +164,4 @@ def _can_extend(held: Sealed, reader: CatalogReader) -> bool:
     return not reader.purged_since(base) and reader.changed_count(base) <= most
 
 
-def _mark(reader: CatalogReader) -> str:
-    mark = reader.revision_mark(reader.revision)
-    assert mark is not None  # the reader's own revision
-    return mark
-
-
-__all__ = ["Built", "build_snapshot", "may_keep", "published_name", "sweep"]
+__all__ = ["build_snapshot", "published_name"]

@@ -62,8 +62,8 @@ class Site:
         self.built = folder / "built"
         self.folder = folder
 
-    def publish(self, revision: int, **options):
-        folder = build(self.built, revision)
+    def publish(self, revision: int, *, purge: str = "", **options):
+        folder = build(self.built, revision, purge=purge)
         options.setdefault("options", HASTY)
         return push(folder, self.url, signing_key=self.keys.private, **options)
 
@@ -127,9 +127,9 @@ def test_a_purge_withdraws_and_reaches_replicas_that_were_away(site):
     for revision in (1, 2):
         site.publish(revision)
         site.pull()
-    site.publish(3, erases_previous=True)
+    site.publish(3, purge="one")
     assert [len(names) for names in site.stored().values()] == [3, 1]
-    site.publish(4)
+    site.publish(4, purge="one")
     pulled = site.pull()  # it has never seen publication 3
     root = site.folder / "replica"
     assert pulled.erase_previous
@@ -141,7 +141,7 @@ def test_a_purge_withdraws_and_reaches_replicas_that_were_away(site):
     assert not replica.erase_previous
     assert not site.pull().erase_previous
     # From here on there is a previous one again.
-    site.publish(5)
+    site.publish(5, purge="one")
     assert not site.pull().erase_previous
     sweep(root, keep_previous=not replica.erase_previous)
     assert len(folders(root)) == 2

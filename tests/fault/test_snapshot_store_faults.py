@@ -54,8 +54,8 @@ class Site:
         self.publish(2)
         self.held = folders(self.root)
 
-    def publish(self, revision: int, **options):
-        folder = build(self.built, revision)
+    def publish(self, revision: int, *, purge: str = "", **options):
+        folder = build(self.built, revision, purge=purge)
         options.setdefault("options", HASTY)
         return push(folder, self.url, signing_key=self.keys.private, **options)
 
@@ -197,7 +197,7 @@ pull(sys.argv[1], Path(sys.argv[2]), verify_key=Path(sys.argv[3]))
         assert len(folders(local.root)) == 2
         assert not list(local.root.glob(".current-*"))
         # Nothing of it counts as purged, nor is it forgotten what was seen.
-        local.publish(3, erases_previous=True)
+        local.publish(3, purge="one")
         assert local.pull().erase_previous
         sweep(local.root, keep_previous=False)
         assert not local.pull().erase_previous
@@ -240,7 +240,7 @@ class TestPublishing:
 
         def purged(self, name, nbytes, role):
             monkeypatch.setattr(Objects, "stream", stream)
-            local.publish(3, erases_previous=True)
+            local.publish(3, purge="one")
             yield from stream(self, name, nbytes, role)
 
         monkeypatch.setattr(Objects, "stream", purged)

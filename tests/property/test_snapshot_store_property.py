@@ -49,7 +49,8 @@ class Model:
         built = self.folder / "built"
         if new:
             self.revision += 1
-            build(built, self.revision, shared=10)
+            self.purged = self.revision if erase else self.purged
+            build(built, self.revision, shared=10, purge=f"{self.purged}")
         name = current_name(built)
         if name is None:
             return
@@ -58,11 +59,8 @@ class Model:
             self.url,
             signing_key=self.keys.private,
             grace_seconds=grace,
-            erases_previous=erase,
         )
         self.lost = False
-        if erase:
-            self.purged = self.revision
         self.check_store(bare=erase or grace == 0)
 
     def check_store(self, *, bare: bool) -> None:

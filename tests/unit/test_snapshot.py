@@ -700,6 +700,38 @@ class TestSweep:
         sweep(tmp_path, keep_previous=False)
         assert [folder.exists() for folder in folders] == [False, True]
 
+    @pytest.mark.parametrize(
+        ("before", "after", "stays"),
+        [
+            ({}, {}, True),
+            ({"catalog_id": "a", "purge_mark": "1"}, {"catalog_id": "a", "purge_mark": "1"}, True),
+            ({"catalog_id": "a", "purge_mark": "1"}, {"catalog_id": "a", "purge_mark": "2"}, False),
+            ({"catalog_id": "a", "purge_mark": "1"}, {"catalog_id": "a", "purge_mark": ""}, False),
+            ({"catalog_id": "a", "purge_mark": ""}, {"catalog_id": "b", "purge_mark": ""}, False),
+        ],
+    )
+    def test_the_one_before_goes_where_something_was_purged_since(
+        self, tmp_path, before, after, stays
+    ):
+        folders = []
+        for revision, parameters in enumerate((before, after)):
+            with SnapshotWriter(tmp_path, revision=revision) as writer:
+                folders.append(writer.publish(parameters))
+        sweep(tmp_path)
+        assert [folder.exists() for folder in folders] == [stays, True]
+
+    def test_what_cannot_be_told_free_of_it_goes(self, tmp_path):
+        folders = [publish(tmp_path, revision) for revision in (1, 2)]
+        (folders[0] / "manifest.json").write_bytes(b"{}")
+        sweep(tmp_path)
+        assert [folder.exists() for folder in folders] == [False, True]
+
+    def test_beside_a_damaged_one_the_one_before_stays(self, tmp_path):
+        folders = [publish(tmp_path, revision) for revision in (1, 2)]
+        (folders[1] / "manifest.json").unlink()
+        sweep(tmp_path)
+        assert all(folder.exists() for folder in folders)
+
     def test_a_living_writer_is_left_alone(self, tmp_path):
         with SnapshotWriter(tmp_path, revision=1) as writer:
             writer.add_array("a", np.zeros(1, np.uint8))

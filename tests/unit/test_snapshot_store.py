@@ -62,6 +62,7 @@ PUBLICATION = Publication(
     sequence=1_700_000_000_000,
     published_at="2026-01-02T03:04:05+00:00",
     erases_before=0,
+    purge_state="cd" * 32,
 )
 
 
@@ -79,8 +80,8 @@ class Store:
         self.path = folder / "store"
         self.built, self.root = folder / "built", folder / "replica"
 
-    def publish(self, revision: int, **options):
-        return self.push(build(self.built, revision), **options)
+    def publish(self, revision: int, *, purge: str = "", **options):
+        return self.push(build(self.built, revision, purge=purge), **options)
 
     def push(self, folder: Path, **options):
         options.setdefault("signing_key", self.keys.private)
@@ -453,13 +454,73 @@ class TestPush:
             patched.setattr(Objects, "delete", refuse)
             assert "no deleting" in store.publish(3, grace_seconds=0).problem
             with pytest.raises(SnapshotStoreError, match=r"is published, but.*no deleting"):
-                store.publish(4, erases_previous=True)
+                store.publish(4, purge="one")
         assert store.pull().revision == 4
         assert len(store.objects().list(MANIFESTS)) == 4
         # The next one erases what that could not, whatever its grace.
-        store.publish(5)
+        store.publish(5, purge="one")
         assert len(store.objects().list(MANIFESTS)) == 2
         assert len(store.objects().list(OBJECTS)) == 1 + 2 * 2
+
+    @pytest.mark.parametrize("step", ["upload", "write", "replace", "delete"])
+    def test_a_purge_whose_publication_failed_is_made_good_by_any_other(
+        self, store, step, monkeypatch
+    ):
+        """Whoever publishes next, and whatever: nothing has to be remembered for it."""
+        store.publish(1)
+        store.publish(2)
+
+        def broken(*arguments):
+            raise SnapshotStoreError("broke off")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Objects, step, broken)
+            with pytest.raises(SnapshotStoreError, match="broke off"):
+                store.publish(3, purge="one")
+        built = store.built / str(current_name(store.built))
+        for revision in (None, 4):  # what is built already, and what is built next
+            if revision is not None:
+                built = build(store.built, revision, purge="one")
+            store.push(built)
+            assert len(store.objects().list(MANIFESTS)) <= 2
+            oldest = min(int(name[:19]) for name in store.objects().list(MANIFESTS))
+            assert oldest >= self.publication(store).erases_before > 0
+            assert store.pull().revision == (revision or 3)
+        # The purged ones' own arrays and lists are gone, and what all share is not.
+        assert len(store.objects().list(OBJECTS)) == 1 + 2 * len(store.objects().list(MANIFESTS))
+
+    def test_publishing_the_same_again_withdraws_nothing(self, store):
+        """As a builder does that was restarted."""
+        store.publish(1)
+        store.publish(2)
+        before = store.objects().list(OBJECTS)
+        store.push(store.built / str(current_name(store.built)))
+        publication = self.publication(store)
+        assert publication.erases_before == 0
+        assert publication.previous is not None
+        assert f"{publication.previous}.json" in store.objects().list(MANIFESTS)
+        assert store.objects().list(OBJECTS).keys() == before.keys()
+
+    def test_what_a_broken_publication_left_goes_with_a_purge(self, store, monkeypatch):
+        """Uploaded before the purge, and named by no manifest that is there."""
+        store.publish(1)
+
+        def broken(*arguments):
+            raise SnapshotStoreError("broke off")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Objects, "write", broken)
+            with pytest.raises(SnapshotStoreError, match="broke off"):
+                store.publish(2)
+        with monkeypatch.context() as patched:
+            patched.setattr(Objects, "delete", broken)
+            with pytest.raises(SnapshotStoreError, match="publish it again"):
+                store.publish(3, purge="one")
+        store.push(store.built / str(current_name(store.built)))
+        assert len(store.objects().list(OBJECTS)) == 1 + 2
+
+    def publication(self, store):
+        return verify((store.path / CURRENT).read_bytes(), load_verify_keys(store.keys.public))
 
     def test_what_another_clearing_took_is_put_back(self, store, monkeypatch):
         store.publish(1)

@@ -139,16 +139,20 @@ def _build_once(session: Session, *, full: bool, publish_url: str | None, as_jso
 
 
 def _watch(session: Session, publish_url: str | None, *, as_json: bool) -> None:
-    """Builds whenever the published snapshot is not of the newest revision."""
+    """Builds whenever the published snapshot is not of the newest revision.
+
+    What failed is repeated even where it is by now: it may not have reached the store.
+    """
     pause = settled = session.settings.follow_seconds
+    failed = False
     while True:
         time.sleep(pause)
         try:
-            if _is_behind(session):
+            if failed or _is_behind(session):
                 _build_once(session, full=False, publish_url=publish_url, as_json=as_json)
-            pause = settled
+            pause, failed = settled, False
         except (HashlistsError, OSError) as error:
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            pause, failed = min(2 * pause, _LONGEST_PAUSE_SECONDS), True
             note(f"not built, tried again in {pause:.0f} s: {error}", style="yellow")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from matcher.cli.output import note, print_table
@@ -125,11 +126,12 @@ def _print_segments(snapshot: SnapshotState) -> None:
 
 
 def _method(search: Mapping[str, Any]) -> str:
-    """The method and its parameters in a few words, e.g. `multi_index 11 x 23`."""
+    """The method and its parameters in a few words, e.g. `multi_index 1 x 24 + 10 x 23 bits`."""
     words = [str(search["method"])]
     for name, value in search.items():
-        if name == "chunk_bits" and value:
-            words.append(f"{len(value)} x {max(value)} bits")
+        if name == "chunk_bits":
+            cut = " + ".join(f"{len([*chunks])} x {bits}" for bits, chunks in groupby(value))
+            words.append(f"{cut} bits")
         elif name != "method":
             words.append(f"{name} {value}")
     return " ".join(words)

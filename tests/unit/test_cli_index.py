@@ -15,7 +15,7 @@ import pytest
 
 from hashlists import snapshot as snapshots
 from hashlists.catalog import Catalog
-from hashlists.errors import CatalogError, SnapshotError
+from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from hashlists.model import HashKind
 from matcher import cli
 from matcher.cli import building, index, index_output, index_state, lists_acts
@@ -83,7 +83,7 @@ class InProcess:
 
     def build(self, order):
         with Catalog.open(self._url) as catalog:
-            return build_snapshot(catalog, self._root, full=order.full, seen=order.seen).path.name
+            return build_snapshot(catalog, self._root, full=order.full, seen=order.seen).name
 
 
 @pytest.fixture(autouse=True)
@@ -335,6 +335,36 @@ def test_watch_builds_when_the_catalog_moved_on(filled, records, import_rows, ca
     assert moments == [3, 3, 3, 3, 6, 12]
 
 
+def test_watch_repeats_a_publication_that_failed(built, records, catalog, monkeypatch):
+    """Though what is built is of the newest revision by then."""
+    moments, orders = [], []
+
+    def sleep(seconds):
+        moments.append(seconds)
+        if len(moments) == 1:
+            catalog.retract("demo", [2], author="a", reason="b")
+        if len(moments) == 5:
+            raise KeyboardInterrupt
+
+    class Publishing(InProcess):
+        def build(self, order):
+            name = super().build(order)
+            orders.append(name)
+            if len(orders) in {2, 3}:
+                raise SnapshotStoreError("the store is away")
+            return name
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr("matcher.follow.child.ChildProcess", Publishing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HASHWARDEN_FOLLOW_SECONDS", "3")
+        found = records("build", "--watch", status=130)
+    assert [each["revision"] for each in found] == [4, 5]
+    assert len(orders) == 4  # the first, two that failed, and the one that made it good
+    assert orders[1] == orders[2] == orders[3] == found[-1]["snapshot"]
+    assert moments == [3, 6, 12, 3, 3]
+
+
 def test_purge_leaves_nothing_in_the_snapshots(built, records, run, data):
     run("lists", "retract", "demo", "--source-id", "M-3", "--reason", "why")
     records("build")
@@ -451,6 +481,6 @@ def test_sizes_are_told_as_people_say_them(nbytes, said):
 
 
 def test_parameters_of_a_search_are_told_in_words():
-    method = {"method": "multi_index", "chunk_bits": [23] * 10 + [22]}
-    assert index_output._method(method) == "multi_index 11 x 23 bits"
+    method = {"method": "multi_index", "chunk_bits": [24] + [23] * 10 + [2]}
+    assert index_output._method(method) == "multi_index 1 x 24 + 10 x 23 + 1 x 2 bits"
     assert index_output._method({"method": "other", "depth": 3}) == "other depth 3"

@@ -6,6 +6,7 @@ handlings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -146,11 +147,12 @@ def handling_from_document(document: str) -> Handling:
 def intern_handling(connection: Connection, handling: Handling) -> int:
     """Id of an equal handling, which is stored if it is new."""
     expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
+    document = handling_document(handling)
     return _interned(
         connection,
         handlings.c.handling_id,
-        {"document": handling_document(handling)},
-        {"expires_at": expires},
+        {"digest": hashlib.sha256(document.encode()).digest()},
+        {"document": document, "expires_at": expires},
     )
 
 

@@ -131,7 +131,9 @@ handlings = Table(
     "handlings",
     metadata,
     Column("handling_id", _Id, primary_key=True),
-    Column("document", Text, nullable=False, unique=True),  # canonical JSON
+    # SHA-256 of the document, which may be longer than an index of PostgreSQL takes.
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("document", Text, nullable=False),  # canonical JSON
     Column("expires_at", _Id),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -75,6 +77,16 @@ class TestLists:
         assert catalog.list_lists() == []
         assert catalog.list_revisions() == []
         assert in_force(catalog) == {}
+
+    def test_a_list_may_go_on_to_very_many(self, catalog):
+        """More than an index of the database takes, and more than it could compress."""
+        recipients = tuple(
+            hashlib.sha512(str(number).encode()).hexdigest() for number in range(300)
+        )
+        made = replace(DEMO, handling=Handling("somebody", recipients))
+        assert catalog.create_list(made, author="a person").hash_list == made
+        other = replace(made, name="other")
+        assert catalog.create_list(other, author="a person").hash_list.handling == made.handling
 
     def test_a_list_is_given_back_as_it_was_made(self, catalog):
         expires = datetime(2031, 2, 3, 4, 5, 6, 789, tzinfo=UTC)

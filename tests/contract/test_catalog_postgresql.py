@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, make_url, select, text
@@ -23,9 +25,12 @@ from hashlists.catalog.bulk import BulkInsert
 from hashlists.catalog.engine import (
     catalog_errors,
     end_staging,
+    migrator,
+    open_engine,
     staging_connection,
     writer,
 )
+from hashlists.catalog.migrate import alembic_config
 from hashlists.catalog.records import intern_handling
 from hashlists.catalog.schema import entries, head, meta, metadata
 from hashlists.errors import CatalogError, ImportInProgressError
@@ -41,6 +46,7 @@ from tests.catalog_support import (
     require_coverage,
     source,
 )
+from tests.contract.test_catalog_sqlite import FIRST_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,6 +175,22 @@ class TestSchema:
                 Catalog.open(empty_url)
         with Catalog.open(empty_url) as catalog:
             assert catalog.head() == 0
+
+    def test_a_catalog_of_the_first_version_keeps_what_it_holds(self, empty_url, postgresql_server):
+        engine = open_engine(empty_url)
+        with migrator(engine).begin() as connection:
+            command.upgrade(alembic_config(connection), "0001")
+            for statement in FIRST_VERSION:
+                connection.exec_driver_sql(re.sub(r"x'([0-9a-f]+)'", r"'\\x\1'", statement))
+            for given in ("handlings_handling_id", "hash_lists_list_id", "changes_change_id"):
+                connection.exec_driver_sql(f"SELECT setval('{given}_seq', 10)")
+        engine.dispose()
+        with Catalog.open(empty_url) as catalog:
+            assert catalog.get_list("demo").coverage.entries == 3
+            again = replace(DEMO, name="again")
+            assert catalog.create_list(again, author="a person").hash_list == again
+        name = make_url(empty_url).database
+        assert postgresql_server.run_sql("SELECT count(*) FROM handlings", database=name) == [(1,)]
 
     def test_the_server_keeps_no_statistics_of_values(self, demo):
         bring(demo, [Item(str(number), tuple(HashKind)) for number in range(300)])

@@ -235,6 +235,12 @@ class TestSchema:
         assert len(set(marks)) == 4
         with Catalog.open(url) as catalog, catalog.read() as reader:
             assert [reader.revision_mark(number) for number in range(4)] == marks
+        with Catalog.open(url) as catalog:  # the list's handling is found again by its digest
+            assert catalog.create_list(replace(DEMO, name="b"), author="a").revision == 3
+        connection = database(file)
+        assert connection.execute("SELECT count(*) FROM handlings").fetchone() == (1,)
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        connection.close()
 
     def test_there_is_no_way_back(self, url):
         with Catalog.open(url):

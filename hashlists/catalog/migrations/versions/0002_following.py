@@ -1,7 +1,11 @@
-"""For followers: a mark on every revision, sums by list instead of by change, purges by change."""
+"""For followers: a mark on every revision, sums by list instead of by change, purges by change.
+
+And for lists with many recipients: handlings are told apart by the digest of their document.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 import sqlalchemy as sa
@@ -21,6 +25,7 @@ def upgrade() -> None:
     """Adds them, and fills them from what is there."""
     _mark_revisions()
     _fold_counts()
+    _digest_handlings()
     op.create_index("ix_purged_entries_change_id", "purged_entries", ["change_id"])
     if op.get_bind().dialect.name == "postgresql":
         _keep_values_out_of_statistics()
@@ -38,7 +43,7 @@ _VALUES = {
         *("md5", "sha1", "sha256", "pdq", "phash", "dhash", "ahash", "whash", "photodna"),
     ),
     "extra_hashes": ("value",),
-    "handlings": ("document",),
+    "handlings": ("digest", "document"),
     "retractions": ("reason",),
 }
 
@@ -61,6 +66,41 @@ def _mark_revisions() -> None:
         connection.execute(sa.update(table).where(table.c.number == sa.bindparam("of")), marks)
     with op.batch_alter_table("revisions") as batch:
         batch.alter_column("mark", existing_type=sa.LargeBinary(), nullable=False)
+
+
+def _digest_handlings() -> None:
+    """Makes the table anew where a column cannot be added to it and filled.
+
+    Lists refer to it: SQLite then checks at the commit that their rows are there again.
+    """
+    connection = op.get_bind()
+    old = sa.table("handlings", *map(sa.column, ("handling_id", "document", "expires_at")))
+    rows = [dict(row) for row in connection.execute(sa.select(old)).mappings()]
+    for row in rows:
+        row["digest"] = hashlib.sha256(row["document"].encode()).digest()
+    if connection.dialect.name == "sqlite":
+        op.execute("PRAGMA defer_foreign_keys = ON")
+        op.drop_table("handlings")
+        new = op.create_table(
+            "handlings",
+            sa.Column("handling_id", _ID, nullable=False),
+            sa.Column("digest", sa.LargeBinary(), nullable=False),
+            sa.Column("document", sa.Text(), nullable=False),
+            sa.Column("expires_at", _ID, nullable=True),
+            sa.PrimaryKeyConstraint("handling_id", name=op.f("pk_handlings")),
+            sa.UniqueConstraint("digest", name=op.f("uq_handlings_digest")),
+        )
+        op.bulk_insert(new, rows)
+        return
+    op.add_column("handlings", sa.Column("digest", sa.LargeBinary(), nullable=True))
+    for row in rows:
+        connection.execute(
+            sa.text("UPDATE handlings SET digest = :digest WHERE handling_id = :handling_id"),
+            {"digest": row["digest"], "handling_id": row["handling_id"]},
+        )
+    op.alter_column("handlings", "digest", nullable=False)
+    op.drop_constraint(op.f("uq_handlings_document"), "handlings")
+    op.create_unique_constraint(op.f("uq_handlings_digest"), "handlings", ["digest"])
 
 
 def _fold_counts() -> None:

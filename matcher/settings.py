@@ -227,6 +227,8 @@ class Settings:
         snapshot_publish_url: folder or object store to which built snapshots are published; empty
             for none.
         snapshot_signing_key: file of the Ed25519 private key (PEM) that signs them.
+        snapshot_publish_seconds: least time between a snapshot that a server published and the
+            next; what withdraws entries does not wait for it.
         snapshot_pull_url: store from which snapshots are pulled instead of built; empty for none.
         snapshot_verify_key: file of the Ed25519 public keys (PEM) any of which must have signed.
         snapshot_pull_seconds: time between looks at that store, give or take a quarter.
@@ -283,6 +285,7 @@ class Settings:
     snapshots_dir: Path = _knob(_path, lambda data: data / "snapshots")  # noqa: RUF009 - a field
     snapshot_publish_url: str = _knob(_store_url, "")
     snapshot_signing_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    snapshot_publish_seconds: float = _knob(_real(0, 86_400, "seconds"), 10.0)
     snapshot_pull_url: str = _knob(_store_url, "")
     snapshot_verify_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
     snapshot_pull_seconds: float = _knob(_real(1, 86_400, "seconds"), 30.0)

@@ -37,10 +37,13 @@ class Publication:
     Attributes:
         url: the folder or object store.
         signing_key: file of the private key that signs it.
+        seconds: least time between one that a server published and the next, unless that withdraws
+            something.
     """
 
     url: str
     signing_key: Path
+    seconds: float = 10.0
 
 
 class ChildProcess:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hashlists.catalog.reader import EXPIRED_KEPT_SECONDS
 
 if TYPE_CHECKING:
@@ -60,4 +62,11 @@ def is_worn(view: View, now: int) -> bool:
     return hidden > max(HIDDEN_ROWS, len(sealed.entries) // HIDDEN_SHARE)
 
 
-__all__ = ["Need", "fits_in_memory", "is_worn"]
+def withdraws(view: View) -> bool:
+    """Whether the view no longer has in force what its snapshot has."""
+    delta = view.delta
+    gone = np.setdiff1d(delta.touched, delta.rows.catalog_ids, assume_unique=True)
+    return len(view.sealed.index.rows_of(gone)) > 0
+
+
+__all__ = ["Need", "fits_in_memory", "is_worn", "withdraws"]

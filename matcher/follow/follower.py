@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.errors import CatalogError, SnapshotError
 from matcher.follow.building import Puller
-from matcher.follow.choosing import Need, fits_in_memory, is_worn
+from matcher.follow.choosing import Need, fits_in_memory, is_worn, withdraws
 from matcher.follow.makers import make_builder
 from matcher.follow.making import Making
 from matcher.follow.opening import Opener
@@ -135,7 +135,7 @@ class Follower:
             None if source is None else Puller(source),
             problems=self._problems,
             clock=clock,
-            publishes=publication is not None,
+            publication=publication,
         )
         # Where builds happen in the calling thread, so does everything.
         background = bool(catalog_url) or builder is None
@@ -291,10 +291,14 @@ class Follower:
 
     def _need_for(self, view: View) -> Need:
         full = len(view.delta) > self._live_entries // 2
-        # What is served here from memory alone reaches replicas by a snapshot only.
-        untold = self._making.publishes and view.revision > view.sealed.snapshot.revision
-        wanted = full or untold or view.purged or is_worn(view, int(self._time()))
+        wanted = full or self._is_untold(view) or view.purged or is_worn(view, int(self._time()))
         return Need.SOON if wanted else Need.NONE
+
+    def _is_untold(self, view: View) -> bool:
+        """Whether replicas are to have a snapshot of what is served here from memory alone."""
+        if not self._making.publishes or view.revision == view.sealed.snapshot.revision:
+            return False
+        return self._making.may_publish or withdraws(view)
 
     def _without_catalog(self, fresh: View | None, error: Exception) -> View | None:
         """What to serve while the catalog is away: what is newest of the same catalog."""

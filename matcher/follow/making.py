@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matcher.follow.building import Builder
+    from matcher.follow.child import Publication
     from matcher.follow.problems import Problems
 
 
@@ -29,7 +30,7 @@ class Making:
         puller: who pulls; None where nothing is pulled.
         problems: where failures are told.
         clock: seconds that never go back.
-        publishes: what is built goes to a store besides.
+        publication: where what is built goes besides, if anywhere.
 
     Attributes:
         builds, failures: how many ended well, and how many did not.
@@ -44,7 +45,7 @@ class Making:
         *,
         problems: Problems,
         clock: Callable[[], float],
-        publishes: bool,
+        publication: Publication | None,
     ) -> None:
         self._snapshots_dir = snapshots_dir
         self.builder = builder
@@ -53,10 +54,25 @@ class Making:
         self._back_off = BackOff(clock)
         self.builds = self.failures = 0
         self.seconds = 0.0
-        self.publishes = publishes and builder is not None
+        self._publication = publication if builder is not None else None
+        self._clock = clock
+        self._published_at: float | None = None
         # To be repeated though nothing newer is needed: what was built before this start, or by a
         # build that then failed, may not have reached the store.
-        self._owed = self.publishes
+        self._owed = self._publication is not None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether what is built goes to a store."""
+        return self._publication is not None
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether enough time has passed since this process last published."""
+        if self._publication is None:
+            return False
+        last = self._published_at
+        return last is None or self._clock() - last >= self._publication.seconds
 
     @property
     def running(self) -> bool:
@@ -140,6 +156,7 @@ class Making:
         self._problems.solved(self._concern)
         self._back_off.succeeded()
         self._owed = False
+        self._published_at = self._clock()
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1

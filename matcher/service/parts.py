@@ -271,4 +271,8 @@ def _publication(settings: Settings) -> Publication | None:
     if not settings.snapshot_publish_url:
         return None
     assert settings.snapshot_signing_key is not None
-    return Publication(settings.snapshot_publish_url, settings.snapshot_signing_key)
+    return Publication(
+        settings.snapshot_publish_url,
+        settings.snapshot_signing_key,
+        settings.snapshot_publish_seconds,
+    )

@@ -35,7 +35,11 @@ def store(tmp_path):
     keys = Keys(tmp_path)
     url = f"file://{tmp_path}/store"
     return (
-        {"snapshot_publish_url": url, "snapshot_signing_key": keys.private},
+        {
+            "snapshot_publish_url": url,
+            "snapshot_signing_key": keys.private,
+            "snapshot_publish_seconds": 0,
+        },
         {
             "snapshot_pull_url": url,
             "snapshot_verify_key": keys.public,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from hashlists.catalog import on_postgresql, on_sqlite
+from hashlists.catalog import on_postgresql, on_sqlite, postgresql_errors
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def catalog_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if hasattr(error.orig, "sqlstate"):
-            raise CatalogError(on_postgresql.explain(error.orig)) from error
+            raise CatalogError(postgresql_errors.explain(error.orig)) from error
         raise CatalogError(on_sqlite.explain(str(error.orig))) from error
     except SQLAlchemyError as error:
         raise CatalogError(f"the catalog cannot be used ({type(error).__name__})") from error

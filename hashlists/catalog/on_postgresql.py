@@ -23,9 +23,9 @@ What a purge cannot reach is the server's write-ahead log, its archive, replicas
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -40,18 +40,25 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 
 from hashlists.catalog.database import Database
+from hashlists.catalog.postgresql_errors import (
+    LOCK_NOT_AVAILABLE,
+    LOCK_TIMEOUT_SECONDS,
+    MAY_BE_TRIED_AGAIN,
+    driver_errors,
+    scrub,
+    sqlstate_of,
+)
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import URL, Connection, Engine, Row, Table
-    from sqlalchemy.engine import ExceptionContext
 
-#: Seconds to wait for another writer, as in SQLite.
-LOCK_TIMEOUT_SECONDS = 30
 #: Seconds after which the server ends a writer that does nothing, e.g. since its host is gone.
 _IDLE_WRITER_SECONDS = 120
+
+_log = logging.getLogger(__name__)
 
 #: For libpq, unless the URL says otherwise: a dead server or network is noticed within a minute.
 _CONNECTION_DEFAULTS = {
@@ -66,7 +73,22 @@ _SESSION = (
     f"SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'",
     "SET client_encoding = 'UTF8'",
     "SET jit = off",  # it would compile for longer than any statement here runs
+    "SET log_parameter_max_length_on_error = 0",
+    # The server lets only superusers set this one for themselves; see docs/postgresql.md.
+    (
+        "SELECT set_config('log_parameter_max_length', '0', false)"
+        " FROM pg_roles WHERE rolname = current_user AND rolsuper"
+    ),
 )
+_LOGS_VALUES = """
+    SELECT current_setting('log_parameter_max_length') <> '0'
+    AND (
+        current_setting('log_statement') IN ('mod', 'all')
+        OR current_setting('log_min_duration_statement') <> '-1'
+        OR current_setting('log_min_duration_sample') <> '-1'
+        OR CAST(current_setting('log_transaction_sample_rate') AS float) > 0
+    )
+"""
 #: For lack of statistics about keys (see migration 0002) the server would read a whole list for
 #: every thousand of them; nothing that is staged needs a whole table.
 _STAGING_SESSION = ("SET synchronous_commit = off", "SET enable_seqscan = off")
@@ -116,8 +138,9 @@ class Postgresql(Database):
                 "a catalog in PostgreSQL needs psycopg: pip install 'hashwarden[postgresql]'"
             ) from error
         event.listen(engine, "connect", _prepare_connection)
+        event.listen(engine, "first_connect", _warn_of_logged_values)
         event.listen(engine, "begin", _begin)
-        event.listen(engine, "handle_error", _scrub)
+        event.listen(engine, "handle_error", scrub)
         return engine
 
     def writer(self, engine: Engine) -> Engine:
@@ -203,9 +226,9 @@ def _tried_again(connection: Connection, table: str) -> bool:
         try:
             return _rewrite(connection, table)
         except DBAPIError as error:
-            if _sqlstate(error.orig) not in _MAY_BE_TRIED_AGAIN:
+            if sqlstate_of(error.orig) not in MAY_BE_TRIED_AGAIN:
                 raise
-            if _sqlstate(error.orig) != _LOCK_NOT_AVAILABLE:
+            if sqlstate_of(error.orig) != LOCK_NOT_AVAILABLE:
                 return False
     return False
 
@@ -243,6 +266,18 @@ def _prepare_connection(connection: Any, _record: object) -> None:
     connection.commit()
 
 
+def _warn_of_logged_values(connection: Any, _record: object) -> None:
+    """Once for each open catalog: whoever reads the server's log must not read hashes there."""
+    with connection.cursor() as cursor:
+        (logs_values,) = cursor.execute(_LOGS_VALUES).fetchone()
+    connection.commit()
+    if logs_values:
+        _log.warning(
+            "the database server writes statements with their values, hashes among them, to its"
+            " log: set log_parameter_max_length = 0 for the catalog's user"
+        )
+
+
 def _begin(connection: Connection) -> None:
     first = connection.get_execution_options().get("catalog_begins", _READ_ONE_SNAPSHOT)
     if first is not None:
@@ -251,7 +286,7 @@ def _begin(connection: Connection) -> None:
 
 def _outside_transactions(connection: Connection, statement: str) -> None:
     driver: Any = connection.connection.dbapi_connection
-    with _driver_errors():
+    with driver_errors():
         with driver.cursor() as cursor:
             cursor.execute(statement)
         driver.commit()
@@ -287,7 +322,7 @@ def copy_rows(
         )
     types = [_type_name(table.c[name].type) for name in columns]
     driver: Any = connection.connection.dbapi_connection
-    with _driver_errors(), driver.cursor() as cursor:
+    with driver_errors(), driver.cursor() as cursor:
         with cursor.copy(f"COPY {into} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
             copy.set_types(types)
             for row in rows:
@@ -317,102 +352,3 @@ def _type_name(type_: Any) -> str:
         if isinstance(type_, kind):
             return name
     return "text"
-
-
-# Errors
-
-_LOCKED = (
-    f"another process kept the catalog locked for {LOCK_TIMEOUT_SECONDS} s;"
-    " try again, and look for a stuck process"
-)
-#: Beginnings of SQLSTATE codes and what to do, the longer ones first.
-_ADVICE = (
-    ("28", "the server refused the login: check user, password and pg_hba.conf"),
-    ("3D", "the server has no database of that name: create it first"),
-    (
-        "42501",
-        (
-            "the catalog's user may not do that: it must own the catalog's tables, and for imports"
-            " it needs the right TEMPORARY on the database"
-        ),
-    ),
-    ("25006", "the server is read-only, perhaps a replica: use the primary's address"),
-    ("53100", "the disk is full on the database server; nothing was changed"),
-    ("53300", "the server has no connection to spare: raise its max_connections"),
-    ("53", "the server is short of memory or other resources; try again later"),
-    ("55P03", _LOCKED),
-    ("40", "the server gave way to another transaction; try again"),
-    ("57", "the server is starting, stopping, or was told to end this; try again"),
-    ("25P03", "the server ended a transaction that stood still for too long; try again"),
-    ("08", "the connection to the server was lost; try again"),
-    ("42P01", "the catalog's tables are missing: is it the right database and schema?"),
-    ("22021", "the server cannot store one of the texts: its encoding must be UTF8"),
-)
-#: Locked by another, out of disk or memory, or cancelled.
-_LOCK_NOT_AVAILABLE = "55P03"
-_MAY_BE_TRIED_AGAIN = frozenset({_LOCK_NOT_AVAILABLE, "40P01", "53100", "53200", "57014"})
-_UNREACHABLE = (
-    "the catalog's server cannot be reached, or the connection was lost; check the URL, and that"
-    " PostgreSQL runs"
-)
-
-
-#: Attribute of an error whose own words are gone.
-_ADVISED = "catalog_advice"
-
-
-def explain(error: Any) -> str:
-    """What to do about an error of psycopg, without a word of it that may carry a value."""
-    if hasattr(error, _ADVISED):
-        return str(getattr(error, _ADVISED))
-    sqlstate = _sqlstate(error)
-    for beginning, advice in _ADVICE:
-        if sqlstate.startswith(beginning):
-            return advice
-    if sqlstate:
-        return f"the catalog's server reports an error (SQLSTATE {sqlstate}); its log says more"
-    if type(error).__name__ in {"OperationalError", "ConnectionTimeout", "InterfaceError"}:
-        return _login_failed(str(error)) or _UNREACHABLE
-    return f"the catalog cannot be used ({type(error).__name__})"
-
-
-def _login_failed(message: str) -> str | None:
-    """While connecting psycopg knows no SQLSTATE, only the server's words."""
-    if "does not exist" in message and "database" in message:
-        return dict(_ADVICE)["3D"]
-    if "authentication failed" in message or "pg_hba" in message or "no password" in message:
-        return dict(_ADVICE)["28"]
-    return None
-
-
-def _sqlstate(error: Any) -> str:
-    return getattr(error, "sqlstate", None) or ""
-
-
-@contextmanager
-def _driver_errors() -> Iterator[None]:
-    """For what is done on the driver's own cursor, past SQLAlchemy."""
-    import psycopg  # noqa: PLC0415 - an extra, needed for PostgreSQL only
-
-    try:
-        yield
-    except psycopg.Error as error:
-        raise CatalogError(_silence(error)) from error
-
-
-def _scrub(context: ExceptionContext) -> None:
-    """Replaces the server's words, which may quote a value, in all that could be printed."""
-    original: Any = context.original_exception
-    if not hasattr(original, "sqlstate"):
-        return
-    safe = _silence(original)
-    if context.sqlalchemy_exception is not None:
-        context.sqlalchemy_exception.args = (f"({type(original).__name__}) {safe}",)
-
-
-def _silence(error: Any) -> str:
-    """Puts the advice in the place of the error's own words, and returns it."""
-    advice = explain(error)
-    setattr(error, _ADVISED, advice)
-    error.args = (advice,)
-    return advice

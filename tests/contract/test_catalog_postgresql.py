@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from hashlists.catalog import Catalog, on_postgresql, wipe
+from hashlists.catalog import Catalog, on_postgresql, postgresql_errors, wipe
 from hashlists.catalog.bulk import BulkInsert
 from hashlists.catalog.engine import (
     catalog_errors,
@@ -268,6 +268,46 @@ class TestTransactions:
         assert demo.head() == 1
 
 
+class TestLogging:
+    """Values must not get into the server's log, which others read and keep."""
+
+    MESSAGE = "set log_parameter_max_length = 0"
+
+    @pytest.fixture
+    def owner_url(self, demo, postgresql_server):
+        """URL for a role that is no superuser, as the catalog's should be."""
+        name = demo._engine.url.database
+        postgresql_server.run_sql(
+            "CREATE ROLE clerk LOGIN",
+            "GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk",
+            database=name,
+        )
+        yield str(demo._engine.url.set(username="clerk"))
+        postgresql_server.run_sql("DROP OWNED BY clerk", "DROP ROLE clerk", database=name)
+
+    @pytest.mark.parametrize("setting", ["log_min_duration_statement = 0", "log_statement = 'mod'"])
+    def test_a_server_that_logs_them_is_told_of(
+        self, owner_url, postgresql_server, caplog, setting
+    ):
+        postgresql_server.run_sql(f"ALTER ROLE clerk SET {setting}")
+        with Catalog.open(owner_url) as catalog:
+            assert catalog.head() == 1
+        assert caplog.text.count(self.MESSAGE) == 1
+        caplog.clear()
+        postgresql_server.run_sql("ALTER ROLE clerk SET log_parameter_max_length = 0")
+        Catalog.open(owner_url).close()
+        assert self.MESSAGE not in caplog.text
+
+    def test_one_that_logs_no_statement_is_not(self, owner_url, caplog):
+        Catalog.open(owner_url).close()
+        assert caplog.text == ""
+
+    def test_what_may_be_set_is_set(self, demo):
+        with demo._engine.connect() as connection:
+            for name in ("log_parameter_max_length", "log_parameter_max_length_on_error"):
+                assert connection.exec_driver_sql(f"SHOW {name}").scalar() == "0"
+
+
 class TestErrors:
     """The server quotes values in its messages; none of them may come out."""
 
@@ -321,7 +361,7 @@ class TestErrors:
     )
     def test_say_what_to_do(self, error, says):
         with pytest.raises(CatalogError, match=says):
-            raise CatalogError(on_postgresql.explain(error))
+            raise CatalogError(postgresql_errors.explain(error))
 
 
 class TestLiveness:
@@ -504,6 +544,31 @@ def test_a_list_waits_for_an_import_s_handling_without_holding_up_a_retraction(
             assert urgent.retract("demo", ids_of(urgent, "x"), **WHO).retracted == 1
         add.join()
     assert demo.get_list("other").hash_list.handling == handling
+
+
+def test_an_import_without_the_right_to_temporary_tables_is_told(demo, postgresql_server):
+    name = demo._engine.url.database
+    bring(demo, items("x"))  # into a list that holds entries the way is through such a table
+    postgresql_server.run_sql(
+        "CREATE ROLE clerk LOGIN",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO clerk",
+        f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC",
+        database=name,
+    )
+    with (
+        Catalog.open(str(demo._engine.url.set(username="clerk"))) as other,
+        pytest.raises(CatalogError, match="the right TEMPORARY"),
+    ):
+        bring(other, items("y"))
+    postgresql_server.run_sql(
+        "DROP OWNED BY clerk",
+        "DROP ROLE clerk",
+        f"GRANT TEMPORARY ON DATABASE {name} TO PUBLIC",
+        database=name,
+    )
+    demo.sweep()
+    assert bring(demo, items("y")).counts == (1, 0, 0)
 
 
 def test_a_role_that_owns_nothing_wipes_nothing(demo, postgresql_server):

@@ -6,6 +6,7 @@ Both take and give the same types, so that a command says what it does once.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -141,18 +142,19 @@ class LocalKeeper:
 
 
 class RemoteKeeper:
-    """A server; its own word for who calls stands in the record of what is done."""
+    """A server; `author` stands in the record of what is done, as unverified."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, author: str) -> None:
         self._client = client
-        self.retract = client.retract_entries
-        self.restore = client.restore_entries
-        self.roll_back = client.roll_back_list
-        self.purge = client.purge_entries
+        self._author = author
+        self.retract = partial(client.retract_entries, author=author)
+        self.restore = partial(client.restore_entries, author=author)
+        self.roll_back = partial(client.roll_back_list, author=author)
+        self.purge = partial(client.purge_entries, author=author)
 
     def create_list(self, hash_list: HashList) -> ShownList:
         """See `Keeper`."""
-        return self._client.create_list(hash_list)
+        return self._client.create_list(hash_list, author=self._author)
 
     def get_list(self, name: str) -> ShownList:
         """See `Keeper`."""
@@ -187,4 +189,4 @@ def keeper(session: Session, server: str | None, *, create: bool = False) -> Ite
     from matcher.client import Client  # noqa: PLC0415  brings grpc
 
     with Client(server) as client:
-        yield RemoteKeeper(client)
+        yield RemoteKeeper(client, session.author)

@@ -140,9 +140,9 @@ class AsyncClient:
             )
         return messages.hash_answer(response)
 
-    async def create_list(self, hash_list: HashList) -> RemoteList:
+    async def create_list(self, hash_list: HashList, *, author: str = "") -> RemoteList:
         """As `Client.create_list`."""
-        request = messages.create_request(hash_list)
+        request = messages.create_request(hash_list, author=author)
         with self._own_errors:
             response = await self._lists.CreateHashList(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
@@ -188,6 +188,7 @@ class AsyncClient:
         reason: str = "",
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
+        author: str = "",
     ) -> AsyncIterator[ImportProgress | ImportResult]:
         """As `Client.import_list`; the file is read in threads."""
         start = await asyncio.to_thread(
@@ -199,6 +200,7 @@ class AsyncClient:
             reason=reason,
             idempotency_key=idempotency_key,
             max_rejected_share=max_rejected_share,
+            author=author,
         )
 
         async def requests() -> AsyncIterator[lists_pb2.ImportHashListRequest]:
@@ -213,13 +215,20 @@ class AsyncClient:
                 yield messages.import_answer(response)
 
     async def retract_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> EntryActReport:
         """As `Client.retract_entries`."""
         request = lists_pb2.RetractEntriesRequest(
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:
@@ -227,13 +236,20 @@ class AsyncClient:
         return messages.entry_act_answer(response)
 
     async def restore_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> EntryActReport:
         """As `Client.restore_entries`."""
         request = lists_pb2.RestoreEntriesRequest(
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:
@@ -241,22 +257,37 @@ class AsyncClient:
         return messages.entry_act_answer(response)
 
     async def roll_back_list(
-        self, list_name: str, to_revision: int, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        to_revision: int,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> RollbackReport:
         """As `Client.roll_back_list`."""
-        request = messages.rollback_request(list_name, to_revision, reason, dry_run=dry_run)
+        request = messages.rollback_request(
+            list_name, to_revision, reason=reason, author=author, dry_run=dry_run
+        )
         with self._own_errors:
             response = await self._lists.RollBackHashList(request)
         return messages.rollback_answer(response, to_revision)
 
     async def purge_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> PurgeReport:
         """As `Client.purge_entries`."""
         request = lists_pb2.PurgeEntriesRequest(
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:

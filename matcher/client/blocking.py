@@ -162,13 +162,17 @@ class Client:
             response = self._match.HashImage(request, timeout=self._timeout)
         return messages.hash_answer(response)
 
-    def create_list(self, hash_list: HashList) -> RemoteList:
+    def create_list(self, hash_list: HashList, *, author: str = "") -> RemoteList:
         """Makes an empty list.
+
+        Args:
+            hash_list: what it is.
+            author: who asks; the server keeps it with the revision, as unverified.
 
         Raises:
             ServerError: `LIST_ALREADY_EXISTS`, or the server refuses or cannot be reached.
         """
-        request = messages.create_request(hash_list)
+        request = messages.create_request(hash_list, author=author)
         with self._own_errors:
             response = self._lists.CreateHashList(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
@@ -224,6 +228,7 @@ class Client:
         reason: str = "",
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
+        author: str = "",
     ) -> Iterator[ImportProgress | ImportResult]:
         """Imports a file as one revision; gives progress, and the result last.
 
@@ -235,6 +240,7 @@ class Client:
             reason: kept with the revision.
             idempotency_key: the same key, file and options again give the first result again.
             max_rejected_share: 0..1; None for the server's own.
+            author: who asks; the server keeps it with the revision, as unverified.
 
         Raises:
             ServerError: nothing was imported, and why.
@@ -248,13 +254,20 @@ class Client:
             reason=reason,
             idempotency_key=idempotency_key,
             max_rejected_share=max_rejected_share,
+            author=author,
         )
         with path.open("rb") as file, self._own_errors:
             requests = chain([start], messages.import_chunks(file))
             yield from map(messages.import_answer, self._lists.ImportHashList(requests))
 
     def retract_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> EntryActReport:
         """Takes entries of a list out of force, as one revision or not at all.
 
@@ -265,6 +278,7 @@ class Client:
             list_name: the list.
             selection: at most 200,000 names.
             reason: why, kept with the revision; required.
+            author: who asks; kept beside it, as unverified.
             dry_run: change nothing, and tell what would change.
 
         Raises:
@@ -275,6 +289,7 @@ class Client:
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:
@@ -282,7 +297,13 @@ class Client:
         return messages.entry_act_answer(response)
 
     def restore_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> EntryActReport:
         """Puts entries back in force, whoever had retracted them; arguments as for retracting.
 
@@ -293,6 +314,7 @@ class Client:
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:
@@ -300,20 +322,34 @@ class Client:
         return messages.entry_act_answer(response)
 
     def roll_back_list(
-        self, list_name: str, to_revision: int, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        to_revision: int,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> RollbackReport:
         """Makes a list's entries those of an earlier revision, as a revision of its own.
 
         Raises:
             ServerError: `REVISION_NOT_FOUND`, `IMPORT_IN_PROGRESS`, or as for `retract_entries`.
         """
-        request = messages.rollback_request(list_name, to_revision, reason, dry_run=dry_run)
+        request = messages.rollback_request(
+            list_name, to_revision, reason=reason, author=author, dry_run=dry_run
+        )
         with self._own_errors:
             response = self._lists.RollBackHashList(request)
         return messages.rollback_answer(response, to_revision)
 
     def purge_entries(
-        self, list_name: str, selection: EntrySelection, *, reason: str, dry_run: bool = False
+        self,
+        list_name: str,
+        selection: EntrySelection,
+        *,
+        reason: str,
+        author: str = "",
+        dry_run: bool = False,
     ) -> PurgeReport:
         """Erases entries for good; arguments as for retracting. May take minutes.
 
@@ -327,6 +363,7 @@ class Client:
             parent=wire.LIST_COLLECTION + list_name,
             selection=messages.selection(selection),
             reason=reason,
+            author=author,
             validate_only=dry_run,
         )
         with self._own_errors:

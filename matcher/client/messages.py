@@ -121,7 +121,7 @@ def lookup_request(
     )
 
 
-def create_request(hash_list: HashList) -> lists_pb2.CreateHashListRequest:
+def create_request(hash_list: HashList, *, author: str) -> lists_pb2.CreateHashListRequest:
     """A list to make."""
     message = lists_pb2.HashList(
         harm=wire.HARMS[hash_list.harm],
@@ -135,7 +135,9 @@ def create_request(hash_list: HashList) -> lists_pb2.CreateHashListRequest:
     message.handling.releasable_to.extend(handling.releasable_to)
     if handling.expires_at is not None:
         message.handling.expire_time.FromDatetime(handling.expires_at.astimezone(UTC))
-    return lists_pb2.CreateHashListRequest(hash_list_id=hash_list.name, hash_list=message)
+    return lists_pb2.CreateHashListRequest(
+        hash_list_id=hash_list.name, hash_list=message, author=author
+    )
 
 
 def import_start(
@@ -147,6 +149,7 @@ def import_start(
     reason: str = "",
     idempotency_key: str | None = None,
     max_rejected_share: float | None = None,
+    author: str = "",
 ) -> lists_pb2.ImportHashListRequest:
     """The first message of an import.
 
@@ -165,6 +168,7 @@ def import_start(
         format_options=options or {},
         max_rejected_share=max_rejected_share,
         reason=reason,
+        author=author,
     )
     return lists_pb2.ImportHashListRequest(start=start)
 
@@ -243,13 +247,14 @@ def selection(chosen: EntrySelection) -> lists_pb2.EntrySelection:
 
 
 def rollback_request(
-    list_name: str, to_revision: int, reason: str, *, dry_run: bool
+    list_name: str, to_revision: int, *, reason: str, author: str, dry_run: bool
 ) -> lists_pb2.RollBackHashListRequest:
     """A list and the revision to bring back."""
     return lists_pb2.RollBackHashListRequest(
         name=wire.LIST_COLLECTION + list_name,
         to_revision=to_revision,
         reason=reason,
+        author=author,
         validate_only=dry_run,
     )
 

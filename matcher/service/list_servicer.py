@@ -19,6 +19,7 @@ from matcher.service.errors import abort
 from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
 from matcher.service.validation import (
+    check_author,
     check_list,
     check_reason,
     check_revision_number,
@@ -104,7 +105,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         try:
             hash_list = check_list(request.hash_list_id, request.hash_list)
             record = await self._threads.run(
-                self._catalog.create_list, hash_list, author=_author(context)
+                self._catalog.create_list, hash_list, author=_author(request.author, context)
             )
             self._changed()
             return pb.CreateHashListResponse(hash_list=convert.record_to_proto(record))
@@ -218,7 +219,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             self._catalog,
             name,
             what,
-            author=_author(context),
+            author=_author(request.author, context),
             reason=check_reason(request.reason),
             dry_run=request.validate_only,
         )
@@ -273,7 +274,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             idempotency_key=check_text(start.idempotency_key, field="start.idempotency_key"),
             max_rejected_share=self._imports.max_rejected_share if given is None else given,
             reason=check_text(start.reason, field="start.reason"),
-            importer=_author(context),
+            importer=_author(start.author, context, field="start.author"),
         )
 
 
@@ -294,10 +295,16 @@ async def _next(
         ) from None
 
 
-def _author(context: Context) -> str:
-    """Who calls, as far as it is known: the peer's address without its port."""
+def _author(named: str, context: Context, *, field: str = "author") -> str:
+    """Who calls, as far as it is known: the peer's address without its port, and what it says.
+
+    Raises:
+        InvalidRequestError: what it says cannot be a name.
+    """
     peer: str = context.peer()
-    return "grpc:" + peer.rpartition(":")[0]
+    address = "grpc:" + peer.rpartition(":")[0]
+    name = check_author(named, field=field)
+    return f"{name} (unverified, via {address})" if name else address
 
 
 def _page_size(asked: int) -> int:

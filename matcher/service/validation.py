@@ -39,6 +39,7 @@ MAX_TEXTS = 64
 #: Entries that one act may name; 32 MiB hold more of them.
 MAX_SELECTED = 200_000
 _MAX_NAME_CHARS = 100
+_MAX_AUTHOR_CHARS = 200
 _MAX_ID_CHARS = 256  # as on import
 _MAX_ID_DIGITS = 18  # fits 63 bits
 _DIGEST_LENGTHS = frozenset(kind.nbytes for kind in DIGEST_KINDS)
@@ -58,6 +59,18 @@ def check_text(text: str, *, field: str, max_chars: int = MAX_TEXT_CHARS) -> str
     if any(unicodedata.category(each) in _NOT_TEXT and each not in "\n\t" for each in text):
         raise InvalidRequestError("holds control characters", field=field)
     return text
+
+
+def check_author(author: str, *, field: str) -> str:
+    """A caller's name for itself on one line, without space around it; may be empty.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds control characters or several lines.
+    """
+    name = check_text(author, field=field, max_chars=_MAX_AUTHOR_CHARS).strip()
+    if len(name.splitlines()) > 1 or "\t" in name:
+        raise InvalidRequestError("is a name, on one line", field=field)
+    return name
 
 
 def check_texts(texts: Mapping[str, str], *, field: str) -> dict[str, str]:

@@ -217,8 +217,13 @@ class CreateHashListRequest(_message.Message):
 
     HASH_LIST_ID_FIELD_NUMBER: _builtins.int
     HASH_LIST_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     hash_list_id: _builtins.str
     """Lower-case letters, digits and dashes; 1 to 63 characters, a letter first."""
+    author: _builtins.str
+    """Who asks, in the caller's words, at most 200 characters. Nothing checks it: the revision
+    names it as unverified, beside the address that the call came from.
+    """
     @_builtins.property
     def hash_list(self) -> Global___HashList: ...
     def __init__(
@@ -226,10 +231,11 @@ class CreateHashListRequest(_message.Message):
         *,
         hash_list_id: _builtins.str = ...,
         hash_list: Global___HashList | None = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list", "hash_list_id", b"hash_list_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "hash_list", b"hash_list", "hash_list_id", b"hash_list_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -400,6 +406,7 @@ class ImportStart(_message.Message):
     FORMAT_OPTIONS_FIELD_NUMBER: _builtins.int
     MAX_REJECTED_SHARE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     hash_list: _builtins.str
     """"hashLists/{hash_list}"; it must exist."""
     format: _builtins.str
@@ -418,6 +425,8 @@ class ImportStart(_message.Message):
     """
     reason: _builtins.str
     """Why, in the importer's words."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
     @_builtins.property
     def format_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Format options by name, e.g. a CSV's column mapping ("columns.md5" = "MD5")."""
@@ -433,10 +442,11 @@ class ImportStart(_message.Message):
         format_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         max_rejected_share: _builtins.float | None = ...,
         reason: _builtins.str = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "author", b"author", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rejected_share: _TypeAlias = _typing.Literal["max_rejected_share"]  # noqa: Y015
     _WhichOneofArgType__max_rejected_share: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share"]  # noqa: Y015
@@ -726,12 +736,15 @@ class RetractEntriesRequest(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"hashLists/{hash_list}" """
     reason: _builtins.str
     """Required. Why, in the operator's words; kept with the revision."""
     validate_only: _builtins.bool
     """Change nothing; tell what would change."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
     @_builtins.property
     def selection(self) -> Global___EntrySelection: ...
     def __init__(
@@ -741,10 +754,11 @@ class RetractEntriesRequest(_message.Message):
         selection: Global___EntrySelection | None = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -788,12 +802,15 @@ class RestoreEntriesRequest(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"hashLists/{hash_list}" """
     reason: _builtins.str
     """Required. Why, in the operator's words; kept with the revision."""
     validate_only: _builtins.bool
     """Change nothing; tell what would change."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
     @_builtins.property
     def selection(self) -> Global___EntrySelection: ...
     def __init__(
@@ -803,10 +820,11 @@ class RestoreEntriesRequest(_message.Message):
         selection: Global___EntrySelection | None = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -850,6 +868,7 @@ class RollBackHashListRequest(_message.Message):
     TO_REVISION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"hashLists/{hash_list}" """
     to_revision: _builtins.int
@@ -858,6 +877,8 @@ class RollBackHashListRequest(_message.Message):
     """Required. Why, in the operator's words; kept with the revision."""
     validate_only: _builtins.bool
     """Change nothing; tell what would change."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
     def __init__(
         self,
         *,
@@ -865,10 +886,11 @@ class RollBackHashListRequest(_message.Message):
         to_revision: _builtins.int = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "to_revision", b"to_revision", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "name", b"name", "reason", b"reason", "to_revision", b"to_revision", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -924,12 +946,15 @@ class PurgeEntriesRequest(_message.Message):
     SELECTION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """"hashLists/{hash_list}" """
     reason: _builtins.str
     """Required. Why, in the operator's words; kept with the revision."""
     validate_only: _builtins.bool
     """Change nothing; tell what would be erased."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
     @_builtins.property
     def selection(self) -> Global___EntrySelection: ...
     def __init__(
@@ -939,10 +964,11 @@ class PurgeEntriesRequest(_message.Message):
         selection: Global___EntrySelection | None = ...,
         reason: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["selection", b"selection"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "parent", b"parent", "reason", b"reason", "selection", b"selection", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

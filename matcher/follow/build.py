@@ -2,7 +2,8 @@
 
 Takes its arguments as JSON from standard input, so that the catalog's URL stands on no command
 line, and answers with one line of JSON: `{"snapshot": name}`, or `{"error": {...}}` and status 1.
-Its parent is `matcher.follow.child`.
+Its parent is `matcher.follow.child`; it ends with that, so that no orphan that hangs keeps others
+from building.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from hashlists.catalog import Catalog
 from hashlists.errors import HashlistsError
 from matcher.follow.lock import publish_lock
 from matcher.follow.snapshots import build_snapshot, published_name
+from matcher.parent import end_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +35,10 @@ def main() -> int:
     """The child process; see the module."""
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
-    answer = _answer(json.loads(sys.stdin.buffer.read()))
+    arguments = json.loads(sys.stdin.buffer.read())
+    if not end_with(arguments["parent"], signal.SIGKILL):
+        return 1
+    answer = _answer(arguments)
     sys.stdout.write(json.dumps(answer) + "\n")
     return 1 if "error" in answer else 0
 

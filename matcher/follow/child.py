@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -117,6 +118,7 @@ class ChildProcess:
         to = self._publication
         return {
             **asdict(order),
+            "parent": os.getpid(),
             "catalog_url": self._catalog_url,
             "snapshots_dir": str(self._snapshots_dir),
             "publish_url": "" if to is None else to.url,

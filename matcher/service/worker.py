@@ -8,7 +8,6 @@ supervisor. When that is gone, however it ended, this process drains and ends.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import faulthandler
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import HashlistsError
 from matcher.errors import MatcherError
+from matcher.parent import end_with
 from matcher.service.handover import Order, Report, order_from_json, report_to_json
 from matcher.telemetry import configure_logging
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 EXIT_ERROR = 2
 #: Beyond `drain_seconds`: for what ends after the last answer. The supervisor kills earlier.
 SELF_KILL_SECONDS = 20.0
-_PR_SET_PDEATHSIG = 1
 _MAX_ERROR_CHARS = 8192  # a line of the report, however escaped, stays below 64 KiB
 
 
@@ -35,7 +34,8 @@ def main() -> int:
     """Serves as ordered; returns the exit status."""
     order = order_from_json(sys.stdin.buffer.read())
     report = _reports()
-    if not _end_with(order.supervisor):
+    # The supervisor starts processes by its first thread only, which ends when it does.
+    if not end_with(order.supervisor, signal.SIGTERM):
         return EXIT_ERROR
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # means something to the supervisor only
     configure_logging(level=order.settings.log_level, log_format=order.settings.log_format)
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 async def _serve(order: Order, report: int) -> None:
-    from matcher.service.server import serve  # noqa: PLC0415  takes a second: after `_end_with`
+    from matcher.service.server import serve  # noqa: PLC0415  takes a second: after `end_with`
 
     def ready(server: RunningServer) -> None:
         _tell(report, Report(admin=server.admin))
@@ -74,18 +74,6 @@ def _tell(report: int, what: Report) -> None:
         os.write(report, report_to_json(what))
     except BrokenPipeError:  # the supervisor is gone; the kernel's signal is on its way
         return
-
-
-def _end_with(supervisor: int) -> bool:
-    """Has the kernel ask this process to end when the supervisor does; False where it has already.
-
-    `prctl(2)`: the signal is sent when the thread that started this process ends, which is the
-    supervisor's only one that starts processes, its first.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    return os.getppid() == supervisor
 
 
 def _name_in_logs(number: int) -> None:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 
 from hashlists.catalog import Catalog, CatalogReader
@@ -162,6 +163,38 @@ class TestChildProcess:
             builder.build(BuildOrder(seen=""))
         with pytest.raises(SnapshotError, match="process is ending"):
             builder.build(BuildOrder(seen=""))
+
+
+def test_a_builder_that_hangs_ends_with_its_parent(catalog, url, root):
+    """Or its lock would keep all others from building."""
+    build_snapshot(catalog, root)
+    code = (
+        "import sys; from pathlib import Path; from matcher.follow.building import BuildOrder\n"
+        "from matcher.follow.child import ChildProcess\n"
+        "ChildProcess(sys.argv[1], Path(sys.argv[2])).build(BuildOrder(seen='', full=True))"
+    )
+    with build_lock(root):  # the builder waits for it, and so hangs
+        parent = subprocess.Popen([sys.executable, "-c", code, url, str(root)], cwd=ROOT)
+        try:
+            builder = psutil.Process(parent.pid)
+            until(lambda: builder.children() and waits_for_lock(builder.children()[0], root))
+            (child_of_it,) = builder.children()
+        finally:
+            parent.kill()
+            parent.wait()
+        until(lambda: has_ended(child_of_it))
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also where nobody has taken note of its end yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def waits_for_lock(process: psutil.Process, root: Path) -> bool:
+    return str(root / ".build.lock") in [each.path for each in process.open_files()]
 
 
 class TestFollowing:

@@ -1,7 +1,8 @@
-# The image of a Hashwarden service. Nothing but the wheel and its dependencies is in it.
+# The image of a Hashwarden service. Nothing but the wheel, its dependencies and the driver for
+# PostgreSQL is in it.
 #
 #   docker build --tag hashwarden .
-#   docker run --network host --volume hashwarden:/data hashwarden
+#   docker run --init --network host --volume hashwarden:/data hashwarden
 #
 # See docs/deploy/README.md for why it shares the host's network.
 
@@ -13,7 +14,7 @@ COPY matcher matcher
 # Bytecode is compiled here, so that the running service never writes beside its code. The tests
 # that dependencies bring along are an eighth of the whole.
 RUN python -m venv /opt/hashwarden \
-    && /opt/hashwarden/bin/pip install --no-cache-dir --compile . \
+    && /opt/hashwarden/bin/pip install --no-cache-dir --compile '.[postgresql]' \
     && /opt/hashwarden/bin/pip uninstall --yes pip \
     && find /opt/hashwarden -type d -name tests -prune -exec rm -rf {} +
 

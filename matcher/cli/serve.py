@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import is_terminal, note
-from matcher.errors import SettingsError
 
 if TYPE_CHECKING:
     from matcher.settings import Settings
@@ -30,11 +28,12 @@ def command(session: Session, listen: str | None) -> None:
     """
     import asyncio  # noqa: PLC0415  none of the other commands needs it
 
+    from matcher.service.listening import check_free  # noqa: PLC0415
     from matcher.telemetry import configure_logging  # noqa: PLC0415
 
     settings = session.load_settings(listen=listen)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
-    _check_free(settings.listen)
+    check_free(settings.listen)
     if not settings.listens_on_loopback and settings.danger_listen_without_tls:
         _warn_of_open_doors(settings)
     if settings.process_count > 1:
@@ -53,41 +52,6 @@ def _tell_ready(address: str) -> None:
     click.echo(f"serving on {address}")
     if is_terminal(error=True):
         note(f"Try: hashwarden doctor --server {address}")
-
-
-def _check_free(listen: str) -> None:
-    """Tries to bind there, since gRPC would tell a failure in lines of its own.
-
-    Like gRPC it is content with one of several addresses that a name stands for.
-
-    Raises:
-        SettingsError: nobody can listen there now.
-    """
-    host, _, port = listen.rpartition(":")
-    name = host.removeprefix("[").removesuffix("]")
-    why = "no such address"
-    try:
-        found = socket.getaddrinfo(name, int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        found, why = [], _words(error)
-    for family, kind, protocol, _, address in found:
-        try:
-            _bind(socket.socket(family, kind, protocol), address)
-        except OSError as error:
-            why = _words(error)
-        else:
-            return
-    raise SettingsError(f"listen: cannot listen on {listen}: {why}; choose another with --listen")
-
-
-def _bind(tried: socket.socket, address: tuple[Any, ...]) -> None:
-    with tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
-        tried.bind(address)
-
-
-def _words(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _warn_of_open_doors(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from waitress import wasyncore
 from waitress.server import create_server
 
 from matcher.errors import SettingsError
+from matcher.service.listening import bind_alone, bound_sockets, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -152,9 +153,9 @@ def admin_listener(settings: Settings) -> socket.socket | None:
             "danger_listen_without_tls"
         )
     try:
-        return _bound(settings.admin_listen)
+        return _listener(settings.admin_listen)
     except OSError as error:
-        why = error.strerror or str(error)
+        why = words(error)
         if settings.sources.get("admin_listen") != "default":
             raise SettingsError(
                 f"admin_listen: cannot listen on {settings.admin_listen}: {why}; choose another, "
@@ -166,29 +167,24 @@ def admin_listener(settings: Settings) -> socket.socket | None:
         settings.admin_listen,
         why,
     )
-    return _bound(f"{host}:0")
+    return _listener(f"{host}:0")
 
 
-def _bound(address: str) -> socket.socket:
-    """A socket bound to the first address that a name stands for.
+def _listener(address: str) -> socket.socket:
+    """A socket that listens at the first address of a name at which it can.
 
     Raises:
         OSError: nobody can listen there.
     """
-    host, _, port = address.rpartition(":")
-    name = host.removeprefix("[").removesuffix("]")
-    family, kind, protocol, _, found = socket.getaddrinfo(
-        name, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    made = socket.socket(family, kind, protocol)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(found)
-        made.listen()  # two may be bound to one port as long as neither listens
-    except OSError:
-        made.close()
-        raise
-    return made
+    first, *others = bound_sockets(address, _bind_and_listen)
+    for each in others:
+        each.close()
+    return first
+
+
+def _bind_and_listen(sock: socket.socket, address: Any) -> None:
+    bind_alone(sock, address)
+    sock.listen()  # two may be bound to one port as long as neither listens
 
 
 def address_of(listener: socket.socket) -> str:

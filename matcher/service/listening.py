@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from matcher.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from matcher.settings import Settings
 
@@ -30,6 +29,73 @@ def check_listen(settings: Settings) -> None:
     )
 
 
+def bound_sockets(listen: str, bind: Callable[[socket.socket, Any], None]) -> list[socket.socket]:
+    """A socket bound to each address that the host of `host:port` stands for.
+
+    Like gRPC it is content with one of several. Port 0 becomes one free number for all of them.
+
+    Args:
+        listen: where.
+        bind: binds a socket to an address, for the use that is made of it.
+
+    Raises:
+        OSError: nobody can listen at any of them.
+    """
+    host, _, port = listen.rpartition(":")
+    name, number = host.removeprefix("[").removesuffix("]"), int(port)
+    bound: list[socket.socket] = []
+    why = OSError(errno.EADDRNOTAVAIL, "no such address")
+    for found in socket.getaddrinfo(name, number, type=socket.SOCK_STREAM):
+        family, kind, protocol, _, address = found
+        try:
+            bound.append(_bound(socket.socket(family, kind, protocol), bind, address, number))
+        except OSError as error:
+            why = error
+        else:
+            number = bound[0].getsockname()[1]
+    if not bound:
+        raise why
+    return bound
+
+
+def _bound(
+    sock: socket.socket, bind: Callable[[socket.socket, Any], None], address: Any, port: int
+) -> socket.socket:
+    try:
+        bind(sock, (address[0], port, *address[2:]))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind_alone(sock: socket.socket, address: Any) -> None:
+    """Binds where nobody listens now, as servers do, whatever connections still linger there."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(address)
+
+
+def words(error: OSError) -> str:
+    """The operating system's reason."""
+    return error.strerror or str(error)
+
+
+def check_free(listen: str) -> None:
+    """Tries to bind there, since gRPC would tell a failure in lines of its own.
+
+    Raises:
+        SettingsError: nobody can listen there now.
+    """
+    try:
+        bound = bound_sockets(listen, bind_alone)
+    except OSError as error:
+        raise SettingsError(
+            f"listen: cannot listen on {listen}: {words(error)}; choose another with --listen"
+        ) from None
+    for each in bound:
+        each.close()
+
+
 @contextmanager
 def reserved(listen: str) -> Iterator[str]:
     """Holds a port for processes of this user to share, and gives its `host:port`.
@@ -40,32 +106,18 @@ def reserved(listen: str) -> Iterator[str]:
     Raises:
         SettingsError: nobody can listen there.
     """
-    host, _, port = listen.rpartition(":")
-    number, why = int(port), "no such address"
-    with contextlib.ExitStack() as sockets:
-        bound = False
-        for family, kind, protocol, _, address in _addresses(host, number):
-            sock = sockets.enter_context(socket.socket(family, kind, protocol))
-            try:
-                _bind(sock, (address[0], number, *address[2:]))
-            except OSError as error:  # like gRPC, content with one of a name's addresses
-                why = error.strerror or str(error)
-            else:
-                bound, number = True, sock.getsockname()[1]
-        if not bound:
-            raise SettingsError(f"listen: cannot listen on {listen}: {why}")
-        yield f"{host}:{number}"
-
-
-def _addresses(host: str, port: int) -> list[Any]:
-    name = host.removeprefix("[").removesuffix("]")
     try:
-        return socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
+        bound = bound_sockets(listen, _bind_shared)
+    except OSError as error:
+        raise SettingsError(f"listen: cannot listen on {listen}: {words(error)}") from None
+    try:
+        yield f"{listen.rpartition(':')[0]}:{bound[0].getsockname()[1]}"
+    finally:
+        for each in bound:
+            each.close()
 
 
-def _bind(sock: socket.socket, address: tuple[Any, ...]) -> None:
+def _bind_shared(sock: socket.socket, address: Any) -> None:
     """Binds for sharing with processes of this user that ask for the same.
 
     Without SO_REUSEADDR a second supervisor that probes the port finds it taken. Only where an
@@ -77,5 +129,4 @@ def _bind(sock: socket.socket, address: tuple[Any, ...]) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
+        bind_alone(sock, address)

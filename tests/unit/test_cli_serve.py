@@ -14,6 +14,7 @@ import pytest
 import matcher
 from matcher.cli import serve
 from matcher.errors import SettingsError
+from matcher.service import listening
 
 SOURCE = Path(matcher.__file__).parents[1]
 
@@ -42,12 +43,12 @@ def test_a_taken_port_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0", "0.0.0.0:0"])
 def test_a_free_port_is_free(listen):
-    serve._check_free(listen)
+    listening.check_free(listen)
 
 
 def test_an_address_of_another_machine_is_refused():
     with pytest.raises(SettingsError, match=r"192\.0\.2\.1:50051: .*; choose another"):
-        serve._check_free("192.0.2.1:50051")
+        listening.check_free("192.0.2.1:50051")
 
 
 def test_a_name_that_is_unknown_is_refused(monkeypatch):
@@ -56,7 +57,7 @@ def test_a_name_that_is_unknown_is_refused(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(SettingsError, match="nowhere:1: Name or service not known"):
-        serve._check_free("nowhere:1")
+        listening.check_free("nowhere:1")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -472,7 +472,7 @@ class TestReservedPort:
 
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
         with (
-            pytest.raises(SettingsError, match="nowhere:1: no such address"),
+            pytest.raises(SettingsError, match="nowhere:1: Name or service not known"),
             listening.reserved("nowhere:1"),
         ):
             pass

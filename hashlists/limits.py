@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Characters of a source's own id or key, wherever one is given.
+MAX_ID_CHARS = 256
+#: Decimal digits of the catalog's own id of an entry, so that it fits 63 bits.
+MAX_ENTRY_ID_DIGITS = 18
 _KIB = 1024
 _MIB = 1024 * 1024
 
@@ -46,7 +50,7 @@ class ImportLimits:
     max_batch_rows: int = 1_024
     max_line_chars: int = 256 * _KIB
     max_columns: int = 1_000
-    max_id_chars: int = 256
+    max_id_chars: int = MAX_ID_CHARS
     max_code_chars: int = 64
     max_classifications: int = 10_000
     max_text_chars: int = 128

@@ -58,6 +58,8 @@ _NBYTES: Mapping[HashKind, int] = {
 }
 #: Strongest first: the order in which a digest serves as an entry's key.
 DIGEST_KINDS: tuple[HashKind, ...] = (HashKind.SHA256, HashKind.SHA1, HashKind.MD5)
+#: By its bytes, which are another number for each.
+DIGEST_KIND_OF_LENGTH = {kind.nbytes: kind for kind in DIGEST_KINDS}
 CODE64_KINDS: tuple[HashKind, ...] = (
     HashKind.PHASH,
     HashKind.DHASH,

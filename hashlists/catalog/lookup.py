@@ -28,7 +28,7 @@ from hashlists.catalog.schema import (
 )
 from hashlists.catalog.states import chunks, entries_of, entry_states
 from hashlists.errors import EntryNotFoundError
-from hashlists.model import DIGEST_KINDS, RollbackReport
+from hashlists.model import DIGEST_KIND_OF_LENGTH, RollbackReport
 from hashlists.validate import TEXT_KEY_TAG
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ _VALUES_A_PASS = 20_000
 _MAX_ID = 2**63 - 1
 _SHOWN_ID_CHARS = 40
 _LIKE_A_HASH = re.compile(r"[0-9A-Za-z+/=]{16}")
-_KIND_OF_LENGTH = {kind.nbytes: kind for kind in DIGEST_KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +126,9 @@ def _by_digest(
     """Digest -> entries of the list."""
     wanted: dict[HashKind, list[bytes]] = {}
     for each in dict.fromkeys(digests):
-        if len(each) not in _KIND_OF_LENGTH:
+        if len(each) not in DIGEST_KIND_OF_LENGTH:
             raise ValueError("a digest has 16, 20 or 32 bytes")
-        wanted.setdefault(_KIND_OF_LENGTH[len(each)], []).append(each)
+        wanted.setdefault(DIGEST_KIND_OF_LENGTH[len(each)], []).append(each)
     carried: list[tuple[int, int, bytes]] = []
     for kind, values in wanted.items():
         carried += _search(connection, values, entry_versions.c[kind.value], _VERSIONS)

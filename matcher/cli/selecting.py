@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.model import DIGEST_KINDS, EntrySelection
+from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
+from hashlists.model import DIGEST_KIND_OF_LENGTH, EntrySelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _STDIN = Path("-")
-_MAX_ID_DIGITS = 18  # fits 63 bits
-_MAX_ID_CHARS = 256  # as on import
-_KIND_OF_LENGTH = {kind.nbytes: kind for kind in DIGEST_KINDS}
 _FILE = click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
 _OPTIONS = (
     click.argument("entries", nargs=-1, metavar="[ENTRY]..."),
@@ -141,7 +139,7 @@ def parse_entry_id(text: str) -> int:
     Raises:
         ValueError: it is none.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_ID_DIGITS):
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_ENTRY_ID_DIGITS):
         raise ValueError(
             "no entry's id, which is a number; the source's own ids go with --source-id, and "
             "digests into a file for --digests"
@@ -155,8 +153,8 @@ def parse_source_id(text: str) -> str:
     Raises:
         ValueError: it is too long, or holds what no id on import may hold.
     """
-    if len(text) > _MAX_ID_CHARS:
-        raise ValueError(f"longer than the {_MAX_ID_CHARS} characters that an id may have")
+    if len(text) > MAX_ID_CHARS:
+        raise ValueError(f"longer than the {MAX_ID_CHARS} characters that an id may have")
     if not text.isprintable():
         raise ValueError("an id has no control characters")
     return text
@@ -173,7 +171,7 @@ def parse_digest(text: str) -> bytes:
         value = bytes.fromhex(digits)
     except ValueError:
         raise ValueError("no digest in hex") from None
-    kind = _KIND_OF_LENGTH.get(len(value))
+    kind = DIGEST_KIND_OF_LENGTH.get(len(value))
     if kind is None or (colon and name.strip().lower() != kind.value):
         raise ValueError(
             "no digest of a known kind: MD5 has 32 hex digits, SHA-1 40 and SHA-256 64; write "

@@ -6,10 +6,11 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
 from hashlists.model import (
     CODE64_KINDS,
     CODE_KINDS,
-    DIGEST_KINDS,
+    DIGEST_KIND_OF_LENGTH,
     NO_ONWARD_SHARING,
     EntrySelection,
     Handling,
@@ -40,9 +41,6 @@ MAX_TEXTS = 64
 MAX_SELECTED = 200_000
 _MAX_NAME_CHARS = 100
 _MAX_AUTHOR_CHARS = 200
-_MAX_ID_CHARS = 256  # as on import
-_MAX_ID_DIGITS = 18  # fits 63 bits
-_DIGEST_LENGTHS = frozenset(kind.nbytes for kind in DIGEST_KINDS)
 #: Unicode's control, surrogate and unassigned characters.
 _NOT_TEXT = frozenset({"Cc", "Cs", "Cn"})
 _MAX_VIEW_NAMES = 16
@@ -261,14 +259,14 @@ def check_selection(message: lists_pb.EntrySelection) -> EntrySelection:
             f"names {named:,} entries; 1 to {MAX_SELECTED:,} are allowed", field="selection"
         )
     for place, each in enumerate(message.entries):
-        if not (each.isascii() and each.isdecimal() and len(each) <= _MAX_ID_DIGITS):
+        if not (each.isascii() and each.isdecimal() and len(each) <= MAX_ENTRY_ID_DIGITS):
             raise InvalidRequestError("is no id of an entry", field=f"selection.entries[{place}]")
     for place, each in enumerate(message.source_ids):
         field = f"selection.source_ids[{place}]"
-        if not check_text(each, field=field, max_chars=_MAX_ID_CHARS):
+        if not check_text(each, field=field, max_chars=MAX_ID_CHARS):
             raise InvalidRequestError("is empty", field=field)
     for place, value in enumerate(message.digests):
-        if len(value) not in _DIGEST_LENGTHS:
+        if len(value) not in DIGEST_KIND_OF_LENGTH:
             raise InvalidRequestError(
                 f"has {len(value)} bytes; MD5 has 16, SHA-1 20 and SHA-256 32",
                 field=f"selection.digests[{place}]",

@@ -349,7 +349,9 @@ class TestTransactions:
 class TestTraces:
     """Purge erases from the files, not only from the tables."""
 
-    @pytest.mark.parametrize(("parts", "seed"), [(6, 0), (30, 2)])
+    @pytest.mark.parametrize(
+        ("parts", "seed"), [(6, 0), pytest.param(30, 2, marks=pytest.mark.slow)]
+    )
     def test_nothing_purged_is_left_in_any_file(self, catalog, catalog_url, parts, seed):
         """With just these numbers `secure_delete` alone leaves keys behind, where pages split."""
         rng = random.Random(seed)

@@ -169,6 +169,7 @@ def test_during_a_retraction(catalog, mortal, monkeypatch):
     assert catalog.retract("demo", ids, **WHO).number == 4
 
 
+@pytest.mark.slow  # the steps of it are killed one by one above
 @pytest.mark.timeout(170)
 def test_an_importing_process_ends_and_can_be_repeated(catalog, mortal, url, tmp_path):
     out = io.BytesIO()

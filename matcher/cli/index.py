@@ -97,9 +97,9 @@ def build(
         from matcher.builtin_list import ensure_test_list  # noqa: PLC0415  brings numpy
 
         ensure_test_list(catalog)
-    _build_once(session, full=full, publish_url=publish_url, as_json=as_json)
+    name = _build_once(session, full=full, publish_url=publish_url, as_json=as_json)
     if watch:
-        _watch(session, publish_url, as_json=as_json)
+        _watch(session, publish_url, name, as_json=as_json)
 
 
 def _require_builder(session: Session, publish_url: str | None) -> None:
@@ -113,7 +113,8 @@ def _require_builder(session: Session, publish_url: str | None) -> None:
         raise click.UsageError("--publish needs the setting snapshot_signing_key")
 
 
-def _build_once(session: Session, *, full: bool, publish_url: str | None, as_json: bool) -> None:
+def _build_once(session: Session, *, full: bool, publish_url: str | None, as_json: bool) -> str:
+    """Builds, publishes and tells; returns the snapshot's name."""
     from matcher.cli.index_state import read_state  # noqa: PLC0415  brings numpy
 
     started = time.monotonic()
@@ -136,32 +137,40 @@ def _build_once(session: Session, *, full: bool, publish_url: str | None, as_jso
         )
     else:
         print_built(current, built=built, seconds=seconds)
+    return name
 
 
-def _watch(session: Session, publish_url: str | None, *, as_json: bool) -> None:
-    """Builds whenever the published snapshot is not of the newest revision.
+def _watch(session: Session, publish_url: str | None, name: str, *, as_json: bool) -> None:
+    """Builds whenever the catalog has moved on, and publishes whatever is current.
 
-    What failed is repeated even where it is by now: it may not have reached the store.
+    What counts is what this process has published: a snapshot that others built on this machine, or
+    whose publication failed, is of the newest revision and yet in no store.
+
+    Args:
+        session: whose settings count.
+        publish_url: where snapshots go; None for what the settings say.
+        name: of the snapshot that was built, and published, last.
+        as_json: how to tell of it.
     """
     pause = settled = session.settings.follow_seconds
-    failed = False
+    done: str | None = name
     while True:
         time.sleep(pause)
         try:
-            if failed or _is_behind(session):
-                _build_once(session, full=False, publish_url=publish_url, as_json=as_json)
-            pause, failed = settled, False
+            if done is None or _is_behind(session, done):
+                done = _build_once(session, full=False, publish_url=publish_url, as_json=as_json)
+            pause = settled
         except (HashlistsError, OSError) as error:
-            pause, failed = min(2 * pause, _LONGEST_PAUSE_SECONDS), True
+            pause, done = min(2 * pause, _LONGEST_PAUSE_SECONDS), None
             note(f"not built, tried again in {pause:.0f} s: {error}", style="yellow")
 
 
-def _is_behind(session: Session) -> bool:
+def _is_behind(session: Session, done: str) -> bool:
     from matcher.cli.index_state import read_state  # noqa: PLC0415  brings numpy
 
     state = read_state(session.settings.snapshots_dir)
     catalog = _ask_catalog(session, state)
-    if state.current is None or catalog is None:
+    if state.current is None or state.current.name != done or catalog is None:
         return True
     return not catalog.same_history or catalog.revision != state.current.revision
 

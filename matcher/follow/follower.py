@@ -327,10 +327,14 @@ class Follower:
                 _log.warning("near matches only mean review for now: %s", problem)
         self._policy_problems = problems
         self._holder.swap(generation)
-        adopted = self._view is None or view.sealed is not self._view.sealed
+        before = None if self._view is None else self._view.sealed
+        adopted = view.sealed is not before
         self._view, self._due, self._shown_at = view, view.due(now), now
         if adopted:
             self._opener.adopted(self._source)
+        if before is not None and before.lineage.purge_mark != view.sealed.lineage.purge_mark:
+            # Another process may have built it, and failed to publish it: what was purged must go.
+            self._making.publish_again()
 
     def _expire(self) -> None:
         """Hides what has expired since the last swap, and shows it again if the clock was wrong."""

@@ -74,6 +74,10 @@ class Making:
         last = self._published_at
         return last is None or self._clock() - last >= self._publication.seconds
 
+    def publish_again(self) -> None:
+        """Has what is current published although nothing newer is needed."""
+        self._owed = self.publishes
+
     @property
     def running(self) -> bool:
         """Whether anything is under way in this process."""

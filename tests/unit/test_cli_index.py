@@ -335,6 +335,25 @@ def test_watch_builds_when_the_catalog_moved_on(filled, records, import_rows, ca
     assert moments == [3, 3, 3, 3, 6, 12]
 
 
+def test_watch_publishes_what_others_built(built, records, catalog, data, monkeypatch):
+    """Such as `lists purge`, which builds at once and may know of no store."""
+    moments = []
+
+    def sleep(_seconds):
+        moments.append(len(InProcess.published))
+        if len(moments) == 2:
+            catalog.retract("demo", [2], author="a", reason="b")
+            build_snapshot(catalog, data / "snapshots")
+        if len(moments) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    found = records("build", "--watch", status=130)
+    assert [each["built"] for each in found] == [False, False]
+    assert found[1]["snapshot"] == snapshots.current_name(data / "snapshots")
+    assert moments == [1, 1, 2, 2]
+
+
 def test_watch_repeats_a_publication_that_failed(built, records, catalog, monkeypatch):
     """Though what is built is of the newest revision by then."""
     moments, orders = [], []

@@ -68,13 +68,24 @@ def test_small_imports_are_published_together(rig):
     assert rig.look() == 3  # after a while without any, the next waits for nothing
 
 
-@pytest.mark.parametrize("act", ["retract", "purge"])
-def test_what_is_withdrawn_is_published_at_once(rig, act):
+@pytest.mark.parametrize(("act", "builds"), [("retract", 2), ("purge", 3)])
+def test_what_is_withdrawn_is_published_at_once(rig, act, builds):
     rig.look()
     first, *_ = sorted(found_in(rig.holder.current.index))
     bring(rig.catalog, items("d"))
     assert rig.look() == 1
     getattr(rig.catalog, act)("demo", [first], **WHO)
+    assert rig.look() == 2
+    for _ in range(3):
+        assert rig.look() == builds  # a purge is published twice: see the next test
+
+
+def test_a_purge_that_another_process_built_is_published_here_too(tmp_path, rig):
+    """That process may have failed to, or may not know of the store."""
+    rig.look()
+    first, *_ = sorted(found_in(rig.holder.current.index))
+    rig.catalog.purge("demo", [first], **WHO)
+    build_snapshot(rig.catalog, tmp_path / "snapshots")
     assert rig.look() == 2
     assert rig.look() == 2
 

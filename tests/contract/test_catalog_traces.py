@@ -200,13 +200,13 @@ class TestOwed:
             raise CatalogError("the disk is gone")
 
         before, ids = demo.head(), ids_of(demo, "x-gone")
-        monkeypatch.setattr(wipe, "rewrite_files", fail)
-        done = demo.purge("demo", ids, **WHO)
-        assert (done.traces_wiped, done.entries, done.revision.number) == (False, 1, before + 1)
-        assert demo.wipe_owed
-        with pytest.raises(CatalogError, match="disk is gone"):
-            demo.wipe_deleted()
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(wipe, "rewrite_files", fail)
+            done = demo.purge("demo", ids, **WHO)
+            assert (done.traces_wiped, done.entries, done.revision.number) == (False, 1, before + 1)
+            assert demo.wipe_owed
+            with pytest.raises(CatalogError, match="disk is gone"):
+                demo.wipe_deleted()
         assert demo.wipe_owed
         assert demo.wipe_deleted()
         assert not demo.wipe_owed

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hashlists.limits import DEFAULT_LIMITS
+from matcher import settings as settings_module
 from matcher.decode.limits import DecodeLimits
 from matcher.errors import SettingsError
 from matcher.settings import CONFIG_NAME, KNOBS, Settings, load_settings
@@ -401,3 +402,49 @@ class TestPolicyDocument:
     def test_broken(self, tmp_path: Path) -> None:
         write(tmp_path, "[policies", "policies.toml")
         assert "policies.toml: is not TOML" in error_of(tmp_path)
+
+
+class TestCpuQuota:
+    @staticmethod
+    def quota(folder, *, group, **granted):
+        """What a process in `group` may use, with those files of groups, `root` for the top."""
+        root = folder / "groups"
+        for name, text in granted.items():
+            place = root if name == "root" else root / name.replace("_", "/")
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "cpu.max").write_text(text)
+        membership = folder / "membership"
+        membership.write_text(f"1:name=other:/x\n0::{group}\n")
+        return settings_module._cpu_quota(membership, root)
+
+    @pytest.mark.parametrize(
+        ("granted", "cpus"),
+        [
+            ("max 100000\n", None),
+            ("200000 100000\n", 2),
+            ("250000 100000\n", 3),
+            ("1000 100000\n", 1),
+            ("nonsense", None),
+            ("x 100000", None),
+        ],
+    )
+    def test_a_container_sees_its_group_at_the_top(self, tmp_path, granted, cpus):
+        assert self.quota(tmp_path, group="/", root=granted) == cpus
+
+    def test_the_least_of_all_groups_above_counts(self, tmp_path):
+        found = self.quota(
+            tmp_path,
+            group="/slice/unit/own",
+            slice="300000 100000",
+            slice_unit="max 100000",
+            slice_unit_own="500000 100000",
+        )
+        assert found == 3
+
+    def test_without_groups_there_is_no_quota(self, tmp_path):
+        assert settings_module._cpu_quota(tmp_path / "none", tmp_path) is None
+
+    def test_it_bounds_the_processors_that_are_used(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(settings_module, "_cpu_quota", lambda *_: 1)
+        loaded = settings_module.load_settings(tmp_path, environ={})
+        assert (loaded.decode_workers, loaded.process_count) == (1, 1)

@@ -8,7 +8,8 @@ who change lists get an error until then.
 from __future__ import annotations
 
 import contextlib
-import logging
+import math
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,11 @@ from hashlists.errors import CatalogError
 from matcher.builtin_list import ensure_test_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hashlists.catalog import CatalogReader
 
-_log = logging.getLogger(__name__)
+_PAUSE_SECONDS = 1.0
 
 
 class LateCatalog:
@@ -29,12 +30,18 @@ class LateCatalog:
 
     `open` and `read` are called by one thread at a time; `opened` by any.
 
+    After a failure nothing is tried for a second, so that a look which follows at once does not
+    wait for an absent network again.
+
     Args:
         url: of the catalog.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._url = url
+        self._clock = clock
+        self._next_try = -math.inf
         self._catalog: Catalog | None = None
         self._why = "it was not tried yet"
 
@@ -44,12 +51,16 @@ class LateCatalog:
         Raises:
             HashlistsError: it cannot be opened, now or with this build.
         """
-        if self._catalog is None:
-            try:
-                self._catalog = _open(self._url)
-            except Exception as error:
-                self._why = str(error)
-                raise
+        if self._catalog is not None:
+            return self._catalog
+        if self._clock() < self._next_try:
+            return self.opened()
+        try:
+            self._catalog = _open(self._url)
+        except Exception as error:
+            self._why = str(error)
+            self._next_try = self._clock() + _PAUSE_SECONDS
+            raise
         return self._catalog
 
     def opened(self) -> Catalog:

@@ -132,7 +132,8 @@ class TestLateCatalog:
     def test_it_is_opened_by_the_first_read_that_succeeds(self, tmp_path):
         file = tmp_path / "catalog.db"
         file.write_bytes(b"no database, but as long as one" * 4096)
-        late = LateCatalog(f"sqlite:///{file}")
+        now = [0.0]
+        late = LateCatalog(f"sqlite:///{file}", clock=lambda: now[0])
         with pytest.raises(CatalogError, match="not tried yet"):
             late.opened()
         with pytest.raises(CatalogError) as caught, late.read():
@@ -141,6 +142,9 @@ class TestLateCatalog:
             late.opened()
         assert str(caught.value) in str(told.value)
         file.unlink()
+        with pytest.raises(CatalogError, match="could not be opened yet"), late.read():
+            pass
+        now[0] = 1.0
         with late.read() as reader:
             assert [each.hash_list.name for each in reader.lists()] == [TEST_LIST_NAME]
         assert late.opened() is late.open()
@@ -150,8 +154,10 @@ class TestLateCatalog:
         closed = []
         monkeypatch.setattr(Catalog, "__exit__", lambda self, *_: closed.append(self))
         monkeypatch.setattr(Catalog, "sweep", refuse)
-        late = LateCatalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+        now = [0.0]
+        late = LateCatalog(f"sqlite:///{tmp_path / 'catalog.db'}", clock=lambda: now[0])
         for count in (1, 2):
+            now[0] = 2.0 * count
             with pytest.raises(CatalogError, match="full"):
                 late.open()
             assert len(closed) == count

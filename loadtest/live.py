@@ -158,7 +158,9 @@ def measure_import(run: Run, url: str, count: int) -> None:
 def measure_swap(run: Run, command: Sequence[str], seconds: float) -> None:
     """Builds the whole snapshot anew, and retracts for a while after it is published."""
     with run.phase("full build in another process"):
-        subprocess.run([*command, "index", "build", "--full"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*command, "index", "build", "--full"], check=True, stdout=subprocess.DEVNULL
+        )
     with run.phase("swap to it"):
         end = time.time() + seconds
         while time.time() < end:

@@ -408,9 +408,10 @@ class FollowMachine(RuleBasedStateMachine):
         else:
             assert self.follower.state().behind
             then = self.history[view.mark].at(self.now)
-            if stands:
-                then = {key: known for key, known in then.items() if key not in withdrawn}
-            assert found == then
+            if not stands:
+                # A backup was restored: what was hidden early stays so until its state is served.
+                withdrawn = set(view.withdrawn.tolist())
+            assert found == {key: known for key, known in then.items() if key not in withdrawn}
         self.served = found
 
     def compare_counts(self, now: State, index: MatchIndex) -> None:

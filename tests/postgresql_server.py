@@ -7,6 +7,7 @@ waits for a disk, except where a test says otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -19,6 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 _USER = "hashwarden"
@@ -34,7 +36,8 @@ _SETTINGS = {
     "log_min_messages": "warning",
 }
 _PR_SET_PDEATHSIG = 1
-_START_SECONDS = 30
+_START_SECONDS = 60
+_END_SECONDS = 60
 
 
 def find_binaries() -> Path | None:
@@ -123,12 +126,33 @@ class PostgresqlServer:
             else:
                 return
 
+    def require_running(self) -> None:
+        """Starts it unless it answers, whatever was done to it before."""
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(psycopg.OperationalError):
+                self.run_sql("SELECT 1")
+                return
+        self.kill()
+        self.start()
+
     def kill(self) -> None:
-        """Ends it at once, as a crash does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        """Ends it at once with all its sessions, as a power cut does.
+
+        Sessions are processes of their own, which notice only later that the first one has gone:
+        until then they would go on, and commit.
+        """
+        if self._process is None:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self._process.pid)
+            first.suspend()  # so it can begin no other session
+            sessions = first.children(recursive=True)
+            for process in (*sessions, first):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            _wait_for_end(sessions)
+        self._process.wait()
+        self._process = None
 
     def close(self) -> None:
         """Ends it and removes its data."""
@@ -156,6 +180,23 @@ class PostgresqlServer:
         name = f"catalog_{next(self._numbers)}"
         self.run_sql(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return name
+
+
+def _wait_for_end(processes: list[psutil.Process]) -> None:
+    """Their sockets are closed then; nobody may be there to collect them, so zombies count."""
+    give_up = time.monotonic() + _END_SECONDS
+    while any(map(_is_alive, processes)):
+        if time.monotonic() > give_up:
+            raise TimeoutError("a session of PostgreSQL does not end")
+        time.sleep(0.005)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; a zombie has ended."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _someone_else() -> pwd.struct_passwd:

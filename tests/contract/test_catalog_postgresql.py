@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, make_url, select, text
+from sqlalchemy import event, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from hashlists.catalog import Catalog, on_postgresql, postgresql_errors, wipe
@@ -78,7 +79,7 @@ def empty_url(postgresql_server):
 
 def wait_until(done: Callable[[], object]) -> None:
     """The server ends a session a moment after its client has gone."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while not done():
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -522,27 +523,47 @@ class TestPlans:
         assert ("Seq Scan" in plan) == (table == "retractions")  # that one is empty
 
 
-def test_a_list_waits_for_an_import_s_handling_without_holding_up_a_retraction(
-    demo, catalog_url, monkeypatch
-):
+def limit_waiting(catalog: Catalog, lock_timeout: str) -> None:
+    """All sessions that this catalog begins from now on give up on a lock after that time."""
+
+    def limit(connection: psycopg.Connection, _record: object) -> None:
+        connection.execute(f"SET lock_timeout = '{lock_timeout}'")
+        connection.commit()
+
+    event.listen(catalog._engine, "connect", limit)
+    catalog._engine.dispose()
+
+
+def test_a_list_waits_for_an_import_s_handling_without_holding_up_a_retraction(demo, catalog_url):
     bring(demo, items("x"))
     handling = Handling("new", ("somebody",))
-    waiting = text("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
-    add = threading.Thread(
-        target=demo.create_list,
-        args=(replace(DEMO, name="other", handling=handling),),
-        kwargs={"author": "a person"},
+    other = replace(DEMO, name="other", handling=handling)
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE :importer = ANY(pg_blocking_pids(pid))"
     )
-    monkeypatch.setattr(on_postgresql, "_SESSION", ("SET lock_timeout = '200ms'",))
-    with demo.begin_import("demo", source()) as staged, Catalog.open(catalog_url) as urgent:
+    with (
+        Catalog.open(catalog_url) as patient,
+        Catalog.open(catalog_url) as urgent,
+        ThreadPoolExecutor(1) as thread,
+        demo.begin_import("demo", source()) as staged,
+    ):
+        limit_waiting(patient, "0")  # it waits for as long as it has to
+        limit_waiting(urgent, "200ms")
         with staged._change.transaction() as connection:
             intern_handling(connection, handling)
-            monkeypatch.undo()
-            add.start()
-            with demo._engine.connect() as looking:
-                wait_until(lambda: looking.execute(waiting).first())
+            importer = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            adding = thread.submit(patient.create_list, other, author="a person")
+
+            def is_waiting() -> bool:
+                if adding.done():
+                    pytest.fail(f"it did not wait: {adding.result()}")
+                with demo._engine.connect() as looking:
+                    return looking.execute(waits, {"importer": importer}).scalar_one() == 1
+
+            wait_until(is_waiting)
             assert urgent.retract("demo", ids_of(urgent, "x"), **WHO).retracted == 1
-        add.join()
+            assert is_waiting()
+        assert adding.result().hash_list == other
     assert demo.get_list("other").hash_list.handling == handling
 
 

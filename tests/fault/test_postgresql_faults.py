@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,17 +36,29 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 WHO = {"author": "an operator", "reason": "why"}
 ROWS, RECORDS = 1_500, 12_000
+STAGED = "the first rows are staged"
+#: An importer that says when its first rows are staged and then waits for a line.
 CHILD = f"""
 import sys
 from hashlists import importer
 from hashlists.catalog import staging
 staging.ROWS_PER_TRANSACTION = importer.ROWS_PER_TRANSACTION = {ROWS}
+stage = staging.StagedImport.stage
+
+def stage_and_tell(self, batch):
+    result = stage(self, batch)
+    staging.StagedImport.stage = stage
+    print("{STAGED}", flush=True)
+    sys.stdin.readline()
+    return result
+
+staging.StagedImport.stage = stage_and_tell
 sys.exit(importer.main())
 """
 
 
 @pytest.fixture(scope="module")
-def mortal() -> Iterator[PostgresqlServer]:
+def own_server() -> Iterator[PostgresqlServer]:
     """A server of its own, since it will be killed; what it has written survives its process."""
     binaries = find_binaries()
     if binaries is None:
@@ -53,6 +66,13 @@ def mortal() -> Iterator[PostgresqlServer]:
     server = PostgresqlServer(binaries)
     yield server
     server.close()
+
+
+@pytest.fixture
+def mortal(own_server) -> PostgresqlServer:
+    """That server, running, whatever became of it in the test before."""
+    own_server.require_running()
+    return own_server
 
 
 @pytest.fixture
@@ -169,42 +189,52 @@ def test_during_a_retraction(catalog, mortal, monkeypatch):
     assert catalog.retract("demo", ids, **WHO).number == 4
 
 
-@pytest.mark.slow  # the steps of it are killed one by one above
-@pytest.mark.timeout(170)
-def test_an_importing_process_ends_and_can_be_repeated(catalog, mortal, url, tmp_path):
+@pytest.fixture
+def command(url, tmp_path) -> list[object]:
+    """Starts an importer of `RECORDS` records into the list."""
     out = io.BytesIO()
     write_vics(out, records=RECORDS, seed=9)
     file = tmp_path / "list.json"
     file.write_bytes(out.getvalue())
     arguments = ["--catalog", url, "--file", str(file), "--list", "demo", "--format", "vics"]
-    command = [sys.executable, "-c", CHILD, *arguments, "--importer", "me"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    while rows(catalog, "entry_versions") < ROWS and child.poll() is None:
-        time.sleep(0.002)
-    crash(mortal)
-    output, _ = child.communicate(timeout=100)
+    return [sys.executable, "-c", CHILD, *arguments, "--importer", "me"]
+
+
+@contextmanager
+def half_way(command: list[object], catalog: Catalog) -> Iterator[subprocess.Popen[str]]:
+    """An importer that has staged some rows and waits."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as child:
+        try:
+            assert f"{STAGED}\n" in iter(child.stdout.readline, "")
+            assert 2 < rows(catalog, "entry_versions") < RECORDS
+            yield child
+        finally:
+            child.kill()
+
+
+@pytest.mark.slow  # the steps of it are killed one by one above
+@pytest.mark.timeout(170)
+def test_an_importing_process_ends_and_can_be_repeated(catalog, mortal, command):
+    with half_way(command, catalog) as child:
+        crash(mortal)
+        output, _ = child.communicate("go on\n")
     assert child.returncode == 1
     assert '"error"' in output.splitlines()[-1]
     require_as_before(catalog)
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, stdin=subprocess.DEVNULL)
     assert len(in_force(catalog)) == RECORDS + 1
     require_coverage(catalog)
 
 
 @pytest.mark.timeout(170)
-def test_an_importing_process_that_is_killed_is_swept(catalog, url, tmp_path):
-    out = io.BytesIO()
-    write_vics(out, records=RECORDS, seed=9)
-    file = tmp_path / "list.json"
-    file.write_bytes(out.getvalue())
-    arguments = ["--catalog", url, "--file", str(file), "--list", "demo", "--format", "vics"]
-    command = [sys.executable, "-c", CHILD, *arguments, "--importer", "me"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
-    while rows(catalog, "entry_versions") < ROWS and child.poll() is None:
-        time.sleep(0.002)
-    child.kill()
-    child.wait()
-    give_up = time.monotonic() + 20  # the server notices a moment later
-    while rows(catalog, "entry_versions") > 2 and time.monotonic() < give_up:
-        catalog.sweep()
+def test_an_importing_process_that_is_killed_is_swept(catalog, command):
+    with half_way(command, catalog) as child:
+        assert catalog.sweep() == 0  # it lives
+        child.kill()
+    give_up = time.monotonic() + 60  # the server notices a moment later
+    while not catalog.sweep():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
     require_as_before(catalog)

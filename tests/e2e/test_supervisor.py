@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -28,6 +28,11 @@ from matcher.model import Decision
 
 SOURCE = Path(matcher.__file__).parents[1]
 IMAGE = published_test_image().data
+#: Only what hangs takes so many seconds, however busy the machine is.
+PATIENCE = 100
+#: In the environment of all that these tests start, and so in that of its children.
+MARK = {"STARTED_BY_TEST": f"test_supervisor of {os.getpid()}"}
+UP = re.compile(r"(?m)^hashwarden_processes_up (\S+)$")
 SERVED = re.compile(r'(?m)^hashwarden_requests_total\{code="OK",method="MatchImage"\} (\S+)$')
 
 
@@ -52,14 +57,14 @@ class Served:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=os.environ | {"PYTHONPATH": str(SOURCE)} | named,
+                env=os.environ | {"PYTHONPATH": str(SOURCE)} | MARK | named,
             )
         self.ready_line = self.process.stdout.readline()
         self.address = self.ready_line.removeprefix("serving on ").strip()
 
     def get(self, path, *, process=None):
         port = self.admin_port if process is None else self.admin_port + 1 + process
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -74,12 +79,22 @@ class Served:
     def pids(self):
         return [each["pid"] for each in self.readiness()[1]["processes"]]
 
+    def ready_ones(self):
+        """The status, and whether each process is ready; who answers late is told as not ready."""
+        status, told = self.readiness()
+        assert told["ready"] == (status == 200)
+        return status, [each["ready"] for each in told["processes"]]
+
+    def up(self):
+        """How many processes serve, by the supervisor's own knowledge."""
+        return float(UP.search(self.get("/metrics")[1])[1])
+
     def answered(self, process):
         found = SERVED.search(self.get("/metrics", process=process)[1])
         return float(found[1]) if found else 0.0
 
     def match(self):
-        with Client(self.address) as client:
+        with Client(self.address, timeout=PATIENCE) as client:
             return client.match_image(IMAGE).result
 
     def told(self):
@@ -117,8 +132,8 @@ def served(data, **settings):
         server.process.stdout.close()
 
 
-def until(condition, *, seconds=60):
-    end = time.monotonic() + seconds
+def until(condition):
+    end = time.monotonic() + PATIENCE
     while not (result := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
@@ -136,23 +151,21 @@ def fresh_channels_until_both_answer(server):
 def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
     with served(tmp_path) as server:
         assert re.fullmatch(r"serving on 127\.0\.0\.1:\d+\n", server.ready_line)
-        status, told = server.readiness()
-        assert (status, told["ready"]) == (200, True)
+        until(lambda: server.ready_ones() == (200, [True, True]))
         assert server.get("/livez")[0] == 200
         fresh_channels_until_both_answer(server)
 
         first, second = server.pids()
         os.kill(first, signal.SIGKILL)
-        status, told = until(lambda: (now := server.readiness())[0] == 503 and now)
-        assert [each["ready"] for each in told["processes"]] == [False, True]
+        until(lambda: server.ready_ones() == (503, [False, True]))
         assert server.get("/livez")[0] == 200
         assert {server.match().decision for _ in range(5)} == {Decision.MATCH}
 
         until(lambda: server.readiness()[0] == 200)
         again, same = server.pids()
         assert (again != first, same) == (True, second)
+        assert server.up() == 2
         metrics = server.get("/metrics")[1]
-        assert "hashwarden_processes_up 2.0" in metrics
         assert 'hashwarden_process_restarts_total{process="0"} 1.0' in metrics
         assert "server process 0: it ended with SIGKILL; it is started again in 0.5 s" in (
             server.told()
@@ -183,24 +196,29 @@ def renew_without_a_failed_call(server, before):
     up = set()
 
     def replaced():
+        up.add(server.up())
         status, told = server.readiness()
-        up.add(sum(each["ready"] for each in told["processes"]))
         return status == 200 and not before & {each["pid"] for each in told["processes"]}
 
-    until(replaced)
-    done.set()
-    caller.join()
+    try:
+        until(replaced)
+    finally:
+        done.set()
+        caller.join()
     assert failures == []
     assert server.match().policy_version != version
-    assert up == {1, 2}  # never both away
+    assert min(up) >= 1  # never both away
 
 
 def drain_in_good_order(server):
     """SIGTERM: of an open stream's items, just those that were read are answered."""
     answered, begun = [], threading.Event()
+    # Few are under way: sending into a socket just closed would break it before the end is read.
+    under_way = threading.Semaphore(16)
 
     def items():
         for number in range(10_000):
+            under_way.acquire()
             yield match_pb2.MatchImagesRequest(request_id=str(number), image=IMAGE)
 
     def consume():
@@ -210,17 +228,20 @@ def drain_in_good_order(server):
                 for response in stream:
                     assert response.HasField("result")
                     answered.append(int(response.request_id))
+                    under_way.release()
                     if len(answered) == 20:
                         begun.set()
             except grpc.RpcError as error:
                 return error
+            finally:
+                under_way.release()  # the sending thread sees that the stream has ended
 
     ended = []
     consumer = threading.Thread(target=lambda: ended.append(consume()))
     consumer.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     consumer.join()
     assert ended[0].code() is grpc.StatusCode.UNAVAILABLE
     assert "shutting down" in ended[0].details()
@@ -233,13 +254,14 @@ def test_the_port_is_held_until_the_supervisor_is_killed_and_then_free(tmp_path)
         other = tmp_path / "other"
         other.mkdir()
         with served(other, LISTEN=server.address) as second:
-            assert second.process.wait(60) == 2
+            assert second.process.wait(PATIENCE) == 2
             assert "Address already in use" in second.told()
 
         children = [psutil.Process(pid) for pid in server.pids()]
+        assert {server.process.pid, *server.pids()} <= {each.pid for each in still_running()}
         server.process.kill()
         server.process.wait()
-        _, alive = psutil.wait_procs(children, timeout=60)
+        _, alive = psutil.wait_procs(children, timeout=PATIENCE)
         assert alive == []
         assert all(map(is_free, range(server.admin_port, server.admin_port + 3)))
         until(lambda: is_free(int(server.address.rpartition(":")[2])))
@@ -251,7 +273,7 @@ def test_a_fault_of_all_processes_is_told_once(tmp_path):
         socket.create_server(("127.0.0.1", first + 1)),
         served(tmp_path, ADMIN_LISTEN=f"127.0.0.1:{first}") as server,
     ):
-        assert server.process.wait(60) == 2
+        assert server.process.wait(PATIENCE) == 2
         assert server.ready_line == ""
         assert server.told().splitlines()[-1] == (
             f"error: admin_listen: cannot listen on 127.0.0.1:{first + 1}: Address already in use; "
@@ -259,9 +281,18 @@ def test_a_fault_of_all_processes_is_told_once(tmp_path):
         )
 
 
+def still_running():
+    """What these tests started, with all that this started, whoever is its parent by now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            if not ended and MARK.items() <= process.environ().items():
+                found.append(process)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _no_orphans():
     yield
-    mine = psutil.Process().children(recursive=True)
-    psutil.wait_procs(mine, timeout=5)
-    assert not [each for each in mine if each.is_running() and each.status() != "zombie"]
+    until(lambda: not still_running())

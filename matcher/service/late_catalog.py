@@ -54,7 +54,7 @@ class LateCatalog:
         if self._catalog is not None:
             return self._catalog
         if self._clock() < self._next_try:
-            return self.opened()
+            raise CatalogError(self._why)  # in the same words, so that a log tells it once
         try:
             self._catalog = _open(self._url)
         except Exception as error:

@@ -224,12 +224,13 @@ class AsyncClient:
         dry_run: bool = False,
     ) -> EntryActReport:
         """As `Client.retract_entries`."""
-        request = lists_pb2.RetractEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.RetractEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = await self._lists.RetractEntries(request)
@@ -245,12 +246,13 @@ class AsyncClient:
         dry_run: bool = False,
     ) -> EntryActReport:
         """As `Client.restore_entries`."""
-        request = lists_pb2.RestoreEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.RestoreEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = await self._lists.RestoreEntries(request)
@@ -283,12 +285,13 @@ class AsyncClient:
         dry_run: bool = False,
     ) -> PurgeReport:
         """As `Client.purge_entries`."""
-        request = lists_pb2.PurgeEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.PurgeEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = await self._lists.PurgeEntries(request)

@@ -285,12 +285,13 @@ class Client:
             ServerError: `ENTRY_NOT_FOUND` where any name is unknown, `LIST_NOT_FOUND`, or the
                 server refuses or cannot be reached.
         """
-        request = lists_pb2.RetractEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.RetractEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = self._lists.RetractEntries(request)
@@ -310,12 +311,13 @@ class Client:
         Raises:
             ServerError: as for `retract_entries`.
         """
-        request = lists_pb2.RestoreEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.RestoreEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = self._lists.RestoreEntries(request)
@@ -359,12 +361,13 @@ class Client:
             ServerError: `IMPORT_IN_PROGRESS`, or as for `retract_entries`. Repeated, it says
                 `ENTRY_NOT_FOUND` where the first call went through.
         """
-        request = lists_pb2.PurgeEntriesRequest(
-            parent=wire.LIST_COLLECTION + list_name,
-            selection=messages.selection(selection),
+        request = messages.entries_request(
+            lists_pb2.PurgeEntriesRequest,
+            list_name,
+            selection,
             reason=reason,
             author=author,
-            validate_only=dry_run,
+            dry_run=dry_run,
         )
         with self._own_errors:
             response = self._lists.PurgeEntries(request)

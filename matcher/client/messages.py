@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import UTC
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from hashlists.model import (
     ChangeKind,
@@ -49,6 +49,13 @@ if TYPE_CHECKING:
 
     from hashlists.model import EntrySelection
     from matcher.errors import ServerError
+
+_EntriesRequest = TypeVar(
+    "_EntriesRequest",
+    lists_pb2.RetractEntriesRequest,
+    lists_pb2.RestoreEntriesRequest,
+    lists_pb2.PurgeEntriesRequest,
+)
 
 CHUNK_BYTES = 1 << 20
 #: Stands for all lists where one may be named (AIP-159).
@@ -237,12 +244,26 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
     )
 
 
-def selection(chosen: EntrySelection) -> lists_pb2.EntrySelection:
-    """The entries that an act is about."""
-    return lists_pb2.EntrySelection(
-        entries=map(str, chosen.entry_ids),
-        source_ids=chosen.source_ids,
-        digests=chosen.digests,
+def entries_request(
+    make: type[_EntriesRequest],
+    list_name: str,
+    chosen: EntrySelection,
+    *,
+    reason: str,
+    author: str,
+    dry_run: bool,
+) -> _EntriesRequest:
+    """An act on chosen entries of a list; `make` says which act."""
+    return make(
+        parent=wire.LIST_COLLECTION + list_name,
+        selection=lists_pb2.EntrySelection(
+            entries=map(str, chosen.entry_ids),
+            source_ids=chosen.source_ids,
+            digests=chosen.digests,
+        ),
+        reason=reason,
+        author=author,
+        validate_only=dry_run,
     )
 
 

@@ -90,11 +90,11 @@ class Builder(Protocol):
         ...
 
 
-class InlineBuilder:
-    """Builds in the calling thread, and is done when `start` returns: for one-shot use.
+class _Work:
+    """Runs one piece of work, and keeps how it ended and how long it took.
 
     Args:
-        build: does it.
+        build: does it; any exception is its outcome.
     """
 
     def __init__(self, build: Callable[[BuildOrder], object]) -> None:
@@ -102,8 +102,12 @@ class InlineBuilder:
         self._outcome: Exception | bool | None = None
         self.seconds = 0.0
 
-    def start(self, order: BuildOrder) -> bool:
+    def outcome(self) -> Exception | bool | None:
         """See `Builder`."""
+        outcome, self._outcome = self._outcome, None
+        return outcome
+
+    def _run(self, order: BuildOrder) -> None:
         began = time.monotonic()
         try:
             self._build(order)
@@ -111,12 +115,15 @@ class InlineBuilder:
         except Exception as error:  # noqa: BLE001 - it is the outcome
             self._outcome = error
         self.seconds = time.monotonic() - began
-        return True
 
-    def outcome(self) -> Exception | bool | None:
+
+class InlineBuilder(_Work):
+    """Builds in the calling thread, and is done when `start` returns: for one-shot use."""
+
+    def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
-        outcome, self._outcome = self._outcome, None
-        return outcome
+        self._run(order)
+        return True
 
     @property
     def running(self) -> bool:
@@ -130,7 +137,7 @@ class InlineBuilder:
         """See `Builder`."""
 
 
-class BackgroundBuilder:
+class BackgroundBuilder(_Work):
     """Runs one piece of work at a time in a thread of its own.
 
     Args:
@@ -146,12 +153,10 @@ class BackgroundBuilder:
         is_busy: Callable[[], bool] = lambda: False,
         stop: Callable[[], None] = lambda: None,
     ) -> None:
-        self._build = build
+        super().__init__(build)
         self._is_busy = is_busy
         self._stop = stop
         self._thread: threading.Thread | None = None
-        self._outcome: Exception | bool | None = None
-        self.seconds = 0.0
 
     def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
@@ -166,10 +171,7 @@ class BackgroundBuilder:
 
     def outcome(self) -> Exception | bool | None:
         """See `Builder`."""
-        if self.running:
-            return None
-        outcome, self._outcome = self._outcome, None
-        return outcome
+        return None if self.running else super().outcome()
 
     def wait(self) -> None:
         """See `Builder`."""
@@ -185,15 +187,6 @@ class BackgroundBuilder:
     def running(self) -> bool:
         """See `Builder`."""
         return self._thread is not None and self._thread.is_alive()
-
-    def _run(self, order: BuildOrder) -> None:
-        began = time.monotonic()
-        try:
-            self._build(order)
-            self._outcome = True
-        except Exception as error:  # noqa: BLE001 - it is the outcome
-            self._outcome = error
-        self.seconds = time.monotonic() - began
 
 
 class Puller(BackgroundBuilder):

@@ -26,7 +26,6 @@ from hashlists.catalog.engine import catalog_errors
 from hashlists.catalog.records import (
     ListRecord,
     list_record,
-    next_expiry,
     read_catalog_id,
 )
 from hashlists.catalog.schema import (
@@ -45,7 +44,6 @@ from hashlists.model import Classification, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection
@@ -148,11 +146,6 @@ class CatalogReader:
         self._now = now
         self.revision = read_head(connection)
         self.catalog_id = read_catalog_id(connection)
-
-    def next_expiry(self) -> datetime | None:
-        """When the next entries expire, and this view is no longer what the catalog shows."""
-        with catalog_errors():
-            return next_expiry(self._connection, now=self._now)
 
     def lists(self) -> Sequence[ListRecord]:
         """All lists, by name."""

@@ -294,13 +294,6 @@ def expired_handlings(connection: Connection, *, now: int) -> frozenset[int]:
     return frozenset(connection.execute(query).scalars())
 
 
-def next_expiry(connection: Connection, *, now: int) -> datetime | None:
-    """The earliest moment after `now` at which some handling's time is over."""
-    query = select(func.min(handlings.c.expires_at)).where(handlings.c.expires_at > now)
-    moment = connection.execute(query).scalar_one()
-    return None if moment is None else from_microseconds(moment)
-
-
 def read_catalog_id(connection: Connection) -> str:
     """The catalog's own identity, drawn when it was made."""
     query = select(meta.c.value).where(meta.c.name == CATALOG_ID_NAME)

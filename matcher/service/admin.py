@@ -92,7 +92,8 @@ class AdminServer:
 
     def _run(self) -> None:
         while not self._closing:
-            wasyncore.loop(timeout=_WAKE_SECONDS, map=self._map, count=1)
+            # `poll`: `select` fails in a process that has more than 1,024 files open.
+            wasyncore.loop(timeout=_WAKE_SECONDS, use_poll=True, map=self._map, count=1)
         self._server.task_dispatcher.shutdown(timeout=_WAKE_SECONDS)
         wasyncore.close_all(self._map, ignore_all=True)
         self._listener.close()

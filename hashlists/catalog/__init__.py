@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
-from hashlists.catalog.reader import CatalogReader, EntryColumns
+from hashlists.catalog.entry_columns import EntryColumns
+from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
-from hashlists.catalog.staging import StagedImport, StageResult
+from hashlists.catalog.stage_result import StageResult
+from hashlists.catalog.staging import StagedImport
 from hashlists.model import PurgeReport
 
 __all__ = [

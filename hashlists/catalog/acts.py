@@ -92,7 +92,7 @@ def purge(
     reason: str,
     dry_run: bool = False,
 ) -> PurgeReport:
-    """Erases the named entries for good; see `changes.purge`.
+    """Erases the named entries for good; see `purge.purge`.
 
     Raises:
         ListNotFoundError, EntryNotFoundError, ImportInProgressError: nothing was purged.

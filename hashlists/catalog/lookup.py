@@ -1,4 +1,4 @@
-"""Finds entries by what their source calls them, and tells what an act on them would change.
+"""Finds entries: by id with all they hold, by what their source calls them, and how they stand.
 
 Reads only. No hash value and no source's own id is indexed, so that the catalog stays small and
 imports fast: a search by one of them reads every version that the catalog holds, once for each
@@ -9,36 +9,33 @@ correction; ids of entries and keys are found at once.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from hashlists.catalog.changes import require_revision, touched_since, way_back
-from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.interning import read_handling
 from hashlists.catalog.schema import (
-    Action,
+    KIND_BITS,
     Origin,
     changes,
+    classifications,
     entries,
     entry_versions,
     extra_hashes,
-    purged_entries,
+    hash_lists,
 )
 from hashlists.catalog.states import chunks, entries_of, entry_states
 from hashlists.errors import EntryNotFoundError
-from hashlists.model import DIGEST_KIND_OF_LENGTH, RollbackReport
+from hashlists.model import DIGEST_KIND_OF_LENGTH, Classification, Entry, EntryFlag, HashKind
 from hashlists.validate import TEXT_KEY_TAG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Engine, Row, Select
+    from sqlalchemy import ColumnElement, Connection, Row, Select
 
-    from hashlists.catalog.open_change import ChangeAuthor
-    from hashlists.catalog.states import EntryState
-    from hashlists.model import EntrySelection, HashKind
+    from hashlists.model import EntrySelection
 
 #: Values compared in one pass over the versions; PostgreSQL takes 65,535 parameters, SQLite half.
 _VALUES_A_PASS = 20_000
@@ -219,36 +216,60 @@ def standing(connection: Connection, entry_ids: Sequence[int]) -> Standing:
     )
 
 
-def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> RollbackReport:
-    """What rolling a list back would change; changes nothing.
+def read_entry(connection: Connection, entry_id: int) -> Entry:
+    """The newest committed version of an entry, also of one that is retracted by now.
 
     Raises:
-        RevisionNotFoundError: the list did not exist then, or there is no such revision yet.
+        EntryNotFoundError: no entry goes by that id, or it was purged.
     """
-    require_revision(engine, by, to_revision)
-    counts: Counter[str] = Counter()
-    with catalog_errors(), engine.connect() as connection:
-        for chunk in chunks(touched_since(connection, by.list_id, to_revision)):
-            now = entry_states(connection, chunk)
-            then = entry_states(connection, chunk, upto=to_revision)
-            for entry_id, state in now.items():
-                counts.update(_way_back_in_words(state, then.get(entry_id)))
-        purged = (
-            select(func.count())
-            .select_from(purged_entries)
-            .join(changes, changes.c.change_id == purged_entries.c.change_id)
-            .where(purged_entries.c.list_id == by.list_id, changes.c.revision > to_revision)
+    query = (
+        select(
+            entry_versions,
+            entries.c.source_key,
+            hash_lists.c.name,
+            classifications.c.scheme,
+            classifications.c.profile,
+            classifications.c.code,
         )
-        counts["purged"] = connection.execute(purged).scalar_one()
-    words = ("withdrawn", "reverted", "retracted", "restored", "purged")
-    return RollbackReport(None, to_revision, *(counts[each] for each in words))
+        .join(entries, entries.c.entry_id == entry_versions.c.entry_id)
+        .join(hash_lists, hash_lists.c.list_id == entries.c.list_id)
+        .join(changes, changes.c.change_id == entry_versions.c.change_id)
+        .outerjoin(
+            classifications,
+            classifications.c.classification_id == entry_versions.c.classification_id,
+        )
+        .where(entry_versions.c.entry_id == entry_id, changes.c.revision.is_not(None))
+        .order_by(changes.c.revision.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise EntryNotFoundError(f"there is no entry {entry_id}; it may have been purged")
+    return _entry(connection, row)
 
 
-def _way_back_in_words(state: EntryState, goal: EntryState | None) -> Iterable[str]:
-    done = way_back(state, goal).values()
-    if goal is None:
-        return ["withdrawn"] if done else []
-    words = [] if goal.content_digest == state.content_digest else ["reverted"]
-    if done:
-        words.append("retracted" if Action.RETRACT in done else "restored")
-    return words
+def _entry(connection: Connection, row: Row[Any]) -> Entry:
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented access by name
+    extras = (
+        select(extra_hashes.c.kind, extra_hashes.c.value)
+        .where(extra_hashes.c.version_id == row.version_id)
+        .order_by(extra_hashes.c.ordinal)
+    )
+    hashes = {kind: columns[kind.value] for kind in KIND_BITS}
+    classified = row.classification_id is not None
+    return Entry(
+        entry_id=row.entry_id,
+        list_name=row.name,
+        key=row.source_key,
+        hashes={kind: value for kind, value in hashes.items() if value is not None},
+        extra_hashes=tuple((HashKind(kind), value) for kind, value in connection.execute(extras)),
+        size=row.size,
+        classification=(Classification(row.scheme, row.profile, row.code) if classified else None),
+        handling=read_handling(connection, row.handling_id),
+        flags=EntryFlag(row.flags),
+        flags_known=EntryFlag(row.flags_known),
+        verified_count=row.verified_count,
+        media_type=row.media_type,
+        source_id=row.source_id,
+        source_updated_at=row.source_updated_at,
+    )

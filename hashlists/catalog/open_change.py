@@ -1,53 +1,29 @@
 """A change while it is staged: rows come in short transactions and stay unseen until its commit.
 
 Invariants: at most one change at a time is open on a list (a unique index says so); its rows carry
-its id and nothing else marks them; the revision number is drawn under the lock of the `head` row
-in the transaction that links it to the change, so the order of numbers is the order of commits.
-The commit touches a handful of rows, however many were staged.
-
-An open change belongs to one thread of one process. `sweep` removes what a dead process left.
+its id and nothing else marks them. `commit` makes it a revision, `sweep` removes what a dead
+process left. An open change belongs to one thread of one process.
 """
 
 from __future__ import annotations
 
-import secrets
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
+from hashlists.catalog.commit import ChangeTotals, finish_change, insert_change
+from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import (
     catalog_errors,
     end_staging,
     hold_change,
-    is_held,
     make_durable,
     staging_connection,
     take_write_lock,
-    writer,
 )
-from hashlists.catalog.owner import this_process
-from hashlists.catalog.records import (
-    Counts,
-    drop_classifications,
-    from_microseconds,
-    now_microseconds,
-    read_catalog_id,
-    store_counts,
-)
-from hashlists.catalog.schema import (
-    VERSIONS_PER_CHANGE,
-    ChangeState,
-    changes,
-    entries,
-    entry_versions,
-    extra_hashes,
-    head,
-    imports,
-    retractions,
-    revisions,
-)
+from hashlists.catalog.records import now_microseconds, read_catalog_id
+from hashlists.catalog.schema import ChangeState, changes, imports, retractions
 from hashlists.catalog.states import (
     EntryState,
     after_actions,
@@ -57,42 +33,16 @@ from hashlists.catalog.states import (
     staged_actions,
     staged_versions,
 )
+from hashlists.catalog.sweep import dead_changes, open_changes, remove_change
 from hashlists.errors import CatalogError, ImportInProgressError
-from hashlists.model import ChangeKind, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine
 
-_SWEPT_ROWS = 5_000
-_MARK_BYTES = 16
-
-
-@dataclass(slots=True)
-class ChangeTotals:
-    """What a change did, as its revision will say."""
-
-    added: int = 0
-    updated: int = 0
-    retracted: int = 0
-    restored: int = 0
-
-    @property
-    def any(self) -> bool:
-        """False when nothing changed."""
-        return bool(self.added or self.updated or self.retracted or self.restored)
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeAuthor:
-    """Who changes what, in what way, and why."""
-
-    list_id: int
-    list_name: str
-    kind: ChangeKind
-    author: str
-    reason: str
+    from hashlists.catalog.commit import ChangeAuthor
+    from hashlists.model import Revision
 
 
 class OpenChange:
@@ -219,7 +169,7 @@ def require_no_open_change(connection: Connection, by: ChangeAuthor) -> None:
     Raises:
         ImportInProgressError: a change of this list is open.
     """
-    if _open_changes(connection, by.list_id):
+    if open_changes(connection, by.list_id):
         raise ImportInProgressError(_busy(by))
 
 
@@ -229,95 +179,9 @@ def _busy(by: ChangeAuthor) -> str:
 
 def _clear_the_way(engine: Engine, by: ChangeAuthor) -> None:
     with catalog_errors(), engine.connect() as connection:
-        dead = _dead(connection, _open_changes(connection, by.list_id))
+        dead = dead_changes(connection, open_changes(connection, by.list_id))
     for change_id in dead:
         remove_change(engine, change_id)
-
-
-def _open_changes(connection: Connection, list_id: int | None = None) -> list[Row[Any]]:
-    query = select(changes).where(changes.c.state.in_([ChangeState.STAGING, ChangeState.ABANDONED]))
-    if list_id is not None:
-        query = query.where(changes.c.list_id == list_id)
-    return list(connection.execute(query).all())
-
-
-def _dead(connection: Connection, found: list[Row[Any]]) -> list[int]:
-    """Ids of those open changes that nobody will end."""
-    if not found:
-        return []
-    catalog_id, now = read_catalog_id(connection), now_microseconds()
-    return [
-        change.change_id
-        for change in found
-        if change.state == ChangeState.ABANDONED
-        or not is_held(connection, catalog_id, change, now=now)
-    ]
-
-
-def insert_change(connection: Connection, by: ChangeAuthor, state: ChangeState) -> int:
-    """Adds a row of `changes`, owned by this process, and returns its id."""
-    now = now_microseconds()
-    statement = insert(changes).values(
-        list_id=by.list_id,
-        kind=by.kind,
-        author=by.author,
-        reason=by.reason,
-        state=state,
-        started_at=now,
-        heartbeat_at=now,
-        owner=this_process(),
-    )
-    key = connection.execute(statement).inserted_primary_key
-    assert key is not None
-    return int(key[0])
-
-
-def finish_change(
-    connection: Connection,
-    by: ChangeAuthor,
-    change_id: int,
-    totals: ChangeTotals,
-    counts: Counts,
-    *,
-    always: bool = False,
-) -> Revision | None:
-    """Draws the next revision number and links it to the change; all its rows are live from then.
-
-    Without `always` there is no revision where the totals say that no entry changed.
-    """
-    this_change = update(changes).where(changes.c.change_id == change_id)
-    if not (totals.any or always):
-        connection.execute(this_change.values(state=ChangeState.EMPTY))
-        return None
-    draw = update(head).values(revision=head.c.revision + 1).returning(head.c.revision)
-    number = int(connection.execute(draw).scalar_one())
-    committed_at = now_microseconds()
-    connection.execute(
-        insert(revisions).values(
-            number=number,
-            change_id=change_id,
-            committed_at=committed_at,
-            added=totals.added,
-            updated=totals.updated,
-            retracted=totals.retracted,
-            restored=totals.restored,
-            mark=secrets.token_bytes(_MARK_BYTES),
-        )
-    )
-    connection.execute(this_change.values(state=ChangeState.COMMITTED, revision=number))
-    store_counts(connection, by.list_id, counts)
-    return Revision(
-        number=number,
-        kind=by.kind,
-        list_name=by.list_name,
-        author=by.author,
-        reason=by.reason,
-        committed_at=from_microseconds(committed_at),
-        added=totals.added,
-        updated=totals.updated,
-        retracted=totals.retracted,
-        restored=totals.restored,
-    )
 
 
 def _corrections(connection: Connection, change: OpenChange) -> Counts:
@@ -360,79 +224,3 @@ def _touched_since(connection: Connection, change: OpenChange) -> list[int]:
         .distinct()
     )
     return sorted(connection.execute(query).scalars())
-
-
-def sweep(engine: Engine) -> int:
-    """Removes what dead processes had staged, in short transactions.
-
-    Returns:
-        Rows of `entry_versions` removed.
-    """
-    with catalog_errors(), engine.connect() as connection:
-        dead = _dead(connection, _open_changes(connection))
-    return sum(remove_change(engine, change_id) for change_id in dead)
-
-
-def remove_change(engine: Engine, change_id: int) -> int:
-    """Removes a change that will never be committed, with all its rows.
-
-    First it is marked, so that an owner that lives after all cannot go on or commit.
-
-    Returns:
-        Rows of `entry_versions` removed.
-    """
-    this_change = update(changes).where(changes.c.change_id == change_id)
-    with catalog_errors(), writer(engine).begin() as connection:
-        marked = connection.execute(
-            this_change.where(
-                changes.c.state.in_([ChangeState.STAGING, ChangeState.ABANDONED])
-            ).values(state=ChangeState.ABANDONED)
-        )
-        if marked.rowcount != 1:
-            return 0
-    removed = 0
-    while rows := _remove_some(engine, change_id):
-        removed += rows
-    with catalog_errors(), writer(engine).begin() as connection:
-        connection.execute(delete(retractions).where(retractions.c.change_id == change_id))
-        connection.execute(delete(imports).where(imports.c.change_id == change_id))
-        drop_classifications(connection, change_id)
-        connection.execute(
-            this_change.where(changes.c.state == ChangeState.ABANDONED).values(
-                state=ChangeState.ABORTED
-            )
-        )
-    return removed
-
-
-def _remove_some(engine: Engine, change_id: int) -> int:
-    """Removes up to `_SWEPT_ROWS` staged versions, and the entries that came with them."""
-    first = change_id * VERSIONS_PER_CHANGE
-    version = entry_versions.c.version_id
-    query = (
-        select(version, entry_versions.c.entry_id)
-        .where(version >= first, version < first + VERSIONS_PER_CHANGE)
-        .order_by(version)
-        .limit(_SWEPT_ROWS)
-    )
-    with catalog_errors(), writer(engine).begin() as connection:
-        rows = connection.execute(query).all()
-        if not rows:
-            return 0
-        last = rows[-1].version_id
-        extra = extra_hashes.c.version_id
-        connection.execute(delete(extra_hashes).where(extra >= first, extra <= last))
-        connection.execute(
-            delete(retractions).where(
-                retractions.c.change_id == change_id,
-                retractions.c.entry_id.in_([row.entry_id for row in rows]),
-            )
-        )
-        connection.execute(delete(entry_versions).where(version >= first, version <= last))
-        connection.execute(
-            delete(entries).where(
-                entries.c.change_id == change_id,
-                entries.c.entry_id.in_([row.entry_id for row in rows]),
-            )
-        )
-    return len(rows)

@@ -56,7 +56,7 @@ class EntryState:
 
     @property
     def count_key(self) -> tuple[int, int]:
-        """Where it counts in `records.Counts`."""
+        """Where it counts in `counts.Counts`."""
         return self.kinds, self.handling_id
 
 
@@ -84,6 +84,14 @@ def entries_of(connection: Connection, list_id: int, entry_ids: Sequence[int]) -
     """
     rows = _LISTS_OF_ENTRIES.run(connection, sorted(set(entry_ids)))
     return sorted({entry_id for part in rows for entry_id, of_list in part if of_list == list_id})
+
+
+def ids_of_keys(connection: Connection, list_id: int, keys: Sequence[bytes]) -> dict[bytes, int]:
+    """Source key -> entry, for those of the keys that the list holds, also out of force."""
+    known: dict[bytes, int] = {}
+    for rows in _BY_KEY.run(connection, keys, list_id=list_id):
+        known.update(dict(rows))
+    return known
 
 
 def staged_versions(
@@ -134,6 +142,12 @@ _VERSION = select(
     entry_versions.c.content_digest,
 )
 _LISTS_OF_ENTRIES = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.list_id))
+_BY_KEY = BulkSelect(
+    entries.c.source_key,
+    select(entries.c.source_key, entries.c.entry_id).where(
+        entries.c.list_id == bindparam("list_id")
+    ),
+)
 _COMMITTED_VERSIONS = BulkSelect(
     entry_versions.c.entry_id,
     _VERSION.join(changes, changes.c.change_id == entry_versions.c.change_id)

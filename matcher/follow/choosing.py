@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hashlists.catalog.reader import EXPIRED_KEPT_SECONDS
+from hashlists.catalog.entry_columns import EXPIRED_KEPT_SECONDS
 
 if TYPE_CHECKING:
     from hashlists.catalog import CatalogReader

@@ -31,8 +31,8 @@ from hashlists.catalog.engine import (
     staging_connection,
     writer,
 )
+from hashlists.catalog.interning import intern_handling
 from hashlists.catalog.migrate import alembic_config
-from hashlists.catalog.records import intern_handling
 from hashlists.catalog.schema import entries, head, meta, metadata
 from hashlists.errors import CatalogError, ImportInProgressError
 from hashlists.model import Handling, HashKind

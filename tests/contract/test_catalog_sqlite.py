@@ -466,7 +466,7 @@ class TestSweep:
         assert set(names_in_force(catalog)) == {"x"}
 
     def test_removes_what_the_dead_left(self, catalog, monkeypatch):
-        monkeypatch.setattr("hashlists.catalog.open_change._SWEPT_ROWS", 2)
+        monkeypatch.setattr("hashlists.catalog.sweep._SWEPT_ROWS", 2)
         catalog.create_list(DEMO, author="a person")
         bring(catalog, items("x", "y"))
         staged = catalog.begin_import("demo", source("key"))
@@ -545,7 +545,7 @@ class TestSweep:
             raise OSError("power cut")
 
         with monkeypatch.context() as patch:
-            patch.setattr("hashlists.catalog.catalog.read_tombstones", fail)
+            patch.setattr("hashlists.catalog.imports.read_tombstones", fail)
             with pytest.raises(OSError, match="power cut"):
                 catalog.begin_import("demo", source("key"))
         bring(catalog, items("x"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hashlists.catalog import Catalog, open_change
+from hashlists.catalog import Catalog, commit
 from hashlists.errors import ImportInProgressError
 from tests.catalog_support import (
     CLASS_1,
@@ -181,7 +181,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.drawn, self.go_on = threading.Event(), threading.Event()
         self._owner: int | None = None
-        store = open_change.store_counts
+        store = commit.store_counts
 
         def wait_first(*arguments: object) -> None:
             if threading.get_ident() == self._owner:
@@ -189,7 +189,7 @@ class Gate:
                 assert self.go_on.wait(SOON)
             store(*arguments)
 
-        monkeypatch.setattr(open_change, "store_counts", wait_first)
+        monkeypatch.setattr(commit, "store_counts", wait_first)
 
     def commit(self, work: Callable[[], object]) -> None:
         self._owner = threading.get_ident()
@@ -347,7 +347,7 @@ def test_an_act_that_fails_leaves_no_gap(demo, monkeypatch):
         raise OSError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(open_change, "store_counts", fail)
+        patch.setattr(commit, "store_counts", fail)
         with pytest.raises(OSError, match="power cut"):
             demo.retract("demo", ids_of(demo, "x"), **WHO)
     assert demo.retract("demo", ids_of(demo, "x"), **WHO).number == 3

@@ -275,12 +275,12 @@ def test_a_commit_that_fails_half_way(catalog, monkeypatch, step):
     def fail(*_: object, **__: object) -> None:
         raise OSError("power cut")
 
-    steps = {"heartbeat": "now_microseconds", "counts": "store_counts"}
+    steps = {"heartbeat": "open_change.now_microseconds", "counts": "commit.store_counts"}
     with catalog.begin_import("demo", source()) as staged:
         staged.stage(batch(items("a", "b")))
         with monkeypatch.context() as patch:
             if step in steps:
-                patch.setattr(f"hashlists.catalog.open_change.{steps[step]}", fail)
+                patch.setattr(f"hashlists.catalog.{steps[step]}", fail)
             with pytest.raises(OSError, match="power cut"):
                 staged.commit(fail)
         assert catalog.head() == 2

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from hashlists.catalog import Catalog, bulk, open_change
+from hashlists.catalog import Catalog, bulk, commit, open_change
 from hashlists.errors import CatalogError
 from loadtest.generate_vics import write_vics
 from tests.catalog_support import (
@@ -146,8 +146,9 @@ def test_during_a_copy(catalog, mortal, monkeypatch):
 
 @pytest.mark.parametrize("moment", ["before the number is drawn", "after it"])
 def test_during_the_commit(catalog, mortal, monkeypatch, moment):
-    name = "take_write_lock" if moment.startswith("before") else "store_counts"
-    step = getattr(open_change, name)
+    before = moment.startswith("before")
+    module, name = (open_change, "take_write_lock") if before else (commit, "store_counts")
+    step = getattr(module, name)
 
     def die_then_go_on(*arguments: object) -> None:
         mortal.kill()
@@ -155,7 +156,7 @@ def test_during_the_commit(catalog, mortal, monkeypatch, moment):
 
     with catalog.begin_import("demo", source()) as staged:
         staged.stage(batch(items("a", "b")))
-        monkeypatch.setattr(open_change, name, die_then_go_on)
+        monkeypatch.setattr(module, name, die_then_go_on)
         with pytest.raises(CatalogError):
             staged.commit()
         monkeypatch.undo()
@@ -174,14 +175,14 @@ def test_right_after_a_commit_it_is_there(catalog, mortal):
 
 def test_during_a_retraction(catalog, mortal, monkeypatch):
     ids = ids_of(catalog, "before")
-    store = open_change.store_counts
+    store = commit.store_counts
 
     def die_then_go_on(*arguments: object) -> None:
         mortal.kill()
         store(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(open_change, "store_counts", die_then_go_on)
+        patch.setattr(commit, "store_counts", die_then_go_on)
         with pytest.raises(CatalogError):
             catalog.retract("demo", ids, **WHO)
     mortal.start()

@@ -385,7 +385,7 @@ def test_purged_entries_stay_gone_in_a_rollback(filled, act, run, ids):
 
 
 def test_traces_that_are_left_are_told_and_can_be_wiped(filled, act, run, ids, monkeypatch):
-    monkeypatch.setattr("hashlists.catalog.changes.wipe_deleted", lambda _: False)
+    monkeypatch.setattr("hashlists.catalog.purge.wipe_deleted", lambda _: False)
     monkeypatch.setattr(Catalog, "wipe_deleted", lambda _: False)
     entry = str(ids()["M-0"])
     told = run("lists", "purge", "demo", entry, *WHY, "--yes", status=2)

@@ -14,7 +14,7 @@ import pytest
 
 from hashlists import snapshot
 from hashlists.catalog import Catalog, EntryColumns
-from hashlists.catalog.reader import EXPIRED_KEPT_SECONDS
+from hashlists.catalog.entry_columns import EXPIRED_KEPT_SECONDS
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.importer import import_file
 from hashlists.model import (

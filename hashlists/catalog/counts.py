@@ -1,0 +1,72 @@
+"""How many entries are in force, by what they carry: sums that every commit brings up to date.
+
+So telling a list's coverage costs the same after ten revisions and after ten thousand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select
+
+from hashlists.catalog.bulk import upsert
+from hashlists.catalog.interning import expired_handlings
+from hashlists.catalog.schema import KIND_BITS, list_counts
+from hashlists.model import CODE_KINDS, Coverage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlalchemy import Connection
+
+_NEAR_BITS = sum(KIND_BITS[kind] for kind in CODE_KINDS)
+
+#: Entries in force, by (kinds bits, handling id).
+Counts = Counter[tuple[int, int]]
+
+
+def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:
+    """Coverage of a list's entries in force, from the sums that every commit keeps."""
+    table = list_counts.c
+    query = select(table.kinds, table.handling_id, table.entries).where(table.list_id == list_id)
+    expired = expired_handlings(connection, now=now)
+    return coverage(
+        (kinds, number)
+        for kinds, handling_id, number in connection.execute(query)
+        if handling_id not in expired
+    )
+
+
+def coverage(histogram: Iterable[tuple[int, int]]) -> Coverage:
+    """Coverage from pairs of kinds bits and how many entries carry just these."""
+    entries = near = 0
+    by_kind: Counter[int] = Counter()
+    for kinds, number in histogram:
+        entries += number
+        near += number if kinds & _NEAR_BITS else 0
+        for bit in KIND_BITS.values():
+            by_kind[bit] += number if kinds & bit else 0
+    present = {kind: by_kind[bit] for kind, bit in KIND_BITS.items() if by_kind[bit]}
+    return Coverage(entries=entries, by_kind=present, near_matchable=near)
+
+
+def store_counts(connection: Connection, list_id: int, counts: Counts) -> None:
+    """Adds what a change moved to the sums of its list."""
+    rows = [
+        {"list_id": list_id, "kinds": kinds, "handling_id": handling_id, "entries": number}
+        for (kinds, handling_id), number in counts.items()
+        if number
+    ]
+    if not rows:
+        return
+    table = list_counts.c
+    insert_row = upsert(connection, list_counts)
+    connection.execute(
+        insert_row.on_conflict_do_update(
+            index_elements=[table.list_id, table.kinds, table.handling_id],
+            set_={"entries": table.entries + insert_row.excluded.entries},
+        ),
+        rows,
+    )
+    connection.execute(delete(list_counts).where(table.list_id == list_id, table.entries == 0))

@@ -1,0 +1,162 @@
+"""Writes the new entries and versions of one change, with the texts that they share.
+
+Invariants: entry ids are given in a row and never twice; a version's id tells its change and its
+order in it; of every classification that a version has, the change has a note. What is to be
+written is decided by `staging`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import update
+
+from hashlists.catalog.bulk import (
+    INSERT_EXTRA_HASHES,
+    INSERT_NEW_ENTRIES,
+    insert_versions,
+    pick,
+    take,
+)
+from hashlists.catalog.interning import (
+    intern_classification,
+    intern_handling,
+    note_classifications,
+)
+from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from hashlists.model import Classification, EntryBatch, Handling
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch with what the catalog makes of its rows."""
+
+    batch: EntryBatch
+    kinds: Sequence[int]
+    handling_ids: Sequence[int]
+
+    @classmethod
+    def of(cls, connection: Connection, batch: EntryBatch, kinds: Sequence[int]) -> Rows:
+        """Takes a batch and what `bulk.kinds_of` says of it, and stores the handlings it brings."""
+        return cls(batch, kinds, _interned(connection, batch.handlings, intern_handling))
+
+    def take(self, rows: Sequence[int]) -> Rows:
+        """The given rows, in that order."""
+        return Rows(take(self.batch, rows), pick(self.kinds, rows), pick(self.handling_ids, rows))
+
+    def count_key(self, row: int) -> tuple[int, int]:
+        """Where a row counts in `counts.Counts`."""
+        return self.kinds[row], self.handling_ids[row]
+
+
+class EntryWriter:
+    """Writes for one change of one list."""
+
+    def __init__(self, *, list_id: int, change_id: int) -> None:
+        self._list_id = list_id
+        self._change_id = change_id
+        self._next_version = change_id * VERSIONS_PER_CHANGE
+        self._classifications: set[int | None] = set()  # noted as used by this change
+
+    def insert_entries(self, connection: Connection, keys: Sequence[bytes]) -> int | None:
+        """Inserts entries under ids in a row.
+
+        Returns:
+            The id of the first; None when the list holds one of the keys: then the caller must
+            undo what went in.
+        """
+        number = len(keys)
+        first = _draw(connection, "entry_id", number)
+        # In key order: neighbours in the unique index then go in together.
+        order = sorted(range(number), key=keys.__getitem__)
+        rows = zip(
+            [first + row for row in order],
+            repeat(self._list_id),
+            repeat(self._change_id),
+            pick(keys, order),
+            strict=False,
+        )
+        inserted = INSERT_NEW_ENTRIES.run(connection, rows)
+        return first if inserted == number else None
+
+    def insert_versions(self, connection: Connection, rows: Rows, entry_ids: Sequence[int]) -> None:
+        """Appends a version to each entry: those of `entry_ids`, row by row."""
+        batch = rows.batch
+        number = len(batch)
+        if not number:
+            return
+        version_ids = range(self._next_version, self._next_version + number)
+        self._next_version += number
+        plain: dict[str, Sequence[Any]] = {
+            "version_id": version_ids,
+            "entry_id": entry_ids,
+            "change_id": [self._change_id] * number,
+            "kinds": rows.kinds,
+            "flags": batch.flags,
+            "flags_known": batch.flags_known,
+            "size": batch.sizes,
+            "classification_id": self._classification_ids(connection, batch),
+            "handling_id": rows.handling_ids,
+            "verified_count": batch.verified_counts,
+            "media_type": batch.media_types,
+            "source_id": batch.source_ids,
+            "source_updated_at": batch.source_updated_at,
+            "content_digest": batch.content_digests,
+        }
+        insert_versions(connection, plain, batch.hashes)
+        INSERT_EXTRA_HASHES.run(connection, _extra_rows(batch, version_ids))
+
+    def _classification_ids(self, connection: Connection, batch: EntryBatch) -> list[int | None]:
+        ids = _interned(connection, batch.classifications, intern_classification)
+        more = set(ids) - self._classifications
+        note_classifications(connection, self._change_id, more - {None})
+        self._classifications |= more
+        return ids
+
+
+def _draw(connection: Connection, counter: str, number: int) -> int:
+    """Takes `number` ids in a row, never given before; returns the first.
+
+    Where writers run side by side it is a transaction of its own, so that no import waits for the
+    end of another's; ids that were drawn for rows that failed are never used.
+    """
+    statement = (
+        update(counters)
+        .where(counters.c.name == counter)
+        .values(value=counters.c.value + number)
+        .returning(counters.c.value)
+    )
+    if connection.dialect.name == "sqlite":
+        return int(connection.execute(statement).scalar_one()) - number
+    with connection.engine.begin() as own:
+        return int(own.execute(statement).scalar_one()) - number
+
+
+def _interned(
+    connection: Connection,
+    values: Sequence[Handling] | Sequence[Classification | None],
+    intern: Callable[[Connection, Any], int],
+) -> list[Any]:
+    """Ids of a column of interned objects: looked up once for each object, not for each row."""
+    different = {id(value): value for value in values}
+    ids = {
+        identity: None if value is None else intern(connection, value)
+        # In one order everywhere: who waits for another's new row is never waited for by it.
+        for identity, value in sorted(different.items(), key=lambda item: repr(item[1]))
+    }
+    return [ids[id(value)] for value in values]
+
+
+def _extra_rows(
+    batch: EntryBatch, version_ids: Sequence[int]
+) -> Iterator[tuple[int, int, str, bytes]]:
+    for ordinal, (row, kind, value) in enumerate(batch.extra_hashes):
+        yield version_ids[row], ordinal, kind.value, value

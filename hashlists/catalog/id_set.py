@@ -1,0 +1,30 @@
+"""A set of entry ids that takes one bit for each id that the catalog ever gave."""
+
+from __future__ import annotations
+
+
+class IdSet:
+    """Ids are given in a row, so a list's own lie close together."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def __contains__(self, entry_id: int) -> bool:
+        byte = entry_id >> 3
+        return byte < len(self._bits) and bool(self._bits[byte] >> (entry_id & 7) & 1)
+
+    def add(self, entry_id: int) -> None:
+        """Puts an id in, whether it is in already or not."""
+        byte = entry_id >> 3
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits) + 65_536))
+        self._bits[byte] |= 1 << (entry_id & 7)
+
+    def remove(self, entry_id: int) -> None:
+        """Takes out an id that is in."""
+        self._bits[entry_id >> 3] &= ~(1 << (entry_id & 7))
+
+    def add_range(self, first: int, number: int) -> None:
+        """Puts in `number` ids from `first` on."""
+        for entry_id in range(first, first + number):
+            self.add(entry_id)

@@ -1,0 +1,170 @@
+"""Classifications and handlings: texts that many entries share, stored once each.
+
+Invariants: equal ones have one id; one that a running transaction is using is never dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, exists, insert, literal, select
+
+from hashlists.catalog.bulk import upsert
+from hashlists.catalog.records import from_microseconds, to_microseconds
+from hashlists.catalog.schema import (
+    change_classifications,
+    classifications,
+    entry_versions,
+    handlings,
+    hash_lists,
+)
+from hashlists.model import Handling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Column, ColumnElement, Connection
+
+    from hashlists.model import Classification
+
+_DROPPED_AT_ONCE = 1_000
+
+
+def handling_document(handling: Handling) -> str:
+    """Canonical JSON of a handling: equal handlings give equal texts."""
+    expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
+    return json.dumps(
+        [handling.originator, list(handling.releasable_to), expires],
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def handling_from_document(document: str) -> Handling:
+    """The way back."""
+    originator, releasable_to, expires = json.loads(document)
+    return Handling(
+        originator=originator,
+        releasable_to=tuple(releasable_to),
+        expires_at=None if expires is None else from_microseconds(expires),
+    )
+
+
+def intern_handling(connection: Connection, handling: Handling) -> int:
+    """Id of an equal handling, which is stored if it is new."""
+    expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
+    document = handling_document(handling)
+    return _interned(
+        connection,
+        handlings.c.handling_id,
+        {"digest": hashlib.sha256(document.encode()).digest()},
+        {"document": document, "expires_at": expires},
+    )
+
+
+def intern_classification(connection: Connection, classification: Classification) -> int:
+    """Id of an equal classification, which is stored if it is new."""
+    return _interned(
+        connection,
+        classifications.c.classification_id,
+        {
+            "scheme": classification.scheme,
+            "profile": classification.profile,
+            "code": classification.code,
+        },
+        {},
+    )
+
+
+def _interned(
+    connection: Connection, column: Column[Any], key: Mapping[str, Any], more: Mapping[str, Any]
+) -> int:
+    """The id in `column` of the row that has the unique `key`, made if there is none.
+
+    The row is kept from being dropped until this transaction has ended.
+    """
+    table = column.table
+    query = select(column).where(*(table.c[name] == value for name, value in key.items()))
+    query = query.with_for_update(read=True, key_share=True)
+    insert_row = (
+        upsert(connection, table)
+        .values(**key, **more)
+        .on_conflict_do_nothing(index_elements=list(key))
+        .returning(column)
+    )
+    while True:  # until one of the two is not undone by another writer in between
+        for statement in (query, insert_row):
+            found = connection.execute(statement).scalar()
+            if found is not None:
+                return int(found)
+
+
+def note_classifications(connection: Connection, change_id: int, ids: Iterable[int]) -> None:
+    """Notes that a change uses these classifications; none of them may be noted for it before."""
+    rows = [{"change_id": change_id, "classification_id": each} for each in sorted(ids)]
+    if rows:
+        connection.execute(insert(change_classifications), rows)
+
+
+def drop_classifications(connection: Connection, change_id: int) -> None:
+    """Forgets what a removed change used, and the classifications that no other change uses."""
+    of_change = change_classifications.c.change_id == change_id
+    used = select(change_classifications.c.classification_id).where(of_change)
+    ids = connection.execute(used).scalars().all()
+    connection.execute(delete(change_classifications).where(of_change))
+    column = classifications.c.classification_id
+    left = exists().where(change_classifications.c.classification_id == column)
+    for each in droppable(connection, column, ids):
+        connection.execute(delete(classifications).where(column == each, ~left))
+
+
+def forget_classifications(connection: Connection, ids: Iterable[int]) -> None:
+    """Drops those classifications that no version has any more, staged versions included."""
+    column = classifications.c.classification_id
+    for each in droppable(connection, column, sorted(ids)):
+        if not _is_used(connection, entry_versions.c.classification_id == each):
+            noted = change_classifications.c.classification_id == each
+            connection.execute(delete(change_classifications).where(noted))
+            connection.execute(delete(classifications).where(column == each))
+
+
+def forget_handlings(connection: Connection, ids: Iterable[int]) -> None:
+    """Drops those handlings that no list and no version has any more."""
+    column = handlings.c.handling_id
+    for each in droppable(connection, column, sorted(ids)):
+        of_list = hash_lists.c.handling_id == each
+        of_version = entry_versions.c.handling_id == each
+        if not (_is_used(connection, of_list) or _is_used(connection, of_version)):
+            connection.execute(delete(handlings).where(column == each))
+
+
+def _is_used(connection: Connection, where: ColumnElement[bool]) -> bool:
+    """Reads until it finds a row: most are used by some row near the beginning."""
+    return connection.execute(select(literal(1)).where(where).limit(1)).first() is not None
+
+
+def droppable(connection: Connection, column: Column[Any], ids: Sequence[int]) -> list[int]:
+    """Those interned rows that no running transaction is using; none can begin to before the end.
+
+    Whether a committed row uses them has to be asked after this.
+    """
+    free: list[int] = []
+    for start in range(0, len(ids), _DROPPED_AT_ONCE):
+        chunk = ids[start : start + _DROPPED_AT_ONCE]
+        query = select(column).where(column.in_(chunk)).with_for_update(skip_locked=True)
+        free += connection.execute(query).scalars()
+    return sorted(free)
+
+
+def read_handling(connection: Connection, handling_id: int) -> Handling:
+    """The handling of that id."""
+    query = select(handlings.c.document).where(handlings.c.handling_id == handling_id)
+    return handling_from_document(connection.execute(query).scalar_one())
+
+
+def expired_handlings(connection: Connection, *, now: int) -> frozenset[int]:
+    """Ids of the handlings whose time is over."""
+    query = select(handlings.c.handling_id).where(handlings.c.expires_at <= now)
+    return frozenset(connection.execute(query).scalars())

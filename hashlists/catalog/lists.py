@@ -1,0 +1,170 @@
+"""The lists themselves: made, changed and found. What is on them is no matter of this module.
+
+Invariants: a name is given once; harm and source stay as they are once an entry was on the list.
+Every change of a list is one revision.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select, update
+
+from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, insert_change
+from hashlists.catalog.counts import Counts, list_coverage
+from hashlists.catalog.engine import catalog_errors, stager, writer
+from hashlists.catalog.interning import intern_handling, read_handling
+from hashlists.catalog.records import ListRecord, from_microseconds, now_microseconds
+from hashlists.catalog.schema import ChangeState, changes, hash_lists
+from hashlists.errors import InvalidNameError, ListExistsError, ListNotFoundError
+from hashlists.model import ChangeKind, Harm, HashList, ListState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy import Connection, Engine, Row
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListRecord:
+    """Adds an empty list, as one revision; see `Catalog.create_list`.
+
+    Raises:
+        InvalidNameError: the name is not 1 to 63 lower-case letters, digits and inner dashes,
+            a letter first.
+        ListExistsError: a list of that name exists.
+    """
+    if not _NAME.fullmatch(hash_list.name):
+        raise InvalidNameError(
+            "a list's name has 1 to 63 lower-case letters, digits and dashes, begins with a"
+            f" letter and does not end with a dash; {hash_list.name!r} does not"
+        )
+    with catalog_errors(), engine.connect() as connection:
+        _require_free_name(connection, hash_list.name)
+    # An import that is bringing the same handling is waited for here, not under the lock.
+    with catalog_errors(), stager(engine).begin() as connection:
+        intern_handling(connection, hash_list.handling)
+    with catalog_errors(), writer(engine).begin() as connection:
+        _require_free_name(connection, hash_list.name)
+        now = now_microseconds()
+        row_id = connection.execute(
+            insert(hash_lists).values(
+                name=hash_list.name,
+                harm=hash_list.harm,
+                source=hash_list.source,
+                title=hash_list.title,
+                legal_basis=hash_list.legal_basis,
+                state=hash_list.state,
+                handling_id=intern_handling(connection, hash_list.handling),
+                created_at=now,
+            )
+        ).inserted_primary_key
+        assert row_id is not None
+        by = ChangeAuthor(row_id[0], hash_list.name, ChangeKind.CREATE_LIST, author, "")
+        _bare_revision(connection, by)
+        return list_record(connection, find_list(connection, hash_list.name), now=now)
+
+
+def update_list(
+    engine: Engine, name: str, given: Mapping[str, str | None], *, author: str, reason: str
+) -> ListRecord:
+    """Changes what is given of a list, as one revision; see `Catalog.update_list`.
+
+    Args:
+        engine: of the catalog.
+        name: the list.
+        given: columns of `hash_lists` and what they become; None leaves one as it is.
+        author: who changes it.
+        reason: why.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+        ListExistsError: harm or source would change, and the list holds or held entries, or an
+            import into it is under way.
+    """
+    with catalog_errors(), writer(engine).begin() as connection:
+        row = find_list(connection, name)
+        values = {
+            column: value
+            for column, value in given.items()
+            if value is not None and getattr(row, column) != value
+        }
+        if values.keys() & {"harm", "source"} and was_filled(connection, row.list_id):
+            raise ListExistsError(
+                f"the list {name!r} holds or held entries, so its harm and source stay as they"
+                " are; import into another list"
+            )
+        if values:
+            connection.execute(
+                update(hash_lists).where(hash_lists.c.list_id == row.list_id).values(values)
+            )
+            by = ChangeAuthor(row.list_id, name, ChangeKind.UPDATE_LIST, author, reason)
+            _bare_revision(connection, by)
+        return list_record(connection, find_list(connection, name), now=now_microseconds())
+
+
+def find_list(connection: Connection, name: str) -> Row[Any]:
+    """The row of a list.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+    """
+    row = connection.execute(select(hash_lists).where(hash_lists.c.name == name)).one_or_none()
+    if row is None:
+        raise ListNotFoundError(f"there is no list named {name!r}; `lists create` makes one")
+    return row
+
+
+def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecord:
+    """The record of a row of `hash_lists`, as this transaction sees it."""
+    newest = select(func.max(changes.c.revision)).where(changes.c.list_id == row.list_id)
+    return ListRecord(
+        hash_list=HashList(
+            name=row.name,
+            harm=Harm(row.harm),
+            source=row.source,
+            title=row.title,
+            legal_basis=row.legal_basis,
+            state=ListState(row.state),
+            handling=read_handling(connection, row.handling_id),
+        ),
+        list_id=row.list_id,
+        created_at=from_microseconds(row.created_at),
+        revision=connection.execute(newest).scalar() or 0,
+        coverage=list_coverage(connection, row.list_id, now=now),
+    )
+
+
+def list_records(
+    connection: Connection, *, now: int, after: str | None = None, limit: int | None = None
+) -> list[ListRecord]:
+    """Records of all lists by name, from the one after `after` on."""
+    query = select(hash_lists).order_by(hash_lists.c.name).limit(limit)
+    if after is not None:
+        query = query.where(hash_lists.c.name > after)
+    return [list_record(connection, row, now=now) for row in connection.execute(query).all()]
+
+
+def was_filled(connection: Connection, list_id: int) -> bool:
+    """Whether entries were ever imported into a list, or are being imported now."""
+    query = (
+        select(changes.c.change_id)
+        .where(changes.c.list_id == list_id, changes.c.kind == ChangeKind.IMPORT)
+        .where(changes.c.state.in_([ChangeState.STAGING, ChangeState.COMMITTED]))
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def _require_free_name(connection: Connection, name: str) -> None:
+    taken = select(hash_lists.c.list_id).where(hash_lists.c.name == name)
+    if connection.execute(taken).first() is not None:
+        raise ListExistsError(f"a list named {name!r} exists already")
+
+
+def _bare_revision(connection: Connection, by: ChangeAuthor) -> None:
+    """A revision that changes no entry."""
+    change_id = insert_change(connection, by, ChangeState.EMPTY)
+    finish_change(connection, by, change_id, ChangeTotals(), Counts(), always=True)

@@ -50,8 +50,9 @@ def exclusive(root: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # closing alone would not do where a forked process has the handle
             fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
 
 
 @contextmanager

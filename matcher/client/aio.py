@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -13,6 +14,7 @@ from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import messages
 from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
+from matcher.client.streams import responses
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
@@ -114,8 +116,9 @@ class AsyncClient:
 
         try:
             with self._own_errors:
-                async for response in self._match.MatchImages(drawn()):
-                    yield messages.stream_answer(response)
+                async with aclosing(responses(self._match.MatchImages(drawn()))) as answers:
+                    async for response in answers:
+                        yield messages.stream_answer(response)
         except (ServerError, asyncio.CancelledError) as problem:  # gRPC cancels where drawing fails
             if failed:
                 raise failed[0] from problem
@@ -211,8 +214,9 @@ class AsyncClient:
                     yield chunk
 
         with self._own_errors:
-            async for response in self._lists.ImportHashList(requests()):
-                yield messages.import_answer(response)
+            async with aclosing(responses(self._lists.ImportHashList(requests()))) as answers:
+                async for response in answers:
+                    yield messages.import_answer(response)
 
     async def retract_entries(
         self,

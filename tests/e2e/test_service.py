@@ -27,6 +27,7 @@ from matcher import demo, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client, HashQuery
+from matcher.client.streams import responses
 from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
@@ -105,7 +106,7 @@ async def import_demo(server, demo_folder, *, name="demo"):
     return await asyncio.to_thread(work)
 
 
-async def until(condition, *, seconds=10):
+async def until(condition, *, seconds=60):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the server has no event for a test
             await asyncio.sleep(0.02)
@@ -125,6 +126,28 @@ def details_of(error):
                     if detail.Unpack(message):
                         found[kind.__name__] = message
     return found
+
+
+def ask(server, path):
+    """Status and body of a page of the admin port."""
+    connection = http.client.HTTPConnection(server.admin, timeout=60)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+async def get(server, path):
+    return await asyncio.to_thread(ask, server, path)
+
+
+async def samples(server):
+    """All metrics by name and labels."""
+    _, text = await get(server, "/metrics")
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
 
 
 class TestMatchImage:
@@ -617,8 +640,9 @@ class TestImportHashList:
         return lists_pb2.ImportHashListRequest(start=lists_pb2.ImportStart(**values))
 
     async def run(self, channel, *requests):
+        """All responses; `responses`, since a server may refuse before everything was sent."""
         stub = lists_pb2_grpc.HashListServiceStub(channel)
-        return [each async for each in stub.ImportHashList(iter(requests))]
+        return [each async for each in responses(stub.ImportHashList(iter(requests)))]
 
     def chunk(self, data):
         return lists_pb2.ImportHashListRequest(chunk=data)
@@ -755,22 +779,34 @@ class TestImportHashList:
                     pass
         assert not list((tmp_path / "spool").iterdir())
 
-    async def test_uploads_that_are_open_at_once_are_bounded(self, channel):
-        stub = lists_pb2_grpc.HashListServiceStub(channel)
-        release = asyncio.Event()
+    async def test_uploads_that_are_open_at_once_are_bounded(self, fresh_server, fresh_channel):
+        stub = lists_pb2_grpc.HashListServiceStub(fresh_channel)
 
         async def holding():
             yield self.start()
-            await release.wait()
+            await asyncio.Event().wait()
+
+        async def open_uploads():
+            told = await samples(fresh_server)
+            return told.get('hashwarden_requests_in_flight{method="ImportHashList"}', 0)
+
+        async def all_are_open():
+            return await open_uploads() == len(calls)
+
+        async def none_is_open():
+            return await open_uploads() == 0
 
         calls = [stub.ImportHashList(holding()) for _ in range(4)]
-        await asyncio.sleep(0.3)
+        await until(all_are_open)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await self.run(channel, self.start(), self.chunk(self.CSV))
+            await self.run(fresh_channel, self.start(), self.chunk(self.CSV))
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-        release.set()
+        assert details_of(caught.value)["ErrorInfo"].reason == "OVERLOADED"
         for call in calls:
             call.cancel()
+        await until(none_is_open)
+        *_, last = await self.run(fresh_channel, self.start(), self.chunk(self.CSV))
+        assert last.report.added == 1
 
 
 class TestIsolation:
@@ -949,31 +985,13 @@ async def test_the_catalog_survives_the_server(tmp_path):
 class TestAdmin:
     """What orchestrators and monitoring see of a server."""
 
-    @staticmethod
-    def ask(server, path):
-        connection = http.client.HTTPConnection(server.admin, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    async def get(self, server, path):
-        return await asyncio.to_thread(self.ask, server, path)
-
-    async def samples(self, server):
-        _, text = await self.get(server, "/metrics")
-        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, _, value in lines}
-
     async def test_ready_tells_what_is_served(self, server):
-        status, body = await self.get(server, "/readyz")
+        status, body = await get(server, "/readyz")
         told = json.loads(body)
         assert (status, told["ready"], told["stale"], told["problem"]) == (200, True, False, "")
         assert told["revision"] >= 1
         assert 0 <= told["seconds_since_contact"] < 5
-        assert (await self.get(server, "/livez"))[0] == 200
+        assert (await get(server, "/livez"))[0] == 200
 
     async def test_it_is_live_before_it_is_ready_and_unready_when_it_fails(
         self, tmp_path, monkeypatch
@@ -983,8 +1001,8 @@ class TestAdmin:
         async with running(load_settings(tmp_path)) as server:
             with pytest.raises(Exception, match="golden vectors"):
                 await server.ready
-            assert (await self.get(server, "/livez"))[0] == 200
-            status, body = await self.get(server, "/readyz")
+            assert (await get(server, "/livez"))[0] == 200
+            status, body = await get(server, "/readyz")
             assert (status, json.loads(body)["ready"]) == (503, False)
 
     async def test_a_stuck_loop_is_neither_live_nor_ready(self, tmp_path, monkeypatch):
@@ -996,14 +1014,14 @@ class TestAdmin:
 
             def look():
                 time.sleep(0.7)
-                statuses.extend(self.ask(server, path)[0] for path in ("/livez", "/readyz"))
+                statuses.extend(ask(server, path)[0] for path in ("/livez", "/readyz"))
 
             looking = threading.Thread(target=look)
             looking.start()
             looking.join()  # holds up the loop
             assert statuses == [503, 503]
             await asyncio.sleep(0.05)
-            assert (await self.get(server, "/readyz"))[0] == 200
+            assert (await get(server, "/readyz"))[0] == 200
 
     async def test_calls_items_and_decisions_are_counted(self, fresh_server):
         async def items():
@@ -1021,7 +1039,7 @@ class TestAdmin:
             await client.hash_image(b"no picture")
             assert [each async for each in client.list_lists()]
             await client.health()
-        told = await self.samples(fresh_server)
+        told = await samples(fresh_server)
         requests = {
             name: value for name, value in told.items() if name.startswith("hashwarden_requests_t")
         }
@@ -1054,26 +1072,26 @@ class TestAdmin:
         name = 'hashwarden_requests_in_flight{method="MatchImages"}'
         async with AsyncClient(fresh_server.address) as client:
             async for _ in client.match_images(items()):
-                assert (await self.samples(fresh_server))[name] == 1
+                assert (await samples(fresh_server))[name] == 1
                 break
         cancelled = 'hashwarden_requests_total{code="CANCELLED",method="MatchImages"}'
 
         async def ended():
-            told = await self.samples(fresh_server)
+            told = await samples(fresh_server)
             return told[name] == 0 and told.get(cancelled) == 1
 
         await until(ended)
 
     async def test_the_index_is_told_by_revision_and_size(self, fresh_server, demo_folder):
-        before = await self.samples(fresh_server)
+        before = await samples(fresh_server)
         result = await import_demo(fresh_server, demo_folder)
 
         async def followed():
-            told = await self.samples(fresh_server)
+            told = await samples(fresh_server)
             return told["hashwarden_index_revision"] == result.revision
 
         await until(followed)
-        told = await self.samples(fresh_server)
+        told = await samples(fresh_server)
         assert told["hashwarden_index_entries"] > before["hashwarden_index_entries"]
         assert told["hashwarden_swaps_total"] > before["hashwarden_swaps_total"]
         segments = [v for k, v in told.items() if k.startswith("hashwarden_segment_entries")]

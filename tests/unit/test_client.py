@@ -7,20 +7,35 @@ import asyncio
 import grpc
 import pytest
 import pytest_asyncio
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
+from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client
+from matcher.client.streams import responses
 from matcher.errors import ServerError
 
 NOWHERE = "127.0.0.1:1"
 SAID = "no server answers at 127.0.0.1:1; start one with: hashwarden serve"
 
 
+async def refuse(context):
+    """Ends a call as servers of ours do."""
+    status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="too many")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="OVERLOADED"))
+    await context.abort_with_status(rpc_status.to_status(status))
+
+
 class Echo(match_pb2_grpc.MatchServiceServicer):
-    """Answers each image of a stream with nothing but its id."""
+    """Answers each image of a stream with nothing but its id, unless it refuses at the first."""
 
     async def MatchImages(self, requests, context):  # noqa: N802  gRPC's name
         async for request in requests:
+            if request.options.policy == "refused":
+                await refuse(context)
+            if request.options.policy == "broken":
+                await context.abort(grpc.StatusCode.INTERNAL, "broke")
             yield match_pb2.MatchImagesResponse(
                 request_id=request.request_id,
                 result=match_pb2.MatchResult(decision=match_pb2.DECISION_NO_KNOWN_MATCH),
@@ -30,10 +45,19 @@ class Echo(match_pb2_grpc.MatchServiceServicer):
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
 
 
+class Refusing(lists_pb2_grpc.HashListServiceServicer):
+    """Takes no list."""
+
+    async def ImportHashList(self, requests, context):  # noqa: N802  gRPC's name
+        await refuse(context)
+        yield
+
+
 @pytest_asyncio.fixture
 async def address():
     server = grpc.aio.server()
     match_pb2_grpc.add_MatchServiceServicer_to_server(Echo(), server)
+    lists_pb2_grpc.add_HashListServiceServicer_to_server(Refusing(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
@@ -107,3 +131,84 @@ async def test_wrong_images_are_the_callers_error_without_asyncio(address, image
 
     with pytest.raises(error, match=said):
         await asyncio.to_thread(stream)
+
+
+def big_images():
+    for number in range(REFUSED_IMAGES):
+        yield str(number), bytes(100_000)
+
+
+REFUSED_IMAGES = 20
+TIMES = 20
+
+
+async def test_an_early_refusal_keeps_the_servers_words(address):
+    """Most of these calls end while a message is being sent, which must not hide the reason."""
+    async with AsyncClient(address) as client:
+        for _ in range(TIMES):
+            with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+                [each async for each in client.match_images(drawn(big_images), policy="refused")]
+            assert caught.value.reason == "OVERLOADED"
+
+
+async def test_an_early_refusal_keeps_the_servers_words_without_asyncio(address):
+    def stream():
+        with Client(address) as client:
+            for _ in range(TIMES):
+                with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+                    list(client.match_images(big_images(), policy="refused"))
+                assert caught.value.reason == "OVERLOADED"
+
+    await asyncio.to_thread(stream)
+
+
+@pytest.mark.parametrize("as_async", [True, False])
+async def test_an_import_that_is_refused_early_keeps_the_servers_words(address, tmp_path, as_async):
+    file = tmp_path / "list.csv"
+    file.write_bytes(bytes(4_000_000))
+    wanted = {"list_name": "any", "list_format": "csv"}
+
+    async def run():
+        async with AsyncClient(address) as client:
+            return [each async for each in client.import_list(file, **wanted)]
+
+    def run_blocking():
+        with Client(address) as client:
+            return list(client.import_list(file, **wanted))
+
+    for _ in range(TIMES):
+        with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+            await (run() if as_async else asyncio.to_thread(run_blocking))
+        assert caught.value.reason == "OVERLOADED"
+
+
+async def test_an_error_inside_the_server_is_told_as_such(address):
+    async with AsyncClient(address) as client:
+        with pytest.raises(ServerError, match="INTERNAL: broke") as caught:
+            [each async for each in client.match_images(drawn(big_images), policy="broken")]
+    assert caught.value.reason == "INTERNAL"
+
+
+class LostStatus:
+    """A call of which gRPC tells a failed write only."""
+
+    def add_done_callback(self, callback):
+        pass
+
+    def cancel(self):
+        return False
+
+    async def __aiter__(self):
+        raise grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL,
+            grpc.aio.Metadata(),
+            grpc.aio.Metadata(),
+            details="Internal error from Core",
+        )
+        yield
+
+
+async def test_a_failed_write_without_a_status_is_told_as_it_is(monkeypatch):
+    monkeypatch.setattr("matcher.client.streams._WAIT_SECONDS", 0.01)
+    with pytest.raises(grpc.aio.AioRpcError, match="from Core"):
+        [each async for each in responses(LostStatus())]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +25,6 @@ from hashlists.snapshot import (
 )
 from hashlists.snapshot import manifest as manifests
 from hashlists.snapshot import writer as writing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def publish(root: Path, revision: int = 1, **keywords: bool) -> Path:
@@ -606,6 +603,23 @@ class TestRefusals:
             lambda m: m["documents"]["lists"].update(bytes=len(data), sha256=digest),
         )
         refused(folder, "lists.json", "not readable JSON")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_stays_open(tmp_path):
+    """A builder publishes for years: each file it left open would bring it nearer to its limit."""
+    publish(tmp_path, 1)
+    before = open_files()
+    for revision in range(2, 12):
+        publish(tmp_path, revision)
+        with SnapshotWriter(tmp_path, revision=revision):
+            pass
+        sweep(tmp_path)
+        open_current(tmp_path)
+    assert open_files() == before
 
 
 class TestPointer:

@@ -176,6 +176,34 @@ def import_file(
     )
 
 
+def check_beginning(
+    path: Path,
+    *,
+    format: str,  # noqa: A002 - as for `import_file`
+    options: Mapping[str, str] | None = None,
+    max_rejected_share: float | None = None,
+    limits: ImportLimits = DEFAULT_LIMITS,
+) -> None:
+    """Reads the beginning of a file as `import_file` does before it writes anything; no more.
+
+    Args:
+        path: the file.
+        format: as for `import_file`, like all that follow.
+        options: options of the format.
+        max_rejected_share: 0..1; counts where the file ends within what is read.
+        limits: ceilings of the import.
+
+    Raises:
+        UnknownFormatError, OptionsError, FormatError, TooManyRejectionsError: as `import_file`.
+    """
+    share = limits.max_rejected_share if max_rejected_share is None else max_rejected_share
+    with _open(path) as stream:
+        length = os.fstat(stream.fileno()).st_size
+        reader = open_reader(stream, format=format, options=options, limits=limits)
+        with _no_cycle_collection():
+            _Run(reader, NO_ONWARD_SHARING, limits, length, None).read_ahead(share)
+
+
 def report_to_dict(report: ImportReport) -> dict[str, object]:
     """The report as plain JSON-able values; places as words."""
     shown = _to_document(report)

@@ -23,14 +23,17 @@ _IMPORT_KEY = "hashwarden-test-image-1"
 _AUTHOR = "hashwarden"
 
 
-def ensure_test_list(catalog: Catalog) -> None:
+def ensure_test_list(catalog: Catalog) -> bool:
     """Puts the published test image's hashes on their own list, where they are not there yet.
+
+    Returns:
+        Whether they were not there, so that the catalog has revisions more than before.
 
     Raises:
         CatalogError: the catalog cannot be written.
     """
     if catalog.find_import(_IMPORT_KEY) is not None:
-        return
+        return False
     built_in = HashList(
         name=TEST_LIST_NAME,
         harm=Harm.TEST,
@@ -53,6 +56,7 @@ def ensure_test_list(catalog: Catalog) -> None:
             reason="built-in list",
             idempotency_key=_IMPORT_KEY,
         )
+    return True
 
 
 def _as_csv(image: PublishedTestImage) -> str:

@@ -141,6 +141,7 @@ class Session:
         settings = self.settings
         with self.catalog() as catalog:
             settings.prepare_data_dir()  # the snapshot lies there, wherever the catalog does
+            add_test_list(catalog)
             generation = open_generation(
                 catalog,
                 settings.snapshots_dir,
@@ -164,6 +165,21 @@ class Session:
 
         with Client(server) as client:
             yield RemoteMatcher(client, options, max_bytes=self.settings.image_bytes)
+
+
+def add_test_list(catalog: Catalog) -> None:
+    """Sees to it that the built-in list is there, and tells when it was not.
+
+    Raises:
+        CatalogError: the catalog cannot be written.
+    """
+    from matcher.builtin_list import ensure_test_list  # noqa: PLC0415  brings numpy
+
+    if ensure_test_list(catalog):
+        note(
+            f"The built-in list {TEST_LIST_NAME} was added; the catalog is now at revision "
+            f"{catalog.head()}."
+        )
 
 
 pass_session = click.make_pass_decorator(Session)

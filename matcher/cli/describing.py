@@ -29,6 +29,16 @@ class Described:
         """Whether a list can be created from it."""
         return self.harm is not None and self.source is not None
 
+    def contradicted_by(self, held: HashList) -> dict[str, str]:
+        """What was said of the list and does not hold of `held`: by field, in words."""
+        wrong = {}
+        for each in fields(self):
+            wanted, is_now = getattr(self, each.name), getattr(held, each.name)
+            if wanted is not None and wanted != is_now:
+                told = f"{each.name.replace('_', ' ')} is {is_now or 'empty'}, not {wanted}"
+                wrong[each.name] = told
+        return wrong
+
     def to_list(self, name: str) -> HashList:
         """The list of that name; `suffices` must be true."""
         assert self.harm is not None

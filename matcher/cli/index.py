@@ -10,7 +10,7 @@ import click
 from hashlists.errors import HashlistsError
 from matcher.cli import options
 from matcher.cli.building import build_snapshot
-from matcher.cli.context import Session, pass_session
+from matcher.cli.context import Session, add_test_list, pass_session
 from matcher.cli.index_output import print_built, print_state, state_record
 from matcher.cli.index_verify import verify
 from matcher.cli.output import note, print_json
@@ -94,9 +94,7 @@ def build(
     """
     _require_builder(session, publish_url)
     with session.catalog() as catalog:
-        from matcher.builtin_list import ensure_test_list  # noqa: PLC0415  brings numpy
-
-        ensure_test_list(catalog)
+        add_test_list(catalog)
     name = _build_once(session, full=full, publish_url=publish_url, as_json=as_json)
     if watch:
         _watch(session, publish_url, name, as_json=as_json)

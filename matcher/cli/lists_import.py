@@ -1,43 +1,35 @@
-"""`hashwarden lists import`: a list file becomes one revision.
-
-A list that an import describes is created only once the file's beginning has proved good. Where an
-import fails later, its list stays, empty; the next import can then correct what was said of it.
-"""
+"""`hashwarden lists import`: a list file becomes one revision, here or at a server."""
 
 from __future__ import annotations
 
-import shutil
-import stat
-import sys
-import tempfile
-from contextlib import contextmanager, suppress
-from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hashlists.errors import HashlistsError, ListExistsError, ListNotFoundError
-from hashlists.model import ChangeKind, EntryFlag, Harm, HashKind, HashList
+from hashlists.model import EntryFlag, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
-from matcher.cli.list_output import coverage_facts, warn_of_coverage
-from matcher.cli.output import note, print_json, print_table, progress
+from matcher.cli.import_output import import_record, print_import
+from matcher.cli.importing import ImportOrder
+from matcher.cli.output import print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from hashlists.catalog import Catalog
-    from hashlists.importer import ImportReport
-    from hashlists.model import Revision
+    from matcher.cli.import_output import ShownImport
 
-_NEWEST = 100
-_STDIN = Path("-")
 _FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
-_MOST_REJECTS_SHOWN = 20
+_MAX_KEY_CHARS = 200
 _FORMATS_BY_SUFFIX = {".json": "vics", ".csv": "csv", ".tsv": "csv"}
+
+
+def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
+    """Refuses what a server would refuse, and an empty one, which would be none."""
+    if key is not None and not (0 < len(key) <= _MAX_KEY_CHARS and key.isprintable()):
+        raise click.BadParameter(f"has 1 to {_MAX_KEY_CHARS} printable characters", ctx, option)
+    return key
 
 
 @click.command("import")
@@ -79,7 +71,15 @@ _FORMATS_BY_SUFFIX = {".json": "vics", ".csv": "csv", ".tsv": "csv"}
     "setting max_rejected_share, 0.05 unless it was changed: 5 of 100.",
 )
 @click.option("--reason", metavar="TEXT", default="", help="Why, for the revision's record.")
+@click.option(
+    "--idempotency-key",
+    metavar="KEY",
+    callback=_check_key,
+    help="A name for this import. The same key with the same file, list and options again imports "
+    "nothing twice and gives the first report. Default: another for each import.",
+)
 @described(required=False)
+@options.server
 @options.as_json
 @pass_session
 def command(
@@ -92,7 +92,9 @@ def command(
     format_options: Sequence[str],
     max_rejected_share: float | None,
     reason: str,
+    idempotency_key: str | None,
     described: Described,
+    server: str | None,
     as_json: bool,
 ) -> None:
     """Import a list file as one revision.
@@ -103,43 +105,42 @@ def command(
     never held an entry, what is given is corrected.
 
     In the report, kept_retracted counts entries that an operator has retracted here and that stay
-    so; repeated is true only for an import that a server had made before under the same
-    idempotency key.
+    so; repeated is true only for an import that had been made before under the same
+    --idempotency-key. Its revision is a number of the whole catalog, in which every committed
+    change counts one: a list that is created, too.
+
+    With --server the file goes to that server, which then holds the list. A list that is there
+    already is never corrected, and the revision names the caller by address, until callers are
+    authenticated.
 
     Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
     imported; 130 where it was interrupted.
     """
-    format_name = file_format or _format_by_suffix(file)
-    share = (
-        session.settings.max_rejected_share if max_rejected_share is None else max_rejected_share
+    order = ImportOrder(
+        file=file,
+        list_name=list_name,
+        format=file_format or _format_by_suffix(file),
+        options=_format_options(file, columns, format_options),
+        max_rejected_share=max_rejected_share,
+        reason=reason,
+        idempotency_key=idempotency_key,
+        described=described,
     )
-    settled = _format_options(file, columns, format_options)
-
-    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
-
-    with session.catalog(create=described.suffices) as catalog:
-        prepare = _list_plan(catalog, list_name, described, author=session.author)
-        with (
-            _telling_what_stays(catalog, list_name),
-            _seekable(file, session.settings.spool_dir) as readable,
-            progress(f"Importing {file.name}", of_bytes=True) as advance,
-        ):
-            report = import_file(
-                catalog,
-                readable,
-                list_name=list_name,
-                format=format_name,
-                options=settled,
-                importer=session.author,
-                reason=reason,
-                max_rejected_share=share,
-                progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
-                prepare_list=prepare,
-            )
+    report = _imported(session, server, order)
     if as_json:
         print_json(import_record(report))
     else:
-        _print_import(report)
+        print_import(report)
+
+
+def _imported(session: Session, server: str | None, order: ImportOrder) -> ShownImport:
+    if server is None:
+        from matcher.cli.import_local import import_here  # noqa: PLC0415  only one is needed
+
+        return import_here(session, order)
+    from matcher.cli.import_remote import import_at_server  # noqa: PLC0415
+
+    return import_at_server(session, server, order)
 
 
 def _format_options(
@@ -171,134 +172,3 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
             raise click.BadParameter(f"{key} is given twice", param_hint=option)
         pairs[key] = value
     return pairs
-
-
-@contextmanager
-def _seekable(file: Path, spool_dir: Path) -> Iterator[Path]:
-    """The file, or what a pipe gives as a file without a name, which only this process can open."""
-    if file != _STDIN and stat.S_ISREG(file.stat().st_mode):
-        yield file
-        return
-    spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=spool_dir) as spooled:
-        if file == _STDIN:
-            shutil.copyfileobj(sys.stdin.buffer, spooled)
-        else:
-            with file.open("rb") as pipe:
-                shutil.copyfileobj(pipe, spooled)
-        spooled.seek(0)
-        yield Path(f"/dev/fd/{spooled.fileno()}")
-
-
-def _list_plan(
-    catalog: Catalog, name: str, described: Described, *, author: str
-) -> Callable[[], None] | None:
-    """What has to be done so that the list is what the user takes it for; None for nothing.
-
-    Raises:
-        ListNotFoundError: it does not exist and too little was said of it to create it.
-        ListExistsError: it is another than was described, and has held entries.
-    """
-    try:
-        existing = catalog.get_list(name).hash_list
-    except ListNotFoundError:
-        if not described.suffices:
-            raise ListNotFoundError(
-                f"no list is named {name}; add --harm and --source to create it"
-            ) from None
-        return partial(_create_list, catalog, described.to_list(name), author=author)
-    wrong = {}
-    for each in fields(described):
-        wanted, held = getattr(described, each.name), getattr(existing, each.name)
-        if wanted is not None and wanted != held:
-            wrong[each.name] = f"{each.name.replace('_', ' ')} is {held or 'empty'}, not {wanted}"
-    if not wrong:
-        return None
-    if catalog.was_filled(name):
-        raise ListExistsError(
-            f"the list {name} exists already, and its {'; its '.join(wrong.values())}; import "
-            "without that option, or name another list"
-        )
-    return partial(_correct_list, catalog, name, described, list(wrong), author=author)
-
-
-def _create_list(catalog: Catalog, hash_list: HashList, *, author: str) -> None:
-    catalog.create_list(hash_list, author=author)
-    note(f"The list {hash_list.name} was created.")
-
-
-def _correct_list(
-    catalog: Catalog, name: str, described: Described, wrong: Sequence[str], *, author: str
-) -> None:
-    catalog.update_list(
-        name,
-        author=author,
-        reason="corrected before its first entry",
-        state=described.state,
-        title=described.title,
-        legal_basis=described.legal_basis,
-        harm=None if described.harm is None else Harm(described.harm),
-        source=described.source,
-    )
-    words = ", ".join(f"{each.replace('_', ' ')} is {getattr(described, each)}" for each in wrong)
-    note(f"The list {name}, which never held an entry, was corrected: its {words}.", style="yellow")
-
-
-@contextmanager
-def _telling_what_stays(catalog: Catalog, name: str) -> Iterator[None]:
-    """Where an import ends early, says what it has left behind."""
-    before = catalog.head()
-    try:
-        yield
-    except BaseException as error:
-        with suppress(HashlistsError):
-            made = {each.kind for each in _revisions_since(catalog, name, before)}
-            if ChangeKind.IMPORT in made:
-                note("The import had been made already; see `hashwarden lists revisions`.")
-            elif isinstance(error, KeyboardInterrupt):
-                note("Nothing was imported.")
-            if ChangeKind.CREATE_LIST in made and ChangeKind.IMPORT not in made:
-                note(f"The list {name} stays, empty; the next import can correct its --harm.")
-        raise
-
-
-def _revisions_since(catalog: Catalog, name: str, revision: int) -> list[Revision]:
-    newer = catalog.list_revisions(limit=_NEWEST)
-    return [each for each in newer if each.number > revision and each.list_name == name]
-
-
-def import_record(report: ImportReport) -> dict[str, Any]:
-    """The JSON object of an import's report."""
-    from hashlists.importer import report_to_dict  # noqa: PLC0415  brings the catalog and numpy
-
-    return report_to_dict(report)
-
-
-def _print_import(report: ImportReport) -> None:
-    changed = f"revision {report.revision}" if report.revision else "nothing changed"
-    rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
-    facts = [
-        ("result", changed + (" (repeated: this import was made before)" * report.repeated)),
-        ("read", f"{report.read:,}"),
-        ("added", f"{report.added:,}"),
-        ("updated", f"{report.updated:,}"),
-        ("unchanged", f"{report.unchanged:,}"),
-        ("rejected", f"{report.rejected:,}"),
-        ("kept retracted", f"{report.kept_retracted:,}"),
-        ("seconds", f"{report.seconds:.1f}" + (f" ({rate})" if rate else "")),
-        *coverage_facts(report.coverage)[1:],
-    ]
-    print_table(("import", report.list_name), facts)
-    warn_of_coverage(report.coverage)
-    for told, times in report.notes.items():
-        note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
-    _tell_rejects(report)
-
-
-def _tell_rejects(report: ImportReport) -> None:
-    for rejection in report.rejections[:_MOST_REJECTS_SHOWN]:
-        where = f"{rejection.place}" + (f", {rejection.field}" if rejection.field else "")
-        note(f"rejected: {where}: {rejection.reason}", style="yellow")
-    more = report.rejected - min(len(report.rejections), _MOST_REJECTS_SHOWN)
-    if more:
-        note(f"... and {more:,} more; --json lists the first {len(report.rejections):,}")

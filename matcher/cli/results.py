@@ -124,7 +124,10 @@ class Report:
         if self._last is not None:
             kinds = ", ".join(kind.value for kind in HashKind if kind in self._kinds) or "no kind"
             last = self._last
-            note(f"Searched revision {last.revision} under the policy {last.policy!r}, by {kinds}.")
+            note(
+                f"Searched revision {last.revision} of the catalog under the policy "
+                f"{last.policy!r}, by {kinds}."
+            )
         if self.exit_status == EXIT_FOUND:
             note("A hash match is a lead, not proof: a person must look before anything is done.")
 

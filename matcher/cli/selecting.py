@@ -6,6 +6,7 @@ users of the machine and kept in the shell's history. No error repeats a value.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import wraps
 from pathlib import Path
@@ -14,12 +15,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
-from hashlists.model import DIGEST_KIND_OF_LENGTH, EntrySelection
+from hashlists.model import DIGEST_KIND_OF_LENGTH, DIGEST_KINDS, EntrySelection, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _STDIN = Path("-")
+#: As GNU's tools list files: value, two blanks or a blank and a star, name; others use a tab.
+_LISTED = re.compile(
+    r"\\?(?P<digits>[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})(?: [ *]|\t).+"
+)
+#: As BSD's tools and openssl do, with more or fewer blanks. A name may hold anything.
+_TAGGED = re.compile(r"(?P<kind>[A-Za-z0-9-]+) ?\(.+\) ?= ?(?P<digits>[0-9A-Fa-f]+)")
+_KIND_NAMES = {
+    **{kind.value: kind for kind in DIGEST_KINDS},
+    "sha-1": HashKind.SHA1,
+    "sha-256": HashKind.SHA256,
+    "sha2-256": HashKind.SHA256,
+}
 _FILE = click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
 _OPTIONS = (
     click.argument("entries", nargs=-1, metavar="[ENTRY]..."),
@@ -53,8 +66,8 @@ _OPTIONS = (
         multiple=True,
         metavar="FILE",
         type=_FILE,
-        help="A file of MD5, SHA-1 or SHA-256 values in hex, one a line, as KIND:HEX or bare; "
-        '"-" is standard input.',
+        help="A file of MD5, SHA-1 or SHA-256 values in hex, one a line: bare, as KIND:HEX, or as "
+        'md5sum, sha1sum, sha256sum and openssl print them; "-" is standard input.',
     ),
 )
 
@@ -161,20 +174,33 @@ def parse_source_id(text: str) -> str:
 
 
 def parse_digest(text: str) -> bytes:
-    """`KIND:HEX` or bare hex, whose length tells its kind.
+    """`KIND:HEX`, or bare hex, whose length tells its kind, or a line of a checksum file.
+
+    Such a line is `HEX  NAME` (GNU; a `*` before the name, or a backslash before the value of a
+    name with escapes) or `KIND (NAME) = HEX` (BSD, `--tag`, openssl). Names are left aside.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of them.
     """
-    name, colon, digits = text.rpartition(":")
+    name, digits = _named_digits(text)
     try:
         value = bytes.fromhex(digits)
     except ValueError:
         raise ValueError("no digest in hex") from None
     kind = DIGEST_KIND_OF_LENGTH.get(len(value))
-    if kind is None or (colon and name.strip().lower() != kind.value):
+    if kind is None or (name is not None and _KIND_NAMES.get(name.strip().lower()) is not kind):
         raise ValueError(
             "no digest of a known kind: MD5 has 32 hex digits, SHA-1 40 and SHA-256 64; write "
             "md5:HEX, sha1:HEX or sha256:HEX"
         )
     return value
+
+
+def _named_digits(text: str) -> tuple[str | None, str]:
+    """What is said of the kind, None for nothing, and the value; both as they are written."""
+    if tagged := _TAGGED.fullmatch(text):
+        return tagged["kind"], tagged["digits"]
+    if listed := _LISTED.fullmatch(text):
+        return None, listed["digits"]
+    kind, colon, digits = text.rpartition(":")
+    return (kind, digits) if colon else (None, digits)

@@ -18,7 +18,7 @@ from matcher.client.streams import responses
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -192,6 +192,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
         author: str = "",
+        sent: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[ImportProgress | ImportResult]:
         """As `Client.import_list`; the file is read in threads."""
         start = await asyncio.to_thread(
@@ -209,14 +210,14 @@ class AsyncClient:
         async def requests() -> AsyncIterator[lists_pb2.ImportHashListRequest]:
             yield start
             with await asyncio.to_thread(path.open, "rb") as file:
-                chunks = messages.import_chunks(file)
+                chunks = messages.import_chunks(file, sent)
                 while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                     yield chunk
 
         with self._own_errors:
             async with aclosing(responses(self._lists.ImportHashList(requests()))) as answers:
                 async for response in answers:
-                    yield messages.import_answer(response)
+                    yield messages.import_answer(start, response)
 
     async def retract_entries(
         self,

@@ -16,7 +16,7 @@ from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -229,6 +229,7 @@ class Client:
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
         author: str = "",
+        sent: Callable[[int], None] = lambda _: None,
     ) -> Iterator[ImportProgress | ImportResult]:
         """Imports a file as one revision; gives progress, and the result last.
 
@@ -241,6 +242,7 @@ class Client:
             idempotency_key: the same key, file and options again give the first result again.
             max_rejected_share: 0..1; None for the server's own.
             author: who asks; the server keeps it with the revision, as unverified.
+            sent: called, by some other thread, with how many bytes of the file were sent.
 
         Raises:
             ServerError: nothing was imported, and why.
@@ -257,8 +259,9 @@ class Client:
             author=author,
         )
         with path.open("rb") as file, self._own_errors:
-            requests = chain([start], messages.import_chunks(file))
-            yield from map(messages.import_answer, self._lists.ImportHashList(requests))
+            requests = chain([start], messages.import_chunks(file, sent))
+            for response in self._lists.ImportHashList(requests):
+                yield messages.import_answer(start, response)
 
     def retract_entries(
         self,

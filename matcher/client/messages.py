@@ -44,7 +44,7 @@ from matcher.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hashlists.model import EntrySelection
@@ -180,18 +180,25 @@ def import_start(
     return lists_pb2.ImportHashListRequest(start=start)
 
 
-def import_chunks(file: BinaryIO) -> Iterator[lists_pb2.ImportHashListRequest]:
-    """The further messages of an import."""
+def import_chunks(
+    file: BinaryIO, sent: Callable[[int], None]
+) -> Iterator[lists_pb2.ImportHashListRequest]:
+    """The further messages of an import; tells how many bytes were drawn until now."""
     while chunk := file.read(CHUNK_BYTES):
+        sent(file.tell())
         yield lists_pb2.ImportHashListRequest(chunk=chunk)
 
 
-def import_answer(message: lists_pb2.ImportHashListResponse) -> ImportProgress | ImportResult:
-    """Progress, or the report that ends an import."""
+def import_answer(
+    start: lists_pb2.ImportHashListRequest, message: lists_pb2.ImportHashListResponse
+) -> ImportProgress | ImportResult:
+    """Progress, or the report that ends the import which `start` began."""
     if message.WhichOneof("payload") == "progress":
         return ImportProgress(message.progress.bytes_read, message.progress.records_read)
     report = message.report
     return ImportResult(
+        list_name=start.start.hash_list.removeprefix(wire.LIST_COLLECTION),
+        format=start.start.format,
         revision=report.revision,
         read=report.read,
         added=report.added,
@@ -204,6 +211,8 @@ def import_answer(message: lists_pb2.ImportHashListResponse) -> ImportProgress |
         rejections=tuple(
             RejectedRecord(each.place, each.field, each.reason) for each in report.rejections
         ),
+        sha256=start.start.sha256.hex(),
+        notes=dict(report.notes),
         repeated=report.repeated_import,
     )
 

@@ -114,14 +114,19 @@ class ImportResult:
     """What an import did.
 
     Attributes:
+        list_name, format: where it went and how it was read.
         revision: the revision it made; 0 where nothing had changed.
         read: records in the file; the sum of the next four.
         kept_retracted: entries that stay retracted, since an operator retracted them there.
         coverage: of the entries in this file.
         rejections: the first of them; `rejected` counts all.
+        sha256: of the file, lower-case hex.
+        notes: what was left aside without harm, and how often.
         repeated: this import had been made before under its idempotency key.
     """
 
+    list_name: str
+    format: str
     revision: int
     read: int
     added: int
@@ -132,4 +137,6 @@ class ImportResult:
     seconds: float
     coverage: Coverage
     rejections: tuple[RejectedRecord, ...]
+    sha256: str
+    notes: Mapping[str, int]
     repeated: bool

@@ -351,4 +351,5 @@ def _report(report: Any) -> pb.ImportReport:
         ),
         rejections=[pb.Rejection(**each) for each in report["rejections"]],
         repeated_import=report["repeated"],
+        notes=report["notes"],
     )

@@ -350,6 +350,43 @@ def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_p
     pytest.fail("the server never saw the import")
 
 
+def test_a_list_goes_to_a_server_as_into_the_local_catalog(data, server, tmp_path):
+    digests = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(30)]
+    file = tmp_path / "far.csv"
+    file.write_text("sha256\n" + "".join(f"{each}\n" for each in digests) + "nothing\n")
+    nowhere, column = tmp_path / "none", "--column=sha256=sha256"
+    far = ("lists", "import", str(file), "--list", "far", column, "--server", server)
+    _, told = run(nowhere, *far, status=2)
+    assert told == "error: no list is named far; add --harm and --source to create it\n"
+    (report,) = lines(nowhere, *far, "--harm", "test", "--source", "Us", "--idempotency-key", "one")
+    (again,) = lines(nowhere, *far, "--idempotency-key", "one")
+    assert again == report | {"repeated": True, "seconds": again["seconds"]}
+    (here,) = lines(
+        *(tmp_path / "mine", "lists", "import", str(file), "--list", "far", column),
+        *("--harm", "test", "--source", "Us"),
+    )
+    apart = {"revision", "seconds"}
+    assert {k: v for k, v in report.items() if k not in apart} == {
+        k: v for k, v in here.items() if k not in apart
+    }
+    assert (report["added"], report["rejected"]) == (30, 1)
+    assert report["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    (revision,) = lines(nowhere, "lists", "revisions", "far", "--limit", "1", "--server", server)
+    assert (revision["kind"], revision["revision"]) == ("import", report["revision"])
+    assert "(unverified, via grpc:" in revision["author"]
+    typed = file.read_bytes()
+    from_stdin = ("lists", "import", "-", "--format", "csv", *far[3:])
+    (more,) = lines(nowhere, *from_stdin, stdin=typed)
+    assert (more["unchanged"], more["revision"]) == (30, 0)
+    _, told = run(nowhere, *far, "--max-rejected-share", "0", status=2)
+    assert "1 of 31 records were rejected" in told
+    assert "not known" not in told
+    out, told = run(nowhere, *far)
+    assert out.startswith("import\tfar\nresult\tnothing changed\n")
+    assert "rejected: line 32" in told
+    assert not nowhere.exists()
+
+
 def on_a_terminal(data, *arguments, typed=b""):
     """Runs a command in a pseudo-terminal and gives its status and what a person sees."""
     ours, theirs = pty.openpty()

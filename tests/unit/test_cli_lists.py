@@ -290,6 +290,38 @@ def test_where_there_is_no_catalog_nothing_is_answered_and_nothing_made(run, tmp
     assert not (tmp_path / "data").exists()
 
 
+def test_revisions_that_nobody_asked_for_are_told(run, records, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    imported = run("lists", "import", file, *NEW_LIST, *MD5_COLUMN)
+    assert "The list demo was created: revision 1 of the catalog." in imported.err
+    assert "revision 2 of the catalog" in imported.out
+    told = run("lookup", f"md5:{digest(2)}").err
+    assert "The built-in list hashwarden-test was added; the catalog is now at revision 4." in told
+    assert "Searched revision 4 of the catalog" in told
+    assert "built-in" not in run("lookup", f"md5:{digest(2)}").err
+    assert records("lists", "revisions")[0]["revision"] == 4
+
+
+def test_an_import_is_not_made_twice_under_its_key(run, records, tmp_path):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    key = ("--idempotency-key", "march")
+    (first,) = records("lists", "import", file, *NEW_LIST, *MD5_COLUMN, *key)
+    (again,) = records("lists", "import", file, "--list", "demo", *MD5_COLUMN, *key)
+    assert (first["repeated"], again["repeated"]) == (False, True)
+    assert again["revision"] == first["revision"] == 2
+    other = write_csv(tmp_path / "b.csv", [f"{digest(2)},1"])
+    told = run("lists", "import", other, "--list", "demo", *MD5_COLUMN, *key, status=2).err
+    assert "this idempotency key was used before" in told
+
+
+@pytest.mark.parametrize("key", ["", "x" * 201, "a\tb"])
+def test_what_can_be_no_key_is_refused(run, tmp_path, key):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    given = ("--idempotency-key", key)
+    told = run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, *given, status=2).err
+    assert "has 1 to 200 printable characters" in told
+
+
 def test_an_empty_catalog_still_answers_with_a_warning(run):
     run(*CREATE)
     told = run("lookup", f"md5:{digest(1)}").err

@@ -12,7 +12,7 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import SnapshotError
 from matcher import cli
-from matcher.cli import lists_acts
+from matcher.cli import lists_acts, selecting
 
 LIST = ("--list", "demo", "--harm", "test", "--source", "Us")
 COLUMNS = ("--column=md5=md5", "--column=sha1=sha1", "--column=source_id=id")
@@ -148,6 +148,44 @@ def test_entries_are_named_in_every_way(filled, act, ids, tmp_path, typed):
     assert set(ids()) == {"M-2", "M-4", "M-5"}
 
 
+CHECKSUM_LINES = {
+    "GNU": lambda hashed: f"{hashed}  a file: of mine.jpg",
+    "GNU, binary": lambda hashed: f"{hashed} *a (copy) = of mine.jpg",
+    "GNU, an escaped name": lambda hashed: f"\\{hashed}  two\\nlines",
+    "GNU, standard input": lambda hashed: f"{hashed.upper()}  -",
+    "a tab": lambda hashed: f"{hashed}\tname",
+    "BSD": lambda hashed: f"MD5 (a) = b (c).jpg) = {hashed}",
+    "openssl": lambda hashed: f"MD5(a.jpg)= {hashed}",
+}
+
+
+@pytest.mark.parametrize("line", CHECKSUM_LINES.values(), ids=CHECKSUM_LINES)
+def test_digests_are_read_as_checksum_tools_print_them(line):
+    assert selecting.parse_digest(line(md5(3))) == bytes.fromhex(md5(3))
+
+
+@pytest.mark.parametrize("name", ["SHA1", "sha-1", "SHA256", "SHA2-256", "SHA512", "MD5"])
+def test_the_kind_that_a_checksum_tool_names_counts(name):
+    right = {"SHA1": 20, "sha-1": 20, "SHA256": 32, "SHA2-256": 32, "MD5": 16}
+    for length in (16, 20, 32):
+        line = f"{name} (f) = {'5a' * length}"
+        if right.get(name) == length:
+            assert selecting.parse_digest(line) == b"\x5a" * length
+        else:
+            with pytest.raises(ValueError, match="no digest of a known kind"):
+                selecting.parse_digest(line)
+
+
+def test_a_digest_in_groups_is_one_value():
+    assert selecting.parse_digest(f"{'5a' * 16} {'a5' * 16}") == b"\x5a" * 16 + b"\xa5" * 16
+
+
+def test_a_checksum_file_names_entries(filled, act, ids, tmp_path):
+    (tmp_path / "sums").write_text(f"{md5(3)}  a.jpg\n{sha1(4)} *b.jpg\nSHA1 (c) = {sha1(5)}\n")
+    assert act("retract", "--digests", str(tmp_path / "sums"))["changed"] == 3
+    assert set(ids()) == {"M-0", "M-1", "M-2"}
+
+
 def test_many_entries_are_one_revision(import_rows, act, run, ids, tmp_path):
     import_rows(*range(3000))
     (tmp_path / "ids").write_text("\n".join(map(str, ids().values())))
@@ -198,6 +236,7 @@ WRONG = {
     "no hex": (("--digests", "-"), f"\n{md5(1)}\nzz\n", "standard input, line 3: no digest in hex"),
     "a short digest": (("--digests", "-"), "abcd", "line 1: no digest of a known kind"),
     "another kind": (("--digests", "-"), f"sha1:{md5(1)}", "line 1: no digest of a known kind"),
+    "a checksum line cut off": (("--digests", "-"), f"{md5(1)[1:]}  a.jpg", "line 1: no digest"),
     "ids in a file": (("--entries", "-"), "12\nM-1\n", "standard input, line 2: no entry's id"),
     "stdin twice": (("--entries", "-", "--digests", "-"), "", "once only"),
     "no file": (("--entries", "/nowhere/ids"), "", "does not exist"),

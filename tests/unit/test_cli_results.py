@@ -185,7 +185,7 @@ def test_person_sees_one_table_and_what_was_searched(seen):
     assert rows[0][2] == "demo #7 (test)"
     told = "\n".join(notes)
     assert "1 MATCH" in told
-    assert "revision 3 under the policy 'default', by pdq, md5." in told
+    assert "revision 3 of the catalog under the policy 'default', by pdq, md5." in told
     assert "a lead, not proof" in told
 
 

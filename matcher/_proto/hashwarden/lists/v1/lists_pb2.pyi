@@ -506,6 +506,26 @@ Global___ImportProgress: _TypeAlias = ImportProgress  # noqa: Y015
 class ImportReport(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class NotesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REVISION_FIELD_NUMBER: _builtins.int
     READ_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
@@ -517,6 +537,7 @@ class ImportReport(_message.Message):
     REJECTIONS_FIELD_NUMBER: _builtins.int
     KEPT_RETRACTED_FIELD_NUMBER: _builtins.int
     REPEATED_IMPORT_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """0 where nothing changed."""
     read: _builtins.int
@@ -539,6 +560,12 @@ class ImportReport(_message.Message):
     def rejections(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rejection]:
         """The first rejected records; `rejected` counts them all."""
 
+    @_builtins.property
+    def notes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What was left aside without harm, in words, and how often; e.g. a hash of an unknown
+        kind.
+        """
+
     def __init__(
         self,
         *,
@@ -553,10 +580,11 @@ class ImportReport(_message.Message):
         rejections: _abc.Iterable[Global___Rejection] | None = ...,
         kept_retracted: _builtins.int = ...,
         repeated_import: _builtins.bool = ...,
+        notes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "notes", b"notes", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

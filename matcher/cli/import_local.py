@@ -1,0 +1,127 @@
+"""Imports into the catalog of this machine.
+
+A list that an import describes is created only once the file's beginning has proved good. Where an
+import fails later, its list stays, empty; the next import can then correct what was said of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hashlists.errors import HashlistsError, ListNotFoundError
+from hashlists.model import ChangeKind, Harm
+from matcher.cli.importing import another_list, no_such_list, seekable
+from matcher.cli.output import note, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hashlists.catalog import Catalog
+    from hashlists.importer import ImportReport
+    from hashlists.model import HashList, Revision
+    from matcher.cli.context import Session
+    from matcher.cli.describing import Described
+    from matcher.cli.importing import ImportOrder
+
+_NEWEST = 100
+
+
+def import_here(session: Session, order: ImportOrder) -> ImportReport:
+    """Imports the file; tells on standard error what happens to the list.
+
+    Raises:
+        HashlistsError: nothing was imported, and why.
+    """
+    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
+
+    share, settings = order.max_rejected_share, session.settings
+    with session.catalog(create=order.described.suffices) as catalog:
+        prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
+        with (
+            _telling_what_stays(catalog, order.list_name),
+            seekable(order.file, settings.spool_dir) as file,
+            progress(f"Importing {order.file.name}", of_bytes=True) as advance,
+        ):
+            return import_file(
+                catalog,
+                file,
+                list_name=order.list_name,
+                format=order.format,
+                options=order.options,
+                importer=session.author,
+                reason=order.reason,
+                idempotency_key=order.idempotency_key,
+                max_rejected_share=settings.max_rejected_share if share is None else share,
+                progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+                prepare_list=prepare,
+            )
+
+
+def _list_plan(
+    catalog: Catalog, name: str, described: Described, *, author: str
+) -> Callable[[], None] | None:
+    """What has to be done so that the list is what the user takes it for; None for nothing.
+
+    Raises:
+        ListNotFoundError: it does not exist and too little was said of it to create it.
+        ListExistsError: it is another than was described, and has held entries.
+    """
+    try:
+        existing = catalog.get_list(name).hash_list
+    except ListNotFoundError:
+        if not described.suffices:
+            raise no_such_list(name) from None
+        return partial(_create_list, catalog, described.to_list(name), author=author)
+    wrong = described.contradicted_by(existing)
+    if not wrong:
+        return None
+    if catalog.was_filled(name):
+        raise another_list(name, wrong)
+    return partial(_correct_list, catalog, name, described, list(wrong), author=author)
+
+
+def _create_list(catalog: Catalog, hash_list: HashList, *, author: str) -> None:
+    made = catalog.create_list(hash_list, author=author)
+    note(f"The list {hash_list.name} was created: revision {made.revision} of the catalog.")
+
+
+def _correct_list(
+    catalog: Catalog, name: str, described: Described, wrong: Sequence[str], *, author: str
+) -> None:
+    catalog.update_list(
+        name,
+        author=author,
+        reason="corrected before its first entry",
+        state=described.state,
+        title=described.title,
+        legal_basis=described.legal_basis,
+        harm=None if described.harm is None else Harm(described.harm),
+        source=described.source,
+    )
+    words = ", ".join(f"{each.replace('_', ' ')} is {getattr(described, each)}" for each in wrong)
+    note(f"The list {name}, which never held an entry, was corrected: its {words}.", style="yellow")
+
+
+@contextmanager
+def _telling_what_stays(catalog: Catalog, name: str) -> Iterator[None]:
+    """Where an import ends early, says what it has left behind."""
+    before = catalog.head()
+    try:
+        yield
+    except BaseException as error:
+        with suppress(HashlistsError):
+            made = {each.kind for each in _revisions_since(catalog, name, before)}
+            if ChangeKind.IMPORT in made:
+                note("The import had been made already; see `hashwarden lists revisions`.")
+            elif isinstance(error, KeyboardInterrupt):
+                note("Nothing was imported.")
+            if ChangeKind.CREATE_LIST in made and ChangeKind.IMPORT not in made:
+                note(f"The list {name} stays, empty; the next import can correct its --harm.")
+        raise
+
+
+def _revisions_since(catalog: Catalog, name: str, revision: int) -> list[Revision]:
+    newer = catalog.list_revisions(limit=_NEWEST)
+    return [each for each in newer if each.number > revision and each.list_name == name]

@@ -1,0 +1,67 @@
+"""How an import's report is shown, wherever it was made: as a JSON object, and to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from matcher.cli.list_output import coverage_facts, coverage_record, warn_of_coverage
+from matcher.cli.output import note, print_table
+
+if TYPE_CHECKING:
+    from hashlists.importer import ImportReport
+    from matcher.client import ImportResult
+
+    #: What an import did, as the local importer or a server tells it.
+    ShownImport: TypeAlias = ImportReport | ImportResult
+
+_MOST_REJECTS_SHOWN = 20
+
+
+def import_record(report: ShownImport) -> dict[str, Any]:
+    """The JSON object of an import's report."""
+    counts = ("revision", "read", "added", "updated", "unchanged", "rejected", "kept_retracted")
+    return {
+        "list": report.list_name,
+        "format": report.format,
+        **{name: getattr(report, name) for name in counts},
+        "seconds": round(report.seconds, 3),
+        "coverage": coverage_record(report.coverage),
+        "rejections": [
+            {"place": str(each.place), "field": each.field, "reason": each.reason}
+            for each in report.rejections
+        ],
+        "sha256": report.sha256,
+        "notes": dict(report.notes),
+        "repeated": report.repeated,
+    }
+
+
+def print_import(report: ShownImport) -> None:
+    """Prints the report as a table, and below it what needs a look."""
+    changed = f"revision {report.revision} of the catalog" if report.revision else "nothing changed"
+    rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
+    facts = [
+        ("result", changed + (" (repeated: this import was made before)" * report.repeated)),
+        ("read", f"{report.read:,}"),
+        ("added", f"{report.added:,}"),
+        ("updated", f"{report.updated:,}"),
+        ("unchanged", f"{report.unchanged:,}"),
+        ("rejected", f"{report.rejected:,}"),
+        ("kept retracted", f"{report.kept_retracted:,}"),
+        ("seconds", f"{report.seconds:.1f}" + (f" ({rate})" if rate else "")),
+        *coverage_facts(report.coverage)[1:],
+    ]
+    print_table(("import", report.list_name), facts)
+    warn_of_coverage(report.coverage)
+    for told, times in report.notes.items():
+        note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
+    _tell_rejects(report)
+
+
+def _tell_rejects(report: ShownImport) -> None:
+    for rejection in report.rejections[:_MOST_REJECTS_SHOWN]:
+        where = f"{rejection.place}" + (f", {rejection.field}" if rejection.field else "")
+        note(f"rejected: {where}: {rejection.reason}", style="yellow")
+    more = report.rejected - min(len(report.rejections), _MOST_REJECTS_SHOWN)
+    if more:
+        note(f"... and {more:,} more; --json lists the first {len(report.rejections):,}")

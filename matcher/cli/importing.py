@@ -1,0 +1,82 @@
+"""What imports into the catalog of this machine and imports at a server have in common."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hashlists.errors import ListExistsError, ListNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from matcher.cli.describing import Described
+
+_STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOrder:
+    """What the user asked for.
+
+    Attributes:
+        file: the list file, a pipe, or "-" for standard input.
+        list_name: the list to fill.
+        format, options: how the file is read.
+        max_rejected_share: 0..1, or None for the setting of whoever imports.
+        reason: kept with the revision.
+        idempotency_key: the same key and file again give the first report again; None for none.
+        described: what was said of the list.
+    """
+
+    file: Path
+    list_name: str
+    format: str
+    options: Mapping[str, str]
+    max_rejected_share: float | None
+    reason: str
+    idempotency_key: str | None
+    described: Described
+
+
+@contextmanager
+def seekable(file: Path, spool_dir: Path | None) -> Iterator[Path]:
+    """The file, or what a pipe gives as a file without a name, which only this process can open.
+
+    Args:
+        file: what the user named.
+        spool_dir: where the nameless file lies; made where it is missing. None for the folder of
+            temporary files.
+    """
+    if file != _STDIN and stat.S_ISREG(file.stat().st_mode):
+        yield file
+        return
+    if spool_dir is not None:
+        spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=spool_dir) as spooled:
+        if file == _STDIN:
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+        else:
+            with file.open("rb") as pipe:
+                shutil.copyfileobj(pipe, spooled)
+        spooled.seek(0)
+        yield Path(f"/dev/fd/{spooled.fileno()}")
+
+
+def no_such_list(name: str) -> ListNotFoundError:
+    """What to say where the list is not there and too little was said of it to create it."""
+    return ListNotFoundError(f"no list is named {name}; add --harm and --source to create it")
+
+
+def another_list(name: str, differing: Mapping[str, str]) -> ListExistsError:
+    """What to say where the list is another than was described."""
+    return ListExistsError(
+        f"the list {name} exists already, and its {'; its '.join(differing.values())}; import "
+        "without that option, or name another list"
+    )

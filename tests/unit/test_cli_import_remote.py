@@ -1,0 +1,180 @@
+"""`hashwarden lists import --server`: what is told however the import ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from hashlists.errors import ListExistsError, ListNotFoundError, OptionsError
+from hashlists.model import Coverage, Harm, HashList
+from matcher.cli import import_remote
+from matcher.cli.context import Session
+from matcher.cli.describing import Described
+from matcher.cli.import_output import import_record
+from matcher.cli.importing import ImportOrder
+from matcher.client import ImportProgress, ImportResult, RemoteList
+from matcher.errors import ServerError
+
+NOTHING_SAID = Described(None, None, None, None, None)
+DESCRIBED = Described("test", "Us", None, None, None)
+EMPTY = Coverage(0, {}, 0)
+DIGEST = "0cc175b9c0f1b6a831c399e269772661"
+
+
+class Server:
+    """Stands in for a client: holds lists by name, and answers imports as it is told to."""
+
+    def __init__(self, *, holds=(), outcome=None):
+        self.lists = {name: HashList(name, Harm.TEST, "Us") for name in holds}
+        self.outcome = outcome
+        self.imports = []
+
+    def __call__(self, target):
+        assert target == "host:1"
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def get_list(self, name):
+        if name not in self.lists:
+            raise ServerError("NOT_FOUND: no such list", reason="LIST_NOT_FOUND")
+        return RemoteList(self.lists[name], EMPTY, 7, None)
+
+    def create_list(self, hash_list, *, author):
+        assert author
+        self.lists[hash_list.name] = hash_list
+        return self.get_list(hash_list.name)
+
+    def import_list(self, path, *, sent, **asked):
+        self.imports.append(asked | {"data": path.read_bytes()})
+        sent(path.stat().st_size)
+        yield ImportProgress(10, 1)
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        if self.outcome != "nothing":
+            counts = dict.fromkeys(("read", "added", "updated", "unchanged", "rejected"), 0)
+            yield ImportResult(
+                **counts,
+                list_name=asked["list_name"],
+                format=asked["list_format"],
+                revision=9,
+                kept_retracted=0,
+                seconds=0.5,
+                coverage=EMPTY,
+                rejections=(),
+                sha256="",
+                notes={},
+                repeated=False,
+            )
+
+
+@pytest.fixture
+def go(tmp_path, monkeypatch):
+    """Runs an import at that server; gives its result."""
+    file = tmp_path / "list.csv"
+    file.write_text(f"md5\n{DIGEST}\n")
+
+    def ran(server, *, described=NOTHING_SAID, column="md5", key=None, share=None):
+        monkeypatch.setattr("matcher.client.Client", server)
+        order = ImportOrder(
+            file=file,
+            list_name="demo",
+            format="csv",
+            options={"columns.md5": column},
+            max_rejected_share=share,
+            reason="monthly",
+            idempotency_key=key,
+            described=described,
+        )
+        return import_remote.import_at_server(Session(tmp_path / "none"), "host:1", order)
+
+    yield ran
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_was_asked_for_is_asked_of_the_server(go):
+    server = Server(holds=["demo"])
+    assert go(server, key="march", share=0.5).revision == 9
+    (asked,) = server.imports
+    assert asked.pop("author")
+    assert asked == {
+        "list_name": "demo",
+        "list_format": "csv",
+        "options": {"columns.md5": "md5"},
+        "reason": "monthly",
+        "idempotency_key": "march",
+        "max_rejected_share": 0.5,
+        "data": f"md5\n{DIGEST}\n".encode(),
+    }
+    go(server)
+    go(server)
+    first, second = (each["idempotency_key"] for each in server.imports[1:])
+    assert first != second
+
+
+def test_a_list_is_created_once_the_file_proved_good(go, capsys):
+    server = Server()
+    with pytest.raises(ListNotFoundError, match="add --harm and --source to create it"):
+        go(server)
+    with pytest.raises(OptionsError):
+        go(server, described=DESCRIBED, column="other")
+    assert not server.lists
+    go(server, described=DESCRIBED)
+    assert server.lists["demo"].source == "Us"
+    assert "The list demo was created: revision 7 of the catalog." in capsys.readouterr().err
+
+
+def test_a_list_that_is_another_is_left_alone(go):
+    server = Server(holds=["demo"])
+    other = Described("csam", "Us", None, None, None)
+    with pytest.raises(ListExistsError, match="its harm is test, not csam"):
+        go(server, described=other)
+    assert not server.imports
+    go(server, described=DESCRIBED)
+    assert len(server.imports) == 1
+
+
+def test_other_errors_of_the_server_are_its_own(go, monkeypatch):
+    server = Server()
+    away = ServerError("no server answers", reason="UNAVAILABLE", retryable=True)
+    monkeypatch.setattr(server, "get_list", lambda _: (_ for _ in ()).throw(away))
+    with pytest.raises(ServerError, match="no server answers"):
+        go(server)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        ServerError("UNAVAILABLE: gone", reason="UNAVAILABLE", retryable=True),
+        ServerError("INTERNAL: broken pipe", reason="INTERNAL"),
+        KeyboardInterrupt(),
+        "nothing",
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_where_the_end_is_not_known_the_way_on_is_told(go, capsys, outcome):
+    with pytest.raises((ServerError, KeyboardInterrupt)):
+        go(Server(holds=["demo"], outcome=outcome), key="march")
+    told = capsys.readouterr().err
+    assert "Whether it was imported is not known." in told
+    assert "--idempotency-key march:" in told
+
+
+def test_where_the_server_refuses_only_an_empty_list_is_told(go, capsys):
+    refusal = ServerError("INVALID_ARGUMENT: no list file", reason="FORMAT_ERROR")
+    for server, described in ((Server(holds=["demo"]), NOTHING_SAID), (Server(), DESCRIBED)):
+        server.outcome = refusal
+        with pytest.raises(ServerError, match="no list file"):
+            go(server, described=described)
+        told = capsys.readouterr().err
+        assert "not known" not in told
+        assert ("The list demo stays at the server, empty." in told) == (described is DESCRIBED)
+
+
+def test_a_servers_report_is_shown_as_a_local_one(go):
+    record = import_record(go(Server(holds=["demo"])))
+    assert list(record)[:3] == ["list", "format", "revision"]
+    assert record["coverage"]["share_by_kind"]["pdq"] == 0.0

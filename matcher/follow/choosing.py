@@ -5,16 +5,19 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hashlists.catalog.entry_columns import EXPIRED_KEPT_SECONDS
 
 if TYPE_CHECKING:
     from hashlists.catalog import CatalogReader
     from matcher.follow.view import View
 
-#: The live part may grow to so many times `live_entries` while a build is under way.
+#: The live part may grow to so many times `live_entries`,
 LIVE_GROWTH = 8
+#: or to this share of the snapshot, where that is more: a full build takes the longer the more
+#: there is, and all that comes meanwhile is to count all the same.
+LIVE_SHARE = 4
+#: So many times `live_entries` may be read to catch up with a snapshot that nobody serves yet.
+READ_GROWTH = 8
 #: So many revisions may be caught up with in one look, of `live_entries` each.
 REVISIONS_AT_ONCE = 4
 #: Hidden rows of a snapshot are dead weight: past this share of it, everything is built anew,
@@ -46,12 +49,11 @@ def fits_in_memory(
     if not behind:
         return True
     changed = reader.changed_count(start.revision)
-    most = LIVE_GROWTH * live_entries
-    # A newly opened snapshot may have much to catch up with; what is served may not, since
-    # everything newer waits meanwhile.
-    at_once = min(behind, REVISIONS_AT_ONCE) * live_entries
-    is_served = served is not None and start.sealed is served.sealed
-    return changed <= (at_once if is_served else most) and len(start.delta) + changed <= most
+    is_served = served is not None and start.revision == served.revision
+    # Nothing newer is served while this is read.
+    at_once = min(behind, REVISIONS_AT_ONCE) if is_served else READ_GROWTH
+    most = max(LIVE_GROWTH * live_entries, len(start.sealed.index.entries) // LIVE_SHARE)
+    return changed <= at_once * live_entries and len(start.delta) + changed <= most
 
 
 def is_worn(view: View, now: int) -> bool:
@@ -64,9 +66,7 @@ def is_worn(view: View, now: int) -> bool:
 
 def withdraws(view: View) -> bool:
     """Whether the view no longer has in force what its snapshot has."""
-    delta = view.delta
-    gone = np.setdiff1d(delta.touched, delta.rows.catalog_ids, assume_unique=True)
-    return len(view.sealed.index.rows_of(gone)) > 0
+    return len(view.sealed.index.rows_of(view.delta.gone())) > 0
 
 
 __all__ = ["Need", "fits_in_memory", "is_worn", "withdraws"]

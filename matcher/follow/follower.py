@@ -260,11 +260,24 @@ class Follower:
         """What of the reader's history there is to start from, the best first."""
         served = self._view
         starts = [each for each in (fresh, served) if each is not None and each.stands(reader)]
+        if fresh is not None and served is not None and fresh in starts and served in starts:
+            starts[0] = self._carried(fresh, served, reader)
         if served is not None and served not in starts:
             snapshot_alone = View.of(served.sealed)  # restored to between snapshot and revision
             if snapshot_alone.stands(reader):
                 starts.append(snapshot_alone)
         return starts
+
+    def _carried(self, fresh: View, served: View, reader: CatalogReader) -> View:
+        """The newly opened snapshot with what is in memory already; nothing is read again."""
+        if not served.covers(fresh.sealed):
+            return fresh
+        purged = reader.purged_since(fresh.revision)
+        try:
+            return served.onto(fresh.sealed, purged=purged)
+        except Exception as error:  # noqa: BLE001 - e.g. memory; retractions do not wait for it
+            self._problems.note(Concern.CHANGES, error)
+            return fresh
 
     def _advanced(self, start: View, reader: CatalogReader) -> View | None:
         """The view at the reader's revision; None where that fails."""

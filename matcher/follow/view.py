@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from hashlists import snapshot as snapshots
-from matcher.follow.delta import Delta
+from matcher.follow.delta import Delta, Renumbering, Tables
 from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.rows import RowNumbers
 from matcher.index.match_index import IndexedList, MatchIndex
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from hashlists.model import Classification
     from hashlists.snapshot import Snapshot
     from matcher.index.base import Int64Array
-    from matcher.index.segment import Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +90,6 @@ class View:
         lists: what list rows count.
         classifications: what classification rows count.
         delta: what changed after the snapshot.
-        live: the delta's rows as a segment; None where there are none.
         superseded: `(S,) int64`, ascending rows of the sealed index whose entries are touched.
         purged: something was purged after the snapshot, which still holds it.
         withdrawn: `(W,) int64`, ascending ids of entries that later revisions took out of force;
@@ -106,7 +104,6 @@ class View:
     lists: Sequence[IndexedList] = field(repr=False)
     classifications: Sequence[Classification | None] = field(repr=False)
     delta: Delta = field(repr=False)
-    live: Segment | None = field(repr=False)
     superseded: Int64Array = field(repr=False)
     purged: bool
     withdrawn: Int64Array = field(repr=False)
@@ -123,7 +120,6 @@ class View:
             lists=sealed.index.lists,
             classifications=sealed.index.classifications,
             delta=Delta.empty(),
-            live=None,
             superseded=_NO_ROWS,
             purged=False,
             withdrawn=_NO_ROWS,
@@ -152,25 +148,62 @@ class View:
             classifications=self.classifications,
         )
         in_force = [numbers.number(each) for each in reader.entry_columns(entry_ids=changed)]
-        delta = self.delta.after(changed, in_force)
         classifications = numbers.classifications()
-        live = self.live
-        if delta is not self.delta:
-            live = delta.segment(lists=len(numbers.lists), classifications=len(classifications))
+        delta = self.delta.after(
+            changed,
+            in_force,
+            since=self.revision,
+            until=reader.revision,
+            tables=Tables(len(numbers.lists), len(classifications)),
+        )
         mark = reader.revision_mark(reader.revision)
         assert mark is not None  # the reader's own revision
         return View(
             sealed=self.sealed,
             revision=reader.revision,
             mark=mark,
-            lists=_add_counts(numbers.lists, live),
+            lists=_add_counts(numbers.lists, delta),
             classifications=classifications,
             delta=delta,
-            live=live,
             superseded=np.union1d(self.superseded, self.sealed.index.rows_of(changed)),
             purged=self.purged or reader.purged_since(self.revision),
             withdrawn=_NO_ROWS,
             withdrawn_by=reader.revision,
+        )
+
+    def covers(self, sealed: Sealed) -> bool:
+        """Whether this says all that changed after a snapshot of the same history."""
+        return self.sealed.snapshot.revision <= sealed.snapshot.revision <= self.revision
+
+    def onto(self, sealed: Sealed, *, purged: bool) -> View:
+        """The same revision above a snapshot that this covers; nothing is read for it.
+
+        Args:
+            sealed: of the same history.
+            purged: something was purged after that snapshot, up to this revision.
+        """
+        index = sealed.index
+        list_rows = _rows_in(
+            [each.name for each in index.lists], [each.name for each in self.lists]
+        )
+        classes = _rows_in(index.classifications, self.classifications)
+        tables = Tables(len(list_rows), len(classes))
+        to = Renumbering(
+            np.array([list_rows[each.name] for each in self.lists], np.uint16),
+            np.array([classes[each] for each in self.classifications], np.uint32),
+            tables,
+        )
+        delta = self.delta.above(sealed.snapshot.revision, to)
+        by_name = {each.name: each for each in self.lists}
+        lists = _with_counts([by_name[name] for name in list_rows], index.lists)
+        return replace(
+            self,
+            sealed=sealed,
+            lists=_add_counts(lists, delta),
+            classifications=tuple(classes),
+            delta=delta,
+            superseded=np.unique(index.rows_of(delta.touched)),
+            purged=purged,
         )
 
     def without(self, withdrawn: Int64Array, *, by: int) -> View:
@@ -192,24 +225,25 @@ class View:
 
     def index(self, now: int) -> MatchIndex:
         """What can be searched at `now`, seconds since 1970 UTC."""
-        sealed, live = self.sealed.index, self.live
-        hidden = [self.superseded, sealed.rows_of(self.withdrawn), sealed.expired_rows(now)]
-        if live is not None:
-            first = len(sealed.entries)
-            hidden += [first + live.rows_of(self.withdrawn), first + live.expiry.expired_rows(now)]
+        sealed, delta = self.sealed.index, self.delta
+        hidden = [
+            self.superseded,
+            sealed.rows_of(self.withdrawn),
+            sealed.expired_rows(now),
+            len(sealed.entries) + delta.hidden_rows(self.withdrawn, now),
+        ]
         return sealed.extended(
             revision=self.revision,
             lists=self.lists,
             classifications=self.classifications,
-            live=live,
+            live=delta.segments,
             hidden=np.concatenate(hidden),
         )
 
     def due(self, now: int) -> int | None:
         """The next moment after `now` at which an entry expires; None for never."""
         moments = [self.sealed.index.next_expiry(now)]
-        if self.live is not None:
-            moments.append(self.live.expiry.next_after(now))
+        moments += [each.expiry.next_after(now) for each in self.delta.segments]
         return min((each for each in moments if each is not None), default=None)
 
 
@@ -226,19 +260,26 @@ def _with_counts(
     )
 
 
-def _add_counts(lists: Sequence[IndexedList], live: Segment | None) -> tuple[IndexedList, ...]:
-    """The lists with the live segment's distinct codes counted too.
+def _add_counts(lists: Sequence[IndexedList], delta: Delta) -> tuple[IndexedList, ...]:
+    """The lists with the distinct codes of what is live counted too.
 
-    A code that stands in the snapshot as well, or is of an entry that was superseded there, counts
-    twice: counts say how many chance hits to expect, and may say too many but never too few.
+    A code that stands in several places, or is of an entry that was superseded there, counts each
+    time: counts say how many chance hits to expect, and may say too many but never too few.
     """
-    if live is None:
+    if not delta.pieces:
         return tuple(lists)
-    added = live.codes_by_list(len(lists))
     return tuple(
-        replace(each, counts=Counter(each.counts) + Counter(more))
-        for each, more in zip(lists, added, strict=True)
+        replace(each, counts=Counter(each.counts) + more)
+        for each, more in zip(lists, delta.counts(len(lists)), strict=True)
     )
+
+
+_Key = TypeVar("_Key")
+
+
+def _rows_in(first: Sequence[_Key], more: Sequence[_Key]) -> dict[_Key, int]:
+    """The row of each key in a table that begins with `first`; what only `more` has follows."""
+    return {key: row for row, key in enumerate(dict.fromkeys([*first, *more]))}
 
 
 __all__ = ["Sealed", "View"]

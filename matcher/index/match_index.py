@@ -122,10 +122,10 @@ class MatchIndex:
         revision: int,
         lists: Sequence[IndexedList],
         classifications: Sequence[Classification | None],
-        live: Segment | None,
+        live: Sequence[Segment],
         hidden: Int64Array,
     ) -> MatchIndex:
-        """The same segments at a later revision, with a live one behind them.
+        """The same segments at a later revision, with live ones behind them.
 
         Meant for the index that `open` gave: what it hides stays hidden, and its segments are
         neither copied nor looked through again.
@@ -134,16 +134,15 @@ class MatchIndex:
             revision: the later revision.
             lists: its table, which begins with this index's.
             classifications: likewise.
-            live: the entries that changed since; None where none is in force.
+            live: the entries that changed since, in segments; none where none is in force.
             hidden: `(R,) int64`, further rows that are not to be found. Rows of `live` count on
-                from this index's entries.
+                from this index's entries, through all of them.
 
         Raises:
             ValueError: as for a new index.
         """
-        segments, names = self._segments, self._segment_names
-        if live is not None:
-            segments, names = (*segments, live), (*names, LIVE)
+        segments = (*self._segments, *live)
+        names = (*self._segment_names, *[LIVE] * len(live))
         length = sum(len(segment.entries) for segment in segments)
         return MatchIndex(
             revision=revision,
@@ -181,7 +180,7 @@ class MatchIndex:
 
     @property
     def segment_names(self) -> tuple[str, ...]:
-        """What the segments are called in reports: "base", "recent" and "live"."""
+        """What the segments are called in reports: "base", "recent" and, maybe many, "live"."""
         return self._segment_names
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
@@ -204,12 +205,12 @@ class Parts:
     def status(self) -> IndexStatus:
         """What health and metrics tell; from any thread."""
         state = self.follower.state()
-        revision, segments = -1, dict[str, int]()
+        revision, segments = -1, Counter[str]()
         with contextlib.suppress(NotReadyError):
             index = self.holder.current.index
             revision = index.revision
-            sizes = (len(each.entries) for each in index.segments)
-            segments = dict(zip(index.segment_names, sizes, strict=True))
+            for name, segment in zip(index.segment_names, index.segments, strict=True):
+                segments[name] += len(segment.entries)  # several may be live
         return IndexStatus(
             ready=self.health.is_ready and self.pulse.beats,
             stale=self._stale(state),

@@ -393,7 +393,7 @@ class TestRetractions:
     @pytest.mark.parametrize(
         ("what", "error"),
         [
-            ("matcher.follow.delta.Delta.segment", MemoryError()),
+            ("matcher.follow.delta.Piece.of", MemoryError()),
             ("matcher.follow.view.RowNumbers", SnapshotError("too many lists")),
         ],
     )

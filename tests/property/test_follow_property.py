@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashKind, HashList, ListState
-from matcher.follow import Follower, build_snapshot, choosing, snapshots
+from matcher.follow import Follower, build_snapshot, choosing, delta, snapshots
 from matcher.follow.building import BackgroundBuilder
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
@@ -49,6 +49,7 @@ KINDS = (
 #: Small, so that a few changes are many.
 LIVE_ENTRIES = 6
 LIVE_GROWTH = 2
+MERGED_ENTRIES = 4
 RECENT_ENTRIES = 25
 
 
@@ -139,6 +140,8 @@ class FollowMachine(RuleBasedStateMachine):
             mock.patch("os.fsync"),
             mock.patch.object(snapshots, "RECENT_ENTRIES", RECENT_ENTRIES),
             mock.patch.object(choosing, "LIVE_GROWTH", LIVE_GROWTH),
+            mock.patch.object(choosing, "READ_GROWTH", LIVE_GROWTH),
+            mock.patch.object(delta, "MERGED_ENTRIES", MERGED_ENTRIES),
             mock.patch("hashlists.catalog.catalog.now_microseconds", self.microseconds),
             mock.patch(
                 "matcher.follow.opening.threading", mock.Mock(wraps=threading, Thread=LateThread)

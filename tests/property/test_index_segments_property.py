@@ -200,7 +200,7 @@ def test_what_is_in_force_is_found_and_nothing_else(sizes, seed, identical, mult
             writer.publish({})
         first = open_current(root)
         index = MatchIndex.open(first)
-        check_revision(index, world, set(), live=None)
+        check_revision(index, world, set(), live=[])
 
         changed = world.change(sizes[1])
         dead = index.segments[0].rows_of(ids_of(changed))
@@ -215,19 +215,19 @@ def test_what_is_in_force_is_found_and_nothing_else(sizes, seed, identical, mult
             writer.publish({})
         second = open_current(root, held=first)
         index = MatchIndex.open(second, held=index)
-        check_revision(index, world, set(), live=None)
-        check_revision(MatchIndex.open(open_current(root)), world, set(), live=None)
+        check_revision(index, world, set(), live=[])
+        check_revision(MatchIndex.open(open_current(root)), world, set(), live=[])
         check_counts(index, world, changed)
 
         changed = world.change(sizes[2])
         live = Segment.from_arrays(
             builder(world.rows(changed)).arrays(), lists=3, classifications=2
         )
-        check_revision(index, world, changed, live=live)
+        check_revision(index, world, changed, live=[live])
 
 
 def check_revision(
-    index: MatchIndex, world: World, changed: set[int], *, live: Segment | None
+    index: MatchIndex, world: World, changed: set[int], *, live: list[Segment]
 ) -> None:
     """Hides what changed and what has expired, as a follower does, and compares."""
     superseded = index.rows_of(ids_of(changed))

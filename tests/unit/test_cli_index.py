@@ -466,7 +466,7 @@ def test_counts_that_differ_are_told(built, records, data, catalog):
         revision=opened.index.revision,
         lists=opened.index.lists,
         classifications=opened.index.classifications,
-        live=None,
+        live=[],
         hidden=np.array([0]),
     )
     result = agree(data, catalog, dataclasses.replace(opened, index=index))

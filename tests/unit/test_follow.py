@@ -427,7 +427,7 @@ def test_a_purge_of_what_is_live_leaves_it_nowhere(rig):
     rig.follower.refresh()
     assert [is_known(rig.holder.current, n) for n in (1, 2)] == [True, False]
     view = rig.follower._view
-    assert (view.purged, len(view.delta), view.live) == (False, 0, None)  # built anew at once
+    assert (view.purged, len(view.delta), view.delta.pieces) == (False, 0, ())  # built anew at once
     assert view.sealed.lineage.purge_mark == view.mark
     assert view.sealed.lineage.base_revision == view.revision
     held = [each for each in rig.snapshots.iterdir() if each.is_dir()]

@@ -364,7 +364,11 @@ class TestLive:
         sealed = MatchIndex.open(second)
         superseded = sealed.rows_of(np.array([4, 9, 77]))
         index = sealed.extended(
-            revision=3, lists=LISTS, classifications=CLASSES, live=segment(4, 10), hidden=superseded
+            revision=3,
+            lists=LISTS,
+            classifications=CLASSES,
+            live=[segment(4, 10)],
+            hidden=superseded,
         )
         assert index.revision == 3
         assert sealed.segment_names == ("base", "recent")
@@ -387,7 +391,7 @@ class TestLive:
             revision=2,
             lists=LISTS,
             classifications=CLASSES,
-            live=segment(8, 9),
+            live=[segment(8, 9)],
             hidden=np.array([5]),
         )
         assert [found(index, value) for value in (8, 9)] == [[8], []]
@@ -396,7 +400,7 @@ class TestLive:
     def test_without_a_live_segment(self, first):
         sealed = MatchIndex.open(first)
         index = sealed.extended(
-            revision=2, lists=LISTS, classifications=CLASSES, live=None, hidden=np.array([0])
+            revision=2, lists=LISTS, classifications=CLASSES, live=[], hidden=np.array([0])
         )
         assert found(index, 1) == []
         assert index.segments == sealed.segments
@@ -410,7 +414,7 @@ class TestLive:
                     revision=2,
                     lists=LISTS,
                     classifications=CLASSES,
-                    live=None,
+                    live=[],
                     hidden=np.array([row]),
                 )
 

@@ -6,6 +6,10 @@ status codes. No message repeats a hash, a token or a byte of an upload.
 
 from __future__ import annotations
 
+import os
+
+from hashlists.errors import HashlistsError
+
 
 class MatcherError(Exception):
     """Base of all errors of this package.
@@ -95,3 +99,16 @@ class ServerError(MatcherError):
         super().__init__(message)
         self.reason = reason
         self.retryable = retryable
+
+
+def in_words(error: BaseException) -> str:
+    """The error for a person, never empty: in words, and a class by name only where it is a bug.
+
+    The text of a bug is left out, since it may hold a hash or a byte of an upload.
+    """
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return place + (error.strerror or str(error) or "the operating system gives no reason")
+    if isinstance(error, HashlistsError | MatcherError | ImportError):
+        return str(error) or "no reason was given"
+    return f"this is a bug ({type(error).__name__}); please report it"

@@ -62,6 +62,7 @@ class PostgresqlServer:
         """Makes a cluster and starts it."""
         self._binaries = binaries
         self._settings = {**_SETTINGS, **settings}
+        self.port = settings.get("port", "5432")
         self._numbers = count()
         self.folder = Path(tempfile.mkdtemp(prefix="hw-pg-", dir="/tmp"))  # sockets: short paths
         self.data = self.folder / "data"
@@ -165,7 +166,7 @@ class PostgresqlServer:
     def run_sql(self, *statements: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs statements outside any transaction; returns the last one's rows, if any."""
         with psycopg.connect(
-            host=str(self.folder), user=_USER, dbname=database, autocommit=True
+            host=str(self.folder), port=self.port, user=_USER, dbname=database, autocommit=True
         ) as connection:
             for statement in statements:
                 cursor = connection.execute(statement)
@@ -173,7 +174,7 @@ class PostgresqlServer:
 
     def url(self, database: str) -> str:
         """The catalog's URL of a database."""
-        return f"postgresql+psycopg://{_USER}@/{database}?host={self.folder}"
+        return f"postgresql+psycopg://{_USER}@/{database}?host={self.folder}&port={self.port}"
 
     def make_database(self, template: str | None = None) -> str:
         """A new database; returns its name."""

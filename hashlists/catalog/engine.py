@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hashlists.catalog import on_postgresql, on_sqlite, postgresql_errors
 from hashlists.errors import CatalogError
@@ -111,5 +112,8 @@ def catalog_errors() -> Iterator[None]:
         if hasattr(error.orig, "sqlstate"):
             raise CatalogError(postgresql_errors.explain(error.orig)) from error
         raise CatalogError(on_sqlite.explain(str(error.orig))) from error
+    except PoolTimeoutError as error:
+        raise CatalogError("every connection to the catalog is in use; try again") from error
     except SQLAlchemyError as error:
-        raise CatalogError(f"the catalog cannot be used ({type(error).__name__})") from error
+        bug = f"this is a bug ({type(error).__name__}); please report it"
+        raise CatalogError(f"the catalog cannot be used: {bug}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hashlists.catalog.postgresql_refusals import NO_DATABASE, REFUSED_LOGIN, explain_refusal
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _LOCKED = (
 )
 #: Beginnings of SQLSTATE codes and what to do, the longer ones first.
 _ADVICE = (
-    ("28", "the server refused the login: check user, password and pg_hba.conf"),
-    ("3D", "the server has no database of that name: create it first"),
+    ("28", REFUSED_LOGIN),
+    ("3D", NO_DATABASE),
     (
         "42501",
         (
@@ -49,10 +50,6 @@ _ADVICE = (
 #: Locked by another, out of disk or memory, or cancelled.
 LOCK_NOT_AVAILABLE = "55P03"
 MAY_BE_TRIED_AGAIN = frozenset({LOCK_NOT_AVAILABLE, "40P01", "53100", "53200", "57014"})
-_UNREACHABLE = (
-    "the catalog's server cannot be reached, or the connection was lost; check the URL, and that"
-    " PostgreSQL runs"
-)
 
 
 #: Attribute of an error whose own words are gone.
@@ -70,17 +67,8 @@ def explain(error: Any) -> str:
     if sqlstate:
         return f"the catalog's server reports an error (SQLSTATE {sqlstate}); its log says more"
     if type(error).__name__ in {"OperationalError", "ConnectionTimeout", "InterfaceError"}:
-        return _login_failed(str(error)) or _UNREACHABLE
-    return f"the catalog cannot be used ({type(error).__name__})"
-
-
-def _login_failed(message: str) -> str | None:
-    """While connecting psycopg knows no SQLSTATE, only the server's words."""
-    if "does not exist" in message and "database" in message:
-        return dict(_ADVICE)["3D"]
-    if "authentication failed" in message or "pg_hba" in message or "no password" in message:
-        return dict(_ADVICE)["28"]
-    return None
+        return explain_refusal(str(error))
+    return "the catalog's server or its driver reports an error without a code; its log says more"
 
 
 def sqlstate_of(error: Any) -> str:

@@ -144,7 +144,7 @@ class Replica:
                 stop=self._stop,
             )
         except HashlistsError as error:
-            self.problem = f"{type(error).__name__}: {error}"
+            self.problem = str(error)
             if self.problem != told:
                 raise
         else:

@@ -23,9 +23,8 @@ from typing import TYPE_CHECKING
 
 import hashlists
 import matcher
-from hashlists.errors import HashlistsError
 from hashlists.model import TEST_LIST_NAME, Harm, ListState
-from matcher.errors import MatcherError, PolicyError, SettingsError
+from matcher.errors import PolicyError, SettingsError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -392,7 +391,5 @@ def run(checks: Mapping[str, Callable[[], Iterator[Finding]]]) -> Iterator[Findi
     for name, check in checks.items():
         try:
             yield from check()
-        except (HashlistsError, MatcherError, OSError, ImportError) as error:
-            yield Finding(name, Status.FAIL, str(error) or type(error).__name__)
         except Exception as error:  # noqa: BLE001  what the doctor is there to find
-            yield Finding(name, Status.FAIL, f"the check itself fails: {type(error).__name__}")
+            yield Finding(name, Status.FAIL, in_words(error))

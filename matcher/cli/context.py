@@ -12,6 +12,7 @@ import click
 from hashlists.errors import CatalogError
 from hashlists.model import TEST_LIST_NAME
 from matcher.cli.output import note
+from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,7 +81,9 @@ class Session:
 
         Raises:
             CatalogError: there is none and none is to be made; or it cannot be opened.
+            RefusalError: this machine is a replica.
         """
+        self.require_no_replica()
         if create:
             self.settings.prepare_data_dir()
         else:
@@ -91,10 +94,35 @@ class Session:
             yield catalog
 
     @property
+    def is_replica(self) -> bool:
+        """Whether this machine pulls its snapshots; it has no catalog then, whatever lies there."""
+        return bool(self.settings.snapshot_pull_url)
+
+    @property
     def has_catalog(self) -> bool:
         """Whether this machine has the catalog, rather than snapshots that it pulls."""
         file = self.settings.catalog_file
-        return not self.settings.snapshot_pull_url and (file is None or file.exists())
+        return not self.is_replica and (file is None or file.exists())
+
+    def require_no_replica(self) -> None:
+        """What is changed or built at a replica would be served by nobody.
+
+        Raises:
+            RefusalError: this machine is one.
+        """
+        if self.is_replica:
+            raise RefusalError(
+                f"{self._replica_told()}; lists are kept, and snapshots built, on the machine that "
+                "publishes there: run this on that one, or add --server HOST:PORT of its server"
+            )
+
+    def _replica_told(self) -> str:
+        settings = self.settings
+        return (
+            f"this machine is a replica without a catalog: it pulls its snapshots from "
+            f"{settings.snapshot_pull_url} (snapshot_pull_url, "
+            f"{settings.sources['snapshot_pull_url']})"
+        )
 
     def _require_catalog(self) -> None:
         """Looking into a folder that was misspelt must not answer that nothing is known."""
@@ -139,6 +167,11 @@ class Session:
         from matcher.follow import open_generation  # noqa: PLC0415
 
         settings = self.settings
+        if self.is_replica:
+            raise RefusalError(
+                f"{self._replica_told()}; what it has pulled is matched by `hashwarden serve`: "
+                f"start that, and ask it with --server {settings.listen}"
+            )
         with self.catalog() as catalog:
             settings.prepare_data_dir()  # the snapshot lies there, wherever the catalog does
             add_test_list(catalog)

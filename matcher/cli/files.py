@@ -88,7 +88,7 @@ def load_file(path: str, *, max_bytes: int) -> LoadedFile | UnreadableFile:
         with _open(path) as stream:
             return _load(path, stream, max_bytes)
     except OSError as error:
-        return UnreadableFile(path, error.strerror or type(error).__name__)
+        return UnreadableFile(path, error.strerror or "the operating system gives no reason")
     except ValueError as error:  # a name that no file system takes, e.g. one with a zero byte
         return UnreadableFile(path, str(error))
 

@@ -14,6 +14,7 @@ from matcher.cli.context import Session, add_test_list, pass_session
 from matcher.cli.index_output import print_built, print_state, state_record
 from matcher.cli.index_verify import verify
 from matcher.cli.output import note, print_json
+from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
     from matcher.cli.index_state import CatalogState, IndexState
@@ -102,13 +103,12 @@ def build(
 
 def _require_builder(session: Session, publish_url: str | None) -> None:
     settings = session.settings
-    if settings.snapshot_pull_url:
-        raise click.UsageError(
-            "this machine pulls its snapshots (setting snapshot_pull_url); build where the catalog "
-            "is"
-        )
+    session.require_no_replica()
     if publish_url and settings.snapshot_signing_key is None:
-        raise click.UsageError("--publish needs the setting snapshot_signing_key")
+        raise RefusalError(
+            "--publish needs the setting snapshot_signing_key, the file of the private key that "
+            "signs what is published: HASHWARDEN_SNAPSHOT_SIGNING_KEY=FILE, or in hashwarden.toml"
+        )
 
 
 def _build_once(session: Session, *, full: bool, publish_url: str | None, as_json: bool) -> str:

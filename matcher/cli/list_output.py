@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hashlists.model import HashKind
-from matcher.cli.output import note, print_table
+from matcher.cli.output import is_terminal, note, print_paragraphs, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,27 +133,45 @@ def print_lists(records: Sequence[ShownList]) -> None:
 
 
 def print_revisions(found: Sequence[Revision]) -> None:
-    """Prints a table of revisions."""
+    """Prints revisions: paragraphs for a person, since a table of all columns fits no terminal."""
     if not found:
         note("Nothing was changed yet.")
-        return
-    columns = (
-        *("revision", "when (UTC)", "what", "list", "added", "updated", "retracted", "restored"),
-        *("by", "reason"),
+    elif is_terminal():
+        print_paragraphs((_revision_heading(each), _revision_lines(each)) for each in found)
+    else:
+        print_table(_REVISION_COLUMNS, [_revision_row(each) for each in found])
+
+
+_REVISION_COLUMNS = (
+    *("revision", "when (UTC)", "what", "list", "added", "updated", "retracted", "restored"),
+    *("by", "reason"),
+)
+#: What a revision does to entries.
+_COUNTS = ("added", "updated", "retracted", "restored")
+
+
+def _revision_row(revision: Revision) -> tuple[str, ...]:
+    return (
+        str(revision.number),
+        f"{revision.committed_at:%Y-%m-%d %H:%M:%S}",
+        revision.kind.value,
+        revision.list_name or "",
+        *(f"{getattr(revision, name):,}" for name in _COUNTS),
+        revision.author,
+        revision.reason,
     )
-    rows = [
-        (
-            str(each.number),
-            f"{each.committed_at:%Y-%m-%d %H:%M:%S}",
-            each.kind.value,
-            each.list_name or "",
-            f"{each.added:,}",
-            f"{each.updated:,}",
-            f"{each.retracted:,}",
-            f"{each.restored:,}",
-            each.author,
-            each.reason,
-        )
-        for each in found
+
+
+def _revision_heading(revision: Revision) -> str:
+    when = f"{revision.committed_at:%Y-%m-%d %H:%M:%S} UTC"
+    what = " ".join(filter(None, (revision.kind.value, revision.list_name)))
+    return f"revision {revision.number}  {when}  {what}"
+
+
+def _revision_lines(revision: Revision) -> list[str]:
+    counts = [(getattr(revision, name), name) for name in _COUNTS]
+    changed = ", ".join(f"{number:,} {name}" for number, name in counts if number)
+    return [
+        f"{changed}; by {revision.author}" if changed else f"by {revision.author}",
+        revision.reason,
     ]
-    print_table(columns, rows)

@@ -5,6 +5,8 @@ Importing and the acts on entries have modules of their own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from matcher.cli import lists_acts, lists_import, options
@@ -19,9 +21,31 @@ from matcher.cli.list_output import (
     revision_record,
 )
 from matcher.cli.output import print_json
+from matcher.cli.refusal import RefusalError
+from matcher.errors import ServerError
+
+#: How a server answers a call that it does not have.
+_NO_LISTS_THERE = "UNIMPLEMENTED"
 
 
-@click.group("lists")
+class _ListsGroup(click.Group):
+    """Tells what it means where a server knows nothing of lists."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; a replica's server has none of its calls."""
+        try:
+            return super().invoke(ctx)
+        except ServerError as error:
+            if error.reason == _NO_LISTS_THERE:
+                raise RefusalError(
+                    "the server at that address keeps no lists: it is a replica, which matches "
+                    "what the builder's machine publishes; name the address of the server that has "
+                    "the catalog, or run this on its machine without --server"
+                ) from error
+            raise
+
+
+@click.group("lists", cls=_ListsGroup)
 def command() -> None:
     """Create, fill, correct and look at hash lists."""
 

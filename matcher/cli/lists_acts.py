@@ -18,6 +18,7 @@ from matcher.cli.building import forget_purged
 from matcher.cli.context import Session, pass_session
 from matcher.cli.keeping import keeper
 from matcher.cli.output import is_terminal, note, print_json, print_table
+from matcher.cli.refusal import RefusalError
 from matcher.cli.selecting import selecting
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ COMMANDS = (retract, restore, rollback, purge, wipe)
 
 def _require_someone_to_ask(order: _Order, *, yes: bool) -> None:
     if not (yes or order.dry_run or _is_watched()):
-        raise click.UsageError("nobody can be asked here: add --yes, or --dry-run to look first")
+        raise RefusalError("nobody can be asked here: add --yes, or --dry-run to look first")
 
 
 def _is_watched() -> bool:

@@ -57,6 +57,25 @@ def print_row(cells: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
+def print_paragraphs(paragraphs: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Writes what no table can show legibly, for a person: each a heading with lines below it.
+
+    Lines are broken between words at the terminal's width, and stay indented.
+
+    Args:
+        paragraphs: heading, and lines; empty lines are left out.
+    """
+    from rich.console import Console  # noqa: PLC0415  only where a terminal is
+    from rich.padding import Padding  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    for heading, lines in paragraphs:
+        console.print(Text(printable(heading), style="bold"))
+        for line in filter(None, lines):
+            console.print(Padding(Text(printable(line)), (0, 0, 0, 2)))
+
+
 def _print_ruled(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str) -> None:
     from rich import box  # noqa: PLC0415  only where a terminal is
     from rich.console import Console  # noqa: PLC0415

@@ -21,7 +21,7 @@ from hashlists.errors import HashlistsError
 from matcher import __version__
 from matcher.cli.context import Session
 from matcher.cli.output import printable
-from matcher.errors import MatcherError
+from matcher.errors import MatcherError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,12 +94,7 @@ class RootGroup(click.Group):
             _forget_stdout()
             ctx.exit(EXIT_ERROR)
         except OSError as error:
-            raise _UserError(_explain(error)) from error
-
-
-def _explain(error: OSError) -> str:
-    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-    return place + (error.strerror or str(error) or type(error).__name__)
+            raise _UserError(in_words(error)) from error
 
 
 class _Folder(click.Path):

@@ -16,6 +16,7 @@ import click
 
 from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
 from hashlists.model import DIGEST_KIND_OF_LENGTH, DIGEST_KINDS, EntrySelection, HashKind
+from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +34,7 @@ _KIND_NAMES = {
     "sha-256": HashKind.SHA256,
     "sha2-256": HashKind.SHA256,
 }
-_FILE = click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
+_FILE = click.Path(readable=False, allow_dash=True, path_type=Path)
 _OPTIONS = (
     click.argument("entries", nargs=-1, metavar="[ENTRY]..."),
     click.option(
@@ -90,15 +91,17 @@ def selecting(function: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("standard input can be read once only")
         selection = EntrySelection(
             entry_ids=[
-                *_read("argument", entries, parse_entry_id),
+                *_read_arguments("argument", entries, parse_entry_id),
                 *_read_files(entry_files, parse_entry_id),
             ],
             source_ids=[
-                *_read("--source-id", source_ids, parse_source_id),
+                *_read_arguments("--source-id", source_ids, parse_source_id),
                 *_read_files(source_id_files, parse_source_id),
             ],
             digests=_read_files(digest_files, parse_digest),
         )
+        if not selection and files:
+            raise RefusalError(f"no entry is named in {', '.join(map(_name, files))}")
         if not selection:
             raise click.UsageError(
                 "no entry is named: give ids, --entries, --source-id, --source-ids or --digests"
@@ -109,6 +112,13 @@ def selecting(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def _read_arguments(where: str, texts: Sequence[str], parse: Callable[[str], Any]) -> list[Any]:
+    try:
+        return list(_read(where, texts, parse))
+    except RefusalError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _read_files(files: Sequence[Path], parse: Callable[[str], Any]) -> list[Any]:
@@ -123,19 +133,23 @@ def _lines(file: Path) -> Iterator[str]:
     """The lines of a file without their ends and without a byte order mark.
 
     Raises:
-        click.UsageError: it is no text in UTF-8.
+        RefusalError: it is no text in UTF-8.
     """
     data = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
     try:
         yield from data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise click.UsageError(f"{_name(file)} is no text in UTF-8") from None
+        raise RefusalError(f"{_name(file)} is no text in UTF-8") from None
 
 
 def _read(
     where: str, texts: Sequence[str] | Iterator[str], parse: Callable[[str], Any]
 ) -> Iterator[Any]:
-    """What the texts say, empty ones left out; an error tells the place and never the text."""
+    """What the texts say, empty ones left out.
+
+    Raises:
+        RefusalError: one says nothing of the kind; the error tells its place and never the text.
+    """
     for number, text in enumerate(texts, start=1):
         stripped = text.strip()
         if not stripped:
@@ -143,7 +157,7 @@ def _read(
         try:
             yield parse(stripped)
         except ValueError as error:
-            raise click.UsageError(f"{where} {number}: {error}") from None
+            raise RefusalError(f"{where} {number}: {error}") from None
 
 
 def parse_entry_id(text: str) -> int:

@@ -115,7 +115,8 @@ class InProcessPool:
             return checked(worker.decode(data, request, self._limits), request, self._limits)
         except Exception as error:  # noqa: BLE001 - the border where foreign exceptions end
             return Undecodable(
-                NotHashableReason.DECODER_FAILED, f"the decoder failed: {type(error).__name__}"
+                NotHashableReason.DECODER_FAILED,
+                f"the decoder broke down: this is a bug ({type(error).__name__}); please report it",
             )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.catalog import Catalog
 from hashlists.errors import HashlistsError
+from matcher.errors import in_words
 from matcher.follow.lock import publish_lock
 from matcher.follow.snapshots import build_snapshot, published_name
 from matcher.parent import end_with
@@ -57,10 +58,10 @@ def _answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
     except HashlistsError as error:
         return {"error": {"reason": error.reason, "message": str(error)}}
     except OSError as error:
-        return {"error": {"message": f"{type(error).__name__}: {error.strerror}"}}
+        return {"error": {"message": in_words(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the parent must know
         _log.exception("the snapshot cannot be built")
-        return {"error": {"message": f"{type(error).__name__}; the log tells where"}}
+        return {"error": {"message": f"{in_words(error)}; the log tells where"}}
     return {"snapshot": path.name}
 
 

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hashlists.errors import HashlistsError
+from matcher.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ class Problems:
 
     def note(self, concern: Concern, error: BaseException) -> None:
         """Notes a problem with `concern`, and logs it unless it stands already."""
-        text = f"{concern.title}: {type(error).__name__}: {error}"
+        text = f"{concern.title}: {in_words(error)}"
         if self._texts.get(concern) != text:
             trace = None if isinstance(error, HashlistsError | OSError) else error
             _log.warning("%s: %s", concern.meaning, text, exc_info=trace)

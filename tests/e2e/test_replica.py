@@ -12,7 +12,7 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.importer import import_file
 from hashlists.model import Harm, HashList
-from matcher import demo, settings
+from matcher import cli, demo, settings
 from matcher.client import AsyncClient
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
@@ -58,6 +58,10 @@ def readiness(server):
         connection.close()
 
 
+def at(server):
+    return ("--server", server.address)
+
+
 async def until(condition, *, seconds=30):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the servers have no event for a test
@@ -65,7 +69,7 @@ async def until(condition, *, seconds=30):
 
 
 async def test_a_replica_matches_what_a_builder_published_also_when_all_else_is_gone(
-    tmp_path, store
+    tmp_path, store, capsys
 ):
     publishing, pulling = store
     await asyncio.to_thread(demo.main, [str(tmp_path / "demo")])
@@ -84,6 +88,10 @@ async def test_a_replica_matches_what_a_builder_published_also_when_all_else_is_
                 assert await client.health("hashwarden.match.v1.MatchService") == "SERVING"
                 with pytest.raises(ServerError, match="UNIMPLEMENTED"):
                     [each async for each in client.list_lists()]
+                assert await asyncio.to_thread(cli.main, ["lists", "show", *at(server)]) == 2
+                told = capsys.readouterr().err
+                assert told.startswith("error: the server at that address keeps no lists")
+                assert "UNIMPLEMENTED" not in told
 
                 await asyncio.to_thread(import_demo, builder, tmp_path / "demo")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import io
 import json
@@ -90,6 +91,30 @@ def test_plain_output_is_tab_separated(run):
     facts = dict(line.split("\t") for line in run("lists", "show", "demo").out.splitlines())
     assert facts["harm"] == "test"
     assert run("lists", "revisions", "demo").out.splitlines()[1].split("\t")[2] == "create_list"
+
+
+def test_revisions_are_legible_in_a_narrow_terminal(run, tmp_path, monkeypatch):
+    run(*CREATE)
+    file = tmp_path / "list.csv"
+    file.write_text(f"md5\n{'0' * 31}1\n{'0' * 31}2\n")
+    reason = "as the letter of the second of November, of which the issuer keeps a copy, says"
+    imported = ("lists", "import", str(file), "--list", "demo", "--column", "md5=md5")
+    run(*imported, "--reason", reason)
+    run("lists", "retract", "demo", "1", "--reason", "a notice")
+    run("lists", "purge", "demo", "1", "--reason", "an order", "--yes")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = [line.rstrip() for line in run("lists", "revisions").out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    headings = [line.split() for line in lines if not line.startswith(" ")]
+    assert [each[:2] for each in headings] == [["revision", str(n)] for n in (4, 3, 2, 1)]
+    assert [each[5] for each in headings] == ["purge", "retract", "import", "create_list"]
+    assert {each[6] for each in headings} == {"demo"}
+    author = getpass.getuser()
+    below = " ".join(" ".join(lines).split())
+    assert f"2 added; by {author} {reason} revision 1" in below
+    assert f"1 retracted; by {author} a notice" in below
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,7 @@ WRONG = {
     "a checksum line cut off": (("--digests", "-"), f"{md5(1)[1:]}  a.jpg", "line 1: no digest"),
     "ids in a file": (("--entries", "-"), "12\nM-1\n", "standard input, line 2: no entry's id"),
     "stdin twice": (("--entries", "-", "--digests", "-"), "", "once only"),
-    "no file": (("--entries", "/nowhere/ids"), "", "does not exist"),
+    "no file": (("--entries", "/nowhere/ids"), "", "/nowhere/ids: No such file"),
 }
 
 
@@ -250,6 +250,14 @@ def test_what_names_no_entry_is_refused(filled, run, typed, case):
     error = run("lists", "retract", "demo", *WHY, *given, status=2).err
     assert told in " ".join(error.split())
     assert md5(1) not in error
+    in_a_file = {"--digests", "--entries"} & set(given) and told != "once only"
+    assert ("Usage:" not in error) == bool(in_a_file)
+
+
+def test_a_file_without_an_entry_is_told_by_name(filled, run, tmp_path):
+    (tmp_path / "ids").write_text("\n \n")
+    error = run("lists", "retract", "demo", *WHY, "--entries", str(tmp_path / "ids"), status=2).err
+    assert error == f"error: no entry is named in {tmp_path / 'ids'}\n"
 
 
 def test_a_file_that_is_no_text_is_refused(filled, run, tmp_path):
@@ -369,7 +377,8 @@ def test_rollback_shows_what_would_change_and_asks(filled, act, run, ids, somebo
 def test_nobody_to_ask_is_an_error(filled, run, typed, ids):
     typed("")
     for arguments in (rollback("--to", "2"), ("lists", "purge", "demo", "1", *WHY)):
-        assert "add --yes, or --dry-run" in run(*arguments, status=2).err
+        error = run(*arguments, status=2).err
+        assert error.startswith("error: nobody can be asked here: add --yes, or --dry-run")
 
 
 @pytest.mark.usefixtures("filled")

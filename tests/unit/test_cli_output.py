@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_table_on_a_terminal_is_ruled_and_coloured(open_terminal):
     assert "\x1b[1;31mMATCH" in shown
     assert "─" in shown
     assert "\t" not in shown
+
+
+def test_paragraphs_are_broken_between_words_and_stay_indented(open_terminal, monkeypatch):
+    out, _ = open_terminal()
+    monkeypatch.setenv("COLUMNS", "40")
+    said = "a long reason " * 5 + "[bold]\x1b[2J"
+    output.print_paragraphs([("revision 1", ["by us", "", said]), ("revision 2", [])])
+    plain = re.sub(r"\x1b\[[0-9]*m", "", out.getvalue())
+    lines = [line.rstrip() for line in plain.splitlines()]
+    assert (lines[0], lines[1], lines[-1]) == ("revision 1", "  by us", "revision 2")
+    assert all(line.startswith("  ") for line in lines[1:-1])
+    assert max(map(cell_len, lines)) <= 40
+    assert " ".join(" ".join(lines[2:-1]).split()) == said.replace("\x1b", "\\x1b")
 
 
 def test_long_paths_keep_their_end_and_words_stay_whole(open_terminal, monkeypatch):

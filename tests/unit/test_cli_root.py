@@ -44,7 +44,7 @@ def failing(monkeypatch):
         (FileNotFoundError(2, "No such file or directory", "/a/b"), "/a/b: No such file"),
         (FileNotFoundError(2, "No such file or directory", b"/a/\xff"), "No such file"),
         (OSError("odd"), "odd"),
-        (OSError(), "OSError"),
+        (OSError(), "gives no reason"),
         (click.UsageError("query 0: no colon"), "query 0"),
     ],
 )

@@ -208,7 +208,7 @@ def _open_and_load(
 def _explanation(image_format: Format, failure: Exception | None) -> str:
     if isinstance(failure, UnidentifiedImageError):
         return f"does not open as {image_format}: damaged, or of a kind that is not supported"
-    return f"{image_format} does not decode: {type(failure).__name__}"
+    return f"{image_format} does not decode: its data is damaged or cut off"
 
 
 def _load_first(

@@ -78,7 +78,8 @@ def _trouble(image_format: Format) -> str:
     try:
         result = decode(sample(image_format), DecodeRequest(), DecodeLimits())
     except Exception as error:  # noqa: BLE001 - any failure is what this is to find
-        return f"its sample cannot be made or decoded: {type(error).__name__}"
+        lacking = f"Pillow lacks its codec here, or is broken ({type(error).__name__})"
+        return f"its sample cannot be made or decoded: {lacking}"
     if isinstance(result, Undecodable):
         return result.detail
     if result.format != image_format:

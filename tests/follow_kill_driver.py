@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog
 from hashlists.model import Harm, HashKind, HashList
+from hashlists.snapshot.withdrawn import read_withdrawn
 from matcher.follow import Follower, build_snapshot, snapshots
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
@@ -100,6 +101,15 @@ def serve_and_follow(catalog: Catalog, folder: Path) -> None:
     following.refresh()
 
 
+def retract_and_follow(catalog: Catalog, folder: Path) -> None:
+    """Serves retractions from memory, and keeps beside the snapshot which they are."""
+    following, _ = follower(catalog, folder)
+    following.refresh()
+    for entry_id in sorted(state_of(catalog))[:2]:
+        catalog.retract("demo", [entry_id], **WHO)
+        following.refresh()
+
+
 def adopt(catalog: Catalog, folder: Path) -> None:
     """A server that finds what another process has built."""
     following, _ = follower(catalog, folder)
@@ -114,6 +124,7 @@ SCENARIOS = {
     "compaction": Scenario(much_changed, build),
     "purge": Scenario(a_purge, build),
     "serve": Scenario(two_builds_and_a_change, serve_and_follow),
+    "retract": Scenario(two_builds_and_a_change, retract_and_follow),
     "swap": Scenario(two_builds_and_a_change, adopt),
 }
 
@@ -178,6 +189,7 @@ def build_after(scenario: str, folder: Path) -> None:
 def look_after(scenario: str, folder: Path) -> None:
     """A restart answers from the last committed state, and clears up."""
     root = folder / "snapshots"
+    read_withdrawn(root)  # whole, or not there
     with open_catalog(folder) as catalog:
         following, holder = follower(catalog, folder)
         following.refresh()
@@ -193,7 +205,8 @@ def look_after(scenario: str, folder: Path) -> None:
 def check_left(scenario: str, root: Path) -> None:
     """Nothing is left that nobody needs, and nothing of what was purged."""
     left = Counter(each.name.partition("-")[0] for each in root.iterdir())
-    assert left.keys() <= {"current", "snapshot", ".build.lock"}, f"left over: {sorted(left)}"
+    known = {"current", "snapshot", "withdrawn", ".build.lock", ".withdrawn.lock"}
+    assert left.keys() <= known, f"left over: {sorted(left)}"
     assert left["snapshot"] <= 2, "snapshots pile up"
     if scenario == "purge":
         content = b"".join(each.read_bytes() for each in root.rglob("*") if each.is_file())

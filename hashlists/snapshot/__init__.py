@@ -7,6 +7,7 @@ Under its root lie
     snapshot-<revision>-<random>/     manifest.json, <array>.bin (raw, little-endian) and
                                       <document>.json
     .writing-<random>/                a writer's unfinished folder, locked while the writer lives
+    withdrawn                         ids of entries out of force since, for want of a catalog
     accepted.json                     on a replica: what it has accepted from its store
 
 Invariants:
@@ -34,7 +35,7 @@ prove integrity, not origin; folders are 0700 and files 0600 so that only the se
 from __future__ import annotations
 
 from hashlists.errors import SnapshotError
-from hashlists.snapshot.manifest import DTYPES, FORMAT, VERSION
+from hashlists.snapshot.manifest import DTYPES, FORMAT, VERSION, manifests_below
 from hashlists.snapshot.pointer import current_name, current_revision
 from hashlists.snapshot.reader import Snapshot, open_current, open_snapshot
 from hashlists.snapshot.sweeping import sweep
@@ -49,6 +50,7 @@ __all__ = [
     "SnapshotWriter",
     "current_name",
     "current_revision",
+    "manifests_below",
     "open_current",
     "open_snapshot",
     "sweep",

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from hashlists.snapshot.files import json_bytes, parse_json, read_small, refuse
+from hashlists.errors import SnapshotError
+from hashlists.snapshot.files import json_bytes, open_folder, parse_json, read_small, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +94,31 @@ class ArrayRecord:
 def read_manifest(folder: Path, handle: int) -> dict[str, Any]:
     """Reads the manifest of a folder; its format, version and digest are right."""
     return parse_manifest(folder, read_small(folder, handle, MANIFEST_FILE, MAX_MANIFEST_BYTES))
+
+
+def readable_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder, or None where it cannot be read or used."""
+    with suppress(SnapshotError, OSError):
+        handle = open_folder(folder)
+        try:
+            return read_manifest(folder, handle)
+        finally:
+            os.close(handle)
+    return None
+
+
+def manifests_below(root: Path) -> dict[str, dict[str, Any]]:
+    """The manifests of the snapshots under a root by their names, but for those of no use.
+
+    No other file is read: a snapshot that is named here may be damaged all the same.
+    """
+    names = sorted(each.name for each in root.iterdir() if FOLDER_NAME.fullmatch(each.name))
+    found = {name: readable_manifest(root / name) for name in names}
+    return {name: each for name, each in found.items() if each is not None and _is_whole(each)}
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    return is_count(manifest.get("revision")) and isinstance(manifest.get("parameters"), dict)
 
 
 def parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
@@ -175,8 +203,10 @@ __all__ = [
     "is_count",
     "is_match",
     "manifest_bytes",
+    "manifests_below",
     "parse_manifest",
     "read_manifest",
+    "readable_manifest",
     "revision_of",
     "section",
 ]

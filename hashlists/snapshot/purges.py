@@ -10,13 +10,10 @@ who built or published what, so that nothing which broke off makes it forget.
 from __future__ import annotations
 
 import hashlib
-import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hashlists.errors import SnapshotError
-from hashlists.snapshot.files import json_bytes, open_folder
-from hashlists.snapshot.manifest import MANIFEST_FILE, read_manifest
+from hashlists.snapshot.files import json_bytes
+from hashlists.snapshot.manifest import MANIFEST_FILE, readable_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,13 +51,8 @@ def may_stay(previous: Path, current: Path) -> bool:
 
 def _state_of(folder: Path) -> str | None:
     """None where the manifest cannot be read."""
-    with suppress(SnapshotError, OSError):
-        handle = open_folder(folder)
-        try:
-            return purge_state(read_manifest(folder, handle))
-        finally:
-            os.close(handle)
-    return None
+    manifest = readable_manifest(folder)
+    return None if manifest is None else purge_state(manifest)
 
 
 __all__ = ["may_stay", "purge_state"]

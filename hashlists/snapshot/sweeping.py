@@ -13,6 +13,7 @@ from hashlists.snapshot.files import exclusive, open_folder, sync_folder
 from hashlists.snapshot.manifest import FOLDER_NAME
 from hashlists.snapshot.pointer import POINTER_TEMPORARY, read_pointer
 from hashlists.snapshot.purges import may_stay
+from hashlists.snapshot.withdrawn import forget_withdrawn
 from hashlists.snapshot.writer import WRITING
 
 
@@ -20,7 +21,8 @@ def sweep(root: Path, *, keep_previous: bool | None = None) -> None:
     """Removes unfinished folders of dead writers, and snapshots no longer of use.
 
     The current snapshot stays, and the one before it where nothing was purged between them; a
-    living writer's folder stays. Where the pointer is damaged no snapshot is removed. Mappings of
+    living writer's folder stays. What is kept of withdrawn entries goes with the last snapshot that
+    it is of. Where the pointer is damaged no snapshot is removed. Mappings of
     removed files stay valid.
 
     Args:
@@ -47,6 +49,7 @@ def sweep(root: Path, *, keep_previous: bool | None = None) -> None:
                 _remove_if_abandoned(Path(entry.path))
             elif keep is not None and FOLDER_NAME.fullmatch(entry.name) and entry.name not in keep:
                 shutil.rmtree(entry.path)
+        forget_withdrawn(root)
         sync_folder(root)
 
 

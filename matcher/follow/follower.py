@@ -29,6 +29,7 @@ from matcher.follow.making import Making
 from matcher.follow.opening import Opener
 from matcher.follow.problems import Concern, Problems
 from matcher.follow.view import View
+from matcher.follow.withdrawing import Withdrawals
 from matcher.pipeline import Generation
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class Follower:
         self._opener = Opener(
             snapshots_dir, self._problems, clock, background=background, on_opened=wake
         )
+        self._withdrawals = Withdrawals(catalog, snapshots_dir, self._problems)
         self._view: View | None = None
         self._due: int | None = None  # when the next entry expires
         self._shown_at = 0  # the moment that the holder's generation is of
@@ -203,6 +205,8 @@ class Follower:
         """Ends a build or opening that is under way; `refresh` must not be called any more."""
         self._making.close()
         self._opener.wait()
+        with self._lock:  # a look that is under way ends, and what it withdrew is kept
+            self._withdrawals.keep()
 
     def _seconds_since_contact(self) -> float:
         if self._catalog is None:
@@ -223,7 +227,7 @@ class Follower:
             self._need = Need.NONE
             if fresh is not None:
                 self._head = fresh.revision
-                self._serve(fresh)
+                self._serve(self._withdrawals.applied(fresh))
             return
         try:
             with self._catalog.read() as reader:
@@ -231,11 +235,11 @@ class Follower:
                 view = self._follow(reader, fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the catalog cannot be followed
             self._problems.note(Concern.CATALOG, error)
-            view = self._without_catalog(fresh, error)
+            self._serve_other(self._without_catalog(fresh, error))
         else:
             self._problems.solved(Concern.CATALOG)
-        if view is not None and view is not self._view:
-            self._serve(view)
+            self._serve_other(view)
+            self._withdrawals.keep()
 
     def _follow(self, reader: CatalogReader, fresh: View | None) -> View | None:
         """The best view of what the reader shows; None where there is none of its history."""
@@ -321,13 +325,21 @@ class Follower:
                 fresh = View.of(older)
             if fresh is None:
                 raise error
-            return fresh
+            return self._withdrawals.applied(fresh)
         if fresh is None or fresh.sealed.lineage.catalog_id != served.sealed.lineage.catalog_id:
             return served
         # A retraction that was seen is not forgotten for a snapshot that was begun before it.
-        return fresh.in_place_of(served) if fresh.revision >= served.revision else served
+        if fresh.revision < served.revision:
+            return served
+        return self._withdrawals.applied(fresh).in_place_of(served)
 
     # Serving
+
+    def _serve_other(self, view: View | None) -> None:
+        """Serves a view where it is not what is served already."""
+        if view is not None and view is not self._view:
+            self._serve(view)
+            self._withdrawals.owe()
 
     def _serve(self, view: View) -> None:
         now = int(self._time())

@@ -45,18 +45,26 @@ class Lineage:
         Raises:
             SnapshotError: the manifest says nothing of it, or nonsense.
         """
-        parameters: Mapping[str, Any] = snapshot.manifest["parameters"]
+        return cls.stated(snapshot.path.name, snapshot.manifest)
+
+    @classmethod
+    def stated(cls, name: str, manifest: Mapping[str, Any]) -> Lineage:
+        """Reads it from the manifest of the snapshot of that name.
+
+        Raises:
+            SnapshotError: the manifest says nothing of it, or nonsense.
+        """
+        parameters: Mapping[str, Any] = manifest["parameters"]
         values: dict[str, Any] = {name: parameters.get(name) for name in _NAMES}
         base = values["base_revision"]
         texts = [values[name] for name in _NAMES if name != "base_revision"]
         if not (
             all(isinstance(each, str) for each in texts)
             and type(base) is int
-            and 0 <= base <= snapshot.revision
+            and 0 <= base <= manifest["revision"]
         ):
             raise SnapshotError(
-                f"snapshot {snapshot.path.name}: its manifest does not say which catalog it is of;"
-                " build it anew"
+                f"snapshot {name}: its manifest does not say which catalog it is of; build it anew"
             )
         return cls(**values)
 

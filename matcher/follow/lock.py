@@ -1,4 +1,4 @@
-"""The machine's one right to build into a folder of snapshots, and the one to publish from it.
+"""The machine's one right to build into a folder of snapshots, and the others that there are.
 
 Locks of the operating system on files there: each ends with the process that holds it, however
 that ends, and the file stays.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BUILD_LOCK_FILE = ".build.lock"
 PUBLISH_LOCK_FILE = ".publish.lock"
+WITHDRAWN_LOCK_FILE = ".withdrawn.lock"
 
 
 def build_lock(snapshots_dir: Path) -> AbstractContextManager[None]:
@@ -64,9 +65,36 @@ def is_build_locked(snapshots_dir: Path) -> bool:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def withdrawn_lock(snapshots_dir: Path) -> Iterator[bool]:
+    """The right to write which entries are withdrawn; False where another process has it.
+
+    Raises:
+        OSError: the folder is missing or cannot be written.
+    """
+    handle = _open_lock(snapshots_dir, WITHDRAWN_LOCK_FILE)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
 def _open_lock(snapshots_dir: Path, name: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     return os.open(snapshots_dir / name, flags, 0o600)
 
 
-__all__ = ["BUILD_LOCK_FILE", "PUBLISH_LOCK_FILE", "build_lock", "is_build_locked", "publish_lock"]
+__all__ = [
+    "BUILD_LOCK_FILE",
+    "PUBLISH_LOCK_FILE",
+    "WITHDRAWN_LOCK_FILE",
+    "build_lock",
+    "is_build_locked",
+    "publish_lock",
+    "withdrawn_lock",
+]

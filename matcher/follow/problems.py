@@ -25,6 +25,10 @@ class Concern(enum.Enum):
     BUILD = "snapshot build", "no newer snapshot is built or published"
     PULL = "snapshot pull", "no newer snapshot is pulled"
     OPENING = "published snapshot", "what is published last cannot be opened"
+    WITHDRAWN = (
+        "entries withdrawn since the snapshot, which may match after a start without catalog",
+        "which entries were withdrawn is not kept beside the snapshot, or cannot be read",
+    )
     SWEEPING = (
         "old snapshots, which may hold purged data, stay on disk",
         "old snapshots cannot be removed",

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists import snapshot as snapshots
-from hashlists.errors import SnapshotError
+from hashlists.errors import HashlistsError, SnapshotError
 from matcher.follow.lineage import Lineage
 from matcher.follow.lock import build_lock
 from matcher.follow.rows import RowNumbers
 from matcher.follow.view import Sealed
+from matcher.follow.withdrawing import keep_withdrawn
 from matcher.index.build import IndexBuilder
 from matcher.index.write import LinkedSegment, write_index
 
@@ -67,6 +68,10 @@ def build_snapshot(
         with suppress(OSError):  # makes room; what cannot go is told below
             snapshots.sweep(snapshots_dir)
         path = _current(catalog, snapshots_dir, full=full, seen=seen)
+        # Before anything is served from it: what was withdrawn while it was being built counts
+        # for it, too. Where this fails, a server does it again and tells it.
+        with suppress(HashlistsError, OSError):
+            keep_withdrawn(catalog, snapshots_dir)
         snapshots.sweep(snapshots_dir)
         return path
 

@@ -219,7 +219,7 @@ class View:
 
     def in_place_of(self, other: View) -> View:
         """This view, less what `other`, of the same history, hides early and this still has."""
-        if self.revision >= other.withdrawn_by:
+        if self.withdrawn_by >= other.withdrawn_by:
             return self
         return self.without(other.withdrawn, by=other.withdrawn_by)
 

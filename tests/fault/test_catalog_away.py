@@ -12,11 +12,13 @@ import pytest_asyncio
 
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError
-from hashlists.model import TEST_LIST_NAME, EntrySelection
-from matcher import settings
+from hashlists.importer import import_file
+from hashlists.model import TEST_LIST_NAME, EntrySelection, Harm, HashList
+from matcher import demo, settings
 from matcher.client import AsyncClient
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
+from matcher.follow import build_snapshot
 from matcher.model import Decision
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.server import running
@@ -49,11 +51,11 @@ async def readiness(server):
     return await asyncio.to_thread(ask)
 
 
-async def until(client, decision):
+async def until(client, decision, image=IMAGE):
     """Waits for that answer from up-to-date lists."""
     async with asyncio.timeout(60):
         while True:
-            answer = await client.match_image(IMAGE)
+            answer = await client.match_image(image)
             if answer.result.decision is decision and not answer.stale:
                 return answer
             await asyncio.sleep(0.05)
@@ -126,6 +128,33 @@ async def test_a_damaged_catalog_without_a_snapshot_is_told_at_once(tmp_path):
     with pytest.raises(CatalogError):
         async with running(chosen):
             pass
+
+
+async def test_what_was_retracted_since_the_snapshot_stays_out_without_the_catalog(known_lists):
+    chosen = load_settings(known_lists)
+    image = await asyncio.to_thread(publish_demo, chosen, known_lists / "demo")
+    async with served(chosen) as (_, client):
+        answer = await client.match_image(image)
+        entries = tuple({match.entry_id for match in answer.result.matches})
+        await client.retract_entries("demo", EntrySelection(entries), reason="trial")
+        await until(client, Decision.NO_KNOWN_MATCH, image)
+    chosen.catalog_file.write_bytes(b"no database, but as long as one" * 4096)
+    async with served(chosen) as (server, client):
+        answer = await client.match_image(image)
+        assert (answer.result.decision, answer.stale) == (Decision.NO_KNOWN_MATCH, True)
+        assert (await client.match_image(IMAGE)).result.decision is Decision.MATCH
+        assert "withdrawn" not in (await readiness(server))[1]["problem"]
+
+
+def publish_demo(chosen, folder):
+    """Imports the demo's list and builds a snapshot of it; gives an image that is listed."""
+    demo.main([str(folder)])
+    with Catalog.open(chosen.catalog_url) as catalog:
+        catalog.create_list(HashList("demo", Harm.TEST, "Hashwarden demo"), author="t")
+        file = folder / "demo-list.vics.json"
+        import_file(catalog, file, list_name="demo", format="vics", importer="t")
+        build_snapshot(catalog, chosen.snapshots_dir)
+    return (folder / "listed-1.jpg").read_bytes()
 
 
 class TestLateCatalog:

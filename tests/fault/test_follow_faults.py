@@ -61,7 +61,7 @@ def snapshots_in(root: Path) -> list[str]:
 
 
 def leftovers(root: Path) -> list[str]:
-    known = ("snapshot-", "current", ".build.lock")
+    known = ("snapshot-", "current", ".build.lock", ".withdrawn.lock")
     return [each.name for each in root.iterdir() if not each.name.startswith(known)]
 
 

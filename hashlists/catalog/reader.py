@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _BY_ENTRY = BulkSelect(entry_versions.c.entry_id, VERSION_ROWS.order_by(*IN_ORDER))
 
+_LOOKED_UP = 2_000  # entries at a time
+
 
 class CatalogReader:
     """One consistent view; valid inside the `with` block of `Catalog.read` only.
@@ -128,7 +130,9 @@ class CatalogReader:
         Those that have expired are among them for a week: see `EntryColumns.expires`.
 
         Args:
-            batch_size: versions read at a time; a batch has at most about so many entries.
+            batch_size: versions read at a time; a batch has at most about so many entries. Where
+                entries are named, 2,000 at most, so that a server that follows changes holds up
+                its other threads as little as may be.
             entry_ids: `(K,) int64`, strictly ascending: only those of them that are in force, at
                 a cost that grows with `K`; None for all.
 
@@ -141,7 +145,7 @@ class CatalogReader:
             return self._scan(batch_size)
         if not (np.diff(entry_ids) > 0).all():
             raise ValueError("entry_ids must be strictly ascending")
-        return self._look_up(entry_ids, batch_size)
+        return self._look_up(entry_ids, min(batch_size, _LOOKED_UP))
 
     def _scan(self, batch_size: int) -> Iterator[EntryColumns]:
         with catalog_errors():

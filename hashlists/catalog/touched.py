@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     #: First change and the one after the last.
     Range = tuple[int, int]
 
-_FETCHED_ROWS = 65_536
+_FETCHED_ROWS = 2_000
 
 
 def changed_count(connection: Connection, since: int) -> int:

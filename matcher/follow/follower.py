@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,11 +41,14 @@ if TYPE_CHECKING:
     from matcher.follow.building import SnapshotSource
     from matcher.follow.child import Publication
     from matcher.follow.readable import Readable
+    from matcher.follow.view import Sealed
     from matcher.index.holder import Holder
     from matcher.policy.rules import Policy
 
 _log = logging.getLogger(__name__)
 _BUSY_SECONDS = 0.2
+#: More are not read before what was taken out of force is hidden.
+_FEW_CHANGES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,12 @@ class Follower:
         # Where builds happen in the calling thread, so does everything.
         background = bool(catalog_url) or builder is None
         self._opener = Opener(
-            snapshots_dir, self._problems, clock, background=background, on_opened=wake
+            snapshots_dir,
+            self._problems,
+            clock,
+            background=background,
+            prepare=self._caught_up,
+            on_opened=wake,
         )
         self._withdrawals = Withdrawals(catalog, snapshots_dir, self._problems)
         self._view: View | None = None
@@ -221,8 +230,7 @@ class Follower:
 
     def _look(self) -> None:
         self._making.collect()
-        opened = self._opener.other_than(None if self._view is None else self._view.sealed)
-        fresh = None if opened is None else View.of(opened)
+        fresh = self._opener.other_than(None if self._view is None else self._view.sealed)
         if self._catalog is None:
             self._need = Need.NONE
             if fresh is not None:
@@ -262,29 +270,48 @@ class Follower:
 
     def _starts(self, reader: CatalogReader, fresh: View | None) -> Sequence[View]:
         """What of the reader's history there is to start from, the best first."""
-        served = self._view
-        starts = [each for each in (fresh, served) if each is not None and each.stands(reader)]
-        if fresh is not None and served is not None and fresh in starts and served in starts:
-            starts[0] = self._carried(fresh, served, reader)
-        if served is not None and served not in starts:
-            snapshot_alone = View.of(served.sealed)  # restored to between snapshot and revision
-            if snapshot_alone.stands(reader):
-                starts.append(snapshot_alone)
-        return starts
+        standing: list[View] = []
+        for each in (fresh, self._view):
+            if each is None:
+                continue
+            if each.stands(reader):
+                standing.append(each)
+            elif (alone := View.of(each.sealed)).stands(reader):
+                standing.append(alone)  # restored to between the snapshot and what came after
+        if len(standing) > 1:
+            standing[0] = self._carried(standing[0], standing[1], reader)
+        return standing
 
     def _carried(self, fresh: View, served: View, reader: CatalogReader) -> View:
         """The newly opened snapshot with what is in memory already; nothing is read again."""
-        if not served.covers(fresh.sealed):
+        if not served.covers(fresh.sealed) or fresh.revision > served.revision:
             return fresh
-        purged = reader.purged_since(fresh.revision)
+        purged = reader.purged_since(fresh.sealed.snapshot.revision)
         try:
             return served.onto(fresh.sealed, purged=purged)
         except Exception as error:  # noqa: BLE001 - e.g. memory; retractions do not wait for it
             self._problems.note(Concern.CHANGES, error)
             return fresh
 
+    def _caught_up(self, sealed: Sealed) -> View:
+        """A newly opened snapshot with what changed since, where that is not in memory.
+
+        Called by the thread that opened it, so that nothing else waits while this is read. A look
+        reads what is still missing, and tells what went wrong.
+        """
+        view, served = View.of(sealed), self._view
+        if self._catalog is None or served is None or served.covers(sealed):
+            return view
+        with suppress(Exception), self._catalog.read() as reader:
+            fits = fits_in_memory(view, reader, live_entries=self._live_entries, served=served)
+            if view.stands(reader) and fits:
+                return view.advanced(reader)
+        return view
+
     def _advanced(self, start: View, reader: CatalogReader) -> View | None:
         """The view at the reader's revision; None where that fails."""
+        if reader.changed_count(start.revision) > _FEW_CHANGES:
+            self._withdraw_first(reader)
         try:
             view = start.advanced(reader)
         except Exception as error:  # noqa: BLE001 - whatever it is, retractions do not wait for it
@@ -295,6 +322,14 @@ class Follower:
         self._problems.solved(Concern.CHANGES)
         self._need = self._need_for(view)
         return view
+
+    def _withdraw_first(self, reader: CatalogReader) -> None:
+        """Hides what is out of force by now, before much else is read."""
+        served = self._view
+        if served is not None and served.stands(reader):
+            hidden = self._hide_early(served, reader)
+            if hidden is not served:
+                self._serve(hidden)
 
     def _hide_early(self, view: View, reader: CatalogReader) -> View:
         """The view, less what the reader's revision no longer has in force."""

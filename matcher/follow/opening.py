@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from matcher.follow.building import SnapshotSource
     from matcher.follow.problems import Problems
+    from matcher.follow.view import View
 
 
 class Opener:
@@ -32,6 +33,7 @@ class Opener:
         problems: where failures are told.
         clock: seconds that never go back.
         background: open in a thread of its own while something is held.
+        prepare: makes of a snapshot what is handed out; called where it was opened.
         on_opened: called by that thread once it is done.
     """
 
@@ -42,21 +44,23 @@ class Opener:
         clock: Callable[[], float],
         *,
         background: bool,
+        prepare: Callable[[Sealed], View],
         on_opened: Callable[[], None],
     ) -> None:
         self._root = root
         self._problems = problems
         self._background = background
+        self._prepare = prepare
         self._on_opened = on_opened
         self._refused = ""
         self._opening_back_off = BackOff(clock)
         self._opening: _Opening | None = None
-        self._opened: Sealed | None = None  # kept until it is served or another one is published
+        self._opened: View | None = None  # kept until it is served or another one is published
         self._sweeping_back_off = BackOff(clock)
         self._sweep_owed = False
         self._erase = False
 
-    def other_than(self, held: Sealed | None) -> Sealed | None:
+    def other_than(self, held: Sealed | None) -> View | None:
         """The published snapshot where it is not the one that is held and can be used.
 
         None as well while it is being opened in the background; a later call has it.
@@ -67,7 +71,7 @@ class Opener:
                 return self._opened
         return None if self.busy else self._published(held)
 
-    def _published(self, held: Sealed | None) -> Sealed | None:
+    def _published(self, held: Sealed | None) -> View | None:
         try:
             name = snapshots.current_name(self._root)
         except SnapshotError as error:
@@ -77,7 +81,7 @@ class Opener:
             self._accepted()
             self._opened = None
             return None
-        if self._opened is not None and self._opened.name == name:
+        if self._opened is not None and self._opened.sealed.name == name:
             return self._opened
         if name == self._refused and not self._opening_back_off.due:
             return None
@@ -98,9 +102,9 @@ class Opener:
         if self._opening is not None:
             self._opening.wait()
 
-    def _open(self, name: str, held: Sealed | None) -> Sealed | None:
+    def _open(self, name: str, held: Sealed | None) -> View | None:
         self._opened = None
-        opening = _Opening(name, self._root, held)
+        opening = _Opening(name, self._root, held, self._prepare)
         if held is not None and self._background:
             self._opening = opening
             opening.start(self._on_opened)
@@ -165,25 +169,30 @@ class _Opening:
         name: of what is published now.
         root: the folder of snapshots.
         held: what the snapshot shares with this one is not verified again.
+        prepare: makes of the snapshot what is handed out.
 
     Attributes:
-        opened: the snapshot, once it ended well.
+        opened: what is handed out, once it ended well.
         error: why it did not.
     """
 
-    def __init__(self, name: str, root: Path, held: Sealed | None) -> None:
+    def __init__(
+        self, name: str, root: Path, held: Sealed | None, prepare: Callable[[Sealed], View]
+    ) -> None:
         self.name = name
-        self.opened: Sealed | None = None
+        self.opened: View | None = None
         self.error: Exception | None = None
         self._root = root
         self._held = held
+        self._prepare = prepare
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Opens it in the calling thread."""
         try:
-            self.opened = Sealed.open_current(self._root, held=self._held)
+            sealed = Sealed.open_current(self._root, held=self._held)
+            self.opened = None if sealed is None else self._prepare(sealed)
         except Exception as error:  # noqa: BLE001 - whatever it is, what is held goes on
             self.error = error
 

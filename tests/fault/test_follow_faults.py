@@ -512,7 +512,14 @@ class TestErasure:
     def test_what_the_store_said_must_go_goes_though_another_came_since(self, root, monkeypatch):
         """The word is given with one snapshot, and holds until it was obeyed."""
         now, problems = [0.0], Problems()
-        opener = Opener(root, problems, lambda: now[0], background=False, on_opened=lambda: None)
+        opener = Opener(
+            root,
+            problems,
+            lambda: now[0],
+            background=False,
+            prepare=View.of,
+            on_opened=lambda: None,
+        )
         sweeps = mock.Mock(side_effect=OSError("busy"))
         monkeypatch.setattr("hashlists.snapshot.sweep", sweeps)
         opener.adopted(mock.Mock(erase_previous=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from types import SimpleNamespace
 from unittest import mock
 
@@ -11,6 +12,7 @@ import pytest
 
 from hashlists.catalog import Catalog
 from hashlists.catalog.reader import CatalogReader
+from hashlists.errors import CatalogError
 from hashlists.model import Harm, HashKind, HashList, ListState
 from matcher.follow import Follower, build_snapshot, delta
 from matcher.follow.choosing import fits_in_memory, withdraws
@@ -306,3 +308,87 @@ class TestAdoption:
             assert follower.refresh()
         state = follower.state()
         assert (state.revision, state.live_entries, state.problem) == (catalog.head(), 0, "")
+
+
+class TestOrder:
+    """Nothing urgent waits while much is read."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        return tmp_path / "snapshots"
+
+    @pytest.fixture
+    def follower(self, catalog, root):
+        build_snapshot(catalog, root)
+        policies = {"default": default_policy()}
+        follower = Follower(catalog, root, policies, Holder(), live_entries=2)
+        follower.refresh()
+        follower._making.builder = None  # another process builds
+        follower._opener._background = True
+        return follower
+
+    def test_what_is_retracted_is_hidden_before_much_is_read(self, catalog, follower, monkeypatch):
+        monkeypatch.setattr("matcher.follow.follower._FEW_CHANGES", 1)
+        gone = min(found_in(follower._holder.current.index))
+        bring(catalog, items("d"))
+        catalog.retract("demo", [gone], **WHO)
+        known = []
+        real = View.advanced
+
+        def slow(view, reader):
+            known.append(gone in found_in(follower._holder.current.index))
+            return real(view, reader)
+
+        monkeypatch.setattr(View, "advanced", slow)
+        assert follower.refresh()
+        assert known == [False]
+        assert len(follower._view.withdrawn) == 0, "gone for good by now"
+        assert gone not in found_in(follower._holder.current.index)
+        assert not follower.refresh()
+
+    def test_what_a_new_snapshot_lacks_is_read_where_it_is_opened(
+        self, catalog, root, follower, monkeypatch
+    ):
+        readers = []
+        real = CatalogReader.entry_columns
+
+        def told(reader, *, entry_ids):
+            readers.append((threading.current_thread().name, len(entry_ids)))
+            return real(reader, entry_ids=entry_ids)
+
+        bring(catalog, items(*"defghijk"))
+        build_snapshot(catalog, root)
+        for name in "lm":
+            bring(catalog, items(name))
+        monkeypatch.setattr(CatalogReader, "entry_columns", told)
+        follower.refresh()
+        follower._opener.wait()
+        assert readers == [("snapshot-opening", 2)]
+        bring(catalog, items("n"))
+        assert follower.refresh()
+        assert readers[1:] == [(threading.current_thread().name, 1)]
+        state = follower.state()
+        assert (state.revision, state.live_entries, state.problem) == (catalog.head(), 3, "")
+
+    @pytest.mark.parametrize("outcome", [False, CatalogError("away")])
+    def test_where_that_fails_a_look_reads_it(self, catalog, root, follower, monkeypatch, outcome):
+        real, asked = View.stands, []
+
+        def stands(view, reader):
+            if threading.current_thread().name != "snapshot-opening":
+                return real(view, reader)
+            asked.append(view)
+            if outcome:
+                raise outcome
+            return False
+
+        monkeypatch.setattr(View, "stands", stands)
+        bring(catalog, items(*"defghijk"))
+        build_snapshot(catalog, root)
+        bring(catalog, items("l"))
+        follower.refresh()
+        follower._opener.wait()
+        assert len(asked) == 1
+        assert follower.refresh()
+        assert follower.state().revision == catalog.head()
+        assert follower.state().problem == ""

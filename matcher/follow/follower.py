@@ -327,9 +327,7 @@ class Follower:
         """Hides what is out of force by now, before much else is read."""
         served = self._view
         if served is not None and served.stands(reader):
-            hidden = self._hide_early(served, reader)
-            if hidden is not served:
-                self._serve(hidden)
+            self._serve_other(self._hide_early(served, reader))
 
     def _hide_early(self, view: View, reader: CatalogReader) -> View:
         """The view, less what the reader's revision no longer has in force."""

@@ -317,7 +317,7 @@ class TestFollowing:
         (root / ".build.lock").unlink()
         (root / ".build.lock").mkdir()
         assert not follower.refresh()
-        assert "snapshot build: IsADirectoryError" in follower.state().problem
+        assert ".build.lock: Is a directory" in follower.state().problem
         assert len(found_in(holder.current.index)) == 3
         follower.close()
 

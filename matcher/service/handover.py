@@ -36,11 +36,13 @@ class Order:
         number: the process's own, from 0; stable over restarts.
         supervisor: process id of who is to be outlived by nobody.
         settings: as the supervisor resolved them, with this process's share.
+        trial: only see whether these settings serve: load everything, answer nobody, and end.
     """
 
     number: int
     supervisor: int
     settings: Settings
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,8 @@ class Report:
 def order_to_json(order: Order) -> bytes:
     """The order as one JSON document."""
     values = {each.name: _encoded(getattr(order.settings, each.name)) for each in fields(Settings)}
-    document = {"number": order.number, "supervisor": order.supervisor, "settings": values}
-    return json.dumps(document).encode()
+    about = {"number": order.number, "supervisor": order.supervisor, "trial": order.trial}
+    return json.dumps(about | {"settings": values}).encode()
 
 
 def order_from_json(data: bytes) -> Order:
@@ -72,7 +74,12 @@ def order_from_json(data: bytes) -> Order:
     document = json.loads(data)
     values = {name: _decoded(value) for name, value in document["settings"].items()}
     values["sources"] = MappingProxyType(values["sources"])
-    return Order(document["number"], document["supervisor"], Settings(**values))
+    return Order(
+        document["number"],
+        document["supervisor"],
+        Settings(**values),
+        trial=bool(document["trial"]),
+    )
 
 
 def report_to_json(report: Report) -> bytes:

@@ -28,6 +28,7 @@ from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
+from matcher.service.revision_log import RevisionLog
 from matcher.service.stream import Drain
 from matcher.service.threads import Threads, on_loop
 from matcher.service.uploads import Uploads
@@ -89,6 +90,7 @@ class Parts:
         self.uploads = Uploads(self.holder, self.pool, self.admission, max_batch=settings.max_batch)
         self.metrics = ServiceMetrics(self.status)
         self._swaps = 0
+        self._revision_log = RevisionLog()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         # Of its own: a catalog that is slow or locked holds up nothing but following.
@@ -189,6 +191,8 @@ class Parts:
 
     async def _refresh(self) -> None:
         self._swaps += await self._following.run(self.follower.refresh)
+        index = self.holder.current.index
+        self._revision_log.look(self.follower.state(), len(index.entries) - len(index.hidden))
 
     def provenance(self) -> match_pb2.Provenance:
         """What every answer says of versions and age."""

@@ -167,13 +167,8 @@ class ServerProcess:
 
     async def _attend(self, process: Process, begun: asyncio.Future[bool]) -> str:
         """Gives the process its order and hears it out; returns its complaint, if any."""
-        assert process.stdin is not None
         assert process.stdout is not None
-        order = Order(self.number, os.getpid(), self.settings)
-        with contextlib.suppress(ConnectionError):  # it ended at once
-            process.stdin.write(order_to_json(order))
-            await process.stdin.drain()
-        process.stdin.close()
+        await _hand_over(process, Order(self.number, os.getpid(), self.settings))
         error = ""
         while line := await process.stdout.readline():
             report = _report(line)
@@ -198,6 +193,38 @@ class ServerProcess:
         if process.returncode is None:
             _log.error("server process %d does not end and is killed", self.number)
             process.kill()
+
+
+async def try_out(settings: Settings) -> str:
+    """Has a process load everything by these settings, answer nobody, and end.
+
+    Returns:
+        Why a process cannot serve with them; empty where one can.
+    """
+    try:
+        process = await _spawn()
+    except OSError as error:
+        return f"no process can be started: {error.strerror or error}"
+    try:
+        assert process.stdout is not None
+        await _hand_over(process, Order(0, os.getpid(), settings, trial=True))
+        line = await process.stdout.readline()
+        if not line:
+            return f"the process that tried them ended with {_described(await process.wait())}"
+        return _report(line).error
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            process.kill()
+        await process.wait()
+
+
+async def _hand_over(process: Process, order: Order) -> None:
+    """Gives a new process its order."""
+    assert process.stdin is not None
+    with contextlib.suppress(ConnectionError):  # it ended at once
+        process.stdin.write(order_to_json(order))
+        await process.stdin.drain()
+    process.stdin.close()
 
 
 def shares(settings: Settings, count: int) -> list[Settings]:

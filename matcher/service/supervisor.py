@@ -2,9 +2,9 @@
 
 The supervisor holds the port and accepts nothing on it: each process listens there itself
 (SO_REUSEPORT), and the kernel spreads connections over them. A process that ends is started again
-while the others serve on; a signal to end drains all; SIGHUP reads the settings again and replaces
-one process after the other, the next only when the one before serves. The kernel ends the processes
-of a supervisor that was killed.
+while the others serve on; a signal to end drains all. SIGHUP reads the settings again, has another
+process try them out, and only then replaces one process after the other, the next only when the one
+before serves. The kernel ends the processes of a supervisor that was killed.
 
 No library does this for gRPC: gunicorn, uvicorn and hypercorn hand accepted sockets to workers of
 their own, which gRPC cannot take, by fork or pickle; supervisord, circus and honcho start programs,
@@ -30,7 +30,7 @@ from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.health import Pulse
 from matcher.service.listening import check_listen, reserved
 from matcher.service.metrics import SupervisorMetrics
-from matcher.service.processes import Backoff, ServerProcess, shares
+from matcher.service.processes import Backoff, ServerProcess, shares, try_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -155,7 +155,10 @@ class Fleet:
             new = replace(read, **kept)
             parts = shares(new, len(self.processes))
         except MatcherError as error:
-            _log.error("the settings cannot be used; all goes on as before: %s", error)
+            _refuse(str(error))
+            return
+        if problem := await try_out(parts[0]):
+            _refuse(problem)
             return
         for each, share in zip(self.processes, parts, strict=True):
             if not await each.replace(share):
@@ -185,6 +188,10 @@ class Fleet:
             told = list(threads.map(_ask, self.processes))
         well = not self._stopping and self.pulse.beats and all(each["ready"] for each in told)
         return well, {"ready": well, "processes": told}
+
+
+def _refuse(problem: str) -> None:
+    _log.error("the new settings cannot be used; all goes on as before: %s", problem)
 
 
 def _ask(process: ServerProcess) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 It reads its order from standard input, says on standard output once whether it serves, and then
 serves like a server alone, but for two things: it shares its port, and it never outlives its
-supervisor. When that is gone, however it ended, this process drains and ends.
+supervisor. When that is gone, however it ended, this process drains and ends. On trial it only says
+whether it would serve.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from matcher.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from matcher.service.server import RunningServer
+    from matcher.settings import Settings
 
 EXIT_ERROR = 2
 #: Beyond `drain_seconds`: for what ends after the last answer. The supervisor kills earlier.
@@ -41,7 +43,11 @@ def main() -> int:
     configure_logging(level=order.settings.log_level, log_format=order.settings.log_format)
     _name_in_logs(order.number)
     try:
-        asyncio.run(_serve(order, report))
+        if order.trial:
+            asyncio.run(_try(order.settings))
+            _tell(report, Report())
+        else:
+            asyncio.run(_serve(order, report))
     except (HashlistsError, MatcherError, OSError) as error:
         _tell(report, Report(error=str(error)[:_MAX_ERROR_CHARS]))
         return EXIT_ERROR
@@ -60,6 +66,23 @@ async def _serve(order: Order, report: int) -> None:
         faulthandler.dump_traceback_later(seconds, exit=True)
 
     await serve(order.settings, share_port=True, on_ready=ready, on_stop=stop)
+
+
+async def _try(settings: Settings) -> None:
+    """Does all that a start does, but for listening, and closes everything again.
+
+    Raises:
+        HashlistsError, MatcherError, OSError: a process with these settings cannot serve.
+    """
+    from matcher.service.listening import check_listen  # noqa: PLC0415  as above
+    from matcher.service.parts import Parts  # noqa: PLC0415
+
+    check_listen(settings)
+    parts = await asyncio.to_thread(Parts.open, settings)
+    try:
+        await parts.load()
+    finally:
+        await parts.close()
 
 
 def _reports() -> int:

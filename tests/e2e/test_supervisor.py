@@ -172,6 +172,8 @@ def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
         )
 
         renew_without_a_failed_call(server, {again, same})
+        refuse_what_cannot_serve(server)
+        assert re.search(r"serving revision 2: 1 entries, 0 of them changed after", server.told())
         drain_in_good_order(server)
 
 
@@ -208,6 +210,29 @@ def renew_without_a_failed_call(server, before):
     assert failures == []
     assert server.match().policy_version != version
     assert min(up) >= 1  # never both away
+
+
+def refuse_what_cannot_serve(server):
+    """SIGHUP with policies that do not fit: the log says why, and nothing else happens."""
+    policies, before = server.log.parent / "policies.toml", server.pids()
+    good = policies.read_text("utf-8")
+    for wrong, told in (
+        ("[policies.default]\nviews = 3\n", "policies.default.views"),
+        ('[policies.default]\nlists = ["missing"]\n', "missing"),
+    ):
+        policies.write_text(wrong, "utf-8")
+        known = len(server.told())
+        server.process.send_signal(signal.SIGHUP)
+
+        def refused(known=known):
+            assert server.up() == 2
+            return "all goes on as before" in server.told()[known:]
+
+        until(refused)
+        assert told in server.told()[known:]
+    assert server.pids() == before
+    assert server.match().decision is Decision.MATCH
+    policies.write_text(good, "utf-8")
 
 
 def drain_in_good_order(server):

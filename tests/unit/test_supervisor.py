@@ -289,10 +289,45 @@ class TestFleet:
 
         await self.with_fleet(load_settings(tmp_path), attended)
 
+    @pytest.mark.parametrize(
+        ("program", "told"),
+        [
+            (READ + "print(json.dumps({'admin': '', 'error': 'no such list'}))", "no such list"),
+            (READ + "raise SystemExit(3)", "the process that tried them ended with status 3"),
+            (OSError(11, "no more processes"), "no process can be started: no more processes"),
+        ],
+        ids=["refused", "died", "not started"],
+    )
+    async def test_settings_that_fail_on_trial_interrupt_nothing(
+        self, tmp_path, programs, caplog, *, program, told
+    ):
+        async def attended(fleet):
+            before = [each.pid for each in fleet.processes]
+            programs[:] = [program, SERVES]
+            renew = asyncio.Event()
+            attending = asyncio.create_task(
+                fleet.attend(renew, lambda: load_settings(tmp_path, max_batch=8))
+            )
+            renew.set()
+            await until(lambda: f"all goes on as before: {told}" in caplog.text)
+            attending.cancel()
+            assert [each.pid for each in fleet.processes] == before
+            assert {each.settings.max_batch for each in fleet.processes} == {64}
+
+        await self.with_fleet(load_settings(tmp_path), attended)
+
+    async def test_the_trial_has_the_new_settings_and_is_told_so(
+        self, tmp_path, programs, caplog, monkeypatch
+    ):
+        program = READ + "print(json.dumps({'admin': '', 'error': str([order['trial'], order['"
+        programs[:] = [program + "settings']['max_batch']])}), flush=True); " + WAIT]
+        assert await processes.try_out(load_settings(tmp_path, max_batch=8)) == "[True, 8]"
+
     async def test_a_renewal_that_fails_stops_at_the_first(self, tmp_path, programs, caplog):
         async def attended(fleet):
             second = fleet.processes[1].pid
-            programs[:] = [READ + "print(json.dumps({'admin': '', 'error': 'no'}))", SERVES]
+            fails = READ + "print(json.dumps({'admin': '', 'error': 'no'}))"
+            programs[:] = [SERVES, fails, SERVES]
             renew = asyncio.Event()
             attending = asyncio.create_task(
                 fleet.attend(renew, lambda: load_settings(tmp_path, max_batch=8))
@@ -410,7 +445,7 @@ class TestHandover:
             encoding="utf-8",
         )
         settings = load_settings(tmp_path, snapshot_verify_key=tmp_path / "key.pem")
-        order = Order(3, 77, settings)
+        order = Order(3, 77, settings, trial=True)
         again = handover.order_from_json(handover.order_to_json(order))
         assert again == order
         assert dict(again.settings.sources) == dict(settings.sources)

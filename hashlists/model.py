@@ -145,7 +145,7 @@ class Entry:
     Attributes:
         entry_id: the catalog's own id; opaque, stable over versions, shown in answers.
         list_name: the list it stands in.
-        key: identity within the list (`validate` says how it is formed); never shown.
+        key: identity within the list (`validate` says how it is formed); may be a hash.
         hashes: at most one value of each kind, raw bytes.
         extra_hashes: further values, e.g. a second PDQ code of another crop.
         size: bytes of the file, where the source says so.
@@ -325,6 +325,44 @@ class Revision:
     updated: int = 0
     retracted: int = 0
     restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryEvent:
+    """What one revision did to an entry.
+
+    Attributes:
+        revision: its number.
+        what: "added", "changed", "retracted" or "restored".
+        origin: whose retraction was made or lifted, "source" or "operator"; else empty. An entry
+            is in force once neither holds it retracted.
+        kind: of the revision: an import may retract, and a rollback change or restore.
+        author: who committed it.
+        reason: why, in the words of whoever did it.
+    """
+
+    revision: int
+    committed_at: datetime
+    what: str
+    origin: str
+    kind: ChangeKind
+    author: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRecord:
+    """An entry, how it stands, and how it came to.
+
+    Attributes:
+        entry: its newest version, in force or not.
+        retracted_by: who holds it retracted: "source", "operator", both or nobody.
+        history: oldest first.
+    """
+
+    entry: Entry
+    retracted_by: tuple[str, ...]
+    history: tuple[EntryEvent, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ as committed survives a crash. The parts behind it:
 - `imports`, `staging`, `staged_retractions`, `entry_writer`: what an import does.
 - `open_change`, `commit`, `sweep`: how a change is staged, becomes visible, or is removed.
 - `retract`, `rollback`, `purge`, `wipe`: the operator's acts; `acts` as commands offer them.
-- `lookup`, `states`: single entries.
+- `lookup`, `states`, `entry_record`: single entries.
 - `reader`, `entry_columns`, `touched`: all entries, or what has changed.
 - `counts`, `interning`, `tombstones`, `records`, `retraction_rows`: what several of these share.
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Self
 from hashlists.catalog import imports, lists, lookup
 from hashlists.catalog.commit import ChangeAuthor
 from hashlists.catalog.engine import catalog_errors, open_engine
+from hashlists.catalog.entry_record import read_entry_record
 from hashlists.catalog.history import list_revisions
 from hashlists.catalog.migrate import migrate
 from hashlists.catalog.purge import purge
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from hashlists.catalog.staging import StagedImport
     from hashlists.model import (
         Entry,
+        EntryRecord,
         EntrySelection,
         Harm,
         HashList,
@@ -290,6 +292,15 @@ class Catalog:
         """
         with self._reading() as connection:
             return lookup.read_entry(connection, entry_id)
+
+    def entry_record(self, entry_id: int) -> EntryRecord:
+        """An entry with its standing and its history. See `entry_record.read_entry_record`.
+
+        Raises:
+            EntryNotFoundError: no entry goes by that id, or it was purged.
+        """
+        with self._reading() as connection:
+            return read_entry_record(connection, entry_id)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

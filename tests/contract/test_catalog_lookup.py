@@ -6,7 +6,7 @@ import pytest
 
 from hashlists.catalog import acts, lookup
 from hashlists.errors import EntryNotFoundError, ListNotFoundError, RevisionNotFoundError
-from hashlists.model import EntrySelection, Harm, HashKind, HashList
+from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList
 from tests.catalog_support import (
     DEMO,
     Item,
@@ -188,3 +188,49 @@ class TestActs:
         else:
             assert (report.versions, report.in_force) == (done.versions, done.in_force) == (3, 3)
             assert done.values == 10
+
+
+class TestEntryRecord:
+    def test_all_that_happened_is_told_in_order(self, demo):
+        bring(demo, [Item("x"), Item("y")])
+        (entry_id,) = ids_of(demo, "x")
+        bring(demo, [Item("x").next()])
+        before = demo.head()
+        demo.retract("demo", [entry_id], **WHO)
+        bring(demo, gone=items("x"))
+        assert demo.entry_record(entry_id).retracted_by == ("source", "operator")
+        demo.restore("demo", [entry_id], author="another", reason="back")
+        demo.rollback("demo", before - 1, **WHO)
+        record = demo.entry_record(entry_id)
+        assert record.entry == demo.entry(entry_id)
+        assert record.retracted_by == ()
+        told = [(each.what, each.origin, each.kind) for each in record.history]
+        assert told == [
+            ("added", "", ChangeKind.IMPORT),
+            ("changed", "", ChangeKind.IMPORT),
+            ("retracted", "operator", ChangeKind.RETRACT),
+            ("retracted", "source", ChangeKind.IMPORT),
+            ("restored", "operator", ChangeKind.RESTORE),
+            ("restored", "source", ChangeKind.RESTORE),
+            ("changed", "", ChangeKind.ROLLBACK),
+        ]
+        assert [each.revision for each in record.history] == [2, 3, 4, 5, 6, 6, 7]
+        assert (record.history[2].author, record.history[2].reason) == ("an operator", "why")
+        assert (record.history[5].author, record.history[5].reason) == ("another", "back")
+
+    def test_what_is_not_committed_is_not_told(self, demo):
+        bring(demo, items("x"))
+        (entry_id,) = ids_of(demo, "x")
+        with demo.begin_import("demo", source()) as staged:
+            staged.stage(batch([Item("x").next()]))
+            assert len(demo.entry_record(entry_id).history) == 1
+
+    def test_what_is_not_there_is_told_apart_from_what_was_purged(self, demo):
+        bring(demo, items("x"))
+        (entry_id,) = ids_of(demo, "x")
+        demo.purge("demo", [entry_id], **WHO)
+        with pytest.raises(EntryNotFoundError, match=r"was purged by revision 3; nothing"):
+            demo.entry_record(entry_id)
+        for unknown in (entry_id + 1, 0):
+            with pytest.raises(EntryNotFoundError, match=f"there is no entry {unknown}$"):
+                demo.entry_record(unknown)

@@ -67,6 +67,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lookup",
         "hashwarden lists create",
         "hashwarden lists show",
+        "hashwarden lists entry",
         "hashwarden lists import",
         "hashwarden lists retract",
         "hashwarden lists restore",

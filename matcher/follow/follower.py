@@ -3,7 +3,8 @@
 At each look, in this order: open a newly published snapshot, if there is one; read what changed in
 one read transaction; swap the view that follows from both; ask for a build where one is needed.
 The decisions stand in `Follower._follow` and `Follower._need_for`; what a view is and how it
-advances, in `view`; who builds, in `building`.
+advances, in `view`; how a new snapshot takes over what changed after it, in `adopting`; who builds,
+in `building`.
 
 Invariants:
 
@@ -18,11 +19,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists.errors import CatalogError, SnapshotError
+from matcher.follow.adopting import carried, caught_up, standing
 from matcher.follow.building import Puller
 from matcher.follow.choosing import Need, fits_in_memory, is_worn, withdraws
 from matcher.follow.makers import make_builder
@@ -270,43 +271,17 @@ class Follower:
 
     def _starts(self, reader: CatalogReader, fresh: View | None) -> Sequence[View]:
         """What of the reader's history there is to start from, the best first."""
-        standing: list[View] = []
-        for each in (fresh, self._view):
-            if each is None:
-                continue
-            if each.stands(reader):
-                standing.append(each)
-            elif (alone := View.of(each.sealed)).stands(reader):
-                standing.append(alone)  # restored to between the snapshot and what came after
-        if len(standing) > 1:
-            standing[0] = self._carried(standing[0], standing[1], reader)
-        return standing
-
-    def _carried(self, fresh: View, served: View, reader: CatalogReader) -> View:
-        """The newly opened snapshot with what is in memory already; nothing is read again."""
-        if not served.covers(fresh.sealed) or fresh.revision > served.revision:
-            return fresh
-        purged = reader.purged_since(fresh.sealed.snapshot.revision)
-        try:
-            return served.onto(fresh.sealed, purged=purged)
-        except Exception as error:  # noqa: BLE001 - e.g. memory; retractions do not wait for it
-            self._problems.note(Concern.CHANGES, error)
-            return fresh
+        starts = standing([fresh, self._view], reader)
+        if len(starts) > 1:
+            try:
+                starts[0] = carried(starts[0], starts[1], reader)
+            except Exception as error:  # noqa: BLE001 - e.g. memory; retractions do not wait for it
+                self._problems.note(Concern.CHANGES, error)
+        return starts
 
     def _caught_up(self, sealed: Sealed) -> View:
-        """A newly opened snapshot with what changed since, where that is not in memory.
-
-        Called by the thread that opened it, so that nothing else waits while this is read. A look
-        reads what is still missing, and tells what went wrong.
-        """
-        view, served = View.of(sealed), self._view
-        if self._catalog is None or served is None or served.covers(sealed):
-            return view
-        with suppress(Exception), self._catalog.read() as reader:
-            fits = fits_in_memory(view, reader, live_entries=self._live_entries, served=served)
-            if view.stands(reader) and fits:
-                return view.advanced(reader)
-        return view
+        """See `caught_up`; called by the thread that opened the snapshot."""
+        return caught_up(sealed, self._catalog, live_entries=self._live_entries, served=self._view)
 
     def _advanced(self, start: View, reader: CatalogReader) -> View | None:
         """The view at the reader's revision; None where that fails."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from hashlists.catalog import imports, lists, lookup
 from hashlists.catalog.commit import ChangeAuthor
-from hashlists.catalog.engine import catalog_errors, open_engine
+from hashlists.catalog.engine import catalog_errors, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
 from hashlists.catalog.history import list_revisions
 from hashlists.catalog.migrate import migrate
@@ -263,6 +263,12 @@ class Catalog:
         """Whether a purge has left traces in the database's files: call `wipe_deleted`."""
         with self._reading() as connection:
             return is_wipe_owed(connection)
+
+    @property
+    def logs_values(self) -> bool:
+        """Whether the database server's log is given values, hashes among them."""
+        with self._reading() as connection:
+            return logs_values(connection)
 
     def wipe_deleted(self) -> bool:
         """Finishes a purge that left traces in the files; False when it must be done again.

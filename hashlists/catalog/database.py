@@ -66,6 +66,10 @@ class Database(ABC):
         """Whether the owner of an open change may still be staging."""
 
     @abstractmethod
+    def logs_values(self, connection: Connection) -> bool:
+        """Whether a server writes the values of statements to its log."""
+
+    @abstractmethod
     def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites the database's files without a trace of what was deleted.
 

@@ -94,6 +94,11 @@ def is_held(connection: Connection, catalog_id: str, change: Row[Any], *, now: i
     return _database(connection).is_held(connection, catalog_id, change, now=now)
 
 
+def logs_values(connection: Connection) -> bool:
+    """Whether a server writes the values of statements to its log."""
+    return _database(connection).logs_values(connection)
+
+
 def rewrite_files(engine: Engine) -> bool:
     """Rewrites the database's files without a trace of what was deleted; see `Database`."""
     return _database(engine).rewrite_files(engine)

@@ -200,6 +200,10 @@ class Postgresql(Database):
         values = {"catalog": _lock_class(catalog_id), "change": change.change_id}
         return connection.execute(query, values).first() is not None
 
+    def logs_values(self, connection: Connection) -> bool:
+        """What the server does with the statements of this session."""
+        return bool(connection.exec_driver_sql(_LOGS_VALUES).scalar_one())
+
     def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites every table that a purge deletes from, with its indexes, each by itself.
 

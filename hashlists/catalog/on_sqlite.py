@@ -117,6 +117,11 @@ class Sqlite(Database):
         del connection, catalog_id
         return is_alive(change.owner, heartbeat_at=change.heartbeat_at, now=now)
 
+    def logs_values(self, connection: Connection) -> bool:
+        """No: there is no server."""
+        del connection
+        return False
+
     def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites the database without any trace of what was deleted, and truncates its log.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists.errors import SnapshotError
 from matcher.cli.output import waiting
+from matcher.cli.stores import published_stores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +48,23 @@ def build_snapshot(session: Session, *, full: bool = False, publish_url: str | N
         return child.build(BuildOrder(seen=before, full=full))
 
 
-def forget_purged(session: Session, done: PurgeReport) -> str:
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What became of the snapshots that held what was purged.
+
+    Attributes:
+        told: what was done with those of this machine, in words.
+        stores: URLs of stores that may hold older ones still.
+    """
+
+    told: str
+    stores: tuple[str, ...]
+
+
+def forget_purged(session: Session, done: PurgeReport) -> Forgotten:
     """Sees to it that no snapshot of this machine holds what was purged.
 
-    Returns:
-        What was done, in words.
+    What is built is published where the settings say so, which withdraws what the store has shown.
 
     Raises:
         HashlistsError, OSError: a snapshot that holds it may still be there.
@@ -61,7 +75,8 @@ def forget_purged(session: Session, done: PurgeReport) -> str:
     assert done.revision is not None
     if _is_empty(root):
         snapshots.sweep(root, keep_previous=False)
-        return "none on this machine; servers elsewhere build theirs anew"
+        told = "none on this machine; servers elsewhere build theirs anew"
+        return Forgotten(told, published_stores(session.settings))
     for _ in range(_ATTEMPTS):  # the build of another process may have begun before the purge
         build_snapshot(session)
         if (snapshots.current_revision(root) or 0) >= done.revision.number:
@@ -69,7 +84,10 @@ def forget_purged(session: Session, done: PurgeReport) -> str:
     else:
         raise SnapshotError("other processes publish snapshots of older revisions all the time")
     snapshots.sweep(root, keep_previous=False)
-    return "built anew, the old ones removed; running servers follow within seconds"
+    set_url = session.settings.snapshot_publish_url
+    left = tuple(url for url in published_stores(session.settings) if url != set_url)
+    told = "built anew, the old ones removed; running servers follow within seconds"
+    return Forgotten(told, left)
 
 
 def _is_empty(root: Path) -> bool:

@@ -14,24 +14,19 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hashlists
 import matcher
-from hashlists.model import TEST_LIST_NAME, Harm, ListState
-from matcher.errors import PolicyError, SettingsError, in_words
+from matcher.cli.catalog_checks import check_catalog, check_policies, check_snapshot
+from matcher.cli.finding import Finding, Status
+from matcher.cli.store_checks import check_stores
+from matcher.errors import SettingsError, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from matcher.cli.context import Session
-    from matcher.policy.binding import ListInfo
-    from matcher.policy.policy import Policy
 
 DISTRIBUTION = "hashwarden"
 _OUR_PACKAGES = ("matcher", "hashlists")
@@ -60,29 +55,6 @@ _NETWORK_FILE_SYSTEMS = frozenset(
     }
 )
 _MOUNTS = Path("/proc/self/mounts")
-
-
-class Status(StrEnum):
-    """How bad a finding is; only `FAIL` changes the exit status."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check saw.
-
-    Attributes:
-        check: what was looked at, in a word or two.
-        status: how bad it is.
-        detail: what was seen, and what to do about it.
-    """
-
-    check: str
-    status: Status
-    detail: str
 
 
 Check = Callable[["Session"], Iterator[Finding]]
@@ -240,94 +212,6 @@ def _file_system_of(folder: Path) -> str:
     return kind
 
 
-def check_catalog(session: Session) -> Iterator[Finding]:
-    """What the catalog and the published snapshot hold."""
-    from hashlists import snapshot  # noqa: PLC0415  brings numpy
-
-    settings = session.settings
-    file = settings.catalog_file
-    if file is not None and not file.exists():
-        detail = (
-            f"none in {file.parent}: nothing can be matched; `hashwarden lists import` makes it"
-        )
-        yield Finding("catalog", Status.WARN, detail)
-        return
-    with session.catalog() as catalog:
-        head = catalog.head()
-        records = catalog.list_lists(limit=1000)
-    entries = sum(record.coverage.entries for record in records)
-    detail = f"revision {head}, {len(records)} lists, {entries:,} entries"
-    own = sum(r.coverage.entries for r in records if r.hash_list.name == TEST_LIST_NAME)
-    if entries == own:
-        yield Finding("catalog", Status.WARN, f"{detail}: no abuse image can match yet")
-    else:
-        yield Finding("catalog", Status.OK, detail)
-    for record in records:
-        if record.coverage.entries and not record.coverage.near_matchable:
-            detail = (
-                "no hash of it is of a kind computed from uploads: it matches exact copies only"
-            )
-            yield Finding(f"list {record.hash_list.name}", Status.WARN, detail)
-    opened = snapshot.open_current(settings.snapshots_dir)
-    if opened is None:
-        yield Finding("snapshot", Status.OK, "none yet; the first match or server start builds it")
-    elif opened.revision < head:
-        detail = (
-            f"revision {opened.revision}; the next match or a running server brings it to {head}"
-        )
-        yield Finding("snapshot", Status.OK, detail)
-    else:
-        yield Finding("snapshot", Status.OK, f"revision {opened.revision}, digests verified")
-
-
-def check_policies(session: Session) -> Iterator[Finding]:
-    """Whether the policies load and fit the lists, as the start of a server demands."""
-    try:
-        policies = session.policies
-    except PolicyError as error:
-        for problem in str(error).split("\n"):
-            yield Finding("policies", Status.FAIL, problem)
-        return
-    default = session.settings.default_policy
-    detail = f"{', '.join(policies)} (from {session.settings.policy_origin}); default: {default}"
-    if default not in policies:
-        yield Finding("policies", Status.FAIL, f"{detail}, which does not exist")
-    else:
-        yield Finding("policies", Status.OK, detail)
-    from matcher.policy.binding import bind  # noqa: PLC0415
-
-    lists = _lists_of(session)
-    for name, policy in policies.items():
-        for problem in bind(policy, lists, strict=False).problems:
-            detail = f"{problem}; a server does not start with it, and nothing is matched"
-            yield Finding(f"policy {name}", Status.FAIL, detail)
-    yield from _expired_rules(policies.values())
-
-
-def _lists_of(session: Session) -> list[ListInfo]:
-    """The lists as policies see them; the built-in one is there before anything is matched."""
-    from matcher.policy.binding import ListInfo  # noqa: PLC0415
-
-    infos = {TEST_LIST_NAME: ListInfo(TEST_LIST_NAME, Harm.TEST, ListState.LIVE, {})}
-    file = session.settings.catalog_file
-    if file is None or file.exists():
-        with session.catalog() as catalog, catalog.read() as reader:
-            for record in reader.lists():
-                held = record.hash_list
-                infos[held.name] = ListInfo(
-                    held.name, held.harm, held.state, record.coverage.by_kind
-                )
-    return list(infos.values())
-
-
-def _expired_rules(policies: Iterable[Policy]) -> Iterator[Finding]:
-    now = datetime.now(UTC)
-    rules = {rule for policy in policies for rule in policy.allow if rule.expires_at <= now}
-    for rule in sorted(rules, key=lambda rule: (rule.expires_at, rule.reason)):
-        detail = f"expired on {rule.expires_at:%Y-%m-%d}, so it hides nothing any more: "
-        yield Finding("allow rule", Status.WARN, detail + repr(rule.reason))
-
-
 def check_exposure(session: Session) -> Iterator[Finding]:
     """What makes an installation less safe than it could be."""
     settings = session.settings
@@ -371,6 +255,8 @@ LOCAL_CHECKS: Mapping[str, Check] = {
     "self-test": check_hashing,
     "data folder": check_data,
     "catalog": check_catalog,
+    "snapshot": check_snapshot,
+    "store": check_stores,
     "policies": check_policies,
     "exposure": check_exposure,
 }

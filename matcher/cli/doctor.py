@@ -9,6 +9,7 @@ import click
 
 from matcher.cli import checks, options
 from matcher.cli.context import Session, pass_session
+from matcher.cli.finding import Finding, Status
 from matcher.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def command(ctx: click.Context, session: Session, *, server: str | None, as_json
         rows = [(each.status.value, each.check, each.detail) for each in findings]
         print_table(("status", "check", "detail"), rows)
         _tell_summary(findings)
-    failed = any(each.status is checks.Status.FAIL for each in findings)
+    failed = any(each.status is Status.FAIL for each in findings)
     ctx.exit(EXIT_UNSOUND if failed else 0)
 
 
-def _local(session: Session) -> Iterator[checks.Finding]:
+def _local(session: Session) -> Iterator[Finding]:
     """What the local checks see; where settings are wrong, that is told once and not by each."""
     wrong = list(checks.run({"settings": partial(checks.check_settings, session)}))
     yield from wrong
@@ -64,9 +65,9 @@ def _local(session: Session) -> Iterator[checks.Finding]:
     )
     if wrong:
         detail = "all else is checked once the settings are mended"
-        yield checks.Finding("not checked", checks.Status.FAIL, detail)
+        yield Finding("not checked", Status.FAIL, detail)
 
 
-def _tell_summary(findings: list[checks.Finding]) -> None:
-    counts = {status: sum(each.status is status for each in findings) for status in checks.Status}
+def _tell_summary(findings: list[Finding]) -> None:
+    counts = {status: sum(each.status is status for each in findings) for status in Status}
     note(", ".join(f"{number} {status.value}" for status, number in counts.items() if number))

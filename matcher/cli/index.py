@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ from matcher.cli.index_output import print_built, print_state, state_record
 from matcher.cli.index_verify import verify
 from matcher.cli.output import note, print_json
 from matcher.cli.refusal import RefusalError
+from matcher.cli.stores import published_state, store_states
 
 if TYPE_CHECKING:
     from matcher.cli.index_state import CatalogState, IndexState
@@ -45,15 +47,18 @@ def status(ctx: click.Context, session: Session, *, as_json: bool) -> None:
 
     Exit status: 1 where there is no snapshot that can be used.
     """
-    from matcher.cli.index_state import read_state  # noqa: PLC0415  brings numpy
+    from matcher.cli.index_state import NO_SNAPSHOT, read_state  # noqa: PLC0415  brings numpy
 
     state = read_state(session.settings.snapshots_dir)
+    if session.is_replica and state.problem == NO_SNAPSHOT:
+        state = replace(state, problem="no snapshot was pulled yet; `hashwarden serve` pulls it")
     catalog = _ask_catalog(session, state)
+    stores = store_states(session.settings)
     usable = state.current is not None and (catalog is None or catalog.same_history)
     if as_json:
-        print_json({"usable": usable, **state_record(session.settings, state, catalog)})
+        print_json({"usable": usable, **state_record(session.settings, state, catalog, stores)})
     else:
-        print_state(session.settings, state, catalog)
+        print_state(session.settings, state, catalog, stores)
     ctx.exit(0 if usable else EXIT_UNUSABLE)
 
 
@@ -122,6 +127,8 @@ def _build_once(session: Session, *, full: bool, publish_url: str | None, as_jso
     current = read_state(session.settings.snapshots_dir).current
     assert current is not None
     built = before is None or before.name != name
+    url = publish_url or session.settings.snapshot_publish_url
+    store = published_state(session.settings, url) if url else None
     if as_json:
         print_json(
             {
@@ -131,10 +138,11 @@ def _build_once(session: Session, *, full: bool, publish_url: str | None, as_jso
                 "entries": sum(each.entries - each.dead for each in current.segments.values()),
                 "bytes": current.nbytes,
                 "seconds": round(seconds, 3),
+                "store": None if store is None else store.record(),
             }
         )
     else:
-        print_built(current, built=built, seconds=seconds)
+        print_built(current, built=built, seconds=seconds, store=store)
     return name
 
 

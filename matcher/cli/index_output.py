@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from matcher.cli.output import note, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matcher.cli.index_state import CatalogState, IndexState, SnapshotState
+    from matcher.cli.stores import StoreState
     from matcher.settings import Settings
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -18,7 +19,10 @@ _STEP = 1024
 
 
 def state_record(
-    settings: Settings, state: IndexState, catalog: CatalogState | None
+    settings: Settings,
+    state: IndexState,
+    catalog: CatalogState | None,
+    stores: Sequence[StoreState],
 ) -> dict[str, Any]:
     """The JSON object of `index status`."""
     return {
@@ -34,7 +38,9 @@ def state_record(
             "revision": catalog.revision,
             "changes_waiting": catalog.waiting,
             "same_history": catalog.same_history,
+            "wipe_owed": catalog.wipe_owed,
         },
+        "stores": [each.record() for each in stores],
         "unfinished": dict(state.unfinished),
         "building": state.building,
     }
@@ -70,15 +76,24 @@ def _bytes_a_hash(nbytes: int, codes: int) -> float | None:
     return round(nbytes / codes, 1) if codes else None
 
 
-def print_state(settings: Settings, state: IndexState, catalog: CatalogState | None) -> None:
+def print_state(
+    settings: Settings,
+    state: IndexState,
+    catalog: CatalogState | None,
+    stores: Sequence[StoreState],
+) -> None:
     """Prints the state for a person."""
-    print_table(("index", str(settings.snapshots_dir)), list(_facts(settings, state, catalog)))
+    facts = list(_facts(settings, state, catalog, stores))
+    print_table(("index", str(settings.snapshots_dir)), facts)
     if state.current is not None:
         _print_segments(state.current)
 
 
 def _facts(
-    settings: Settings, state: IndexState, catalog: CatalogState | None
+    settings: Settings,
+    state: IndexState,
+    catalog: CatalogState | None,
+    stores: Sequence[StoreState],
 ) -> Iterator[tuple[str, str]]:
     if state.problem:
         yield "problem", state.problem
@@ -87,8 +102,11 @@ def _facts(
     if catalog is not None:
         yield "catalog's newest revision", str(catalog.revision)
         yield "waiting", _waiting(catalog)
-    elif settings.snapshot_pull_url:
-        yield "pulled from", settings.snapshot_pull_url
+        if catalog.wipe_owed:
+            yield "purge", "traces are left in the catalog's file: hashwarden lists wipe"
+    for store in stores:
+        yield "pulled from" if settings.snapshot_pull_url else "published to", store.url
+        yield "newest publication", store.told
     if state.previous is not None:
         yield "before it", f"revision {state.previous.revision} of {state.previous.created_at}"
     if state.building:
@@ -137,11 +155,15 @@ def _method(search: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def print_built(snapshot: SnapshotState, *, built: bool, seconds: float) -> None:
-    """Prints what was built for a person."""
+def print_built(
+    snapshot: SnapshotState, *, built: bool, seconds: float, store: StoreState | None
+) -> None:
+    """Prints what was built for a person, and where it was published."""
     if not built:
-        note("Nothing was built: the published snapshot is of the newest revision already.")
+        note("Nothing was built: the current snapshot is of the newest revision already.")
     facts = [*_snapshot_facts(snapshot), ("seconds", f"{seconds:.1f}")]
+    if store is not None:
+        facts += [("published to", store.url), ("newest publication", store.told)]
     print_table(("index", "built" if built else "unchanged"), facts)
     _print_segments(snapshot)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from hashlists.catalog import Catalog
     from hashlists.model import HashKind
 
+#: The problem where there is nothing to look at.
+NO_SNAPSHOT = "no snapshot was built yet"
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotState:
@@ -61,11 +64,13 @@ class CatalogState:
         waiting: entries that changed after the snapshot, at most; None where it is of another
             history.
         same_history: the snapshot is of this catalog, and its revision is still the same commit.
+        wipe_owed: a purge has left traces in the database's files.
     """
 
     revision: int
     waiting: int | None
     same_history: bool
+    wipe_owed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def read_state(root: Path) -> IndexState:
     try:
         pointer = read_pointer(root)
         if pointer is None:
-            problem = "no snapshot was built yet"
+            problem = NO_SNAPSHOT
         else:
             current = read_snapshot(root / pointer.snapshot, sha256=pointer.manifest_sha256)
             previous = _readable(root / pointer.previous) if pointer.previous else None
@@ -185,9 +190,10 @@ def ask_catalog(catalog: Catalog, snapshot: SnapshotState) -> CatalogState:
         CatalogError: it cannot be read.
     """
     parameters = snapshot.parameters
+    wipe_owed = catalog.wipe_owed
     with catalog.read() as reader:
         same = parameters.get("catalog_id") == reader.catalog_id and still_stands(
             snapshot.revision, str(parameters.get("revision_mark")), reader
         )
         waiting = reader.changed_count(snapshot.revision) if same else None
-        return CatalogState(reader.revision, waiting, same)
+        return CatalogState(reader.revision, waiting, same, wipe_owed)

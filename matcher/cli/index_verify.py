@@ -61,7 +61,8 @@ def verify(
     """
     sealed = _open(session)
     if sealed is None:
-        note("There is no snapshot yet; `hashwarden index build` makes one.", style="red")
+        source = "serve` pulls" if session.is_replica else "index build` makes"
+        note(f"There is no snapshot yet; `hashwarden {source} one.", style="red")
         ctx.exit(EXIT_DIFFERENT)
     compared = list(_compared(session, sealed, sample=sample, seed=seed, as_json=as_json))
     agreement = _agreement(session, sealed, sample=sample, seed=seed)

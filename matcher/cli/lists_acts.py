@@ -22,7 +22,7 @@ from matcher.cli.refusal import RefusalError
 from matcher.cli.selecting import selecting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hashlists.model import (
         EntryActReport,
@@ -206,13 +206,13 @@ def _finish_purge(session: Session, order: _Order, done: PurgeReport) -> int:
         _tell_purge(order, done, "the servers build theirs anew and drop the old ones")
         return 0 if done.traces_wiped else EXIT_UNFINISHED
     try:
-        snapshots = forget_purged(session, done)
+        forgotten = forget_purged(session, done)
     except BaseException:
         _tell_purge(order, done, "still there")
         note("The snapshots still hold them; to end that: hashwarden index build", style="red")
         raise
-    _tell_purge(order, done, snapshots)
-    return 0 if done.traces_wiped else EXIT_UNFINISHED
+    _tell_purge(order, done, forgotten.told, forgotten.stores)
+    return 0 if done.traces_wiped and not forgotten.stores else EXIT_UNFINISHED
 
 
 @click.command(short_help="Finish a purge that left traces.")
@@ -337,11 +337,20 @@ def _show_purge(order: _Order, would: PurgeReport) -> None:
         note(f"  {what}: {number:,}", style="yellow")
 
 
-def _tell_purge(order: _Order, report: PurgeReport, snapshots: str) -> None:
+def _tell_purge(
+    order: _Order, report: PurgeReport, snapshots: str, stores: Sequence[str] = ()
+) -> None:
     if order.as_json:
         names = ("entries", "in_force", "versions", "values", "tombstones", "traces_wiped")
         counts = {name: getattr(report, name) for name in names}
-        print_json(_record("purge", order, report.revision, counts | {"snapshots": snapshots}))
+        print_json(
+            _record(
+                "purge",
+                order,
+                report.revision,
+                counts | {"snapshots": snapshots, "stores_left": list(stores)},
+            )
+        )
     elif order.dry_run:
         facts = [
             ("result", "nothing was changed: a dry run"),
@@ -367,7 +376,16 @@ def _tell_purge(order: _Order, report: PurgeReport, snapshots: str) -> None:
         return
     if not report.traces_wiped:
         note(_TRACES_LEFT, style="red")
-    note("Not reached: backups of the catalog, exported files, and the files once imported.")
+    for url in stores:
+        note(
+            f"The store {url} may hold older snapshots still, with what was purged. To end that: "
+            f"hashwarden index build --publish {url}",
+            style="red",
+        )
+    note(
+        "Not reached: backups of the catalog, exported files, the files once imported, and stores "
+        "that another machine publishes to, until it does so again."
+    )
 
 
 _TRACES_LEFT = (

@@ -71,9 +71,13 @@ def _push(snapshots_dir: Path, arguments: Mapping[str, Any]) -> None:
     One process of the machine at a time, so that none publishes what is older than what another
     has just published.
     """
-    from hashlists.snapshot.store import push  # noqa: PLC0415 - brings object storage
+    from hashlists.snapshot.destinations import note_destination  # noqa: PLC0415 - as the next
+    from hashlists.snapshot.objects import Objects  # noqa: PLC0415 - brings object storage
+    from hashlists.snapshot.store import push  # noqa: PLC0415 - as the one before
 
     with publish_lock(snapshots_dir):
+        Objects(arguments["publish_url"], make=True)  # what can be no store is not noted as one
+        note_destination(snapshots_dir, arguments["publish_url"])
         path = snapshots_dir / published_name(snapshots_dir)
         done = push(path, arguments["publish_url"], signing_key=Path(arguments["signing_key"]))
     if done.problem:

@@ -151,7 +151,8 @@ def test_status_tells_what_was_built(filled, records, run):
     pdq = base["kinds"]["pdq"]
     assert (pdq["codes"], pdq["search"]["method"]) == (9, "flat")
     assert pdq["bytes_a_hash"] == round(pdq["bytes"] / 9, 1) >= 32
-    assert state["catalog"] == {"revision": 4, "changes_waiting": 0, "same_history": True}
+    told = {"revision": 4, "changes_waiting": 0, "same_history": True, "wipe_owed": False}
+    assert state["catalog"] == told
     assert (state["previous"], state["unfinished"], state["building"]) == (None, {}, False)
     (again,) = records("build")
     assert (again["built"], again["snapshot"]) == (False, built["snapshot"])
@@ -237,7 +238,8 @@ def test_a_snapshot_of_another_history_is_not_usable(built, records, run, data):
         connection.execute("UPDATE revisions SET mark = randomblob(16)")
     connection.close()
     (state,) = records("status", status=1)
-    assert state["catalog"] == {"revision": 4, "changes_waiting": None, "same_history": False}
+    told = {"revision": 4, "changes_waiting": None, "same_history": False, "wipe_owed": False}
+    assert state["catalog"] == told
     assert "restored since" in run("index", "status", status=1).out
     assert "is of another catalog" in run("index", "verify", status=2).err
     assert records("build")[0]["built"]

@@ -10,6 +10,7 @@ from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import make_url
 
 from matcher import cli
 from matcher.cli import checks, doctor
@@ -370,22 +371,71 @@ def test_nothing_is_made_by_looking(tmp_path, capsys):
 
 def test_catalog_and_snapshot_are_told(tmp_path, capsys):
     folder = tmp_path / "data"
+
+    def look():
+        both = (checks.check_catalog, checks.check_snapshot)
+        return by_name(found for check in both for found in check(Session(folder)))
+
     run = ["--data", str(folder), "lists"]
     csv = tmp_path / "list.csv"
     csv.write_text(f"md5\n{'0' * 31}1\n")
     described = ["--list", "old", "--harm", "test", "--source", "Us", "--column", "md5=md5"]
+    assert list(checks.check_snapshot(Session(folder))) == []
     assert cli.main([*run, "import", str(csv), *described]) == 0
-    found = by_name(checks.check_catalog(Session(folder)))
+    found = look()
     assert found["catalog"].status is Status.OK
     assert "1 entries" in found["catalog"].detail
     assert found["list old"].status is Status.WARN
+    assert found["purged entries"].status is Status.OK
+    assert "statement log" not in found
     assert "none yet" in found["snapshot"].detail
     capsys.readouterr()
     assert cli.main(["--data", str(folder), "lookup", f"md5:{'0' * 31}2"]) == 0
-    assert "digests verified" in by_name(checks.check_catalog(Session(folder)))["snapshot"].detail
+    assert "digests verified" in look()["snapshot"].detail
     assert cli.main([*run, "create", "new", "--harm", "test", "--source", "Us"]) == 0
-    assert "brings" in by_name(checks.check_catalog(Session(folder)))["snapshot"].detail
+    assert "brings" in look()["snapshot"].detail
     for damaged in (folder / "snapshots").glob("*/*"):
         damaged.write_bytes(b"")
-    found = by_name(checks.run({"catalog": lambda: checks.check_catalog(Session(folder))}))
-    assert found["catalog"].status is Status.FAIL
+    found = by_name(checks.run({"snapshot": lambda: checks.check_snapshot(Session(folder))}))
+    assert found["snapshot"].status is Status.FAIL
+
+
+def test_a_wipe_that_is_owed_fails(tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    run = ["--data", str(folder), "lists"]
+    (tmp_path / "list.csv").write_text(f"md5\n{'0' * 31}1\n")
+    described = ["--list", "old", "--harm", "test", "--source", "Us", "--column", "md5=md5"]
+    assert cli.main([*run, "import", str(tmp_path / "list.csv"), *described]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlists.catalog.wipe.rewrite_files", lambda _engine: False)
+        assert cli.main([*run, "purge", "old", "1", "--reason", "an order", "--yes"]) == 2
+    finding = by_name(checks.check_catalog(Session(folder)))["purged entries"]
+    assert finding.status is Status.FAIL
+    assert "hashwarden lists wipe" in finding.detail
+    assert cli.main([*run, "wipe"]) == 0
+    finding = by_name(checks.check_catalog(Session(folder)))["purged entries"]
+    assert finding.status is Status.OK
+
+
+def test_a_server_that_logs_values_is_told(postgresql_server, postgresql_url, tmp_path):
+    (tmp_path / "hashwarden.toml").write_text(f'catalog_url = "{clerk(postgresql_url)}"\n')
+    name = make_url(postgresql_url).database
+    postgresql_server.run_sql(
+        "CREATE ROLE clerk LOGIN",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk",
+        database=name,
+    )
+    try:
+        finding = by_name(checks.check_catalog(Session(tmp_path)))["statement log"]
+        assert finding.status is Status.OK
+        postgresql_server.run_sql("ALTER ROLE clerk SET log_statement = 'all'")
+        finding = by_name(checks.check_catalog(Session(tmp_path)))["statement log"]
+        assert finding.status is Status.WARN
+        assert "log_parameter_max_length = 0" in finding.detail
+    finally:
+        postgresql_server.run_sql("DROP OWNED BY clerk", "DROP ROLE clerk", database=name)
+
+
+def clerk(url):
+    """The URL for a role that is no superuser, as the catalog's should be."""
+    return make_url(url).set(username="clerk").render_as_string(hide_password=False)

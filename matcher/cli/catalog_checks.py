@@ -128,20 +128,24 @@ def check_policies(session: Session) -> Iterator[Finding]:
 
     lists = _lists_of(session)
     for name, policy in policies.items():
-        for problem in bind(policy, lists, strict=False).problems:
+        for problem in () if lists is None else bind(policy, lists, strict=False).problems:
             detail = f"{problem}; a server does not start with it, and nothing is matched"
             yield Finding(f"policy {name}", Status.FAIL, detail)
     yield from _expired_rules(policies.values())
 
 
-def _lists_of(session: Session) -> list[ListInfo]:
-    """The lists as policies see them; the built-in one is there before anything is matched."""
+def _lists_of(session: Session) -> list[ListInfo] | None:
+    """The lists as policies see them; the built-in one is there before anything is matched.
+
+    Returns:
+        None at a replica that has pulled nothing: its lists are not known yet.
+    """
+    if session.is_replica:
+        return _lists_in_snapshot(session)
     from matcher.policy.binding import ListInfo  # noqa: PLC0415
 
     infos = {TEST_LIST_NAME: ListInfo(TEST_LIST_NAME, Harm.TEST, ListState.LIVE, {})}
-    if session.is_replica:
-        infos |= {each.name: each for each in _lists_in_snapshot(session)}
-    elif session.has_catalog:
+    if session.has_catalog:
         with session.catalog() as catalog, catalog.read() as reader:
             for record in reader.lists():
                 held = record.hash_list
@@ -151,13 +155,14 @@ def _lists_of(session: Session) -> list[ListInfo]:
     return list(infos.values())
 
 
-def _lists_in_snapshot(session: Session) -> list[ListInfo]:
+def _lists_in_snapshot(session: Session) -> list[ListInfo] | None:
     from matcher.follow.view import Sealed  # noqa: PLC0415  brings numpy and faiss
     from matcher.policy.binding import ListInfo  # noqa: PLC0415
 
     opened = Sealed.open_current(session.settings.snapshots_dir)
-    held = () if opened is None else opened.index.lists
-    return [ListInfo(x.name, x.harm, x.state, x.counts) for x in held]
+    if opened is None:
+        return None
+    return [ListInfo(x.name, x.harm, x.state, x.counts) for x in opened.index.lists]
 
 
 def _expired_rules(policies: Iterable[Policy]) -> Iterator[Finding]:

@@ -195,11 +195,15 @@ def test_a_replica_compares_what_it_has_with_its_store(replica, url, tmp_path, k
     catalog = look(checks.check_catalog)["catalog"]
     assert (catalog.status, "this machine is a replica" in catalog.detail) == (Status.OK, True)
     (replica / "snapshots").mkdir(parents=True)
+    (replica / "policies.toml").write_text('[policies.default]\nlists = ["demo"]\n')
+    assert {each.status for each in checks.check_policies(Session(replica))} == {Status.OK}
     try_pull(url, replica / "snapshots", verify_key=keys.public)
     assert look(checks.check_stores)["store"].status is Status.OK
     assert look(checks.check_snapshot)["snapshot"].status is Status.OK
-    (replica / "policies.toml").write_text('[policies.default]\nlists = ["demo"]\n')
     assert {each.status for each in checks.check_policies(Session(replica))} == {Status.OK}
+    (replica / "policies.toml").write_text('[policies.default]\nlists = ["other"]\n')
+    assert Status.FAIL in {each.status for each in checks.check_policies(Session(replica))}
+    (replica / "policies.toml").unlink()
     assert cli.main(["--data", str(replica), "index", "status"]) == 0
     told = capsys.readouterr().out
     assert f"pulled from\t{url}" in told

@@ -6,9 +6,14 @@ drawn from a seed; no test ever reads another image. A test may talk to loopback
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import socket
+import sqlite3
+from collections import Counter
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +47,89 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+# Tests that repeat much, or kill what they start: what they run is measured in the other tests.
+_UNMEASURED = ("property", "fault")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measures no coverage where it would double the time and tell nothing new."""
+    for item in items:
+        if item.path.parent.name in _UNMEASURED:
+            item.add_marker("no_cover")
+
+
+@pytest.fixture(autouse=True)
+def _unmeasured_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of such tests measure nothing, either; those killed would leave torn data."""
+    if request.node.get_closest_marker("no_cover"):
+        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(trylast=True, wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Iterator[object]:
+    """Removes torn coverage data before it is combined: of processes killed while they wrote it."""
+    outcome = yield
+    if not hasattr(session.config, "workerinput"):
+        for file in session.config.rootpath.glob(".coverage.*"):
+            if not _is_whole(file):
+                file.unlink(missing_ok=True)
+    return outcome
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            return database.execute("SELECT count(*) FROM coverage_schema").fetchone() == (
+                1,
+            ) and database.execute("PRAGMA quick_check").fetchone() == ("ok",)
+    except sqlite3.DatabaseError:
+        return False
+
+
+_MOST_OPEN_FILES = 512  # far above what any module needs, and half of what most systems allow
+_MOST_LEFT_OPEN = (
+    24  # by one module: what libraries keep once they are loaded, and session fixtures
+)
+
+
+def _open_files() -> Counter[str]:
+    """What this process has open, by the name it was opened under."""
+    names: Counter[str] = Counter()
+    for handle in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            names[str(handle.readlink())] += 1
+    return names
+
+
+@pytest.fixture(scope="session")
+def _open_before() -> Iterator[list[tuple[str, Counter[str]]]]:
+    """What was open when a module began, with its name."""
+    modules: list[tuple[str, Counter[str]]] = []
+    yield modules
+    assert _open_files().total() <= _MOST_OPEN_FILES
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_files_left_open(
+    request: pytest.FixtureRequest, _open_before: list[tuple[str, Counter[str]]]
+) -> None:
+    """A module must not leave files open: a server that did would come to its limit.
+
+    It is judged where the next one begins, since pytest holds what its last test had until then.
+    """
+    now = _open_files()
+    if _open_before:
+        module, before = _open_before.pop()
+        if (now - before).total() > _MOST_LEFT_OPEN:
+            gc.collect()  # mapped arrays in cycles are nobody's leak
+            now = _open_files()
+        left = now - before
+        assert left.total() <= _MOST_LEFT_OPEN, f"{module} left open: {left.most_common(5)}"
+        assert now.total() <= _MOST_OPEN_FILES, f"after {module}: {now.most_common(5)}"
+    _open_before.append((request.node.nodeid, now))
 
 
 class NetworkUsedError(AssertionError):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 #: Rows of a staging transaction in the child: few, so that it commits often while it stages.
-CHILD_ROWS = 1_500
+CHILD_ROWS = 750
 RECORDS = 20 * CHILD_ROWS
 #: The module as the service starts it, but for the size of its transactions.
 CHILD = f"""
@@ -50,6 +50,23 @@ assert {CHILD_ROWS} < staging.ROWS_PER_TRANSACTION == importer.ROWS_PER_TRANSACT
 staging.ROWS_PER_TRANSACTION = importer.ROWS_PER_TRANSACTION = {CHILD_ROWS}
 sys.exit(importer.main())
 """
+STAGED = "the first rows are staged"
+#: The same, but that it says when its first rows are staged, and then waits for a line.
+WAITING_CHILD = CHILD.replace(
+    "sys.exit",
+    f"""
+stage = staging.StagedImport.stage
+
+def stage_and_wait(self, batch):
+    result = stage(self, batch)
+    staging.StagedImport.stage = stage
+    print("{STAGED}", flush=True)
+    sys.stdin.readline()
+    return result
+
+staging.StagedImport.stage = stage_and_wait
+sys.exit""",
+)
 WHO = {"author": "an operator", "reason": "why"}
 
 
@@ -84,18 +101,20 @@ def _no_child_is_left() -> Iterator[None]:
         child = _children.pop()
         child.kill()
         child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+        for stream in (child.stdin, child.stdout):
+            if stream is not None:
+                stream.close()
 
 
-def start_import(url: str, path: Path) -> subprocess.Popen[str]:
+def start_import(url: str, path: Path, program: str = CHILD) -> subprocess.Popen[str]:
     """A real child process, which is ended with the test whatever becomes of it."""
     child = subprocess.Popen(
         [
-            *(sys.executable, "-c", CHILD, "--catalog", url, "--file", str(path)),
+            *(sys.executable, "-c", program, "--catalog", url, "--file", str(path)),
             *("--list", "demo", "--format", "vics", "--importer", "me"),
             *("--idempotency-key", "key"),
         ],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -109,9 +128,12 @@ def count(catalog: Catalog, table: str, where: str = "1 = 1") -> int:
         return connection.execute(text(f"SELECT count(*) FROM {table} WHERE {where}")).scalar_one()
 
 
-def wait_for_rows(catalog: Catalog, child: subprocess.Popen[str], at_least: int) -> None:
-    while count(catalog, "entry_versions") < at_least and child.poll() is None:
-        time.sleep(0.002)
+def start_and_stage(url: str, path: Path) -> subprocess.Popen[str]:
+    """A child that has staged some rows and waits for a line."""
+    child = start_import(url, path, WAITING_CHILD)
+    assert child.stdout is not None
+    assert f"{STAGED}\n" in iter(child.stdout.readline, "")
+    return child
 
 
 @pytest.mark.timeout(170)
@@ -119,11 +141,16 @@ def test_a_killed_import_is_not_seen_and_is_swept(catalog, url, vics):
     bring(catalog, items("before"))
     chance = random.Random(20260101)
     killed_while_staging = 0
-    for attempt in range(4):
-        child = start_import(url, vics)
-        if attempt:  # the first dies whenever it dies, even before it began
-            wait_for_rows(catalog, child, 2)
-        time.sleep(chance.random() * 0.3)
+    for attempt in range(3):
+        if attempt == 0:
+            child = start_import(url, vics)
+            time.sleep(chance.random())  # it dies whenever it dies, even before it began
+        else:
+            child = start_and_stage(url, vics)
+            if attempt == 2:
+                child.stdin.write("\n")
+                child.stdin.flush()
+                time.sleep(chance.random() * 0.1)
         child.send_signal(signal.SIGKILL)
         child.communicate()
         if catalog.head() != 2:
@@ -150,8 +177,7 @@ def test_a_killed_import_is_not_seen_and_is_swept(catalog, url, vics):
 
 
 def test_a_second_import_needs_no_sweep_before_it(catalog, url, vics):
-    child = start_import(url, vics)
-    wait_for_rows(catalog, child, 1)
+    child = start_and_stage(url, vics)
     child.kill()
     child.communicate()
     report = import_file(
@@ -164,18 +190,12 @@ def test_a_second_import_needs_no_sweep_before_it(catalog, url, vics):
 def test_a_retraction_does_not_wait_for_an_import(catalog, url, vics):
     bring(catalog, items("x", "y"))
     (entry_id,) = ids_of(catalog, "x")
-    child = start_import(url, vics)
-    while not count(catalog, "changes", "state = 'staging'") and child.poll() is None:
-        time.sleep(0.002)
-    started = time.monotonic()
+    child = start_and_stage(url, vics)
     revision = catalog.retract("demo", [entry_id], **WHO)
-    waited = time.monotonic() - started
-    still_importing = count(catalog, "changes", "state = 'staging'") == 1
+    assert count(catalog, "changes", "state = 'staging'") == 1
     assert catalog.head() == revision.number == 3
-    child.communicate()
+    child.communicate("go on\n")
     assert child.returncode == 0
-    assert still_importing, "the import was over before the retraction: it proves nothing"
-    assert waited < 5
     assert [each.kind for each in catalog.list_revisions()[:2]] == [
         ChangeKind.IMPORT,
         ChangeKind.RETRACT,
@@ -193,6 +213,13 @@ class Watcher(threading.Thread):
         self.url = url
         self.seen: list[tuple[int, int, int]] = []
         self.stop = threading.Event()
+        self._looked = threading.Condition()
+
+    def wait_for_looks(self, more: int) -> None:
+        """Returns once it has looked so often since this call."""
+        with self._looked:
+            wanted = len(self.seen) + more
+            assert self._looked.wait_for(lambda: len(self.seen) >= wanted, timeout=100)
 
     def run(self) -> None:
         with Catalog.open(self.url) as catalog:
@@ -200,7 +227,9 @@ class Watcher(threading.Thread):
                 with catalog.read() as reader:
                     entries = sum(map(len, reader.entry_columns()))
                     told = sum(record.coverage.entries for record in reader.lists())
+                with self._looked:
                     self.seen.append((reader.revision, entries, told))
+                    self._looked.notify_all()
 
 
 def test_interleaved_writers_never_skip_a_revision(catalog, url):
@@ -217,6 +246,8 @@ def test_interleaved_writers_never_skip_a_revision(catalog, url):
                 done = bring(mine, items(f"{number}-{turn}"), list_name=f"list-{number}")
                 drawn.append(done.revision.number)
                 assert mine.head() >= done.revision.number
+                if turn % 3 == 0:
+                    watcher.wait_for_looks(2)  # the first may have begun before that commit
 
     watcher = Watcher(url)
     watcher.start()

@@ -10,23 +10,40 @@ import pytest
 from matcher.batching import Batcher
 
 
+class Work:
+    """Work that waits at a gate and tells when it has begun."""
+
+    def __init__(self, result=lambda items: items):
+        self.begun, self.gate = threading.Event(), threading.Event()
+        self.batches = []
+        self._result = result
+
+    def __call__(self, items):
+        self.batches.append(list(items))
+        self.begun.set()
+        assert self.gate.wait(100)
+        return self._result(items)
+
+    async def has_begun(self):
+        assert await asyncio.to_thread(self.begun.wait, 100)
+
+
+async def submitted():
+    """Lets tasks made before this come to where they wait."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 async def test_items_that_wait_together_are_worked_on_together():
-    sizes = []
-    gate = threading.Event()
-
-    def work(items):
-        sizes.append(len(items))
-        assert gate.wait(10)
-        return [2 * item for item in items]
-
+    work = Work(lambda items: [2 * item for item in items])
     batcher = Batcher(work, max_size=4)
     first = asyncio.create_task(batcher.submit(0))
-    await asyncio.sleep(0.05)  # the first is under way alone: an idle service adds no delay
+    await work.has_begun()  # the first is under way alone: an idle service adds no delay
     rest = [asyncio.create_task(batcher.submit(i)) for i in range(1, 7)]
-    await asyncio.sleep(0.05)
-    gate.set()
+    await submitted()
+    work.gate.set()
     assert await asyncio.gather(first, *rest) == [0, 2, 4, 6, 8, 10, 12]
-    assert sizes == [1, 4, 2]
+    assert [len(batch) for batch in work.batches] == [1, 4, 2]
     await batcher.close()
 
 
@@ -47,43 +64,31 @@ async def test_one_bad_item_never_fails_its_neighbours():
 
 
 async def test_callers_who_gave_up_are_dropped_before_work_is_spent():
-    seen = []
-    gate = threading.Event()
-
-    def work(items):
-        seen.extend(items)
-        gate.wait(10)
-        return items
-
+    work = Work()
     batcher = Batcher(work)
     first = asyncio.create_task(batcher.submit(1))
-    await asyncio.sleep(0.05)
+    await work.has_begun()
     gone = asyncio.create_task(batcher.submit(2))
     stays = asyncio.create_task(batcher.submit(3))
-    await asyncio.sleep(0)
+    await submitted()
     gone.cancel()
-    await asyncio.sleep(0)
-    gate.set()
+    await submitted()
+    work.gate.set()
     assert await first == 1
     assert await stays == 3
-    assert seen == [1, 3]
+    assert work.batches == [[1], [3]]
     await batcher.close()
 
 
 async def test_a_caller_who_gives_up_during_work_harms_nobody():
-    gate = threading.Event()
-
-    def work(items):
-        gate.wait(10)
-        return items
-
+    work = Work()
     batcher = Batcher(work)
     gone = asyncio.create_task(batcher.submit(1))
-    await asyncio.sleep(0.05)
+    await work.has_begun()
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
-    gate.set()
+    work.gate.set()
     assert await batcher.submit(2) == 2
     await batcher.close()
 

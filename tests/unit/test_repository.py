@@ -7,6 +7,7 @@ import re
 import runpy
 import socket
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,11 @@ PRODUCT = sources(*PACKAGES)
 
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def dotted(node: ast.AST) -> str:
@@ -152,30 +158,32 @@ def test_there_is_something_to_check() -> None:
     assert SETTINGS in PRODUCT
 
 
-@pytest.mark.parametrize("path", [p for p in PRODUCT if p != SETTINGS], ids=name_of)
-def test_only_the_settings_read_environment_and_toml(path: Path) -> None:
-    assert environment_readers(ast.parse(path.read_text(encoding="utf-8"))) == set()
+def test_only_the_settings_read_environment_and_toml() -> None:
+    found = {name_of(p): environment_readers(tree_of(p)) for p in PRODUCT if p != SETTINGS}
+    assert {name: readers for name, readers in found.items() if readers} == {}
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_nothing_is_pickled(path: Path) -> None:
-    assert unpicklers(ast.parse(path.read_text(encoding="utf-8"))) == set()
+def test_nothing_is_pickled() -> None:
+    found = {name_of(path): unpicklers(tree_of(path)) for path in PRODUCT}
+    assert {name: unpickling for name, unpickling in found.items() if unpickling} == {}
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_modules_say_what_they_are(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+def test_modules_say_what_they_are() -> None:
+    assert [name_of(path) for path in PRODUCT if not ast.get_docstring(tree_of(path))] == []
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_annotations_are_not_evaluated(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def evaluates_annotations(path: Path) -> bool:
+    tree = tree_of(path)
     has_code = any(not isinstance(node, ast.Expr) for node in tree.body)
     if path.name == "__init__.py" and not any(
         isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in tree.body
     ):
-        return
-    assert not has_code or "__future__.annotations" in set(imported(tree))
+        return False
+    return has_code and "__future__.annotations" not in set(imported(tree))
+
+
+def test_annotations_are_not_evaluated() -> None:
+    assert [name_of(path) for path in PRODUCT if evaluates_annotations(path)] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

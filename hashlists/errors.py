@@ -62,6 +62,10 @@ class CatalogError(HashlistsError):
     reason = "CATALOG_UNAVAILABLE"
 
 
+class CatalogAwayError(CatalogError):
+    """The catalog's server cannot be reached, or is starting or stopping: it may be back soon."""
+
+
 class ListNotFoundError(HashlistsError):
     """No list goes by that name."""
 

@@ -46,7 +46,9 @@ def open_engine(url: str) -> Engine:
         raise CatalogError(f"the catalog's URL is not valid; {_EXAMPLES}")
     if name not in _DATABASES:
         raise CatalogError(f"a catalog is kept in SQLite or PostgreSQL; {_EXAMPLES}")
-    return _DATABASES[name].open(parsed)
+    with suppress(ArgumentError):  # e.g. a port that is no number
+        return _DATABASES[name].open(parsed)
+    raise CatalogError(f"the catalog's URL is not valid; {_EXAMPLES}")
 
 
 def writer(engine: Engine) -> Engine:
@@ -115,7 +117,7 @@ def catalog_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         if hasattr(error.orig, "sqlstate"):
-            raise CatalogError(postgresql_errors.explain(error.orig)) from error
+            raise postgresql_errors.as_catalog_error(error.orig) from error
         raise CatalogError(on_sqlite.explain(str(error.orig))) from error
     except PoolTimeoutError as error:
         raise CatalogError("every connection to the catalog is in use; try again") from error

@@ -10,8 +10,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hashlists.catalog.postgresql_refusals import NO_DATABASE, REFUSED_LOGIN, explain_refusal
-from hashlists.errors import CatalogError
+from hashlists.catalog.postgresql_refusals import (
+    NO_DATABASE,
+    REFUSED_LOGIN,
+    explain_refusal,
+    may_pass,
+)
+from hashlists.errors import CatalogAwayError, CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +74,14 @@ def explain(error: Any) -> str:
     if type(error).__name__ in {"OperationalError", "ConnectionTimeout", "InterfaceError"}:
         return explain_refusal(str(error))
     return "the catalog's server or its driver reports an error without a code; its log says more"
+
+
+def as_catalog_error(error: Any) -> CatalogError:
+    """The error of ours that says what to do about one of psycopg's."""
+    advice = explain(error)
+    # Without a code it is the connection that could not be made.
+    away = not sqlstate_of(error) and may_pass(advice)
+    return CatalogAwayError(advice) if away else CatalogError(advice)
 
 
 def sqlstate_of(error: Any) -> str:

@@ -71,6 +71,7 @@ _TIMED_OUT = (
     " firewall is in between"
 )
 _REFUSED = "the catalog's server refuses the connection; its log says why"
+_NOT_UP = "the catalog's server is starting, stopping or recovering; try again"
 UNREACHABLE = (
     "the catalog's server cannot be reached, or the connection was lost; check the URL, and that"
     " PostgreSQL runs"
@@ -100,8 +101,12 @@ _ADVICE = (
     (("ssl error",), _TLS_FAILED),
     (("certificate file",), _TLS_FAILED),
     (("private key file",), _TLS_FAILED),
+    (("the database system is",), _NOT_UP),
     (("fatal:",), _REFUSED),
 )
+#: What may be over without anybody changing a setting. A name that is not known is among them: name
+#: services of containers know a server only once it runs.
+_MAY_PASS = frozenset({UNREACHABLE, _NO_HOST, _TIMED_OUT, _NOT_UP})
 
 
 def explain_refusal(message: str) -> str:
@@ -113,4 +118,9 @@ def explain_refusal(message: str) -> str:
     return UNREACHABLE
 
 
-__all__ = ["NO_DATABASE", "REFUSED_LOGIN", "UNREACHABLE", "explain_refusal"]
+def may_pass(advice: str) -> bool:
+    """Whether what `explain_refusal` said of a connection may be over by itself."""
+    return advice in _MAY_PASS
+
+
+__all__ = ["NO_DATABASE", "REFUSED_LOGIN", "UNREACHABLE", "explain_refusal", "may_pass"]

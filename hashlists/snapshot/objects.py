@@ -330,6 +330,15 @@ class Objects:
         )
 
 
+def check_url(url: str) -> None:
+    """Sees that a store could be at that URL, without looking for it.
+
+    Raises:
+        SnapshotStoreError: the URL is not of the form that `Objects` takes, or holds credentials.
+    """
+    _split(url)
+
+
 def _split(url: str) -> tuple[str, str, str]:
     """Scheme, folder or bucket, and prefix of a URL. No error repeats what may be a secret."""
     try:
@@ -388,4 +397,5 @@ __all__ = [
     "Objects",
     "Seen",
     "StoreOptions",
+    "check_url",
 ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -199,12 +198,16 @@ class Puller(BackgroundBuilder):
     def __init__(self, source: SnapshotSource) -> None:
         super().__init__(self._pull)
         self._source = source
+        self._failure: HashlistsError | None = None
 
     def _pull(self, order: BuildOrder) -> None:
-        with suppress(HashlistsError):  # `problem` tells it, and for as long as it lasts
+        try:
             self._source.refresh(repair=order.full)
+        except HashlistsError as error:
+            self._failure = error  # raised once; `problem` tells for how long it lasts
         if self._source.problem:
-            raise SnapshotError(self._source.problem)
+            raise self._failure or SnapshotError(self._source.problem)
+        self._failure = None
 
 
 __all__ = [

@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hashlists.errors import CatalogError, SnapshotError
+from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from matcher.follow.adopting import carried, caught_up, standing
 from matcher.follow.building import Puller
 from matcher.follow.choosing import Need, fits_in_memory, is_worn, withdraws
@@ -332,6 +332,8 @@ class Follower:
             if fresh is None and (older := self._opener.older()) is not None:
                 fresh = View.of(older)
             if fresh is None:
+                if self._source is not None:
+                    return None  # it may have one
                 raise error
             return self._withdrawals.applied(fresh)
         if fresh is None or fresh.sealed.lineage.catalog_id != served.sealed.lineage.catalog_id:
@@ -391,6 +393,7 @@ class Follower:
         """Has a first snapshot made, here or in another process, and serves it.
 
         Raises:
+            CatalogAwayError, SnapshotStoreError: there may be one later.
             HashlistsError, OSError: there is none to be had.
         """
         if not self._making.is_possible:
@@ -403,6 +406,8 @@ class Follower:
                 time.sleep(_BUSY_SECONDS)  # another process is at it
             self._look()
             if made and self._view is None:
+                if self._source is not None and not self._opener.refused:
+                    raise SnapshotStoreError("another process is pulling the first snapshot")
                 told = self._problems.text or "none was published yet"
                 raise SnapshotError(f"no snapshot can be served: {told}")
 

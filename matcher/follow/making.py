@@ -6,8 +6,10 @@ needed; a failure is told until one ends well. What is served is nothing to thes
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
+from hashlists.errors import SnapshotError
 from matcher.follow.building import BuildOrder
 from matcher.follow.problems import BackOff, Concern
 from matcher.follow.snapshots import published_name
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from matcher.follow.building import Builder
     from matcher.follow.child import Publication
     from matcher.follow.problems import Problems
+
+
+_LOOK_SECONDS = 0.02
 
 
 class Making:
@@ -57,6 +62,7 @@ class Making:
         self._publication = publication if builder is not None else None
         self._clock = clock
         self._published_at: float | None = None
+        self._closing = threading.Event()
         # To be repeated though nothing newer is needed: what was built before this start, or by a
         # build that then failed, may not have reached the store.
         self._owed = self._publication is not None
@@ -84,7 +90,8 @@ class Making:
         return any(each.running for each in self._makers())
 
     def close(self) -> None:
-        """Ends what is under way."""
+        """Ends what is under way; nobody waits for it any more."""
+        self._closing.set()
         for each in self._makers():
             each.close()
 
@@ -127,7 +134,9 @@ class Making:
         assert maker is not None
         if not maker.start(self._order(full=False)):
             return False
-        maker.wait()
+        while maker.running:
+            if self._closing.wait(_LOOK_SECONDS):
+                raise SnapshotError("no snapshot is made any more: the process is ending")
         outcome = self._note(maker)
         if isinstance(outcome, Exception):
             raise outcome

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog
-from hashlists.errors import CatalogError
+from hashlists.errors import CatalogAwayError, CatalogError
 from matcher.builtin_list import ensure_test_list
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class LateCatalog:
         self._next_try = -math.inf
         self._catalog: Catalog | None = None
         self._why = "it was not tried yet"
+        self._failure: type[CatalogError] = CatalogError
 
     def open(self) -> Catalog:
         """The catalog: brought up to date, rid of what a crash left, with the built-in list.
@@ -54,11 +55,13 @@ class LateCatalog:
         if self._catalog is not None:
             return self._catalog
         if self._clock() < self._next_try:
-            raise CatalogError(self._why)  # in the same words, so that a log tells it once
+            raise self._failure(self._why)  # in the same words, so that a log tells it once
         try:
             self._catalog = _open(self._url)
         except Exception as error:
             self._why = str(error)
+            away = isinstance(error, CatalogAwayError)
+            self._failure = CatalogAwayError if away else CatalogError
             self._next_try = self._clock() + _PAUSE_SECONDS
             raise
         return self._catalog

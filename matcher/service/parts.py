@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
 
-from hashlists.errors import HashlistsError
+from hashlists.errors import (
+    CatalogAwayError,
+    HashlistsError,
+    SnapshotError,
+    SnapshotStoreError,
+)
 from hashlists.snapshot import current_name
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
@@ -102,20 +107,26 @@ class Parts:
         """Opens the catalog and clears away what a crash left.
 
         Where the catalog cannot be opened and a snapshot is published, the parts go on without:
-        they serve the snapshot, stale, and follow the catalog once it can be opened.
+        they serve the snapshot, stale, and follow the catalog once it can be opened. Without a
+        snapshot they wait for a catalog whose server is away, and a replica for its store.
 
         Raises:
             SettingsError: the data folder cannot be made.
-            HashlistsError: the catalog cannot be opened, and no snapshot is there.
+            HashlistsError: no snapshot is there, and the catalog cannot be opened in a way that
+                will not pass, or the store's URL or its keys cannot be used.
         """
         settings.prepare_data_dir()
+        if settings.snapshot_pull_url and not _has_snapshot(settings):
+            _check_store(settings)
         if settings.snapshot_pull_url and settings.sources["catalog_url"] == "default":
             return cls(settings, None)
         catalog = LateCatalog(settings.catalog_url)
         try:
             catalog.open()
         except HashlistsError as error:
-            if current_name(settings.snapshots_dir) is None:
+            if not _has_snapshot(settings):
+                if isinstance(error, CatalogAwayError):
+                    return cls(settings, catalog)  # `load` waits, and says so
                 raise
             _log.error(
                 "the catalog cannot be opened; lists are served as they were published last, and "
@@ -151,10 +162,29 @@ class Parts:
     async def load(self) -> None:
         """Loads the lists, tests matching, and says ready."""
         self._loop = asyncio.get_running_loop()
-        await self._following.run(self._build_first)
-        await self._refresh()
+        await self._load_first()
         await self._following.run(selftest.check, self.holder.current, self.pool)
         await self.health.ready()
+
+    async def _load_first(self) -> None:
+        """Loads the first lists; waits where these can only come from what is away or empty.
+
+        Whatever else is wrong would not be mended by waiting, and is raised.
+        """
+        waits = False
+        while True:
+            try:
+                await self._following.run(self._build_first)
+                await self._refresh()
+            except (CatalogAwayError, SnapshotStoreError) as error:
+                if not waits:
+                    _log.warning(
+                        "waiting for the first hash lists, and not ready until then: %s", error
+                    )
+                waits = True
+                await asyncio.sleep(self.settings.follow_seconds)
+            else:
+                return
 
     async def follow(self, loading: asyncio.Task[None]) -> None:
         """Serves every new revision soon after its commit."""
@@ -254,6 +284,29 @@ class Parts:
         closing = threading.Thread(target=self.follower.close, name="closing", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _CLOSE_SECONDS)
+
+
+def _has_snapshot(settings: Settings) -> bool:
+    """Whether anything is published here, as far as can be told without opening it."""
+    try:
+        return current_name(settings.snapshots_dir) is not None
+    except SnapshotError:
+        return False
+
+
+def _check_store(settings: Settings) -> None:
+    """What no waiting would mend in the settings of a replica is told at once.
+
+    Raises:
+        SnapshotStoreError: the store's URL is malformed.
+        SnapshotKeyError: the file of public keys cannot be used.
+    """
+    from hashlists.snapshot.objects import check_url  # noqa: PLC0415 - as in `_source`
+    from hashlists.snapshot.signing import load_verify_keys  # noqa: PLC0415
+
+    assert settings.snapshot_verify_key is not None
+    check_url(settings.snapshot_pull_url)
+    load_verify_keys(settings.snapshot_verify_key)
 
 
 def _source(settings: Settings) -> Replica | None:

@@ -9,6 +9,7 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from hashlists.catalog import Catalog
+from hashlists.catalog.postgresql_errors import as_catalog_error
 from hashlists.catalog.postgresql_refusals import explain_refusal
-from hashlists.errors import CatalogError
+from hashlists.errors import CatalogAwayError, CatalogError
 from tests.postgresql_server import PostgresqlServer, find_binaries
 
 if TYPE_CHECKING:
@@ -189,3 +191,27 @@ def test_a_port_where_nobody_listens_is_told():
 def test_words_of_library_and_server(message, told):
     advice = explain_refusal(f'connection to server at "h", port 5432 failed: {message}')
     assert told in advice
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("connection failed: Connection refused", CatalogAwayError),
+        ("connection timeout expired", CatalogAwayError),
+        ("failed to resolve host 'db': Name or service not known", CatalogAwayError),
+        ("FATAL:  the database system is starting up", CatalogAwayError),
+        ("FATAL:  the database system is shutting down", CatalogAwayError),
+        ('FATAL:  password authentication failed for user "x"', CatalogError),
+        ('FATAL:  database "x" does not exist', CatalogError),
+        ("FATAL:  something else", CatalogError),
+    ],
+)
+def test_what_may_pass_by_itself_is_told_apart(said: str, kind: type[CatalogError]) -> None:
+    """A server that starts waits for the one, and ends with the other."""
+    error = as_catalog_error(psycopg.OperationalError(said))
+    assert type(error) is kind
+    assert error.reason == "CATALOG_UNAVAILABLE"
+
+
+def test_an_error_of_a_made_connection_is_no_absence() -> None:
+    assert type(as_catalog_error(psycopg.errors.AdminShutdown("the words"))) is CatalogError

@@ -109,6 +109,36 @@ async def test_it_matches_without_postgresql_and_follows_once_that_is_back(tmp_p
         assert (await readiness(server))[1]["problem"] == ""
 
 
+async def test_without_a_snapshot_it_waits_for_postgresql(tmp_path, mortal, caplog):
+    chosen = load_settings(tmp_path, catalog_url=mortal.url(mortal.make_database()))
+    mortal.kill()
+    async with running(chosen) as server, AsyncClient(server.address) as client:
+        with pytest.raises(ServerError, match="no hash lists are loaded") as caught:
+            await client.match_image(IMAGE)
+        assert (caught.value.reason, caught.value.retryable) == ("NOT_READY", True)
+        async with asyncio.timeout(60):
+            while not (await readiness(server))[1]["problem"]:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.05)
+        status, told = await readiness(server)
+        assert (status, told["ready"], told["revision"]) == (503, False, None)
+        assert "cannot be reached" in told["problem"]
+        assert await client.health("hashwarden.match.v1.MatchService") == "NOT_SERVING"
+        assert await client.health("live") == "SERVING"
+        mortal.start()
+        await asyncio.wait_for(server.ready, 60)
+        assert (await client.match_image(IMAGE)).result.decision is Decision.MATCH
+        assert (await readiness(server))[1]["problem"] == ""
+    assert caplog.text.count("waiting for the first hash lists") == 1
+
+
+async def test_what_no_waiting_mends_is_told_at_once(tmp_path, mortal):
+    url = mortal.url("no_such_database")
+    for wrong in (url, url.replace("port=", "port=x"), "mysql://127.0.0.1/hashwarden"):
+        with pytest.raises(CatalogError):
+            async with running(load_settings(tmp_path, catalog_url=wrong)):
+                pass
+
+
 async def test_a_damaged_catalog_leaves_the_published_snapshot(known_lists, caplog):
     chosen = load_settings(known_lists)
     sound = chosen.catalog_file.read_bytes()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from hashlists import snapshot
 from hashlists.catalog import Catalog, EntryColumns
 from hashlists.catalog.entry_columns import EXPIRED_KEPT_SECONDS
-from hashlists.errors import CatalogError, SnapshotError
+from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from hashlists.importer import import_file
 from hashlists.model import (
     CODE64_KINDS,
@@ -598,7 +600,10 @@ class Source:
     def refresh(self, *, repair=False):
         self.repaired.append(repair)
         if self.problem:
-            raise SnapshotError(self.problem)
+            error = getattr(self, "error", SnapshotError(self.problem))
+            if error is None:
+                return False
+            raise error
         build_snapshot(self.rig.catalog, self.rig.snapshots, full=repair)
         self.seconds_since_contact = 0.0
         return True
@@ -653,6 +658,64 @@ class TestReplica:
         self.start(rig, source)
         with pytest.raises(SnapshotError, match="the store is away"):
             rig.follower.refresh()
+
+    def test_what_may_come_later_is_told_apart_and_served_once_it_is_there(self, rig, source):
+        """So that a server may wait for it; a source tells an error once, and then by `problem`."""
+        empty = SnapshotStoreError("nothing is published there")
+        source.problem, source.error = "nothing is published there", empty
+        self.start(rig, source)
+        for _ in range(2):
+            with pytest.raises(SnapshotStoreError, match="nothing is published"):
+                rig.follower.refresh()
+            source.error = None
+        assert rig.follower.state().problem.count("nothing is published") == 1
+        source.problem = ""
+        fill(rig.catalog, rig.folder, [1])
+        assert rig.follower.refresh()
+        assert is_known(rig.holder.current, 1)
+        assert rig.follower.state().problem == ""
+
+    def test_another_process_that_pulls_is_waited_for(self, rig, source, monkeypatch):
+        self.start(rig, source)
+        monkeypatch.setattr(source, "refresh", lambda **_: False)  # it found the other at work
+        with pytest.raises(SnapshotStoreError, match="another process"):
+            rig.follower.refresh()
+
+    def test_it_pulls_though_its_catalog_is_away(self, rig, source, monkeypatch):
+        fill(rig.catalog, rig.folder, [1])
+        away = mock.Mock()
+        away.read.side_effect = CatalogError("away")
+        self.start(rig, source, away)
+        assert rig.follower.refresh()
+        assert is_known(rig.holder.current, 1)
+        assert "away" in rig.follower.state().problem
+
+    def test_the_end_does_not_wait_for_a_first_pull_that_hangs(self, rig, source, monkeypatch):
+        begun, go_on = threading.Event(), threading.Event()
+
+        def refresh(**_):
+            begun.set()
+            go_on.wait()
+
+        monkeypatch.setattr(source, "refresh", refresh)
+        self.start(rig, source)
+        failures = []
+
+        def look():
+            try:
+                rig.follower.refresh()
+            except SnapshotError as error:
+                failures.append(str(error))
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        begun.wait()
+        closing = threading.Thread(target=rig.follower.close)
+        closing.start()
+        looking.join()
+        go_on.set()
+        closing.join()
+        assert failures == ["no snapshot is made any more: the process is ending"]
 
     def test_neither_catalog_nor_store_nor_snapshot_is_an_error(self, rig):
         self.start(rig, None)

@@ -141,7 +141,7 @@ def forget_handlings(connection: Connection, ids: Iterable[int]) -> None:
 
 
 def _is_used(connection: Connection, where: ColumnElement[bool]) -> bool:
-    """Reads until it finds a row: most are used by some row near the beginning."""
+    """Looks for one row, in an index."""
     return connection.execute(select(literal(1)).where(where).limit(1)).first() is not None
 
 

@@ -93,10 +93,13 @@ _LOGS_VALUES = """
 #: every thousand of them; nothing that is staged needs a whole table.
 _STAGING_SESSION = ("SET synchronous_commit = off", "SET enable_seqscan = off")
 _READ_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-_LIMIT_IDLING = (
-    f"SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_SECONDS}s', true)"
+#: Of a writer's transaction. Whoever has others wait reads by index only: without statistics about
+#: values, or where it expects a row near the beginning, the server would try the whole table.
+_LIMIT_WRITER = (
+    f"SELECT set_config('idle_in_transaction_session_timeout', '{_IDLE_WRITER_SECONDS}s', true),"
+    " set_config('enable_seqscan', 'off', true)"
 )
-_LOCK_HEAD = f"{_LIMIT_IDLING} FROM head WHERE head_id = 1 FOR UPDATE"
+_LOCK_HEAD = f"{_LIMIT_WRITER} FROM head WHERE head_id = 1 FOR UPDATE"
 #: One migration at a time in a database; the number is arbitrary.
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(4851725)"
 
@@ -149,7 +152,7 @@ class Postgresql(Database):
 
     def stager(self, engine: Engine) -> Engine:
         """Its transactions take no lock when they begin."""
-        return engine.execution_options(catalog_begins=_LIMIT_IDLING)
+        return engine.execution_options(catalog_begins=_LIMIT_WRITER)
 
     def migrator(self, engine: Engine) -> Engine:
         """Its transactions hold a lock that needs no table."""

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -232,6 +232,9 @@ entry_versions = Table(
     Column("content_digest", LargeBinary, nullable=False),
     *(Column(kind.value, LargeBinary) for kind in KIND_BITS),
     Index("ix_entry_versions_entry_id", "entry_id"),
+    # For a purge, which drops the texts that no version has any more.
+    Index("ix_entry_versions_classification_id", "classification_id"),
+    Index("ix_entry_versions_handling_id", "handling_id"),
 )
 
 #: Values of an entry beyond the first of a kind.

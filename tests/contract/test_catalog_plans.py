@@ -1,0 +1,148 @@
+"""What a writer does while others wait for it must not grow with the catalog.
+
+Every statement under the write lock is explained by the database itself, over a catalog in which
+one classification and one handling are as rare as can be.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event, text
+
+from hashlists.catalog import Catalog
+from hashlists.catalog.engine import writer
+from hashlists.catalog.on_postgresql import _LOCK_HEAD
+from hashlists.model import Classification, EntrySelection, Handling
+from tests.catalog_support import (
+    CLASS_2,
+    DEMO,
+    Item,
+    bring,
+    items,
+    require_coverage,
+    source,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+
+WHO = {"author": "an operator", "reason": "why"}
+MANY = 2_000
+#: Those with a row for each entry, version or act.
+LARGE = ("entries", "entry_versions", "extra_hashes", "retractions", "purged_entries", "tombstones")
+WHOLE = re.compile(rf"(?:SCAN|Seq Scan on) (?:{'|'.join(LARGE)})\b(?! USING)")
+RARE_CLASS = Classification("vics", "US", "rare")
+RARE_HANDLING = Handling("rare", ("nobody",))
+
+
+@pytest.fixture
+def filled(catalog):
+    """Many entries, and one that has a classification and a handling of its own."""
+    catalog.create_list(DEMO, author="a person")
+    many = [Item(str(n), classification=CLASS_2, source_id=str(n)) for n in range(MANY)]
+    rare = Item("rare", classification=RARE_CLASS, handling=RARE_HANDLING, source_id="rare")
+    bring(catalog, [*many, rare])
+    with writer(catalog._engine).begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    return catalog
+
+
+def named(catalog: Catalog, *source_ids: str) -> list[int]:
+    return catalog.find_entries("demo", EntrySelection(source_ids=source_ids))
+
+
+def has_lock(connection: Connection) -> bool:
+    options = connection.get_execution_options()
+    return bool(options.get("catalog_writes")) or options.get("catalog_begins") == _LOCK_HEAD
+
+
+@contextmanager
+def explained(catalog: Catalog) -> Iterator[list[tuple[str, str]]]:
+    """Statements under the lock, each with the database's plan."""
+    plans: list[tuple[str, str]] = []
+    word = "EXPLAIN QUERY PLAN" if catalog._engine.dialect.name == "sqlite" else "EXPLAIN"
+
+    def explain(connection, _cursor, statement, parameters, _context, executemany):
+        if not has_lock(connection) or not re.match(r"SELECT|DELETE|UPDATE|INSERT", statement):
+            return
+        driver: Any = connection.connection.dbapi_connection
+        own = driver.cursor()
+        given = parameters[0] if executemany else parameters
+        rows = own.execute(f"{word} {statement}", given).fetchall()
+        own.close()
+        plans.append((statement, "\n".join(str(row[-1]) for row in rows)))
+
+    event.listen(catalog._engine, "before_cursor_execute", explain)
+    yield plans
+    event.remove(catalog._engine, "before_cursor_execute", explain)
+
+
+def require_no_whole_table(plans: list[tuple[str, str]]) -> None:
+    assert plans
+    assert [each for each in plans if WHOLE.search(each[1])] == []
+
+
+def plans_of_use(plans: list[tuple[str, str]]) -> list[str]:
+    """Of the questions whether any version has a text."""
+    asks = re.compile(r"FROM entry_versions\s+WHERE entry_versions\.(classification|handling)_id =")
+    return [plan for statement, plan in plans if asks.search(statement)]
+
+
+def test_a_purge_looks_up_whether_a_text_is_used(filled):
+    with explained(filled) as plans:
+        assert filled.purge("demo", named(filled, "rare", "7"), **WHO).entries == 2
+    require_no_whole_table(plans)
+    in_use = plans_of_use(plans)
+    assert len(in_use) == 3  # the common handling is the list's own, which is asked first
+    assert all("ix_entry_versions_" in plan for plan in in_use)
+    with filled.read() as reader:
+        assert set(reader.classifications().values()) == {CLASS_2}
+    require_coverage(filled)
+
+
+@pytest.mark.parametrize("act", ["retract", "restore"])
+def test_acts_read_by_index(filled, act):
+    ids = named(filled, "rare", "7")
+    filled.retract("demo", ids[:1], **WHO)
+    with explained(filled) as plans:
+        assert getattr(filled, act)("demo", ids, **WHO) is not None
+    require_no_whole_table(plans)
+
+
+def test_so_does_an_import(filled):
+    first = items(*map(str, range(5)))
+    with explained(filled) as plans:
+        bring(filled, [Item("new"), *[each.next() for each in first]])
+        filled.rollback("demo", 2, **WHO)
+        filled.begin_import("demo", source()).abort()
+    require_no_whole_table(plans)
+
+
+def test_a_purge_reads_no_more_than_it_erases(filled, catalog_url):
+    """So a retraction that comes meanwhile is not kept waiting for the size of the catalog."""
+    if not catalog_url.startswith("postgresql"):
+        pytest.skip("SQLite does not count what it reads")
+    ids = named(filled, "rare")
+    read: list[tuple[int, int]] = []
+    query = text(
+        "SELECT COALESCE(seq_tup_read, 0), COALESCE(idx_tup_fetch, 0)"
+        " FROM pg_stat_xact_user_tables WHERE relname = 'entry_versions'"
+    )
+
+    def count(connection):
+        if has_lock(connection):
+            read.append(tuple(connection.execute(query).one()))
+
+    with Catalog.open(catalog_url) as fresh:  # a session counts from its beginning
+        event.listen(fresh._engine, "commit", count)
+        fresh.purge("demo", ids, **WHO)
+    ((in_order, by_index), *_) = read
+    assert in_order == 0
+    assert by_index < 100

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hashlists.catalog import Catalog, on_postgresql
+from hashlists.catalog import Catalog, postgresql_wipe
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
@@ -243,7 +243,7 @@ def postgresql_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     """URL of an empty catalog in PostgreSQL, with an identity of its own."""
-    monkeypatch.setattr(on_postgresql, "_PAUSES_SECONDS", (0.0,))  # nobody follows it
+    monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0,))  # nobody follows it
     _empty(postgresql_server, postgresql_database)
     url = postgresql_server.url(postgresql_database)
     engine = open_engine(url)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from hashlists.catalog import imports, lists, lookup
 from hashlists.catalog.commit import ChangeAuthor
-from hashlists.catalog.engine import catalog_errors, logs_values, open_engine
+from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
 from hashlists.catalog.history import list_revisions
 from hashlists.catalog.migrate import migrate
@@ -287,7 +287,7 @@ class Catalog:
         Raises:
             CatalogError: the database failed.
         """
-        with self._reading() as connection:
+        with catalog_errors(), follower(self._engine).connect() as connection:
             yield CatalogReader(connection, now=now_microseconds())
 
     def entry(self, entry_id: int) -> Entry:

@@ -32,6 +32,10 @@ class Database(ABC):
         """The same engine, whose transactions write what no reader sees yet."""
 
     @abstractmethod
+    def follower(self, engine: Engine) -> Engine:
+        """The same engine, for readers who look again and again: a wipe does not end for them."""
+
+    @abstractmethod
     def migrator(self, engine: Engine) -> Engine:
         """The same engine, for one migration at a time, also of a database without any table."""
 
@@ -73,7 +77,7 @@ class Database(ABC):
     def rewrite_files(self, engine: Engine) -> bool:
         """Rewrites the database's files without a trace of what was deleted.
 
-        Who is in the way is waited for here, in the way that disturbs others least.
+        Who is in the way is waited for here, in the way that disturbs others least: see there.
 
         Returns:
             False when traces are left, and it must be done again.

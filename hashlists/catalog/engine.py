@@ -61,6 +61,11 @@ def stager(engine: Engine) -> Engine:
     return _database(engine).stager(engine)
 
 
+def follower(engine: Engine) -> Engine:
+    """The same engine, for readers who look again and again: a wipe does not end for them."""
+    return _database(engine).follower(engine)
+
+
 def migrator(engine: Engine) -> Engine:
     """The same engine, for one migration at a time."""
     return _database(engine).migrator(engine)

@@ -24,8 +24,6 @@ What a purge cannot reach is the server's write-ahead log, its archive, replicas
 from __future__ import annotations
 
 import logging
-import re
-import time
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -37,17 +35,15 @@ from sqlalchemy import (
     event,
     text,
 )
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import NoSuchModuleError
 
 from hashlists.catalog.database import Database
 from hashlists.catalog.postgresql_errors import (
-    LOCK_NOT_AVAILABLE,
     LOCK_TIMEOUT_SECONDS,
-    MAY_BE_TRIED_AGAIN,
     driver_errors,
     scrub,
-    sqlstate_of,
 )
+from hashlists.catalog.postgresql_wipe import FOLLOWER, rewrite_tables
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -92,7 +88,9 @@ _LOGS_VALUES = """
 #: For lack of statistics about keys (see migration 0002) the server would read a whole list for
 #: every thousand of them; nothing that is staged needs a whole table.
 _STAGING_SESSION = ("SET synchronous_commit = off", "SET enable_seqscan = off")
-_READ_ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+_READ = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",)
+#: It has time: see `postgresql_wipe`.
+_FOLLOW = (*_READ, f"SET LOCAL application_name = '{FOLLOWER}'")
 #: Of a writer's transaction. Whoever has others wait reads by index only: without statistics about
 #: values, or where it expects a row near the beginning, the server would try the whole table.
 _LIMIT_WRITER = (
@@ -102,22 +100,6 @@ _LIMIT_WRITER = (
 _LOCK_HEAD = f"{_LIMIT_WRITER} FROM head WHERE head_id = 1 FOR UPDATE"
 #: One migration at a time in a database; the number is arbitrary.
 _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(4851725)"
-
-#: Whatever a purge deletes rows of, the small ones first: what keeps one keeps all.
-_WIPED_TABLES = (
-    "list_counts",
-    "handlings",
-    "classifications",
-    "change_classifications",
-    "retractions",
-    "extra_hashes",
-    "entries",
-    "entry_versions",
-)
-#: Before each attempt at a table's lock. Followers look some times a second: they go first.
-_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0)
-#: The wait for a table's lock. Readers and writers that come later wait behind it.
-_TABLE_LOCK_MS = 2_000
 
 
 class Postgresql(Database):
@@ -148,15 +130,19 @@ class Postgresql(Database):
 
     def writer(self, engine: Engine) -> Engine:
         """Its transactions lock the head when they begin."""
-        return engine.execution_options(catalog_begins=_LOCK_HEAD)
+        return engine.execution_options(catalog_begins=(_LOCK_HEAD,))
 
     def stager(self, engine: Engine) -> Engine:
         """Its transactions take no lock when they begin."""
-        return engine.execution_options(catalog_begins=_LIMIT_WRITER)
+        return engine.execution_options(catalog_begins=(_LIMIT_WRITER,))
+
+    def follower(self, engine: Engine) -> Engine:
+        """Its transactions read one snapshot, and tell the server that they have time."""
+        return engine.execution_options(catalog_begins=_FOLLOW)
 
     def migrator(self, engine: Engine) -> Engine:
         """Its transactions hold a lock that needs no table."""
-        return engine.execution_options(catalog_begins=_LOCK_MIGRATION)
+        return engine.execution_options(catalog_begins=(_LOCK_MIGRATION,))
 
     def staging_connection(self, engine: Engine) -> Connection:
         """Its commits do not wait for the disk."""
@@ -208,57 +194,19 @@ class Postgresql(Database):
         return bool(connection.exec_driver_sql(_LOGS_VALUES).scalar_one())
 
     def rewrite_files(self, engine: Engine) -> bool:
-        """Rewrites every table that a purge deletes from, with its indexes, each by itself.
+        """Rewrites every table that a purge deletes from; see `postgresql_wipe`.
 
         Before each there is a pause, so that followers see what was committed. While a table is
-        rewritten, everyone waits who reads or writes it, and the disk must have room for a second
-        copy of it. A table that others are using is waited for a short while only, since whoever
-        comes after waits too. Rows that a transaction begun before may still need are copied along;
-        at the first table where that happens it ends, and has to be done again when that
-        transaction has ended. The server removes the old files with its next checkpoint. Its
-        write-ahead log keeps what was written until it is recycled, as do its archive, replicas
-        and backups.
+        rewritten followers wait, and the disk must have room for a second copy of it; for anyone
+        else it gives way. A table that others are using is waited for a short while only. Rows that
+        a transaction begun before may still need are copied along; at the first table where that
+        happens it ends, and has to be done again when that transaction has ended. The server
+        removes the old files with its next checkpoint. Its write-ahead log keeps what was written
+        until it is recycled, as do its archive, replicas and backups.
         """
-        autocommit = {"isolation_level": "AUTOCOMMIT", "catalog_begins": None}
-        with engine.execution_options(**autocommit).connect() as connection:
-            connection.detach()  # what is set here must not reach the pool
-            connection.exec_driver_sql(f"SET lock_timeout = '{_TABLE_LOCK_MS}ms'")
-            return all(_tried_again(connection, table) for table in _WIPED_TABLES)
-
-
-def _tried_again(connection: Connection, table: str) -> bool:
-    """Whether a table was rewritten in the end; only the wait for its lock is repeated."""
-    for seconds in _PAUSES_SECONDS:
-        time.sleep(seconds)
-        try:
-            return _rewrite(connection, table)
-        except DBAPIError as error:
-            if sqlstate_of(error.orig) not in MAY_BE_TRIED_AGAIN:
-                raise
-            if sqlstate_of(error.orig) != LOCK_NOT_AVAILABLE:
-                return False
-    return False
-
-
-def _rewrite(connection: Connection, table: str) -> bool:
-    """False where the server has kept dead rows, or only warned that it may not do it.
-
-    It says so in the server's language, but first comes how many dead rows had to be kept.
-    """
-    kept: list[int] = []
-
-    def note(diagnostic: Any) -> None:
-        number = re.search(r"\d+", diagnostic.message_detail or "")
-        if number is not None:
-            kept.append(int(number[0]))
-
-    driver: Any = connection.connection.dbapi_connection
-    driver.add_notice_handler(note)
-    try:
-        connection.exec_driver_sql(f"VACUUM (FULL, VERBOSE) {table}")
-    finally:
-        driver.remove_notice_handler(note)
-    return kept == [0]
+        return rewrite_tables(
+            engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=())
+        )
 
 
 def _lock_class(catalog_id: str) -> int:
@@ -286,9 +234,8 @@ def _warn_of_logged_values(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    first = connection.get_execution_options().get("catalog_begins", _READ_ONE_SNAPSHOT)
-    if first is not None:
-        connection.exec_driver_sql(first)
+    for statement in connection.get_execution_options().get("catalog_begins", _READ):
+        connection.exec_driver_sql(statement)
 
 
 def _outside_transactions(connection: Connection, statement: str) -> None:

@@ -80,6 +80,10 @@ class Sqlite(Database):
         """In SQLite whoever writes has the write lock."""
         return self.writer(engine)
 
+    def follower(self, engine: Engine) -> Engine:
+        """Any reader serves: none of them keeps a writer waiting."""
+        return engine
+
     def migrator(self, engine: Engine) -> Engine:
         """The write lock does for migrations too."""
         return self.writer(engine)

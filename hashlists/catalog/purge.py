@@ -44,9 +44,10 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
     Classifications and handlings that no other entry has go with them.
 
     The entries are out of force with its commit. Rewriting the files after that takes time in
-    proportion to their size, while writers wait, and in PostgreSQL readers too: retract first where
-    it is urgent, and purge in a quiet hour. Once committed it never fails: what kept the files from
-    being rewritten leaves a wipe owed, see `wipe`.
+    proportion to their size. In SQLite writers wait meanwhile; in PostgreSQL followers do, and for
+    anyone else it gives way. So retract first where it is urgent, and purge in a quiet hour. Once
+    committed it never fails: what kept the files from being rewritten leaves a wipe owed, see
+    `wipe`.
 
     Raises:
         EntryNotFoundError: an id is not of this list; then nothing is purged.

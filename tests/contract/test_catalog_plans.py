@@ -60,7 +60,7 @@ def named(catalog: Catalog, *source_ids: str) -> list[int]:
 
 def has_lock(connection: Connection) -> bool:
     options = connection.get_execution_options()
-    return bool(options.get("catalog_writes")) or options.get("catalog_begins") == _LOCK_HEAD
+    return bool(options.get("catalog_writes")) or options.get("catalog_begins") == (_LOCK_HEAD,)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import event, insert, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
-from hashlists.catalog import Catalog, on_postgresql, postgresql_errors, wipe
+from hashlists.catalog import Catalog, on_postgresql, postgresql_errors, postgresql_wipe, wipe
 from hashlists.catalog.bulk import BulkInsert
 from hashlists.catalog.engine import (
     catalog_errors,
@@ -50,7 +50,7 @@ from tests.catalog_support import (
 from tests.contract.test_catalog_sqlite import FIRST_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Connection
 
@@ -83,6 +83,24 @@ def wait_until(done: Callable[[], object]) -> None:
     while not done():
         assert time.monotonic() < give_up
         time.sleep(0.01)
+
+
+def queued(catalog: Catalog) -> int:
+    """Sessions that wait for a lock of another."""
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    with catalog._engine.connect() as connection:
+        return connection.execute(query).scalar_one()
+
+
+@contextlib.contextmanager
+def in_use(catalog: Catalog) -> Iterator[None]:
+    """Somebody reads the versions, in a transaction that goes on."""
+    with catalog._engine.connect() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM entry_versions")
+        yield
 
 
 def holders(catalog: Catalog) -> int:
@@ -195,7 +213,7 @@ class TestSchema:
 
     def test_the_server_keeps_no_statistics_of_values(self, demo):
         bring(demo, [Item(str(number), tuple(HashKind)) for number in range(300)])
-        engine = demo._engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=None)
+        engine = demo._engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=())
         with engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE")
             query = text(
@@ -420,15 +438,15 @@ class TestWiping:
             patch.setattr(wipe, "rewrite_files", lambda _engine: False)
             filled.purge("demo", ids_of(filled, "x"), **WHO)
         tried = []
-        rewrite = on_postgresql._rewrite
+        rewrite = postgresql_wipe._rewrite
 
         def note(connection: object, table: str) -> bool:
             tried.append(table)
             return rewrite(connection, table)
 
-        monkeypatch.setattr(on_postgresql, "_rewrite", note)
-        monkeypatch.setattr(on_postgresql, "_TABLE_LOCK_MS", 20)
-        monkeypatch.setattr(on_postgresql, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(postgresql_wipe, "_rewrite", note)
+        monkeypatch.setattr(postgresql_wipe, "_TABLE_LOCK_MS", 20)
+        monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0, 0.0, 0.0))
         with filled.read() as reader:
             assert sum(map(len, reader.entry_columns())) == 1  # it has read the table
             assert not filled.wipe_deleted()
@@ -447,9 +465,66 @@ class TestWiping:
                 assert reader.revision == since + 1
                 seen.append(reader.changed_ids(since).tolist())
 
-        monkeypatch.setattr("hashlists.catalog.on_postgresql.time.sleep", look)
+        monkeypatch.setattr("hashlists.catalog.postgresql_wipe.time.sleep", look)
         assert filled.purge("demo", ids, **WHO).traces_wiped
-        assert seen == [ids] * len(on_postgresql._WIPED_TABLES)
+        assert seen == [ids] * len(postgresql_wipe.WIPED_TABLES)
+
+    def test_a_retraction_that_waits_for_it_ends_it(self, filled, catalog_url, monkeypatch):
+        """However long the wipe would take: this one waits for a reader, to the end of the test."""
+        ids = ids_of(filled, "x")
+        monkeypatch.setattr(postgresql_wipe, "_TABLE_LOCK_MS", 0)  # for ever
+        with ThreadPoolExecutor(1) as thread, Catalog.open(catalog_url) as urgent, in_use(filled):
+            wiping = thread.submit(filled.wipe_deleted)
+            wait_until(lambda: queued(filled))
+            assert urgent.retract("demo", ids, **WHO).retracted == 1
+            assert not wiping.result()
+        assert set(names_in_force(filled)) == {"y"}
+        assert filled.wipe_deleted()
+
+    def test_it_is_begun_anew_after_giving_way(self, filled, catalog_url, monkeypatch):
+        ids = ids_of(filled, "x")
+        monkeypatch.setattr(postgresql_wipe, "_TABLE_LOCK_MS", 0)
+        monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0, 0.0))
+        with ThreadPoolExecutor(1) as thread, Catalog.open(catalog_url) as urgent:
+            with in_use(filled):
+                wiping = thread.submit(filled.wipe_deleted)
+                wait_until(lambda: queued(filled))
+                urgent.retract("demo", ids, **WHO)
+            assert wiping.result()
+
+    def test_a_follower_that_waits_for_it_does_not_end_it(self, filled, catalog_url, monkeypatch):
+        monkeypatch.setattr(postgresql_wipe, "_TABLE_LOCK_MS", 0)
+        looks = []
+        wait = threading.Event.wait
+
+        def count_looks(event: threading.Event, timeout: float | None = None) -> bool:
+            looks.append(timeout == postgresql_wipe._LOOK_SECONDS)
+            return wait(event, timeout)
+
+        monkeypatch.setattr(threading.Event, "wait", count_looks)
+
+        def follow() -> int:
+            with Catalog.open(catalog_url) as other, other.read() as reader:
+                return sum(map(len, reader.entry_columns()))
+
+        with ThreadPoolExecutor(2) as threads:
+            with in_use(filled):
+                wiping = threads.submit(filled.wipe_deleted)
+                wait_until(lambda: queued(filled) == 1)
+                following = threads.submit(follow)
+                wait_until(lambda: queued(filled) == 2)
+                before = sum(looks)
+                wait_until(lambda: sum(looks) > before + 2)
+                assert not wiping.done()
+            assert wiping.result()
+            assert following.result() == 2
+
+    def test_one_that_cannot_be_watched_is_ended(self, filled, monkeypatch):
+        """It must not go on to keep others waiting."""
+        monkeypatch.setattr(postgresql_wipe, "_TABLE_LOCK_MS", 0)
+        monkeypatch.setattr(postgresql_wipe, "_CANCEL_FOR_OTHERS", text("SELECT 1 / 0"))
+        with in_use(filled):
+            assert not filled.wipe_deleted()
 
     def test_dead_rows_that_are_kept_end_it_at_once(self, filled, monkeypatch):
         rewritten: list[str] = []
@@ -458,12 +533,12 @@ class TestWiping:
             rewritten.append(table)
             return False
 
-        monkeypatch.setattr(on_postgresql, "_rewrite", keep)
+        monkeypatch.setattr(postgresql_wipe, "_rewrite", keep)
         assert not filled.wipe_deleted()
         assert len(rewritten) == 1
 
     def test_a_session_that_ends_fails_no_purge(self, filled, postgresql_server, monkeypatch):
-        rewrite, ids, before = on_postgresql._rewrite, ids_of(filled, "x"), filled.head()
+        rewrite, ids, before = postgresql_wipe._rewrite, ids_of(filled, "x"), filled.head()
 
         def end_then_go_on(connection: Connection, table: str) -> bool:
             pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
@@ -471,7 +546,7 @@ class TestWiping:
             return rewrite(connection, table)
 
         with monkeypatch.context() as patch:
-            patch.setattr(on_postgresql, "_rewrite", end_then_go_on)
+            patch.setattr(postgresql_wipe, "_rewrite", end_then_go_on)
             done = filled.purge("demo", ids, **WHO)
             assert (done.traces_wiped, done.revision.number) == (False, before + 1)
             with pytest.raises(CatalogError, match=r"try again|cannot be reached"):

@@ -61,9 +61,7 @@ def analyze(catalog: Catalog) -> Callable[[], None]:
     """Lets the database gather the statistics that it gathers by itself sooner or later."""
 
     def run() -> None:
-        engine = catalog._engine.execution_options(
-            isolation_level="AUTOCOMMIT", catalog_begins=None
-        )
+        engine = catalog._engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=())
         with engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 32 << 20
 DEFAULT_TIMEOUT_SECONDS = 30.0
+_SHUTTING_DOWN = grpc.StatusCode.UNAVAILABLE.name
 _RETRIES = {
     "methodConfig": [
         {
@@ -27,7 +28,9 @@ _RETRIES = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "3s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED by a server is a call that reached it as it began to shut down, and that
+                # it had not taken yet; what the caller cancels is not tried again.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]
@@ -36,6 +39,8 @@ OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.service_config", json.dumps(_RETRIES)),
+    # A call that was sent beyond this is not tried again; by default that is 256 KiB.
+    ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
 )
 
 
@@ -78,4 +83,7 @@ def server_error(status: status_pb2.Status, target: str = "") -> ServerError:
     message = f"{code.name}: {status.message}"
     if away and target and not status.details:  # a server of ours gives details
         message = f"no server answers at {target}; start one with: hashwarden serve"
+    if code is grpc.StatusCode.CANCELLED:  # by the server; who cancels here gets no status
+        message = "the server was shutting down and has not answered; send it again"
+        return ServerError(message, reason=reason or _SHUTTING_DOWN, retryable=True)
     return ServerError(message, reason=reason or code.name, retryable=away)

@@ -15,6 +15,7 @@ from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client
 from matcher.client.streams import responses
 from matcher.errors import ServerError
+from matcher.model import Decision
 
 NOWHERE = "127.0.0.1:1"
 SAID = "no server answers at 127.0.0.1:1; start one with: hashwarden serve"
@@ -41,8 +42,19 @@ class Echo(match_pb2_grpc.MatchServiceServicer):
                 result=match_pb2.MatchResult(decision=match_pb2.DECISION_NO_KNOWN_MATCH),
             )
 
+    def __init__(self):
+        self.away = 0
+
     async def MatchImage(self, request, context):  # noqa: N802  gRPC's name
-        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
+        code = getattr(grpc.StatusCode, request.options.policy, None)
+        self.away += 1
+        if code is None:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today")
+        if self.away == 1 or not request.image:
+            await context.abort(code, "going away")
+        return match_pb2.MatchImageResponse(
+            result=match_pb2.MatchResult(decision=match_pb2.DECISION_NO_KNOWN_MATCH)
+        )
 
 
 class Refusing(lists_pb2_grpc.HashListServiceServicer):
@@ -212,3 +224,18 @@ async def test_a_failed_write_without_a_status_is_told_as_it_is(monkeypatch):
     monkeypatch.setattr("matcher.client.streams._WAIT_SECONDS", 0.01)
     with pytest.raises(grpc.aio.AioRpcError, match="from Core"):
         [each async for each in responses(LostStatus())]
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
+async def test_a_large_upload_is_sent_again_to_a_server_that_comes_back(address, code):
+    image = bytes(2 << 20)  # more than gRPC keeps by default
+    async with AsyncClient(address) as client:
+        answer = await client.match_image(image, policy=code)
+    assert answer.result.decision is Decision.NO_KNOWN_MATCH
+
+
+async def test_a_call_that_a_server_drops_as_it_ends_may_be_sent_again(address):
+    async with AsyncClient(address) as client:
+        with pytest.raises(ServerError, match="was shutting down") as caught:
+            await client.match_image(b"", policy="CANCELLED")
+    assert (caught.value.reason, caught.value.retryable) == ("UNAVAILABLE", True)

@@ -831,7 +831,7 @@ class TestIsolation:
                 ]
                 await asyncio.sleep(0.3)
                 async with AsyncClient(fresh_server.address) as client:
-                    answer = await asyncio.wait_for(client.match_image(TEST_IMAGE.data), 5)
+                    answer = await asyncio.wait_for(client.match_image(TEST_IMAGE.data), 60)
                 assert answer.result.decision is Decision.MATCH
                 lock.execute("ROLLBACK")
                 await asyncio.gather(*waiting)
@@ -856,7 +856,12 @@ class TestIsolation:
             outcomes = await asyncio.gather(*calls, return_exceptions=True)
             codes = {each.code() for each in outcomes}
             assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
-            await asyncio.sleep(0.3)
+            idle = 'hashwarden_requests_in_flight{method="MatchImage"}'
+
+            async def all_are_given_up():
+                return (await samples(fresh_server))[idle] == 0
+
+            await until(all_are_given_up)
             running_now = len(started)
             gate.set()
             response = await stub.MatchImage(request)
@@ -990,7 +995,7 @@ class TestAdmin:
         told = json.loads(body)
         assert (status, told["ready"], told["stale"], told["problem"]) == (200, True, False, "")
         assert told["revision"] >= 1
-        assert 0 <= told["seconds_since_contact"] < 5
+        assert 0 <= told["seconds_since_contact"] < 60
         assert (await get(server, "/livez"))[0] == 200
 
     async def test_it_is_live_before_it_is_ready_and_unready_when_it_fails(
@@ -1020,8 +1025,11 @@ class TestAdmin:
             looking.start()
             looking.join()  # holds up the loop
             assert statuses == [503, 503]
-            await asyncio.sleep(0.05)
-            assert (await get(server, "/readyz"))[0] == 200
+
+            async def ready_again():
+                return (await get(server, "/readyz"))[0] == 200
+
+            await until(ready_again)
 
     async def test_calls_items_and_decisions_are_counted(self, fresh_server):
         async def items():
@@ -1115,16 +1123,19 @@ async def test_aged_connections_lose_no_call_and_no_item(tmp_path):
         await server.ready
         port = int(server.address.rpartition(":")[2])
         ports = set()
+        sent = []
 
         async def items():
-            for number in range(200):
-                yield str(number), TEST_IMAGE.data
+            while len(sent) < 200 or answers < 10 or len(ports) < 2:
+                sent.append(str(len(sent)))
+                yield sent[-1], TEST_IMAGE.data
                 await asyncio.sleep(0.008)
 
         async with AsyncClient(server.address) as client:
+            answers = 0
 
             async def unary(done):
-                answers = 0
+                nonlocal answers
                 while not done.is_set():
                     await client.match_image(TEST_IMAGE.data)
                     answers += 1
@@ -1132,12 +1143,12 @@ async def test_aged_connections_lose_no_call_and_no_item(tmp_path):
                         if each.raddr and each.raddr.port == port and each.status == "ESTABLISHED":
                             ports.add(each.laddr.port)
                     await asyncio.sleep(0.05)
-                return answers
 
             done = asyncio.Event()
             calling = asyncio.create_task(unary(done))
             answered = [each.request_id async for each in client.match_images(items())]
             done.set()
-            assert await calling > 10
-        assert sorted(answered, key=int) == [str(number) for number in range(200)]
+            await calling
+        assert sorted(answered, key=int) == sent
+        assert answers >= 10
         assert len(ports) > 1

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,8 +49,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _BUSY_SECONDS = 0.2
-#: More are not read before what was taken out of force is hidden.
+#: More are not read before what was taken out of force is hidden,
 _FEW_CHANGES = 1_000
+#: and while they are read, that is looked for again.
+_WITHDRAWING_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class Follower:
         self._head = 0
         # A view, and the mark of the revision whose withdrawals it hides.
         self._hidden_early: tuple[View, str | None] | None = None
+        self._withdrawn_at = 0.0  # by the clock
         self._need = Need.NONE
         self._lock = threading.Lock()
 
@@ -286,9 +290,10 @@ class Follower:
     def _advanced(self, start: View, reader: CatalogReader) -> View | None:
         """The view at the reader's revision; None where that fails."""
         if reader.changed_count(start.revision) > _FEW_CHANGES:
-            self._withdraw_first(reader)
+            self._withdraw(reader)
+        before, self._withdrawn_at = self._view, self._clock()
         try:
-            view = start.advanced(reader)
+            view = start.advanced(reader, pause=self._withdraw_meanwhile)
         except Exception as error:  # noqa: BLE001 - whatever it is, retractions do not wait for it
             self._problems.note(Concern.CHANGES, error)
             if not isinstance(error, CatalogError):
@@ -296,13 +301,24 @@ class Follower:
             return None
         self._problems.solved(Concern.CHANGES)
         self._need = self._need_for(view)
-        return view
+        if self._view is None or self._view is before:
+            return view
+        return view.in_place_of(self._view)  # less what was withdrawn meanwhile
 
-    def _withdraw_first(self, reader: CatalogReader) -> None:
-        """Hides what is out of force by now, before much else is read."""
+    def _withdraw(self, reader: CatalogReader) -> None:
+        """Hides what is out of force by now, before anything else is read."""
         served = self._view
         if served is not None and served.stands(reader):
             self._serve_other(self._hide_early(served, reader))
+
+    def _withdraw_meanwhile(self) -> None:
+        """The same in a short transaction of its own, now and then while much is read."""
+        if self._clock() - self._withdrawn_at < _WITHDRAWING_SECONDS or self._catalog is None:
+            return
+        with suppress(Exception), self._catalog.read() as reader:  # a look tells what is wrong
+            self._head, self._contact = reader.revision, self._clock()
+            self._withdraw(reader)
+        self._withdrawn_at = self._clock()
 
     def _hide_early(self, view: View, reader: CatalogReader) -> View:
         """The view, less what the reader's revision no longer has in force."""

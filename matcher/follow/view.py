@@ -25,7 +25,7 @@ from matcher.follow.rows import RowNumbers
 from matcher.index.match_index import IndexedList, MatchIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from hashlists.catalog import CatalogReader
@@ -132,8 +132,12 @@ class View:
             self.revision, self.mark, reader
         )
 
-    def advanced(self, reader: CatalogReader) -> View:
+    def advanced(self, reader: CatalogReader, *, pause: Callable[[], None] = lambda: None) -> View:
         """The view at the reader's revision, with nothing hidden early; `stands` must hold.
+
+        Args:
+            reader: of the revision to come to.
+            pause: called now and then while much is read.
 
         Raises:
             CatalogError: the catalog cannot be read.
@@ -147,7 +151,10 @@ class View:
             lists=_with_counts(self.lists, self.sealed.index.lists),
             classifications=self.classifications,
         )
-        in_force = [numbers.number(each) for each in reader.entry_columns(entry_ids=changed)]
+        in_force = []
+        for columns in reader.entry_columns(entry_ids=changed):
+            in_force.append(numbers.number(columns))
+            pause()
         classifications = numbers.classifications()
         delta = self.delta.after(
             changed,

@@ -142,6 +142,8 @@ class FollowMachine(RuleBasedStateMachine):
             mock.patch.object(choosing, "LIVE_GROWTH", LIVE_GROWTH),
             mock.patch.object(choosing, "READ_GROWTH", LIVE_GROWTH),
             mock.patch.object(delta, "MERGED_ENTRIES", MERGED_ENTRIES),
+            mock.patch("matcher.follow.follower._FEW_CHANGES", 0),
+            mock.patch("matcher.follow.follower._WITHDRAWING_SECONDS", 0.0),
             mock.patch("hashlists.catalog.catalog.now_microseconds", self.microseconds),
             mock.patch(
                 "matcher.follow.opening.threading", mock.Mock(wraps=threading, Thread=LateThread)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from unittest import mock
 
@@ -148,6 +149,12 @@ def test_what_was_purged_does_not_stay_in_a_piece_that_is_kept(catalog, tmp_path
     assert found_in(above.index(NOW)) == state.at(NOW)
     for piece in above.delta.pieces:
         assert entry_id not in piece.rows.catalog_ids
+
+
+def _none_of(columns):
+    """A batch without any entry."""
+    arrays = {each.name: getattr(columns, each.name)[:0] for each in fields(columns)[:-1]}
+    return replace(columns, **arrays, codes={})
 
 
 def rows(ids):
@@ -335,9 +342,9 @@ class TestOrder:
         known = []
         real = View.advanced
 
-        def slow(view, reader):
+        def slow(view, reader, *, pause):
             known.append(gone in found_in(follower._holder.current.index))
-            return real(view, reader)
+            return real(view, reader, pause=pause)
 
         monkeypatch.setattr(View, "advanced", slow)
         assert follower.refresh()
@@ -345,6 +352,62 @@ class TestOrder:
         assert len(follower._view.withdrawn) == 0, "gone for good by now"
         assert gone not in found_in(follower._holder.current.index)
         assert not follower.refresh()
+
+    def test_and_so_is_what_is_retracted_while_it_is_read(self, catalog, follower, monkeypatch):
+        first, second, *_ = sorted(found_in(follower._holder.current.index))
+        now, known = [0.0], []
+        monkeypatch.setattr(follower, "_clock", lambda: now[0])
+        real = CatalogReader.entry_columns
+
+        def slow(reader, *, entry_ids):
+            for columns in real(reader, entry_ids=entry_ids):
+                for each in (first, second):
+                    catalog.retract("demo", [each], **WHO)
+                    now[0] += 1.0
+                    yield columns if each == first else _none_of(columns)
+                    found = found_in(follower._holder.current.index)
+                    known.append((first in found, second in found))
+
+        monkeypatch.setattr(CatalogReader, "entry_columns", slow)
+        bring(catalog, items("d"))
+        new = catalog.head()
+        assert follower.refresh()
+        assert known == [(False, True), (False, False)]
+        found = found_in(follower._holder.current.index)
+        assert follower._view.revision == new
+        assert not {first, second} & found.keys(), "they stay hidden by what was read"
+        assert len(found) == 2
+        assert follower.state().behind
+        monkeypatch.setattr(CatalogReader, "entry_columns", real)
+        assert follower.refresh()
+        assert found_in(follower._holder.current.index).keys() == found.keys()
+        assert (follower.state().behind, follower.state().problem) == (False, "")
+
+    def test_where_that_cannot_be_read_the_reading_goes_on(self, catalog, follower, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(follower, "_clock", lambda: now[0])
+        real, reads = catalog.read, []
+
+        def read():
+            reads.append(now[0])
+            now[0] += 1.0
+            if len(reads) == 2:
+                raise CatalogError("away")
+            return real()
+
+        bring(catalog, items("d"))
+        with mock.patch.object(catalog, "read", read):
+            monkeypatch.setattr(
+                View,
+                "advanced",
+                lambda view, reader, *, pause, real=View.advanced: real(
+                    view, reader, pause=lambda: (now.__setitem__(0, now[0] + 1.0), pause())
+                ),
+            )
+            assert follower.refresh()
+        assert len(reads) > 1
+        assert follower._view.revision == catalog.head()
+        assert follower.state().problem == ""
 
     def test_what_a_new_snapshot_lacks_is_read_where_it_is_opened(
         self, catalog, root, follower, monkeypatch

@@ -90,9 +90,8 @@ def _is_whole(file: Path) -> bool:
 
 
 _MOST_OPEN_FILES = 512  # far above what any module needs, and half of what most systems allow
-_MOST_LEFT_OPEN = (
-    24  # by one module: what libraries keep once they are loaded, and session fixtures
-)
+#: By one module: a log or a traceback may hold the mapped arrays of its last test.
+_MOST_LEFT_OPEN = 128
 
 
 def _open_files() -> Counter[str]:

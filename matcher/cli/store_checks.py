@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hashlists.errors import HashlistsError
-from hashlists.snapshot.destinations import DESTINATIONS_FILE
 from matcher.cli.finding import Finding, Status
 from matcher.cli.stores import StoreState, store_states
 
@@ -49,6 +48,8 @@ def _keys(session: Session) -> Iterator[Finding]:
 
 
 def _published(state: StoreState, current: SnapshotState | None) -> Finding:
+    from hashlists.snapshot.destinations import DESTINATIONS_FILE  # noqa: PLC0415  brings numpy
+
     mend = f"`hashwarden index build --publish {state.url}`"
     if state.problem:
         gone = f"one that is gone for good is to be taken out of {DESTINATIONS_FILE}"

@@ -68,6 +68,14 @@ def _unmeasured_children(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
             monkeypatch.delenv(name, raising=False)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """An error that is a parameter lives as long as the run: it lets go of where it was raised."""
+    for value in getattr(getattr(item, "callspec", None), "params", {}).values():
+        if isinstance(value, BaseException):
+            value.__traceback__ = value.__context__ = None
+
+
 @pytest.hookimpl(trylast=True, wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Iterator[object]:
     """Removes torn coverage data before it is combined: of processes killed while they wrote it."""

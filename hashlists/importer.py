@@ -341,9 +341,9 @@ def merge(batches: Sequence[EntryBatch]) -> EntryBatch:
         keys=joined(lambda batch: batch.keys),
         hashes={kind: joined(lambda batch, kind=kind: _of_kind(batch, kind)) for kind in kinds},  # type: ignore[misc]
         extra_hashes=[
-            (start + row, kind, value)
+            each._replace(row=start + each.row)
             for start, batch in zip(starts, batches, strict=False)
-            for row, kind, value in batch.extra_hashes
+            for each in batch.extra_hashes
         ],
         sizes=joined(lambda batch: batch.sizes),
         classifications=joined(lambda batch: batch.classifications),

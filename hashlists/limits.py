@@ -15,6 +15,7 @@ MAX_ID_CHARS = 256
 MAX_ENTRY_ID_DIGITS = 18
 _KIB = 1024
 _MIB = 1024 * 1024
+_GIB = 1024 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class ImportLimits:
             tens; far more of them are a wrong column taken for the category.
         max_text_chars: characters of a media type or time stamp.
         max_extra_hashes: values of one record beyond the first of each kind.
+        max_recipients: names to whom one entry may be released.
+        max_unpacked_bytes: bytes that a compressed file may unpack to.
+        max_unpacked_ratio: unpacked bytes for each packed one, once 64 MiB were unpacked.
+        max_parts: files in an archive, or in a set of files that are imported as one.
+        max_depth: how deep objects, arrays or elements may nest in a record.
         max_size_bytes: largest file size that the catalog can hold.
         max_rejected_share: rejected records as a share of all; above it nothing is imported.
         max_reported_rejections: rejections that a report spells out; all are counted.
@@ -55,6 +61,11 @@ class ImportLimits:
     max_classifications: int = 10_000
     max_text_chars: int = 128
     max_extra_hashes: int = 64
+    max_recipients: int = 256
+    max_unpacked_bytes: int = 1024 * _GIB
+    max_unpacked_ratio: int = 200
+    max_parts: int = 10_000
+    max_depth: int = 32
     max_size_bytes: int = 2**63 - 1
     max_rejected_share: float = 0.05
     max_reported_rejections: int = 1_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,6 +148,8 @@ class Entry:
         key: identity within the list (`validate` says how it is formed); may be a hash.
         hashes: at most one value of each kind, raw bytes.
         extra_hashes: further values, e.g. a second PDQ code of another crop.
+        extra_derivations: for each of `extra_hashes` how it was made here from the same file, e.g.
+            `crop:0.02`; None for what the source itself gave.
         size: bytes of the file, where the source says so.
         flags: the flags that are set.
         flags_known: the flags that the source said anything about.
@@ -161,6 +163,7 @@ class Entry:
     key: bytes = field(repr=False)
     hashes: Mapping[HashKind, bytes] = field(repr=False)
     extra_hashes: tuple[tuple[HashKind, bytes], ...] = field(default=(), repr=False)
+    extra_derivations: tuple[str | None, ...] = ()
     size: int | None = None
     classification: Classification | None = None
     handling: Handling = NO_ONWARD_SHARING
@@ -177,19 +180,22 @@ class Place:
     """Where in a list file something stands, in words a person can follow.
 
     Attributes:
-        unit: "record" (JSON, XML) or "line" (CSV, text).
+        unit: "record" (JSON, XML), "line" (CSV, text) or "row" (tables in databases and Parquet).
         number: counted from 1, as an editor counts.
         offset: bytes from the start of the (uncompressed) file, where known.
+        part: name of the file, where an archive or a set of several files was read.
     """
 
     unit: str
     number: int
     offset: int | None = None
+    part: str = ""
 
     def __str__(self) -> str:
-        """E.g. `record 17` or `line 18 (byte 2049)`."""
+        """E.g. `record 17`, or `line 18 (byte 2049) of part-2.csv`."""
         at = "" if self.offset is None else f" (byte {self.offset})"
-        return f"{self.unit} {self.number}{at}"
+        within = f" of {self.part}" if self.part else ""
+        return f"{self.unit} {self.number}{at}{within}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +229,23 @@ class PlaceAt(Protocol):
         ...
 
 
+class ExtraHash(NamedTuple):
+    """A value beyond the first of its kind for one row of a batch.
+
+    Attributes:
+        row: of the batch.
+        kind: of the value.
+        value: raw bytes, `kind.nbytes` of them.
+        derivation: how it was made here from the same file, e.g. `crop:0.02`; None for a value that
+            the source itself gave.
+    """
+
+    row: int
+    kind: HashKind
+    value: bytes
+    derivation: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
     """`N` validated entries of one list, as columns of equal length.
@@ -232,7 +255,7 @@ class EntryBatch:
     Attributes:
         keys: identity of each row within its list.
         hashes: for each kind present, raw bytes of exactly `kind.nbytes`, or None.
-        extra_hashes: `(row, kind, value)` for values beyond the first of a kind.
+        extra_hashes: values beyond the first of a kind.
         sizes: file size in bytes, or None.
         classifications: interned objects, or None.
         handlings: interned objects.
@@ -244,7 +267,7 @@ class EntryBatch:
 
     keys: Sequence[bytes]
     hashes: Mapping[HashKind, Sequence[bytes | None]]
-    extra_hashes: Sequence[tuple[int, HashKind, bytes]]
+    extra_hashes: Sequence[ExtraHash]
     sizes: Sequence[int | None]
     classifications: Sequence[Classification | None]
     handlings: Sequence[Handling]
@@ -259,6 +282,30 @@ class EntryBatch:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBatch:
+    """`N` entries as an export writes them: what their newest version says, and where they stand.
+
+    Attributes:
+        entries: all that is known of each, one row an entry; a row's place is its row here.
+        entry_ids: the catalog's ids.
+        list_names: the list that each stands in.
+        revisions: the revision at which each came to be as it is.
+        retracted: whether the entry is in force no longer; its row then says what it last was.
+        reasons: why it was retracted; None where it is in force, or nobody said.
+    """
+
+    entries: EntryBatch
+    entry_ids: Sequence[int]
+    list_names: Sequence[str]
+    revisions: Sequence[int]
+    retracted: Sequence[bool]
+    reasons: Sequence[str | None]
+
+    def __len__(self) -> int:
+        return len(self.entries)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hashlists.model import (
     NO_ONWARD_SHARING,
     Classification,
     EntryBatch,
+    ExtraHash,
     Handling,
     Harm,
     HashKind,
@@ -86,7 +87,9 @@ def batch(records: Sequence[Item], *, first_place: int = 1) -> EntryBatch:
         keys=[record.key for record in records],
         hashes={kind: [record.hashes.get(kind) for record in records] for kind in kinds},
         extra_hashes=[
-            (row, kind, extra) for row, record in enumerate(records) for kind, extra in record.extra
+            ExtraHash(row, kind, extra)
+            for row, record in enumerate(records)
+            for kind, extra in record.extra
         ],
         sizes=[record.size for record in records],
         classifications=[record.classification for record in records],

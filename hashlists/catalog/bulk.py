@@ -134,7 +134,9 @@ INSERT_NEW_ENTRIES = BulkInsert(
     ("entry_id", "list_id", "change_id", "source_key"),
     unless=("list_id", "source_key"),
 )
-INSERT_EXTRA_HASHES = BulkInsert(extra_hashes, ("version_id", "ordinal", "kind", "value"))
+INSERT_EXTRA_HASHES = BulkInsert(
+    extra_hashes, ("version_id", "ordinal", "kind", "value", "derivation")
+)
 
 _PLAIN_COLUMNS = tuple(
     column.name for column in entry_versions.columns if column.name not in set(KIND_BITS)
@@ -184,7 +186,9 @@ def take(batch: EntryBatch, rows: Sequence[int]) -> EntryBatch:
         keys=pick(batch.keys, rows),
         hashes={kind: pick(values, rows) for kind, values in batch.hashes.items()},
         extra_hashes=[
-            (new_row[row], kind, value) for row, kind, value in batch.extra_hashes if row in new_row
+            each._replace(row=new_row[each.row])
+            for each in batch.extra_hashes
+            if each.row in new_row
         ],
         sizes=pick(batch.sizes, rows),
         classifications=pick(batch.classifications, rows),

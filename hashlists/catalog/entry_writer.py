@@ -157,6 +157,6 @@ def _interned(
 
 def _extra_rows(
     batch: EntryBatch, version_ids: Sequence[int]
-) -> Iterator[tuple[int, int, str, bytes]]:
-    for ordinal, (row, kind, value) in enumerate(batch.extra_hashes):
-        yield version_ids[row], ordinal, kind.value, value
+) -> Iterator[tuple[int, int, str, bytes, str | None]]:
+    for ordinal, (row, kind, value, derivation) in enumerate(batch.extra_hashes):
+        yield version_ids[row], ordinal, kind.value, value, derivation

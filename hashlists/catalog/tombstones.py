@@ -47,7 +47,7 @@ class Tombstones:
                 for row, value in enumerate(values)
                 if value is not None and self._holds(kind, value)
             )
-        barred.update(row for row, kind, value in batch.extra_hashes if self._holds(kind, value))
+        barred.update(each.row for each in batch.extra_hashes if self._holds(each.kind, each.value))
         return frozenset(barred)
 
     def _holds(self, what: str, value: bytes) -> bool:

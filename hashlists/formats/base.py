@@ -1,4 +1,4 @@
-"""What every reader of an exchange format gives: batches of raw columns, and where they stood.
+"""What every reader of an exchange format gives and every writer takes, and what tells a format.
 
 A reader knows its format and nothing of hashes: it finds records, names their fields and keeps
 their values as written. `hashlists.validate` knows hashes and nothing of formats. Between the two
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from hashlists.model import EntryFlag, HashKind, PlaceAt, Rejection
+from hashlists.model import EntryFlag, ExportBatch, HashKind, PlaceAt, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from hashlists.limits import ImportLimits
 
 
 class Encoding(StrEnum):
@@ -86,13 +88,18 @@ class HashColumn:
 
 @dataclass(frozen=True, slots=True)
 class RawHash:
-    """A further value of a kind for one row, e.g. a second PDQ code of another crop."""
+    """A further value of a kind for one row, e.g. a second PDQ code of another crop.
+
+    Attributes:
+        derivation: how it was made from the same file, as in `model.Entry.extra_derivations`.
+    """
 
     row: int
     kind: HashKind
     value: str = field(repr=False)
     encoding: Encoding
     field: str
+    derivation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,7 @@ class FieldNames:
     media_type: str = "media_type"
     updated_at: str = "updated_at"
     verified_count: str = "verified_count"
+    handling: str = "handling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +139,16 @@ class RawBatch:
         key_kinds: the first of these kinds that a row carries gives its key.
         key_texts: the key as the source wrote it; takes the place of `key_kinds`.
         codes: codes of the classification, verbatim; None and "" mean that there is none.
+        schemes, profiles: of each row's classification; None for that of `header`.
         sizes: file sizes in bytes, as whole numbers (488.0 is one) or their decimal text.
         flags: at most one column of each flag.
         source_ids, media_types, updated_at, verified_counts: as in `EntryBatch`, unchecked.
+        originators: who made each entry known; None where the record does not say.
+        releasable_to: to whom each may be released; None where the record does not say, which
+            leaves it to the list; empty for nobody.
+        expires_at: until when each may be used, in RFC 3339; None where the record does not say.
+        retracted: rows by which the source withdraws the entry; such a row needs a key alone.
+        retraction_reasons: why, in the source's words.
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
@@ -156,6 +171,13 @@ class RawBatch:
     media_types: Sequence[str | None] | None = None
     updated_at: Sequence[str | None] | None = None
     verified_counts: Sequence[int | str | None] | None = None
+    schemes: Sequence[str | None] | None = None
+    profiles: Sequence[str | None] | None = None
+    originators: Sequence[str | None] | None = None
+    releasable_to: Sequence[Sequence[str] | None] | None = None
+    expires_at: Sequence[str | None] | None = None
+    retracted: Sequence[bool] | None = None
+    retraction_reasons: Sequence[str | None] | None = None
     names: FieldNames = FieldNames()
     rejections: Sequence[Rejection] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
@@ -195,3 +217,88 @@ class ListReader(Protocol):
     def __iter__(self) -> Iterator[RawBatch]: ...
 
     def __next__(self) -> RawBatch: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The beginning of a file, by which formats are told apart.
+
+    Attributes:
+        head: its first bytes, at most 64 KiB, unpacked where the file is compressed.
+        name: the file's own name, without folders; a hint, never proof.
+        whole: whether `head` is all there is.
+    """
+
+    head: bytes = field(repr=False)
+    name: str = ""
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Why a file looks like one of a format.
+
+    Attributes:
+        score: 0..100; 90 and more where the file names its format itself, about 50 where its shape
+            fits, about 20 where nothing speaks against it.
+        why: what was seen, in words; never a hash.
+        options: options of the reader that fit the file, as far as it shows.
+    """
+
+    score: int
+    why: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+class ListWriter(Protocol):
+    """Writes entries in one format to a binary stream, which it does not close.
+
+    What the format cannot carry is counted, never dropped in silence. A writer holds no more than
+    a few batches, whatever it writes.
+
+    Attributes:
+        losses: what could not be written, in words, and of how many entries, e.g.
+            `{"handling": 12}`; complete after `finish`.
+    """
+
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """What could not be written, and of how many entries."""
+        ...
+
+    def write(self, batch: ExportBatch) -> None:
+        """Writes the entries of a batch, in order.
+
+        Raises:
+            OptionsError: the batch holds what the options do not allow for.
+            OSError: the stream takes no more.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Writes what stands at the end; nothing may be written afterwards."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """An exchange format: how it is told, read and written.
+
+    Attributes:
+        name: as `--format` takes it.
+        title: as people call it.
+        open_reader: opens a stream with options and limits; None where it is only written.
+        open_writer: opens a writer on a stream with options; None where it is only read.
+        looks_like: None for a file that surely is of another format.
+        tells_retractions: whether a file says which entries are withdrawn. Where not, an entry
+            that a later whole file lacks is a candidate only.
+        known_good: its entries are known to be harmless; they go into lists of that harm alone.
+    """
+
+    name: str
+    title: str
+    open_reader: Callable[[BinaryIO, Mapping[str, str], ImportLimits], ListReader] | None = None
+    open_writer: Callable[[BinaryIO, Mapping[str, str]], ListWriter] | None = None
+    looks_like: Callable[[Sample], Likeness | None] = lambda _: None
+    tells_retractions: bool = False
+    known_good: bool = False

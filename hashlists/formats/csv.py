@@ -46,6 +46,7 @@ from hashlists.formats.base import (
     FieldNames,
     FileHeader,
     FlagColumn,
+    Format,
     HashColumn,
     RawBatch,
 )
@@ -498,3 +499,6 @@ def _show(columns: Sequence[str]) -> str:
     ]
     more = len(columns) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+FORMAT = Format("csv", "CSV with declared columns", open_reader=CsvReader)

@@ -1,24 +1,45 @@
-"""Formats by name. A new format is a module and one line here."""
+"""Formats by name. A new format is a module with a `FORMAT` and one line here.
+
+The modules of formats that need a large library import it when a file is opened, not here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from hashlists.errors import UnknownFormatError
-from hashlists.formats.base import ListReader
-from hashlists.formats.csv import CsvReader
-from hashlists.formats.vics import VicsReader
+from hashlists.formats import csv, vics
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
-_Opener = Callable[[BinaryIO, Mapping[str, str], ImportLimits], ListReader]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
-_READERS: Mapping[str, _Opener] = {"csv": CsvReader, "vics": VicsReader}
+    from hashlists.formats.base import Format, ListReader, ListWriter
+
+FORMATS: Mapping[str, Format] = {each.FORMAT.name: each.FORMAT for each in (csv, vics)}
 
 
 def format_names() -> tuple[str, ...]:
     """Names of all formats that can be read, sorted."""
-    return tuple(sorted(_READERS))
+    return _names(each for each in FORMATS.values() if each.open_reader is not None)
+
+
+def written_format_names() -> tuple[str, ...]:
+    """Names of all formats that can be written, sorted."""
+    return _names(each for each in FORMATS.values() if each.open_writer is not None)
+
+
+def find_format(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        UnknownFormatError: there is none.
+    """
+    found = FORMATS.get(name)
+    if found is None:
+        known = ", ".join(sorted(FORMATS))
+        raise UnknownFormatError(f"unknown list format {name!r}; known formats: {known}")
+    return found
 
 
 def open_reader(
@@ -41,9 +62,37 @@ def open_reader(
         OptionsError: an option is unknown or does not fit the file.
         FormatError: the file is not of that format.
     """
-    opener = _READERS.get(format)
+    opener = find_format(format).open_reader
     if opener is None:
         known = ", ".join(format_names())
-        raise UnknownFormatError(f"unknown list format {format!r}; known formats: {known}")
+        raise UnknownFormatError(f"{format} is only written; formats that are read: {known}")
     stream.seek(0)
     return opener(stream, dict(options or {}), limits)
+
+
+def open_writer(
+    stream: BinaryIO,
+    *,
+    format: str,  # noqa: A002  # the word that the command line and the protos use
+    options: Mapping[str, str] | None = None,
+) -> ListWriter:
+    """Begins a list file.
+
+    Args:
+        stream: taken from where it stands; never closed here.
+        format: one of `written_format_names()`.
+        options: options of the format; each writer documents its own.
+
+    Raises:
+        UnknownFormatError: no writer goes by that name.
+        OptionsError: an option is unknown or wrong.
+    """
+    opener = find_format(format).open_writer
+    if opener is None:
+        known = ", ".join(written_format_names())
+        raise UnknownFormatError(f"{format} is only read; formats that are written: {known}")
+    return opener(stream, dict(options or {}))
+
+
+def _names(formats: Iterable[Format]) -> tuple[str, ...]:
+    return tuple(sorted(each.name for each in formats))

@@ -33,6 +33,7 @@ from hashlists.formats.base import (
     FieldNames,
     FileHeader,
     FlagColumn,
+    Format,
     HashColumn,
     RawBatch,
     RawHash,
@@ -376,3 +377,6 @@ class _Alternatives:
 
 def _alternative_field(kind: HashKind) -> str:
     return f"AlternativeHashes ({kind})"
+
+
+FORMAT = Format("vics", "Project VIC JSON", open_reader=VicsReader)

@@ -145,7 +145,7 @@ def _check(batch: RawBatch, limits: ImportLimits) -> int:
         assert all(value is None or len(value) == kind.nbytes for value in values)
     for row in range(len(entries)):
         assert any(values[row] for values in entries.hashes.values())
-    for row, kind, value in entries.extra_hashes:
+    for row, kind, value, _ in entries.extra_hashes:
         assert 0 <= row < len(entries)
         assert len(value) == kind.nbytes
     for rejection in result.rejections:

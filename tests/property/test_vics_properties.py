@@ -114,7 +114,7 @@ def imported(data, block_bytes):
             found = {
                 "key": entries.keys[row],
                 "hashes": present,
-                "extra": [v for at, kind, v in entries.extra_hashes if at == row],
+                "extra": [v for at, kind, v, _ in entries.extra_hashes if at == row],
                 "class": entries.classifications[row],
                 "size": entries.sizes[row],
                 "id": entries.source_ids[row],

@@ -25,7 +25,7 @@ from hashlists.errors import (
 )
 from hashlists.importer import import_file, main, merge, report_to_dict
 from hashlists.limits import ImportLimits
-from hashlists.model import Harm, HashKind, HashList, Retraction
+from hashlists.model import ExtraHash, Harm, HashKind, HashList, Retraction
 from loadtest.generate_vics import write_vics
 from tests.catalog_support import DEMO, Item, batch, items, names_in_force
 
@@ -345,7 +345,7 @@ class TestMerge:
         md5s = [*first.hashes[HashKind.MD5], None, *third.hashes[HashKind.MD5]]
         assert merged.hashes[HashKind.MD5] == md5s
         assert merged.hashes[HashKind.PDQ][:2] == [None, None]
-        assert merged.extra_hashes == [(2, HashKind.PDQ, bytes(32))]
+        assert merged.extra_hashes == [ExtraHash(2, HashKind.PDQ, bytes(32))]
         assert [merged.place_at(row).number for row in range(4)] == [1, 2, 7, 20]
 
     def test_one_stays_as_it_is(self):

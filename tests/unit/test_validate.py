@@ -22,6 +22,7 @@ from hashlists.model import (
     NO_ONWARD_SHARING,
     Classification,
     EntryFlag,
+    ExtraHash,
     Handling,
     HashKind,
     Place,
@@ -100,8 +101,8 @@ def test_one_bad_row_does_not_fail_its_neighbours():
     pdqs = [value(HashKind.PDQ, seed) for seed in (0, 2, 9)]
     assert entries.hashes[HashKind.PDQ] == pdqs
     assert entries.extra_hashes == [
-        (0, HashKind.PDQ, value(HashKind.PDQ, 9)),
-        (1, HashKind.PDQ, value(HashKind.PDQ, 9)),
+        ExtraHash(0, HashKind.PDQ, value(HashKind.PDQ, 9)),
+        ExtraHash(1, HashKind.PDQ, value(HashKind.PDQ, 9)),
     ]
     assert entries.sizes == [1, 3, 4]
     assert entries.source_ids == ["10", "12", "13"]

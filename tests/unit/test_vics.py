@@ -13,7 +13,7 @@ import pytest
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.registry import open_reader
 from hashlists.limits import ImportLimits
-from hashlists.model import Classification, EntryFlag, Handling, HashKind
+from hashlists.model import Classification, EntryFlag, ExtraHash, Handling, HashKind
 from hashlists.validate import KEY_TAGS, validate
 from loadtest.generate_vics import write_vics
 
@@ -256,7 +256,7 @@ def test_second_value_of_a_kind_is_an_extra_hash():
     hashes = [{"HashName": "PDQ", "HashValue": code.hex()} for code in (first, second, first)]
     entry = one(media(AlternativeHashes=hashes))
     assert entry.hashes[HashKind.PDQ] == [first]
-    assert entry.extra_hashes == [(0, HashKind.PDQ, second)]
+    assert entry.extra_hashes == [ExtraHash(0, HashKind.PDQ, second)]
 
 
 def test_alternative_value_of_a_member_kind():

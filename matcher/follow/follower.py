@@ -381,6 +381,8 @@ class Follower:
         before = None if self._view is None else self._view.sealed
         adopted = view.sealed is not before
         self._view, self._due, self._shown_at = view, view.due(now), now
+        if self._hidden_early is not None and self._hidden_early[0] is not view:
+            self._hidden_early = None  # it would keep a snapshot that was swept away in memory
         if adopted:
             self._opener.adopted(self._source)
         if before is not None and before.lineage.purge_mark != view.sealed.lineage.purge_mark:

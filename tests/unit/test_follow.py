@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import logging
 import threading
+import weakref
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -464,6 +466,25 @@ def test_what_is_live_is_hidden_early_too(rig, monkeypatch):
     assert not is_known(rig.holder.current, 1)
     assert rig.follower.state().behind
     assert rig.holder.current.revision < rig.catalog.head()
+
+
+def test_what_was_hidden_early_does_not_keep_the_snapshot_beneath_it(rig):
+    """Or what was purged would stay mapped, and its file's blocks on the disk."""
+    rig.start(live_entries=2)
+    fill(rig.catalog, rig.folder, [1, 2, 3])
+    rig.follower.refresh()
+    old = weakref.ref(rig.follower._view.sealed.index.segments[0].arrays["entries.catalog_id"])
+    entry_id = rig.holder.current.index.entry(0).catalog_id
+    builder, rig.follower._making.builder = rig.follower._making.builder, None
+    rig.catalog.purge("list", [entry_id], author="tester", reason="by order")
+    fill(rig.catalog, rig.folder, range(2, 40))
+    rig.follower.refresh()
+    assert rig.follower._view.withdrawn.tolist() == [entry_id]
+    rig.follower._making.builder = builder
+    rig.follower.refresh()
+    assert rig.holder.current.revision == rig.catalog.head()
+    gc.collect()
+    assert old() is None
 
 
 def test_a_new_snapshot_is_served_though_the_catalog_has_moved_on_far(rig):

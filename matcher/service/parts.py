@@ -159,15 +159,24 @@ class Parts:
         self._lists = ListServicer(catalog, imports, self._changed.set)
         lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
 
-    async def load(self) -> None:
-        """Loads the lists, tests matching, and says ready."""
+    async def load(self, *, wait: bool = True) -> None:
+        """Loads the lists, tests matching, and says ready.
+
+        Args:
+            wait: for first lists that can only come from what is away or empty.
+
+        Raises:
+            HashlistsError, OSError: there are none to be had, or not yet where nothing is to wait.
+            PolicyError: a policy does not fit the lists.
+            SelfTestError: matching gives other results here than it must.
+        """
         self._loop = asyncio.get_running_loop()
-        await self._load_first()
+        await self._load_first(wait=wait)
         await self._following.run(selftest.check, self.holder.current, self.pool)
         await self.health.ready()
 
-    async def _load_first(self) -> None:
-        """Loads the first lists; waits where these can only come from what is away or empty.
+    async def _load_first(self, *, wait: bool) -> None:
+        """Loads the first lists; may wait where these can only come from what is away or empty.
 
         Whatever else is wrong would not be mended by waiting, and is raised.
         """
@@ -177,6 +186,8 @@ class Parts:
                 await self._following.run(self._build_first)
                 await self._refresh()
             except (CatalogAwayError, SnapshotStoreError) as error:
+                if not wait:
+                    raise
                 if not waits:
                     _log.warning(
                         "waiting for the first hash lists, and not ready until then: %s", error

@@ -69,7 +69,7 @@ async def _serve(order: Order, report: int) -> None:
 
 
 async def _try(settings: Settings) -> None:
-    """Does all that a start does, but for listening, and closes everything again.
+    """Does all that a start does, but for listening and waiting, and closes everything again.
 
     Raises:
         HashlistsError, MatcherError, OSError: a process with these settings cannot serve.
@@ -80,7 +80,7 @@ async def _try(settings: Settings) -> None:
     check_listen(settings)
     parts = await asyncio.to_thread(Parts.open, settings)
     try:
-        await parts.load()
+        await parts.load(wait=False)
     finally:
         await parts.close()
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from hashlists.catalog import Catalog
-from hashlists.errors import CatalogError
+from hashlists.errors import CatalogAwayError, CatalogError
 from hashlists.importer import import_file
 from hashlists.model import TEST_LIST_NAME, EntrySelection, Harm, HashList
 from matcher import demo, settings
@@ -20,6 +20,7 @@ from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
 from matcher.follow import build_snapshot
 from matcher.model import Decision
+from matcher.service import worker
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.server import running
 from tests.postgresql_server import PostgresqlServer, find_binaries
@@ -129,6 +130,13 @@ async def test_without_a_snapshot_it_waits_for_postgresql(tmp_path, mortal, capl
         assert (await client.match_image(IMAGE)).result.decision is Decision.MATCH
         assert (await readiness(server))[1]["problem"] == ""
     assert caplog.text.count("waiting for the first hash lists") == 1
+
+
+async def test_new_settings_that_would_wait_fail_on_trial(tmp_path):
+    """Or nobody would hear of it, and a supervisor would hear no later signal."""
+    chosen = load_settings(tmp_path, catalog_url="postgresql://127.0.0.1:1/hashwarden")
+    with pytest.raises(CatalogAwayError):
+        await asyncio.wait_for(worker._try(chosen), 60)
 
 
 async def test_what_no_waiting_mends_is_told_at_once(tmp_path, mortal):

@@ -292,9 +292,9 @@ class ExportBatch:
         entries: all that is known of each, one row an entry; a row's place is its row here.
         entry_ids: the catalog's ids.
         list_names: the list that each stands in.
-        revisions: the revision at which each came to be as it is.
-        retracted: whether the entry is in force no longer; its row then says what it last was.
-        reasons: why it was retracted; None where it is in force, or nobody said.
+        revisions: the revision that gave each what it holds, or that withdrew it.
+        retracted: whether the entry is withdrawn; its row then says what the recipient has of it.
+        reasons: why it was retracted; None where it is not, or nobody said.
     """
 
     entries: EntryBatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
 from hashlists.catalog.entry_columns import EntryColumns
+from hashlists.catalog.export import Export, ExportSelection
 from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
 from hashlists.catalog.stage_result import StageResult
@@ -14,6 +15,8 @@ __all__ = [
     "Catalog",
     "CatalogReader",
     "EntryColumns",
+    "Export",
+    "ExportSelection",
     "FinishedImport",
     "ImportSource",
     "ListRecord",

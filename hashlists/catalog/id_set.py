@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 class IdSet:
     """Ids are given in a row, so a list's own lie close together."""
@@ -28,3 +30,12 @@ class IdSet:
         """Puts in `number` ids from `first` on."""
         for entry_id in range(first, first + number):
             self.add(entry_id)
+
+    def union(self, other: IdSet) -> IdSet:
+        """A new set of the ids that either has."""
+        longer, shorter = sorted((self._bits, other._bits), key=len, reverse=True)
+        both = IdSet()
+        both._bits = longer.copy()
+        within = np.frombuffer(both._bits, np.uint8)[: len(shorter)]
+        within |= np.frombuffer(shorter, np.uint8)
+        return both

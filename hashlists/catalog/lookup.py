@@ -251,10 +251,11 @@ def read_entry(connection: Connection, entry_id: int) -> Entry:
 def _entry(connection: Connection, row: Row[Any]) -> Entry:
     columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented access by name
     extras = (
-        select(extra_hashes.c.kind, extra_hashes.c.value)
+        select(extra_hashes.c.kind, extra_hashes.c.value, extra_hashes.c.derivation)
         .where(extra_hashes.c.version_id == row.version_id)
         .order_by(extra_hashes.c.ordinal)
     )
+    further = connection.execute(extras).all()
     hashes = {kind: columns[kind.value] for kind in KIND_BITS}
     classified = row.classification_id is not None
     return Entry(
@@ -262,7 +263,8 @@ def _entry(connection: Connection, row: Row[Any]) -> Entry:
         list_name=row.name,
         key=row.source_key,
         hashes={kind: value for kind, value in hashes.items() if value is not None},
-        extra_hashes=tuple((HashKind(kind), value) for kind, value in connection.execute(extras)),
+        extra_hashes=tuple((HashKind(kind), value) for kind, value, _ in further),
+        extra_derivations=tuple(derivation for _, _, derivation in further),
         size=row.size,
         classification=(Classification(row.scheme, row.profile, row.code) if classified else None),
         handling=read_handling(connection, row.handling_id),

@@ -1,4 +1,4 @@
-"""Reads the catalog at one revision, all of it or what has changed, for building an index.
+"""Reads the catalog at one revision, all of it or what has changed: for an index, or an export.
 
 Invariants: everything a reader returns comes from one read transaction, hence from one revision;
 memory is bounded by the size of a batch, plus eight bytes for every retracted entry (reading all)
@@ -24,6 +24,7 @@ from hashlists.catalog.entry_columns import (
     EntryColumns,
     whole_entries,
 )
+from hashlists.catalog.export import Export, ExportSelection
 from hashlists.catalog.lists import list_records
 from hashlists.catalog.records import ListRecord, read_catalog_id
 from hashlists.catalog.schema import Action, changes, classifications, entry_versions, retractions
@@ -146,6 +147,28 @@ class CatalogReader:
         if not (np.diff(entry_ids) > 0).all():
             raise ValueError("entry_ids must be strictly ascending")
         return self._look_up(entry_ids, min(batch_size, _LOOKED_UP))
+
+    def export(self, selection: ExportSelection, *, batch_size: int = 30_000) -> Export:
+        """Streams lists with all that is known of each entry: see `export`.
+
+        A list's entries come newest change first; a delta's by entry id.
+
+        Args:
+            selection: what is to go out, and to whom.
+            batch_size: entries of a batch, at most.
+
+        Returns:
+            An iterator of `ExportBatch`; what was held back is told by its attributes.
+
+        Raises:
+            ListNotFoundError: no list goes by one of the names.
+            RevisionNotFoundError: `since` or `upto` is after the newest revision.
+            CatalogError: the database failed.
+        """
+        if batch_size < 1:
+            raise ValueError("batch_size must be at least 1")
+        with catalog_errors():
+            return Export(self._connection, selection, now=self._now, batch_size=batch_size)
 
     def _scan(self, batch_size: int) -> Iterator[EntryColumns]:
         with catalog_errors():

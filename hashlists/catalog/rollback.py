@@ -188,7 +188,7 @@ class _Rollback:
         INSERT_EXTRA_HASHES.run(
             connection,
             [
-                (new_ids[r.version_id], r.ordinal, r.kind, r.value)
+                (new_ids[r.version_id], r.ordinal, r.kind, r.value, r.derivation)
                 for r in connection.execute(extras)
             ],
         )

@@ -51,16 +51,22 @@ def changed_count(connection: Connection, since: int) -> int:
     return int(told or 0) + int(erased)
 
 
-def changed_ids(connection: Connection, since: int) -> NDArray[np.int64]:
-    """Every entry that the revisions after `since` touched, `(K,) int64`, ascending."""
+def changed_ids(
+    connection: Connection, since: int, *, upto: int | None = None, list_id: int | None = None
+) -> NDArray[np.int64]:
+    """Every entry that the revisions after `since` touched, `(K,) int64`, ascending.
+
+    With `upto` no later revision counts, and with `list_id` no other list.
+    """
     version, ids = entry_versions.c.version_id, entry_versions.c.entry_id
+    ranges = _ranges(connection, since, upto=upto, list_id=list_id)
     return _union(
         chain(
-            _acted_on(connection, since),
-            _purged(connection, since),
+            _acted_on(connection, ranges),
+            _purged(connection, ranges),
             (
                 part
-                for first, end in _ranges(connection, since)
+                for first, end in ranges
                 for part in _ids(
                     connection,
                     select(ids).where(
@@ -74,9 +80,10 @@ def changed_ids(connection: Connection, since: int) -> NDArray[np.int64]:
 
 def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
     """Those that the revisions after `since` retracted or purged and that are out of force now."""
-    actions = _union(_acted_on(connection, since))
+    ranges = _ranges(connection, since)
+    actions = _union(_acted_on(connection, ranges))
     retracted = retracted_among(connection, actions.tolist())
-    return _union([*_purged(connection, since), np.array(sorted(retracted), np.int64)])
+    return _union([*_purged(connection, ranges), np.array(sorted(retracted), np.int64)])
 
 
 def purged_since(connection: Connection, since: int) -> bool:
@@ -106,9 +113,15 @@ def _purges(since: int) -> tuple[ColumnElement[bool], ...]:
     return changes.c.revision > since, changes.c.kind == ChangeKind.PURGE
 
 
-def _ranges(connection: Connection, since: int) -> Sequence[Range]:
+def _ranges(
+    connection: Connection, since: int, *, upto: int | None = None, list_id: int | None = None
+) -> Sequence[Range]:
     """Ids of the changes behind the revisions after `since`, neighbours together."""
     query = select(changes.c.change_id).where(changes.c.revision > since)
+    if upto is not None:
+        query = query.where(changes.c.revision <= upto)
+    if list_id is not None:
+        query = query.where(changes.c.list_id == list_id)
     change_ids = np.sort(np.fromiter(connection.execute(query).scalars(), np.int64))
     if not len(change_ids):
         return []
@@ -118,17 +131,17 @@ def _ranges(connection: Connection, since: int) -> Sequence[Range]:
     return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
 
-def _acted_on(connection: Connection, since: int) -> Iterator[NDArray[np.int64]]:
+def _acted_on(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
     """Entries that were retracted or restored."""
     table = retractions.c
-    for first, end in _ranges(connection, since):
+    for first, end in ranges:
         these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
         yield from _ids(connection, these)
 
 
-def _purged(connection: Connection, since: int) -> Iterator[NDArray[np.int64]]:
+def _purged(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
     table = purged_entries.c
-    for first, end in _ranges(connection, since):
+    for first, end in ranges:
         these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
         yield from _ids(connection, these)
 

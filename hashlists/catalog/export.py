@@ -1,0 +1,279 @@
+"""Reads lists for an export: all that is in force, or what changed, at one revision.
+
+Invariants: everything comes from one read transaction, and from one revision (`upto`); of each
+entry its newest version then. Memory is a batch, one bit for each entry id that the catalog ever
+gave, and, for a delta, eight bytes for each entry that changed. What was purged is gone, whatever
+revision is asked for. Nothing here writes, and nothing judges what a format can carry.
+
+A delta is the difference of two exports, one at `since` and one at `upto`, under what entries say
+of their handling. So it withdraws whatever the recipient was given and would be given no longer:
+what was retracted, and also what now is released to others, or belongs to another class. Such a
+row says what the recipient has, never what came after. Of what the recipient never had, nothing is
+told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from sqlalchemy import bindparam, func, select
+
+from hashlists.catalog import touched
+from hashlists.catalog.bulk import BulkSelect
+from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.export_rows import AT, VERSIONS, Judge, Told, export_batch
+from hashlists.catalog.id_set import IdSet
+from hashlists.catalog.lists import find_list
+from hashlists.catalog.schema import (
+    VERSIONS_PER_CHANGE,
+    Action,
+    Origin,
+    changes,
+    entry_versions,
+    purged_entries,
+    retractions,
+)
+from hashlists.catalog.states import EntryState, entry_states, read_head
+from hashlists.errors import RevisionNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection, Row
+
+    from hashlists.catalog.export_rows import HeldBack, Version
+    from hashlists.model import Classification, ExportBatch, HashKind
+
+#: Entries of a delta that are looked up at a time.
+_LOOKED_UP = 5_000
+_ENTRY, _CHANGE, _VERSION = AT["entry_id"], AT["change_id"], AT["version_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSelection:
+    """What is to go out, and to whom.
+
+    Attributes:
+        list_names: the lists, in the order in which they go out.
+        recipients: an entry goes out only where its handling names every one of them; None where
+            it stays with whoever keeps this catalog, so that no handling stands against it.
+        since: for a delta the revision that the recipient has; 0 for all.
+        upto: the revision to show; None for the newest.
+        classifications: only entries of these, None among them for those without; None for all.
+        kinds: only hashes of these kinds, and entries that have any; None for all.
+    """
+
+    list_names: Sequence[str]
+    recipients: Sequence[str] | None
+    since: int = 0
+    upto: int | None = None
+    classifications: Collection[Classification | None] | None = None
+    kinds: Collection[HashKind] | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipients is not None and (
+            isinstance(self.recipients, str) or not all(self.recipients) or not self.recipients
+        ):
+            raise ValueError("recipients are a sequence of names, or None for nobody else")
+        if self.since < 0 or (self.upto is not None and self.upto < self.since):
+            raise ValueError("a delta goes from a revision to the same or a later one")
+
+
+class Export:
+    """The batches of an export, and, once they are exhausted, what was not in them.
+
+    Attributes:
+        revision: the one that it shows.
+        purged: entries that were purged after `since`: the recipient may have them still, and
+            nothing is left here to name them by. 0 where all is exported.
+        held_back: what was chosen and did not go out. A delta counts what changed alone.
+    """
+
+    def __init__(
+        self, connection: Connection, selection: ExportSelection, *, now: int, batch_size: int
+    ) -> None:
+        """Made by `CatalogReader.export`."""
+        newest = read_head(connection)
+        self.revision = newest if selection.upto is None else selection.upto
+        if max(self.revision, selection.since) > newest:
+            raise RevisionNotFoundError(
+                f"the newest revision is {newest}; there is no"
+                f" {max(self.revision, selection.since)} yet"
+            )
+        self._connection = connection
+        self._selection = selection
+        self._batch_size = batch_size
+        self._lists = [find_list(connection, name) for name in dict.fromkeys(selection.list_names)]
+        self._judge = Judge(
+            connection,
+            now=now,
+            recipients=selection.recipients,
+            classifications=selection.classifications,
+            kinds=selection.kinds,
+        )
+        self.purged = self._count_purged() if selection.since else 0
+        self._batches = self._all()
+
+    @property
+    def held_back(self) -> HeldBack:
+        """What was chosen and did not go out, as far as batches were taken."""
+        return self._judge.held_back
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ExportBatch:
+        return next(self._batches)
+
+    def _all(self) -> Iterator[ExportBatch]:
+        with catalog_errors():
+            for row in self._lists:
+                parts = self._changed(row) if self._selection.since else self._in_force(row)
+                for told in parts:
+                    if told:
+                        yield export_batch(
+                            self._connection,
+                            told,
+                            list_name=row.name,
+                            judge=self._judge,
+                            kinds=self._selection.kinds,
+                        )
+
+    def _in_force(self, row: Row[Any]) -> Iterator[list[Told]]:
+        """Newest change first: the first version of an entry that comes up is its newest."""
+        committed = self._changes_of(row)
+        done = self._retracted(committed)
+        for change_id, revision in reversed(committed):
+            for versions in self._versions_of(change_id):
+                newest = [each for each in versions if each[_ENTRY] not in done]
+                for each in newest:
+                    done.add(each[_ENTRY])
+                going = zip(newest, self._judge.goes_out(newest), strict=True)
+                self._judge.count(newest)
+                yield [Told(version, revision) for version, goes in going if goes]
+
+    def _changes_of(self, row: Row[Any]) -> list[tuple[int, int]]:
+        """Ids and revisions of a list's changes, in the order of their commits."""
+        query = (
+            select(changes.c.change_id, changes.c.revision)
+            .where(changes.c.list_id == row.list_id, changes.c.revision <= self.revision)
+            .order_by(changes.c.revision)
+        )
+        return [(change_id, revision) for change_id, revision in self._connection.execute(query)]
+
+    def _retracted(self, committed: Sequence[tuple[int, int]]) -> IdSet:
+        """The entries that anyone holds retracted after these changes."""
+        held = {origin: IdSet() for origin in Origin}
+        table = retractions.c
+        for change_id, _ in committed:
+            query = select(table.entry_id, table.origin, table.action).where(
+                table.change_id == change_id
+            )
+            result = self._connection.execute(query, execution_options={"stream_results": True})
+            for entry_id, origin, action in result:
+                ids = held[Origin(origin)]
+                if action == Action.RETRACT:
+                    ids.add(entry_id)
+                elif entry_id in ids:
+                    ids.remove(entry_id)
+        return held[Origin.SOURCE].union(held[Origin.OPERATOR])
+
+    def _versions_of(self, change_id: int) -> Iterator[Sequence[Version]]:
+        first = change_id * VERSIONS_PER_CHANGE
+        version = entry_versions.c.version_id
+        query = VERSIONS.where(version >= first, version < first + VERSIONS_PER_CHANGE)
+        # As plain SQL, so that no value passes through SQLAlchemy's converters.
+        compiled = query.order_by(version).compile(
+            dialect=self._connection.dialect, compile_kwargs={"literal_binds": True}
+        )
+        result = self._connection.exec_driver_sql(
+            str(compiled), execution_options={"stream_results": True}
+        )
+        yield from result.partitions(self._batch_size)
+
+    # A delta
+
+    def _changed(self, row: Row[Any]) -> Iterator[list[Told]]:
+        connection, since = self._connection, self._selection.since
+        ids = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
+        step = min(self._batch_size, _LOOKED_UP)
+        for start in range(0, len(ids), step):
+            entry_ids = ids[start : start + step].tolist()
+            then = entry_states(connection, entry_ids, upto=since)
+            now = entry_states(connection, entry_ids, upto=self.revision)
+            yield self._difference(then, now)
+
+    def _difference(
+        self, then: Mapping[int, EntryState], now: Mapping[int, EntryState]
+    ) -> list[Told]:
+        """What became of some entries, by entry id."""
+        ids = sorted({state.version_id for states in (then, now) for state in states.values()})
+        versions = {
+            version[_VERSION]: version
+            for part in _BY_VERSION.run(self._connection, ids)
+            for version in part
+        }
+        shown = self._judge.goes_out(list(versions.values()))
+        going = {version_id for version_id, goes in zip(versions, shown, strict=True) if goes}
+        standing = [versions[state.version_id] for state in now.values() if state.in_force]
+        self._judge.count(standing)
+        had, has = _entries_of(then, going), _entries_of(now, going)
+        revisions = self._revisions([versions[now[each].version_id] for each in had | has])
+        acts = self._last_retractions([each for each in had - has if not now[each].in_force])
+        told = []
+        for entry_id in sorted(had | has):
+            newest = versions[now[entry_id].version_id]
+            at, reason = acts.get(entry_id) or (revisions[newest[_CHANGE]], None)
+            if entry_id in has:
+                told.append(Told(newest, at))
+            else:
+                told.append(
+                    Told(versions[then[entry_id].version_id], at, retracted=True, reason=reason)
+                )
+        return told
+
+    def _revisions(self, versions: Sequence[Version]) -> dict[int, int]:
+        wanted = sorted({version[_CHANGE] for version in versions})
+        parts = _REVISIONS.run(self._connection, wanted)
+        return {change_id: revision for part in parts for change_id, revision in part}
+
+    def _last_retractions(self, entry_ids: Sequence[int]) -> dict[int, tuple[int, str | None]]:
+        """By entry the revision of its last retraction, and why."""
+        parts = _RETRACTIONS.run(self._connection, entry_ids, upto=self.revision)
+        return {
+            entry_id: (revision, reason or None)
+            for part in parts
+            for entry_id, revision, reason in part
+        }
+
+    def _count_purged(self) -> int:
+        query = (
+            select(func.count())
+            .select_from(
+                purged_entries.join(changes, changes.c.change_id == purged_entries.c.change_id)
+            )
+            .where(changes.c.list_id.in_([row.list_id for row in self._lists]))
+            .where(changes.c.revision > self._selection.since)
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+
+def _entries_of(states: Mapping[int, EntryState], going: Collection[int]) -> set[int]:
+    """The entries that are in force with a version that goes out."""
+    return {
+        entry_id
+        for entry_id, state in states.items()
+        if state.in_force and state.version_id in going
+    }
+
+
+_BY_VERSION = BulkSelect(entry_versions.c.version_id, VERSIONS)
+_REVISIONS = BulkSelect(changes.c.change_id, select(changes.c.change_id, changes.c.revision))
+_RETRACTIONS = BulkSelect(
+    retractions.c.entry_id,
+    select(retractions.c.entry_id, changes.c.revision, retractions.c.reason)
+    .join(changes, changes.c.change_id == retractions.c.change_id)
+    .where(changes.c.revision <= bindparam("upto"), retractions.c.action == Action.RETRACT)
+    .order_by(changes.c.revision),  # the last one stays
+)

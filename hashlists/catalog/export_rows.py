@@ -1,0 +1,247 @@
+"""Rows of entry versions as an export writes them, and which of them may go out at all.
+
+Invariants: what has expired never goes out, and what a recipient is not named for never reaches a
+batch. What handlings and classifications say is looked up once for each id, and handlings are
+forgotten after the next batch, so memory does not grow with the export. Which versions are offered
+is decided by `export`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from hashlists.catalog.bulk import BulkSelect
+from hashlists.catalog.interning import handling_from_document
+from hashlists.catalog.records import to_microseconds
+from hashlists.catalog.schema import (
+    KIND_BITS,
+    classifications,
+    entries,
+    entry_versions,
+    extra_hashes,
+    handlings,
+)
+from hashlists.model import (
+    Classification,
+    EntryBatch,
+    ExportBatch,
+    ExtraHash,
+    Handling,
+    HashKind,
+    Place,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    #: One row of `VERSIONS`.
+    Version = Sequence[Any]
+
+_PLAIN = tuple(column.name for column in entry_versions.columns if column.name not in KIND_BITS)
+#: The whole of each version, as all functions here take it.
+VERSIONS = select(
+    *(entry_versions.c[name] for name in _PLAIN),
+    *(entry_versions.c[kind.value] for kind in KIND_BITS),
+)
+#: Where `entry_versions.change_id` and others stand in a row.
+AT: Mapping[str, int] = {
+    name: place for place, name in enumerate((*_PLAIN, *(kind.value for kind in KIND_BITS)))
+}
+_ENTRY, _VERSION, _KINDS = AT["entry_id"], AT["version_id"], AT["kinds"]
+_CLASS, _HANDLING = AT["classification_id"], AT["handling_id"]
+
+_KEYS = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.source_key))
+_HANDLINGS = BulkSelect(
+    handlings.c.handling_id, select(handlings.c.handling_id, handlings.c.document)
+)
+_EXTRAS = BulkSelect(
+    extra_hashes.c.version_id,
+    select(
+        extra_hashes.c.version_id,
+        extra_hashes.c.kind,
+        extra_hashes.c.value,
+        extra_hashes.c.derivation,
+    ).order_by(extra_hashes.c.version_id, extra_hashes.c.ordinal),
+)
+
+
+@dataclass(slots=True)
+class HeldBack:
+    """Entries that were chosen and did not go out.
+
+    Attributes:
+        by_recipient: how many a recipient was not named for; one may count for several recipients.
+        unreleasable: how many different ones that were.
+        expired: how many must no longer be used by anyone; they count here alone.
+    """
+
+    by_recipient: Counter[str] = field(default_factory=Counter)
+    unreleasable: int = 0
+    expired: int = 0
+
+    @property
+    def entries(self) -> int:
+        """All of them."""
+        return self.unreleasable + self.expired
+
+
+class Judge:
+    """Tells of versions whether they are chosen, and whether they may go out."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        now: int,
+        recipients: Sequence[str] | None,
+        classifications: Collection[Classification | None] | None,
+        kinds: Collection[HashKind] | None,
+    ) -> None:
+        """Takes what `ExportSelection` has, and the present in microseconds since 1970."""
+        self.held_back = HeldBack()
+        self._now = now
+        self._recipients = recipients
+        self._kind_bits = None if kinds is None else sum(KIND_BITS[kind] for kind in set(kinds))
+        self._texts = _Texts(connection)
+        self._classes: set[int | None] | None = None
+        if classifications is not None:
+            wanted = set(classifications)
+            self._classes = {key for key, each in self._texts.classes.items() if each in wanted}
+
+    def handling(self, version: Version) -> Handling:
+        """Of a version that is among those last given to `goes_out`."""
+        return self._texts.handlings[version[_HANDLING]]
+
+    def classification(self, version: Version) -> Classification | None:
+        """Of any version."""
+        return self._texts.classes[version[_CLASS]]
+
+    def goes_out(self, versions: Sequence[Version]) -> list[bool]:
+        """For each version whether it is chosen and may go out; nothing is counted."""
+        self._texts.look_up({version[_HANDLING] for version in versions})
+        refused = {key: self._refused(each) for key, each in self._texts.handlings.items()}
+        return [
+            self._is_chosen(version) and refused[version[_HANDLING]] is None for version in versions
+        ]
+
+    def count(self, versions: Iterable[Version]) -> None:
+        """Counts those that are chosen, and were among the last that do not go out."""
+        for version in versions:
+            refused = self._refused(self.handling(version))
+            if refused is None or not self._is_chosen(version):
+                continue
+            self.held_back.by_recipient.update(refused)
+            self.held_back.unreleasable += bool(refused)
+            self.held_back.expired += not refused
+
+    def _is_chosen(self, version: Version) -> bool:
+        in_class = self._classes is None or version[_CLASS] in self._classes
+        return in_class and (self._kind_bits is None or bool(version[_KINDS] & self._kind_bits))
+
+    def _refused(self, handling: Handling) -> Sequence[str] | None:
+        """Recipients that it does not name; none where it has expired; None where it goes out."""
+        if handling.expires_at is not None and to_microseconds(handling.expires_at) <= self._now:
+            return ()
+        missing = [each for each in self._recipients or () if each not in handling.releasable_to]
+        return missing or None
+
+
+class _Texts:
+    """What versions refer to by id."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        table = classifications.c
+        query = select(table.classification_id, table.scheme, table.profile, table.code)
+        self.classes: dict[int | None, Classification | None] = {None: None}
+        self.classes.update(
+            (key, Classification(scheme, profile, code))
+            for key, scheme, profile, code in connection.execute(query)
+        )
+        self.handlings: dict[int, Handling] = {}
+
+    def look_up(self, handling_ids: Collection[int]) -> None:
+        """Knows these handlings afterwards, and no others."""
+        missing = sorted(handling_ids - self.handlings.keys())
+        for rows in _HANDLINGS.run(self._connection, missing):
+            self.handlings.update((key, handling_from_document(text)) for key, text in rows)
+        self.handlings = {each: self.handlings[each] for each in handling_ids}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A version that an export tells of.
+
+    Attributes:
+        version: the row.
+        revision: that gave the entry this content, or took it out of what is exported.
+        retracted: whether it is told as withdrawn.
+        reason: why it was; None where nobody said.
+    """
+
+    version: Version
+    revision: int
+    retracted: bool = False
+    reason: str | None = None
+
+
+def export_batch(
+    connection: Connection,
+    told: Sequence[Told],
+    *,
+    list_name: str,
+    judge: Judge,
+    kinds: Collection[HashKind] | None,
+) -> ExportBatch:
+    """Puts together what is told of entries of one list; `judge` has seen all the versions."""
+    rows = [each.version for each in told]
+    columns = dict(zip(AT, zip(*rows, strict=True), strict=True))
+    keys = dict(pair for part in _KEYS.run(connection, columns["entry_id"]) for pair in part)
+    wanted = set(KIND_BITS if kinds is None else kinds)
+    batch = EntryBatch(
+        keys=[keys[entry_id] for entry_id in columns["entry_id"]],
+        hashes={
+            kind: columns[kind.value]
+            for kind in KIND_BITS
+            if kind in wanted and any(value is not None for value in columns[kind.value])
+        },
+        extra_hashes=_extra_hashes(connection, columns["version_id"], wanted),
+        sizes=columns["size"],
+        classifications=[judge.classification(row) for row in rows],
+        handlings=[judge.handling(row) for row in rows],
+        flags=columns["flags"],
+        flags_known=columns["flags_known"],
+        verified_counts=columns["verified_count"],
+        media_types=columns["media_type"],
+        source_ids=columns["source_id"],
+        source_updated_at=columns["source_updated_at"],
+        content_digests=columns["content_digest"],
+        place_at=lambda row: Place("row", row + 1),
+    )
+    return ExportBatch(
+        entries=batch,
+        entry_ids=columns["entry_id"],
+        list_names=[list_name] * len(rows),
+        revisions=[each.revision for each in told],
+        retracted=[each.retracted for each in told],
+        reasons=[each.reason for each in told],
+    )
+
+
+def _extra_hashes(
+    connection: Connection, version_ids: Sequence[int], wanted: Collection[HashKind]
+) -> list[ExtraHash]:
+    row_of = {version_id: row for row, version_id in enumerate(version_ids)}
+    found = [
+        ExtraHash(row_of[version_id], HashKind(kind), value, derivation)
+        for part in _EXTRAS.run(connection, sorted(row_of))
+        for version_id, kind, value, derivation in part
+        if HashKind(kind) in wanted
+    ]
+    return sorted(found, key=lambda each: each.row)  # stable: in their order within a row

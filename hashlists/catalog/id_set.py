@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class IdSet:
@@ -39,3 +44,16 @@ class IdSet:
         within = np.frombuffer(both._bits, np.uint8)[: len(shorter)]
         within |= np.frombuffer(shorter, np.uint8)
         return both
+
+    def missing_of(self, entry_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `(K,) int64` ids that are not in, in their order."""
+        if not self._bits:
+            return entry_ids
+        bits = np.frombuffer(self._bits, np.uint8)
+        bytes_of = entry_ids >> 3
+        within = bits[np.minimum(bytes_of, len(bits) - 1)]
+        held: NDArray[np.bool_] = (bytes_of < len(bits)) & (
+            within >> (entry_ids & 7).astype(np.uint8) & 1 > 0
+        )
+        missing: NDArray[np.int64] = entry_ids[~held]
+        return missing

@@ -8,16 +8,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from hashlists.catalog.engine import catalog_errors
 from hashlists.catalog.open_change import open_change
 from hashlists.catalog.records import FinishedImport, ImportSource
-from hashlists.catalog.schema import ChangeState, changes, entries, hash_lists, imports
-from hashlists.catalog.staging import StagedImport
+from hashlists.catalog.schema import (
+    ChangeState,
+    changes,
+    entries,
+    hash_lists,
+    imports,
+    list_counts,
+)
+from hashlists.catalog.staging import Before, StagedImport
 from hashlists.catalog.sweep import sweep
 from hashlists.catalog.tombstones import read_tombstones
 from hashlists.errors import ImportConflictError, ImportInProgressError
+from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -44,13 +52,12 @@ def begin_import(engine: Engine, by: ChangeAuthor, source: ImportSource) -> Stag
     change = open_change(engine, by, details=details)
     try:
         with catalog_errors(), engine.connect() as connection:
-            held = select(entries.c.entry_id).where(entries.c.list_id == by.list_id).limit(1)
-            fresh = connection.execute(held).first() is None
+            before = _before(connection, by.list_id)
             tombstones = read_tombstones(connection, by.list_id)
     except BaseException:
         change.abort()
         raise
-    return StagedImport(change, fresh=fresh, tombstones=tombstones)
+    return StagedImport(change, before=before, tombstones=tombstones)
 
 
 def find_import(connection: Connection, idempotency_key: str) -> FinishedImport | None:
@@ -75,6 +82,24 @@ def find_import(connection: Connection, idempotency_key: str) -> FinishedImport 
         request_sha256=row.request_sha256,
     )
     return FinishedImport(row.name, source, row.revision or 0, json.loads(row.report or "{}"))
+
+
+def _before(connection: Connection, list_id: int) -> Before:
+    held = select(entries.c.entry_id).where(entries.c.list_id == list_id).limit(1)
+    in_force = select(func.sum(list_counts.c.entries)).where(list_counts.c.list_id == list_id)
+    last = (
+        select(imports.c.format)
+        .join(changes, changes.c.change_id == imports.c.change_id)
+        .where(changes.c.list_id == list_id, changes.c.kind == ChangeKind.IMPORT)
+        .where(changes.c.state.in_([ChangeState.COMMITTED, ChangeState.EMPTY]))
+        .order_by(changes.c.change_id.desc())
+        .limit(1)
+    )
+    return Before(
+        fresh=connection.execute(held).first() is None,
+        entries=int(connection.execute(in_force).scalar() or 0),
+        format=connection.execute(last).scalar(),
+    )
 
 
 def _free_key(engine: Engine, idempotency_key: str | None) -> None:

@@ -49,6 +49,7 @@ class OpenChange:
     """A change that is being staged.
 
     Attributes:
+        engine: of the catalog, for reading beside it.
         by: who changes which list.
         change_id: marks its rows.
         base: the head when it began; what it stages is the difference from this revision.
@@ -69,7 +70,7 @@ class OpenChange:
         self.counts: Counts = Counts()
         self.totals = ChangeTotals()
         self.by = by
-        self._engine = engine
+        self.engine = engine
         self._broken = False
         self._connection: Connection | None = connection
 
@@ -126,7 +127,7 @@ class OpenChange:
         if self._connection is None:
             return
         self.close()
-        remove_change(self._engine, self.change_id)
+        remove_change(self.engine, self.change_id)
 
     def close(self) -> None:
         """Gives the connection back and leaves the rows as they are."""

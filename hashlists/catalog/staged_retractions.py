@@ -66,6 +66,21 @@ class StagedRetractions:
             connection.execute(insert(retractions), rows)
         result.retracted += len(rows)
 
+    def stage_absent(
+        self, connection: Connection, states: Mapping[int, EntryState], reason: str
+    ) -> None:
+        """Stages the retraction of entries in force that neither `stage` nor the file named."""
+        rows = []
+        for entry_id, state in states.items():
+            self._change.counts[state.count_key] -= 1
+            self._gone.add(entry_id)
+            rows.append(retraction_row(entry_id, self._change.change_id, reason))
+        connection.execute(insert(retractions), rows)
+
+    def or_listed(self) -> IdSet:
+        """The entries that the file has listed or retracted so far."""
+        return self._listed.union(self._gone)
+
     def take_back(
         self, connection: Connection, entry_ids: Sequence[int], states: Mapping[int, EntryState]
     ) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import update
 
+from hashlists.catalog.absent import absent_entries
 from hashlists.catalog.bulk import kinds_of, pick, take
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.entry_writer import EntryWriter, Rows
@@ -33,7 +34,7 @@ from hashlists.catalog.states import (
 from hashlists.model import EntryBatch, Rejection, Retraction, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection
@@ -46,6 +47,21 @@ ROWS_PER_TRANSACTION = 30_000
 
 _CONFLICT = "another record of this file has the same key and other content; keep one of them"
 _PURGED = "this entry was purged from the list for good; it cannot come back by an import"
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A list before an import.
+
+    Attributes:
+        fresh: it never held an entry.
+        entries: those in force, the expired ones included.
+        format: of the last import that ended well; None where there was none.
+    """
+
+    fresh: bool
+    entries: int
+    format: str | None
 
 
 @dataclass(slots=True)
@@ -61,19 +77,24 @@ class _Plan:
 
 
 class StagedImport:
-    """An import under way. As a context manager it aborts unless it was committed."""
+    """An import under way. As a context manager it aborts unless it was committed.
 
-    def __init__(self, change: OpenChange, *, fresh: bool, tombstones: Tombstones) -> None:
+    Attributes:
+        before: how the list stood when the import began.
+    """
+
+    def __init__(self, change: OpenChange, *, before: Before, tombstones: Tombstones) -> None:
         """Made by `Catalog.begin_import`.
 
         Args:
             change: the open change.
-            fresh: the list held no entry when the import began.
+            before: how the list stood when the import began.
             tombstones: of the list; they cannot change while the change is open.
         """
+        self.before = before
         self._change = change
         self._list_id = change.by.list_id
-        self._fresh = fresh
+        self._fresh = before.fresh
         self._tombstones = tombstones
         self._seen = IdSet()
         self._gone = StagedRetractions(change, self._seen)
@@ -117,6 +138,46 @@ class StagedImport:
                 self._gone.stage(connection, part, result)
         self._change.totals.retracted += result.retracted
         return result
+
+    def absent(self) -> Iterator[Sequence[int]]:
+        """The entries of the list that what was staged so far has neither listed nor retracted.
+
+        Only those that were in force when the import began; the same ones, however often it is
+        asked. A record that was rejected may name one of them, so judge `rejections` first.
+
+        Yields:
+            Parts of at most `ROWS_PER_TRANSACTION` ids.
+
+        Raises:
+            CatalogError: the database failed; nothing of the import will be seen.
+        """
+        for states in self._absent():
+            yield list(states)
+
+    def stage_absent(self, *, reason: str) -> StageResult:
+        """Retracts `absent` in the source's name, so that a file that lists them brings them back.
+
+        To be called last: what is staged afterwards and names one of them takes that back.
+
+        Raises:
+            CatalogError: the database failed; nothing of the import will be seen.
+        """
+        result = StageResult()
+        for states in self._absent():
+            with self._change.transaction() as connection:
+                self._gone.stage_absent(connection, states, reason)
+            result.retracted += len(states)
+            self._change.totals.retracted += len(states)
+        return result
+
+    def _absent(self) -> Iterator[Mapping[int, EntryState]]:
+        return absent_entries(
+            self._change.engine,
+            list_id=self._list_id,
+            base=self._change.base,
+            named=self._gone.or_listed(),
+            size=ROWS_PER_TRANSACTION,
+        )
 
     def commit(self, report: Callable[[int], Mapping[str, Any]] | None = None) -> Revision | None:
         """Makes everything staged one revision.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from hashlists.model import EntryFlag, ExportBatch, HashKind, PlaceAt, Rejection
+from hashlists.model import EntryFlag, ExportBatch, Harm, HashKind, PlaceAt, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -187,6 +187,26 @@ class RawBatch:
         return self.rows
 
 
+@dataclass(frozen=True, slots=True)
+class PageInfo:
+    """Where a page of an exchange's answer stands among its pages.
+
+    A reader of such a format has it as its attribute `page`, to be trusted once the reader is
+    exhausted. A page is never the whole list, whatever it says: it holds what changed within a
+    range of time.
+
+    Attributes:
+        next: what to ask for to get the next page, verbatim; of an address its path and query
+            alone. None on the last page. It may be a secret of the exchange: never shown or logged.
+        checkpoint: from where to go on once all pages were read; None where the page does not say.
+        complete: whether this page is the last one.
+    """
+
+    next: str | None = field(default=None, repr=False)
+    checkpoint: str | None = None
+    complete: bool = True
+
+
 class ListReader(Protocol):
     """An iterator of `RawBatch` over one open, seekable binary stream, which it does not close.
 
@@ -293,6 +313,7 @@ class Format:
         tells_retractions: whether a file says which entries are withdrawn. Where not, an entry
             that a later whole file lacks is a candidate only.
         known_good: its entries are known to be harmless; they go into lists of that harm alone.
+        harm: the only kind of harm that its entries are about; None where the format does not say.
     """
 
     name: str
@@ -302,3 +323,9 @@ class Format:
     looks_like: Callable[[Sample], Likeness | None] = lambda _: None
     tells_retractions: bool = False
     known_good: bool = False
+    harm: Harm | None = None
+
+    def __post_init__(self) -> None:
+        """Known-good formats name their harm, too."""
+        if self.known_good:
+            object.__setattr__(self, "harm", Harm.KNOWN_GOOD)

@@ -135,7 +135,8 @@ def _check(batch: RawBatch, limits: ImportLimits) -> int:
     """Asserts what must hold of any batch; returns how many records were rejected."""
     result = validate(batch, default_handling=NO_ONWARD_SHARING, limits=limits)
     entries = result.entries
-    assert len(entries) + len(result.rejections) == batch.rows + len(batch.rejections)
+    told = len(entries) + len(result.retractions) + len(result.rejections)
+    assert told == batch.rows + len(batch.rejections)
     assert len(entries.content_digests) == len(entries)
     numbers = [entries.place_at(row).number for row in range(len(entries))]
     assert numbers == sorted(set(numbers))

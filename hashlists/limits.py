@@ -44,6 +44,7 @@ class ImportLimits:
         max_unpacked_ratio: unpacked bytes for each packed one, once 64 MiB were unpacked.
         max_parts: files in an archive, or in a set of files that are imported as one.
         max_depth: how deep objects, arrays or elements may nest in a record.
+        max_names: different names of elements and attributes in an XML file.
         max_size_bytes: largest file size that the catalog can hold.
         max_rejected_share: rejected records as a share of all; above it nothing is imported.
         max_reported_rejections: rejections that a report spells out; all are counted.
@@ -66,6 +67,7 @@ class ImportLimits:
     max_unpacked_ratio: int = 200
     max_parts: int = 10_000
     max_depth: int = 32
+    max_names: int = 1_000
     max_size_bytes: int = 2**63 - 1
     max_rejected_share: float = 0.05
     max_reported_rejections: int = 1_000

@@ -1,0 +1,343 @@
+"""Reads answers of NCMEC's Hash Sharing API, version 2: XML, one page of entries.
+
+A page is `<queryResult>` with `<images>` and `<videos>`, each with entries (`<image>`, `<video>`)
+and the deletion of entries (`<deletedImage>`, `<deletedVideo>`), in no order of time.
+
+Taken over: the fingerprints md5, sha1, pdna and pdq, the classification verbatim under the scheme
+`ncmec`, the entry's id and time stamp. An entry's key is the id of the member that submitted it and
+its own id, `42/image1`: only both together are unique. Affirmative feedback becomes the count of
+verifications: the members that affirmed any fingerprint, each counted once, the submitting member
+not at all, since its own word is the entry itself. Where nobody else affirmed one, nothing is said.
+Never taken over: names of members, reasons, links to large fingerprints (noted, never fetched),
+whether an entry is of an image or a video. Negative feedback has no place in an entry: it is noted,
+so that an operator can look at the source. So are categorizations, whose layout is not public.
+
+How a PhotoDNA hash is written is not public either: hex, base64 and decimal numbers are told apart.
+
+A page holds what changed in a range of time, so importing one page alone is fine and never takes
+anything away but what it deletes. The link to the next page is kept for the exchange client as
+`page`, with the newest time stamp that the page names; a report notes that there are more.
+
+Options:
+    check_count: `yes` (default) refuses a page whose `count` is not the number of its entries;
+        `no` takes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from hashlists.errors import FormatError
+from hashlists.formats.base import (
+    Encoding,
+    FieldNames,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    ListWriter,
+    PageInfo,
+    RawBatch,
+    RawHash,
+    Sample,
+)
+from hashlists.formats.pages import (
+    MORE_PAGES_NOTE,
+    choose,
+    link_target,
+    note_aside,
+    refuse_unknown_options,
+)
+from hashlists.formats.xml_stream import Element, Row, Shape, XmlRecordStream
+from hashlists.model import HashKind, Place, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.xml_stream import Container
+    from hashlists.limits import ImportLimits
+
+NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
+_DELETED: Final = ("deletedImage", "deletedVideo")
+_ENTRIES: Final = ("image", "video", *_DELETED)
+#: Tags of fingerprints, in the order of a row's last columns.
+FINGERPRINTS: Final = (
+    ("md5", HashKind.MD5),
+    ("sha1", HashKind.SHA1),
+    ("pdna", HashKind.PHOTODNA),
+    ("pdq", HashKind.PDQ),
+)
+_KINDS: Final = dict(FINGERPRINTS)
+_COLUMNS: Final = 5 + len(FINGERPRINTS)
+_MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
+_NAMES = FieldNames(
+    key="id", source_id="id", category="classification", updated_at="timestamp"
+)  # fmt: skip
+_PARTS: Final = ("member", "timestamp", "id", "classification", "fingerprints", "feedback")
+_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NEGATIVE_NOTE: Final = "entry with negative feedback, which is not kept"
+_OPTIONS: Final = ("check_count",)
+
+
+def _plain_entry() -> re.Pattern[str]:
+    """An entry as the documentation writes it: members in order, ASCII, no feedback."""
+    space = r"[ \t\r\n]*+"
+    name = r"[ -%'-;=?-~]*+"
+    value = r"[!-%'-;=?-~]++"
+    hashes = "".join(rf"(?:{space}<{tag}>({value})</{tag}>)?+" for tag, _ in FINGERPRINTS)
+    return re.compile(
+        rf'{space}<(image|video)>{space}<member id="([0-9]{{1,20}}+)">{name}</member>'
+        rf"{space}<timestamp>({value})</timestamp>{space}<id>({value})</id>"
+        rf"(?:{space}<classification>({value})</classification>)?+"
+        rf"{space}<fingerprints>{hashes}{space}</fingerprints>"
+        rf"(?:{space}<feedback{space}/>)?+{space}</\1>"
+    )
+
+
+_PLAIN_ENTRY: Final = _plain_entry()
+
+
+class NcmecReader:
+    """Iterates over a page of entries (see `base.ListReader`); the module names the options.
+
+    Raises:
+        OptionsError: an option is unknown or wrong.
+        FormatError: the file is not such a page.
+    """
+
+    format: Final = "ncmec"
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
+        refuse_unknown_options(options, _OPTIONS, self.format)
+        self._checks_count = choose(options, "check_count", ("yes", "no"), "yes") == "yes"
+        stream.seek(0)
+        self._notes: Counter[str] = Counter()
+        self._verified: dict[int, int] = {}
+        self._extra: list[RawHash] = []
+        self._page = PageInfo()
+        shape = Shape(
+            namespace=NAMESPACE,
+            root="queryResult",
+            containers=frozenset({"images", "videos"}),
+            asides=frozenset({"paging"}),
+            records=_ENTRIES,
+            interpret=self._interpret,
+            plain=_PLAIN_ENTRY,
+        )
+        self._document = XmlRecordStream(stream, shape, limits)
+        self._document.open_root()
+        self._batches = self._read()
+
+    @property
+    def header(self) -> FileHeader:
+        """The version is that of the namespace."""
+        return FileHeader("ncmec", "2", "ncmec", "")
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes consumed so far."""
+        return self._document.bytes_read
+
+    @property
+    def page(self) -> PageInfo:
+        """Path and query of the next page, and the newest time stamp of this one."""
+        return self._page
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+    def _read(self) -> Iterator[RawBatch]:
+        for chunk in self._document.chunks():
+            if chunk.records or chunk.rejections:
+                yield self._to_batch(chunk)
+        for container in self._document.containers:
+            self._check_count(container)
+        self._page = self._read_page()
+        self._notes.update(self._document.notes)
+        if not self._page.complete:
+            self._notes[MORE_PAGES_NOTE] += 1
+        if self._notes:
+            yield RawBatch(0, self.header, (), _no_place, notes=dict(self._notes))
+
+    def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
+        rows = len(chunk.records)
+        columns: Sequence[Sequence[str | None]] = list(zip(*chunk.records, strict=True))
+        kinds, members, times, ids, codes, *hashes = columns or [()] * _COLUMNS
+        verified, extra, notes = self._verified, self._extra, self._notes
+        self._verified, self._extra, self._notes = {}, [], Counter()
+        gone = [kind in _DELETED for kind in kinds]
+        return RawBatch(
+            rows=rows,
+            header=self.header,
+            hashes=[
+                HashColumn(kind, values, Encoding.DETECT, tag)
+                for (tag, kind), values in zip(FINGERPRINTS, hashes, strict=True)
+                if any(values)
+            ],
+            place_at=chunk.place_at,
+            extra_hashes=extra,
+            key_texts=[f"{member}/{own}" for member, own in zip(members, ids, strict=True)],
+            codes=codes,
+            source_ids=ids,
+            updated_at=times,
+            verified_counts=[verified.get(row) for row in range(rows)] if verified else None,
+            retracted=gone if any(gone) else None,
+            retraction_reasons=kinds if any(gone) else None,
+            names=_NAMES,
+            rejections=chunk.rejections,
+            notes=dict(notes),
+        )
+
+    def _interpret(self, element: Element, row: int, place: Place) -> Row | Rejection:
+        """An entry that is not of plain shape."""
+        if element.name not in _ENTRIES:
+            known = ", ".join(f"<{name}>" for name in _ENTRIES)
+            return Rejection(place, "", f"an entry of an unknown kind; known: {known}")
+        parts: dict[str, Element] = {}
+        for child in element.children:
+            if child.name not in _PARTS:
+                note_aside(self._notes, "element of an entry", child.name)
+            elif child.name in parts and _counts(child.name, element):
+                return Rejection(place, child.name, "the entry has two; which counts is not clear")
+            else:
+                parts[child.name] = child
+        member = parts["member"].attributes.get("id", "").strip() if "member" in parts else ""
+        if not _MEMBER_ID.fullmatch(member):
+            return Rejection(place, "member", "the entry has no member with a number as its id")
+        if not (own := _text(parts, "id")):
+            return Rejection(place, "id", "the entry has no id")
+        hashes = self._read_fingerprints(parts.get("fingerprints"), row)
+        self._read_feedback(element, row, member)
+        code = _text(parts, "classification")
+        return element.name, member, _text(parts, "timestamp"), own, code, *hashes
+
+    def _read_fingerprints(self, element: Element | None, row: int) -> Sequence[str | None]:
+        """The first value of each kind; further ones are kept beside the columns."""
+        hashes: dict[str, str] = {}
+        for child in element.children if element is not None else ():
+            tag, kind = child.name, _KINDS.get(child.name)
+            if "href" in child.attributes:
+                note_aside(self._notes, "fingerprint behind a link", tag)
+            elif kind is None:
+                note_aside(self._notes, "fingerprint of unknown kind", tag)
+            elif tag in hashes:
+                self._extra.append(RawHash(row, kind, child.text, Encoding.DETECT, tag))
+            elif child.text.strip():
+                hashes[tag] = child.text
+        return [hashes.get(tag) for tag, _ in FINGERPRINTS]
+
+    def _read_feedback(self, entry: Element, row: int, submitter: str) -> None:
+        """Counts other members that affirmed a fingerprint, and notes that some denied one."""
+        affirming: set[str] = set()
+        is_denied = False
+        for feedback in entry.find_all("feedback"):
+            for opinion in feedback.children:
+                if opinion.name == "affirmativeFeedback":
+                    affirming.update(_members(opinion))
+                else:
+                    is_denied = is_denied or opinion.name == "negativeFeedback"
+        affirming.discard(submitter)
+        if affirming:
+            self._verified[row] = len(affirming)
+        if is_denied:
+            self._notes[_NEGATIVE_NOTE] += 1
+
+    def _check_count(self, container: Container) -> None:
+        said = container.attributes.get("count", "").strip()
+        if not self._checks_count or not said:
+            return
+        if not _COUNT.fullmatch(said):
+            raise FormatError(
+                f"the count of <{container.name}> is no number", place=container.place
+            )
+        if int(said) != container.records:
+            raise FormatError(
+                f"<{container.name}> says that it has {said} entries, but it has "
+                f"{container.records}; get the page again, or set the option check_count=no if the "
+                "source counts in another way",
+                place=container.place,
+            )
+
+    def _read_page(self) -> PageInfo:
+        paging = self._document.asides.get("paging")
+        link = paging.find("next") if paging is not None else None
+        text = link.text.strip() if link is not None else ""
+        return PageInfo(
+            next=link_target(text) if text else None,
+            checkpoint=self._newest(),
+            complete=not text,
+        )
+
+    def _newest(self) -> str | None:
+        """The latest `maxTimestamp`, verbatim."""
+        times: dict[datetime, str] = {}
+        for container in self._document.containers:
+            text = container.attributes.get("maxTimestamp", "").strip()
+            if not text:
+                continue
+            try:
+                time = datetime.fromisoformat(text)
+            except ValueError:
+                self._notes["maxTimestamp that is no time, left aside"] += 1
+                continue
+            times[time if time.tzinfo else time.replace(tzinfo=UTC)] = text
+        return times[max(times)] if times else None
+
+
+def _counts(part: str, entry: Element) -> bool:
+    """Whether a second one makes an entry unclear; a deletion needs to name its entry alone."""
+    return part in ("member", "id") or (part != "feedback" and entry.name not in _DELETED)
+
+
+def _text(parts: Mapping[str, Element], name: str) -> str | None:
+    """Text of a part, without the white space that comes of breaking lines."""
+    text = parts[name].text if name in parts else ""
+    return (text.strip() if "\n" in text else text) or None
+
+
+def _members(opinion: Element) -> Iterator[str]:
+    """Ids of the members that share an opinion."""
+    for group in opinion.find_all("members"):
+        for member in group.find_all("member"):
+            number = member.attributes.get("id", "").strip()
+            if number:
+                yield number
+
+
+def _no_place(_row: int, /) -> Place:
+    raise AssertionError("a batch without rows has no places")
+
+
+def looks_like(sample: Sample) -> Likeness | None:
+    """Tells a page by its outermost element and its namespace."""
+    head = sample.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"<") or b"queryResult" not in head:
+        return None
+    if NAMESPACE.encode() in head:
+        return Likeness(95, "XML in the namespace of NCMEC's Hash Sharing API, version 2")
+    if re.search(rb"<queryResult[\s>].*<(?:images|videos)[\s/>]", head, re.DOTALL):
+        return Likeness(60, "XML with <queryResult> and <images> or <videos>, as NCMEC's answers")
+    return None
+
+
+def _open_writer(stream: BinaryIO, options: Mapping[str, str]) -> ListWriter:
+    from hashlists.formats.ncmec_writer import NcmecWriter  # noqa: PLC0415 - it imports this module
+
+    return NcmecWriter(stream, options)
+
+
+FORMAT = Format(
+    "ncmec",
+    "NCMEC Hash Sharing XML",
+    open_reader=NcmecReader,
+    open_writer=_open_writer,
+    looks_like=looks_like,
+    tells_retractions=True,
+)

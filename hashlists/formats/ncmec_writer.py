@@ -1,0 +1,216 @@
+"""Writes entries in the shape of NCMEC's Hash Sharing answers, version 2, as `ncmec` reads them.
+
+NCMEC publishes what its server answers, not a format for files, so this is XML of that shape: an
+entry with member, id, time stamp, classification and fingerprints; a deletion for an entry that is
+no longer in force. Entries whose media type is a video's stand under `<videos>`, all others under
+`<images>`. Videos are written behind the images, as the shape wants it: until then they wait in
+memory, beyond 8 MiB in a temporary file without a name.
+
+An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
+the options, and its number in the catalog as its id: stable, and never the same for two entries.
+Its key is counted as lost then, since a reader forms another one. There is no `count`, which would
+have to stand before the entries are known.
+
+Options:
+    member_id: number of the member that stands for entries of other origin; 0 by default.
+    member_name: its name; empty by default. No other name is ever written.
+    pdna_encoding: `hex` (default), `base64` or `decimal`: how NCMEC writes PhotoDNA is not public.
+    max_timestamp: what stands as `maxTimestamp`, e.g. 2026-11-21T12:00:00Z; some clients need it.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import tempfile
+from collections import Counter
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, BinaryIO, Final
+from xml.sax.saxutils import escape, quoteattr
+
+from hashlists.errors import OptionsError
+from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
+from hashlists.formats.pages import choose, refuse_unknown_options
+from hashlists.model import NO_ONWARD_SHARING, HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hashlists.model import EntryBatch, ExportBatch
+
+_OPTIONS: Final = ("member_id", "member_name", "pdna_encoding", "max_timestamp")
+_ENCODINGS: Final = ("hex", "base64", "decimal")
+_TEXT_KEY: Final = b"\x00"
+_MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
+_MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
+#: Characters that XML has no way to write, and line ends, which readers of XML change.
+_NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+_SPOOL_BYTES: Final = 8 * 1024 * 1024
+_COPY_BYTES: Final = 1024 * 1024
+_HASHES: Final = frozenset(kind for _, kind in FINGERPRINTS)
+
+
+class NcmecWriter:
+    """Writes entries as one page (see `base.ListWriter`); the module names the options.
+
+    Raises:
+        OptionsError: an option is unknown or wrong.
+    """
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+        refuse_unknown_options(options, _OPTIONS, "ncmec")
+        self._member_id = options.get("member_id", "0")
+        if not _MEMBER_ID.fullmatch(self._member_id):
+            raise OptionsError("the option member_id must be a number, as NCMEC gives each member")
+        self._member_name = _checked_name(options.get("member_name", ""))
+        self._pdna_encoding = choose(options, "pdna_encoding", _ENCODINGS, "hex")
+        self._attributes = _checked_time(options.get("max_timestamp", ""))
+        self._losses: Counter[str] = Counter()
+        self._stream = stream
+        self._videos: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `finish` closes it
+            _SPOOL_BYTES
+        )
+        self._has_images = False
+        stream.write(
+            b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+            b'<queryResult xmlns="%b">\n' % NAMESPACE.encode()
+        )
+
+    @property
+    def losses(self) -> Mapping[str, int]:
+        """What could not be written, and of how many entries."""
+        return dict(self._losses)
+
+    def write(self, batch: ExportBatch) -> None:
+        """Writes the entries of a batch."""
+        images: list[str] = []
+        videos: list[str] = []
+        extra = {each.row for each in batch.entries.extra_hashes}
+        for row in range(len(batch)):
+            is_video = (batch.entries.media_types[row] or "").startswith("video/")
+            kind = "video" if is_video else "image"
+            if batch.retracted[row]:
+                text = self._deletion(batch, row, "deletedVideo" if is_video else "deletedImage")
+            else:
+                text = self._entry(batch, row, kind, has_extra=row in extra)
+            if text:
+                (videos if is_video else images).append(text)
+        if images and not self._has_images:
+            self._stream.write(f"<images{self._attributes}>\n".encode())
+            self._has_images = True
+        self._stream.write("".join(images).encode())
+        self._videos.write("".join(videos).encode())
+
+    def finish(self) -> None:
+        """Writes the videos and the end."""
+        if self._has_images:
+            self._stream.write(b"</images>\n")
+        with self._videos as videos:
+            if videos.tell():
+                videos.seek(0)
+                self._stream.write(f"<videos{self._attributes}>\n".encode())
+                while data := videos.read(_COPY_BYTES):
+                    self._stream.write(data)
+                self._stream.write(b"</videos>\n")
+        self._stream.write(b"</queryResult>\n")
+
+    def _entry(self, batch: ExportBatch, row: int, kind: str, *, has_extra: bool) -> str:
+        """One entry as text; empty where it has no hash that the format knows."""
+        entries = batch.entries
+        hashes = "".join(
+            f"<{tag}>{self._hash_text(hash_kind, value)}</{tag}>"
+            for tag, hash_kind in FINGERPRINTS
+            if (column := entries.hashes.get(hash_kind)) and (value := column[row])
+        )
+        if not hashes:
+            self._losses["entries without md5, sha1, photodna or pdq, left out"] += 1
+            return ""
+        self._count_losses(entries, row, has_extra=has_extra)
+        code = self._code(entries, row)
+        classification = f"<classification>{escape(code)}</classification>" if code else ""
+        return (
+            f"<{kind}>{self._identity(batch, row)}{classification}"
+            f"<fingerprints>{hashes}</fingerprints></{kind}>\n"
+        )
+
+    def _deletion(self, batch: ExportBatch, row: int, tag: str) -> str:
+        if batch.reasons[row]:
+            self._losses["retraction_reason"] += 1
+        return f"<{tag}>{self._identity(batch, row)}</{tag}>\n"
+
+    def _identity(self, batch: ExportBatch, row: int) -> str:
+        """Member, time stamp and id of an entry."""
+        entries = batch.entries
+        member, name, own = self._member_id, self._member_name, str(batch.entry_ids[row])
+        if (match := _member_key(entries.keys[row])) is None:
+            self._losses["key"] += 1
+        else:
+            own = match["own"]
+            if match["member"] != member:
+                member, name = match["member"], ""
+        if entries.source_ids[row] not in (None, own):
+            self._losses["source_id"] += 1
+        time = entries.source_updated_at[row] or ""
+        if _NOT_XML.search(time):
+            self._losses["source_updated_at"] += 1
+            time = ""
+        stamp = f"<timestamp>{escape(time)}</timestamp>" if time else ""
+        return f'<member id="{member}">{escape(name)}</member>{stamp}<id>{escape(own)}</id>'
+
+    def _code(self, entries: EntryBatch, row: int) -> str:
+        """The code where it is NCMEC's; that of another scheme would pass for one of NCMEC's."""
+        found = entries.classifications[row]
+        if found is None:
+            return ""
+        is_own = (found.scheme, found.profile) == ("ncmec", "")
+        if not is_own or _NOT_XML.search(found.code):
+            self._losses["classification"] += 1
+            return ""
+        return found.code
+
+    def _hash_text(self, kind: HashKind, value: bytes) -> str:
+        if kind is not HashKind.PHOTODNA or self._pdna_encoding == "hex":
+            return value.hex()
+        if self._pdna_encoding == "base64":
+            return base64.b64encode(value).decode()
+        return ",".join(map(str, value))
+
+    def _count_losses(self, entries: EntryBatch, row: int, *, has_extra: bool) -> None:
+        """Counts the fields of an entry for which the format has no place."""
+        for kind, values in entries.hashes.items():
+            if kind not in _HASHES and values[row]:
+                self._losses[str(kind)] += 1
+        lost = {
+            "extra_hashes": has_extra,
+            "size": entries.sizes[row] is not None,
+            "handling": entries.handlings[row] != NO_ONWARD_SHARING,
+            "flags": entries.flags_known[row],
+            "verified_count": entries.verified_counts[row] is not None,
+            "media_type": entries.media_types[row] is not None,
+        }
+        self._losses.update(name for name, is_lost in lost.items() if is_lost)
+
+
+def _member_key(key: bytes) -> re.Match[str] | None:
+    """Member and own id, where the key is made of both."""
+    text = key[1:].decode() if key.startswith(_TEXT_KEY) else ""
+    return None if _NOT_XML.search(text) else _MEMBER_KEY.fullmatch(text)
+
+
+def _checked_name(name: str) -> str:
+    if _NOT_XML.search(name):
+        raise OptionsError("the option member_name has characters that XML cannot hold")
+    return name
+
+
+def _checked_time(text: str) -> str:
+    """The attribute with the newest time, or nothing."""
+    if not text:
+        return ""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise OptionsError(
+            "the option max_timestamp must be a time of RFC 3339, e.g. 2026-11-21T12:00:00Z"
+        ) from None
+    return f" maxTimestamp={quoteattr(text)}"

@@ -1,0 +1,93 @@
+"""What readers of an exchange's pages share: links to the next page, epochs, notes, pickles.
+
+Of a link only path and query are ever kept: the exchange client joins them to the address that its
+operator configured, so that no answer can send it, and its credentials, somewhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import urlsplit
+
+from hashlists.errors import FormatError, OptionsError
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Collection, Iterable, Mapping
+
+#: What a page's report says when there are more pages.
+MORE_PAGES_NOTE: Final = "one page of several: what stands on the following pages is not in it"
+_MAX_LINK_CHARS: Final = 8192
+_VISIBLE = re.compile(r"[!-~]*+")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,39}")
+_MAX_NOTES: Final = 20
+
+
+def link_target(link: str) -> str:
+    """Path and query of a link, which may be whole or a path alone.
+
+    Raises:
+        FormatError: it is no link.
+    """
+    text = link.strip()
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise FormatError("the link to the next page is no address") from None
+    if len(text) > _MAX_LINK_CHARS or not _VISIBLE.fullmatch(text):
+        raise FormatError("the link to the next page is no address")
+    path = "/" + parts.path.lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def note_aside(notes: Counter[str], what: str, name: object) -> None:
+    """Counts something left aside by its name, unless that is odd or there are too many of them."""
+    shown = name if isinstance(name, str) and _SAFE_NAME.fullmatch(name) else "of an odd name"
+    note = f"{what} left aside: {shown}"
+    if note not in notes and len(notes) >= _MAX_NOTES:
+        note = f"{what} left aside: further names"
+    notes[note] += 1
+
+
+def refuse_unknown_options(
+    options: Mapping[str, str], known: Collection[str], format_name: str
+) -> None:
+    """Names the first option that a format does not have.
+
+    Raises:
+        OptionsError: there is one.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        named = f"known options: {', '.join(sorted(known))}" if known else "it has none"
+        raise OptionsError(f"unknown option {unknown[0]!r} of format {format_name}; {named}")
+
+
+def choose(options: Mapping[str, str], name: str, allowed: Iterable[str], default: str) -> str:
+    """An option that takes one of a few words.
+
+    Raises:
+        OptionsError: it is another word.
+    """
+    value = options.get(name, default)
+    words = tuple(allowed)
+    if value not in words:
+        raise OptionsError(f"the option {name} must be one of {', '.join(words)}, not {value!r}")
+    return value
+
+
+def refuse_pickle(stream: BinaryIO) -> None:
+    """Tells Python pickles, as some tools keep their state in, and leaves the stream at its start.
+
+    Raises:
+        FormatError: it is one. Reading it could run code, so nothing here ever does.
+    """
+    stream.seek(0)
+    head = stream.read(2)
+    stream.seek(0)
+    if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:  # noqa: PLR2004 - its versions
+        raise FormatError(
+            "the file is a Python pickle, which can run code when it is read, so it is refused; "
+            "export the list with the tool that wrote it, as text or JSON, and import that"
+        )

@@ -159,6 +159,7 @@ class XmlRecordStream:
         self._stack: list[Element] = []
         self._texts: list[str] = []
         self._element_at = 0
+        self._elements = 0
         self._record_end_at = -1
         # The chunk in hand.
         self._rows: list[Row] = []
@@ -259,8 +260,8 @@ class XmlRecordStream:
             self._fail(
                 f"a tag or comment exceeds {self._limits.max_record_bytes} bytes", self._seen
             )
-        if self._stack and self._is_too_long(self._fed):
-            self._drop_too_long()
+        if self._stack:
+            self._has_room(self._fed)
         if not self._stack:
             self._texts.clear()
 
@@ -313,10 +314,7 @@ class XmlRecordStream:
         if self._skipped_depth:
             return
         if self._stack:
-            element = Element(local, attributes)
-            self._stack[-1].children.append(element)
-            self._stack.append(element)
-            self._texts.clear()
+            self._nest_element(Element(local, attributes))
         elif self._depth == _ROOT_DEPTH:
             self._open_root(local)
         elif self._depth == _CONTAINER_DEPTH:
@@ -350,7 +348,17 @@ class XmlRecordStream:
 
     def _open_element(self, local: str, attributes: dict[str, str]) -> None:
         self._element_at = self._parser.CurrentByteIndex
+        self._elements = 1
         self._stack.append(Element(local, attributes))
+        self._texts.clear()
+
+    def _nest_element(self, element: Element) -> None:
+        self._elements += 1
+        if self._elements > self._limits.max_batch_objects:
+            self._drop(f"has more than {self._limits.max_batch_objects} elements")
+            return
+        self._stack[-1].children.append(element)
+        self._stack.append(element)
         self._texts.clear()
 
     def _on_end(self, _name: str) -> None:
@@ -371,8 +379,7 @@ class XmlRecordStream:
 
     def _close_element(self, element: Element) -> None:
         self._record_end_at = self._parser.CurrentByteIndex
-        if self._is_too_long(self._record_end_at):
-            self._drop_too_long()
+        if not self._has_room(self._record_end_at):
             self._skipped_depth = 0
         elif self._in_container:
             self._close_record(element)
@@ -393,19 +400,20 @@ class XmlRecordStream:
         self.containers[-1].records += 1
         return Place("record", self.records_read, self._element_at + self._lifted)
 
-    def _is_too_long(self, at: int) -> bool:
+    def _has_room(self, at: int) -> bool:
+        """Whether the element in hand is not too long; drops it if it is."""
         limits = self._limits
         limit = limits.max_record_bytes if self._in_container else limits.max_member_bytes
-        return at - self._element_at > limit
+        if at - self._element_at <= limit:
+            return True
+        self._drop(f"is longer than {limit} bytes")
+        return False
 
-    def _drop_too_long(self) -> None:
+    def _drop(self, problem: str) -> None:
         """Rejects the record in hand and skips what is left of it."""
         if not self._in_container:
-            limit = self._limits.max_member_bytes
-            self._fail(f"an element beside the records exceeds {limit} bytes", self._element_at)
-        limit = self._limits.max_record_bytes
-        place = self._begin_record()
-        self._rejections.append(Rejection(place, "", f"the record is longer than {limit} bytes"))
+            self._fail(f"an element beside the records {problem}", self._element_at)
+        self._rejections.append(Rejection(self._begin_record(), "", f"the record {problem}"))
         self._stack.clear()
         self._skipped_depth = _RECORD_DEPTH
 

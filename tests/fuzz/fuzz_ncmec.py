@@ -27,13 +27,16 @@ NAMESPACE = "https://hashsharing.ncmec.org/hashsharing/v2"
 def entry(number, chance, *, kind="image", extra="", layout="\n  "):
     pdna = chance.randbytes(144)
     written = chance.choice((pdna.hex(), base64.b64encode(pdna).decode(), ",".join(map(str, pdna))))
+    hashes = (
+        f"<md5>{chance.randbytes(16).hex()}</md5><sha1>{chance.randbytes(20).hex()}</sha1>"
+        f"<pdna>{written}</pdna><pdq>{chance.randbytes(32).hex()}</pdq>"
+    )
     parts = (
         '<member id="42">Example Member</member>',
         "<timestamp>2017-10-24T15:00:00Z</timestamp>",
         f"<id>{kind}{number}</id>",
         "<classification>A1</classification>",
-        f"<fingerprints><md5>{chance.randbytes(16).hex()}</md5><sha1>{chance.randbytes(20).hex()}"
-        f"</sha1><pdna>{written}</pdna><pdq>{chance.randbytes(32).hex()}</pdq></fingerprints>",
+        f"<fingerprints>{hashes}</fingerprints>",
     )
     return f"<{kind}>" + "".join(layout + part for part in (*parts, extra)) + f"</{kind}>"
 

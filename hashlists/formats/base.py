@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from hashlists.model import EntryFlag, ExportBatch, Harm, HashKind, PlaceAt, Rejection
+from hashlists.model import EntryFlag, ExportBatch, Harm, HashKind, Place, PlaceAt, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,6 +185,15 @@ class RawBatch:
 
     def __len__(self) -> int:
         return self.rows
+
+    @classmethod
+    def of_notes(cls, header: FileHeader, notes: Mapping[str, int]) -> RawBatch:
+        """A batch without records that hands on notes alone."""
+        return cls(0, header, (), _no_place, notes=notes)
+
+
+def _no_place(_row: int, /) -> Place:
+    raise AssertionError("a batch without rows has no places")
 
 
 @dataclass(frozen=True, slots=True)

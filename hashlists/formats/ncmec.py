@@ -164,7 +164,7 @@ class NcmecReader:
         if not self._page.complete:
             self._notes[MORE_PAGES_NOTE] += 1
         if self._notes:
-            yield RawBatch(0, self.header, (), _no_place, notes=dict(self._notes))
+            yield RawBatch.of_notes(self.header, dict(self._notes))
 
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)
@@ -309,10 +309,6 @@ def _members(opinion: Element) -> Iterator[str]:
             number = member.attributes.get("id", "").strip()
             if number:
                 yield number
-
-
-def _no_place(_row: int, /) -> Place:
-    raise AssertionError("a batch without rows has no places")
 
 
 def looks_like(sample: Sample) -> Likeness | None:

@@ -50,6 +50,21 @@ def note_aside(notes: Counter[str], what: str, name: object) -> None:
     notes[note] += 1
 
 
+def check_page_count(said: object, found: int) -> None:
+    """Compares the number of a page's records with the count that the page may carry.
+
+    Raises:
+        FormatError: they differ.
+    """
+    if said is not None and (isinstance(said, bool) or said != found):
+        is_number = isinstance(said, int | float) and not isinstance(said, bool)
+        shown = said if is_number else "something that is no number"
+        raise FormatError(
+            f'"count" says {shown}, but the page holds {found} records; get it again from its '
+            "source"
+        )
+
+
 def refuse_unknown_options(
     options: Mapping[str, str], known: Collection[str], format_name: str
 ) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from hashlists.errors import UnknownFormatError
-from hashlists.formats import csv, ncmec, vics
+from hashlists.formats import csv, ncmec, stopncii, tat, threatexchange, threatexchange_text, vics
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
 if TYPE_CHECKING:
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from hashlists.formats.base import Format, ListReader, ListWriter
 
-FORMATS: Mapping[str, Format] = {each.FORMAT.name: each.FORMAT for each in (csv, ncmec, vics)}
+FORMATS: Mapping[str, Format] = {
+    each.FORMAT.name: each.FORMAT
+    for each in (csv, ncmec, stopncii, tat, threatexchange, threatexchange_text, vics)
+}
 
 
 def format_names() -> tuple[str, ...]:

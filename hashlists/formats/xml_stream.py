@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Row = tuple[str | None, ...]
 
 _ROOT_DEPTH, _CONTAINER_DEPTH, _RECORD_DEPTH = 1, 2, 3
+#: So many bytes tell what a file is.
+_HEAD_BYTES: Final = 64
 _ENCODINGS: Final = ("utf-8", "us-ascii")
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,39}")
 _FOREIGN: Final = (
@@ -173,7 +175,7 @@ class XmlRecordStream:
         Raises:
             FormatError: not XML of that shape.
         """
-        window = self._read_block()
+        window = self._read_block(at_least=_HEAD_BYTES)
         _refuse_foreign(window)
         pos = 0
         while not self._has_root:  # as far as the end of a tag, so that no record is taken yet
@@ -246,8 +248,8 @@ class XmlRecordStream:
         self.containers[-1].records += len(self._rows) - before
         return pos
 
-    def _read_block(self) -> bytes:
-        block = self._stream.read(self._limits.block_bytes)
+    def _read_block(self, at_least: int = 1) -> bytes:
+        block = self._stream.read(max(self._limits.block_bytes, at_least))
         self.bytes_read += len(block)
         self._ended = not block
         return block

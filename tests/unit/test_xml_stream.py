@@ -124,6 +124,12 @@ def test_a_cut_file_is_told_wherever_it_ends():
         read(whole[: whole.index(b"<item/>") + 3])
 
 
+def test_a_mark_before_the_document_whatever_the_block():
+    data = b"\xef\xbb\xbf" + document("<item/>")
+    for block_bytes in (1, 2, 3, 1000):
+        assert len(read(data, ImportLimits(block_bytes=block_bytes))[1]) == 1
+
+
 def test_white_space_and_comments_may_follow():
     read(document(after="\n<!-- end -->\n"))
 

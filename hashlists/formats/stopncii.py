@@ -1,0 +1,214 @@
+"""Reads answers of StopNCII.org's hash exchange: JSON, one page of `hashRecords`.
+
+StopNCII holds hashes of intimate images that the people shown in them reported themselves. They are
+no child-abuse imagery: lists of this format are of the harm `ncii`, and stay apart.
+
+Taken over: the hash (ImagePDQ as PDQ, VideoMD5 as MD5), the status verbatim as the class of scheme
+`stopncii`, the time of the last change. A record has no id, and one of the same hash replaces its
+predecessor: so the hash is the key. A record whose `hashStatus` is Withdrawn or Deleted withdraws
+the entry. A status that is not known is taken over with a note.
+The number of providers that answered Blocked, which they say after looking at a match, becomes the
+count of verifications. Other answers, tags and regions are left aside.
+Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out.
+
+Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
+report notes that there are more pages. A record says what is so now, so one page alone may be
+imported. There are no options.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+
+from hashlists.formats.base import (
+    Encoding,
+    FieldNames,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    PageInfo,
+    RawBatch,
+    Sample,
+)
+from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.pages import (
+    MORE_PAGES_NOTE,
+    check_page_count,
+    note_aside,
+    refuse_pickle,
+    refuse_unknown_options,
+)
+from hashlists.formats.picked import pick
+from hashlists.model import Harm, HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hashlists.formats.json_stream import Chunk
+    from hashlists.limits import ImportLimits
+
+_KINDS: Final = {"ImagePDQ": HashKind.PDQ, "VideoMD5": HashKind.MD5}
+_IN_FORCE: Final = frozenset({"Received", "Active"})
+_WITHDRAWN: Final = frozenset({"Withdrawn", "Deleted"})
+_NAMES = FieldNames(key="hashValue", category="hashStatus", updated_at="lastModtimestamp")
+_TOKEN, _SINCE, _MORE, _COUNT = "nextPageToken", "nextSetTimestamp", "hasMoreRecords", "count"
+_AFFIRMATIVE: Final = "Blocked"
+
+
+class _Feedback(msgspec.Struct, gc=False, rename="camel"):
+    source: str | None = None
+    feedback_value: str | None = None
+
+
+class _Record(msgspec.Struct, gc=False, rename="camel"):
+    """The members that are taken over; the decoder skips all others."""
+
+    signal_type: str | None = None
+    hash_value: str | None = None
+    hash_status: str | None = None
+    last_modtimestamp: int | float | str | None = None
+    feedbacks: list[_Feedback | None] | None = msgspec.field(default=None, name="CSPFeedbacks")
+    hash_regions: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class StopNciiReader:
+    """Iterates over a page of records (see `base.ListReader`).
+
+    Raises:
+        OptionsError: options were given; there are none.
+        FormatError: the file is not such a page.
+    """
+
+    format: Final = "stopncii"
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
+        refuse_unknown_options(options, (), self.format)
+        refuse_pickle(stream)
+        self._records = JsonArrayStream(
+            stream,
+            array_key="hashRecords",
+            record_type=_Record,
+            wanted=(_TOKEN, _SINCE, _MORE, _COUNT),
+            limits=limits,
+        )
+        self._records.open_array()
+        self._page = PageInfo()
+        self._batches = self._read()
+
+    @property
+    def header(self) -> FileHeader:
+        """The scheme of the statuses."""
+        return FileHeader("stopncii", "1", "stopncii", "")
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes consumed so far."""
+        return self._records.bytes_read
+
+    @property
+    def page(self) -> PageInfo:
+        """Token of the next page, and the time from which to ask later."""
+        return self._page
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+    def _read(self) -> Iterator[RawBatch]:
+        for chunk in self._records.chunks():
+            if chunk.records or chunk.rejections:
+                yield self._to_batch(chunk)
+        members = self._records.members
+        check_page_count(members.get(_COUNT), self._records.records_read)
+        token, since = members.get(_TOKEN), members.get(_SINCE)
+        has_more = bool(members.get(_MORE))
+        self._page = PageInfo(
+            next=str(token) if has_more and token else None,
+            checkpoint=None if since is None else str(since),
+            complete=not has_more,
+        )
+        if has_more:
+            yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
+
+    def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
+        notes: Counter[str] = Counter()
+        records, place_at = pick(chunk, lambda record: _is_known(record, notes))
+        statuses = [record.hash_status for record in records]
+        for status in statuses:
+            if status not in _IN_FORCE and status not in _WITHDRAWN:
+                notes["record of unknown status, taken over as it is"] += 1
+        return RawBatch(
+            rows=len(records),
+            header=self.header,
+            hashes=[
+                HashColumn(kind, values, Encoding.DETECT, f"hashValue ({name})")
+                for name, kind in _KINDS.items()
+                if any(values := [_value(record, name) for record in records])
+            ],
+            place_at=place_at,
+            codes=statuses,
+            updated_at=[_text(record.last_modtimestamp) for record in records],
+            verified_counts=_verified_counts(records),
+            retracted=[status in _WITHDRAWN for status in statuses],
+            retraction_reasons=statuses,
+            names=_NAMES,
+            rejections=chunk.rejections,
+            notes=dict(notes),
+        )
+
+
+def _is_known(record: _Record, notes: Counter[str]) -> bool:
+    """Whether the record's hash is of a kind that is taken over; counts those that are not."""
+    if bytes(record.hash_regions) not in (b"", b"null", b"[]"):
+        notes["hash regions left aside"] += 1
+    if record.signal_type in _KINDS:
+        return True
+    note_aside(notes, "record with a signal of another kind", record.signal_type)
+    return False
+
+
+def _value(record: _Record, name: str) -> str | None:
+    return record.hash_value if record.signal_type == name else None
+
+
+def _text(value: float | str | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _verified_counts(records: Sequence[_Record]) -> Sequence[int | None] | None:
+    counts = [_count_blocked(record.feedbacks) for record in records]
+    return counts if any(counts) else None
+
+
+def _count_blocked(feedbacks: Sequence[_Feedback | None] | None) -> int | None:
+    """How many providers answered that they looked and blocked; None where nobody did."""
+    sources = {
+        each.source for each in feedbacks or () if each and each.feedback_value == _AFFIRMATIVE
+    }
+    return len(sources) or None
+
+
+def looks_like(sample: Sample) -> Likeness | None:
+    """Tells a page by the names of its members."""
+    head = sample.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"{") or b'"hashRecords"' not in head:
+        return None
+    if b'"signalType"' in head and b'"hashStatus"' in head:
+        return Likeness(90, "JSON with hashRecords that have signalType and hashStatus")
+    return Likeness(60, "JSON with hashRecords, as StopNCII's answers")
+
+
+FORMAT = Format(
+    "stopncii",
+    "StopNCII JSON",
+    open_reader=StopNciiReader,
+    looks_like=looks_like,
+    tells_retractions=True,
+    harm=Harm.NCII,
+)

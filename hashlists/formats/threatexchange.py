@@ -1,0 +1,342 @@
+"""Reads answers of Meta's ThreatExchange `threat_updates`: JSON, one page of `data`.
+
+A record is an indicator, e.g. one hash, with the descriptors in which members give their opinion of
+it. Taken over: the hash, the indicator's id as the key, the time of the last change, and one class
+of scheme `threatexchange`: the statuses of all descriptors, sorted and joined by `+`, verbatim,
+e.g. `MALICIOUS` or `MALICIOUS+NON_MALICIOUS`. Members that disagree thus make a class of their own,
+which means review until an operator maps it, and never hides either opinion. With the option `tags`
+the tags decide instead where they can. What a privacy group shares, and so the kind of harm, the
+format does not say. The owner of the descriptors, a number, becomes the originator where there is
+but one.
+
+An entry is withdrawn by `should_delete`, by having no descriptors left (the source sends that too),
+and where every descriptor says NON_MALICIOUS: that is the members' correction, and matching on it
+would accuse the innocent. The option `non_malicious` keeps such entries, as a class.
+
+Never taken over: names, descriptions, reactions. Indicators of other types, e.g. addresses or TMK
+hashes, are counted and left out.
+
+Of a page the cursor of the next one is kept for the exchange client as `page`, never its address,
+which holds an access token, and the latest `last_updated`; a report notes that there are more.
+The source forgets withdrawals after 90 days: a copy that was not updated for so long must be
+fetched anew as a whole.
+
+Options:
+    tags: tags between commas, e.g. `a1,a2`. The first of them that any descriptor of a record
+        carries becomes its class, under the profile `tag`; a record with none keeps its statuses.
+    non_malicious: `withdraw` (default) or `keep`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.base import (
+    Encoding,
+    FieldNames,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    PageInfo,
+    RawBatch,
+    Sample,
+)
+from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.pages import (
+    MORE_PAGES_NOTE,
+    choose,
+    note_aside,
+    refuse_pickle,
+    refuse_unknown_options,
+)
+from hashlists.formats.picked import pick
+from hashlists.model import HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hashlists.formats.json_stream import Chunk
+    from hashlists.limits import ImportLimits
+
+SCHEME: Final = "threatexchange"
+TAG_PROFILE: Final = "tag"
+#: Types of indicators that are hashes which a list can hold.
+INDICATOR_TYPES: Final = {
+    "HASH_PDQ": HashKind.PDQ,
+    "HASH_MD5": HashKind.MD5,
+    "HASH_VIDEO_MD5": HashKind.MD5,
+    "HASH_SHA1": HashKind.SHA1,
+    "HASH_SHA256": HashKind.SHA256,
+    "HASH_PHOTODNA": HashKind.PHOTODNA,
+}
+_NAMES = FieldNames(key="id", source_id="id", category="status", updated_at="last_updated")
+_HARMLESS: Final = "NON_MALICIOUS"
+
+
+class _Tag(msgspec.Struct, gc=False):
+    text: str | None = None
+
+
+class _Tags(msgspec.Struct, gc=False):
+    data: list[_Tag | None] | None = None
+
+
+class _Owner(msgspec.Struct, gc=False):
+    id: int | str | None = None
+
+
+class _Descriptor(msgspec.Struct, gc=False):
+    owner: _Owner | None = None
+    status: str | None = None
+    # Either a list of words or an object with a list of objects: told apart by `_tags`.
+    tags: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+
+
+class _Descriptors(msgspec.Struct, gc=False):
+    data: list[_Descriptor | None] | None = None
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The members that are taken over, under the source's names; the decoder skips all others."""
+
+    id: int | str | None = None
+    indicator: str | None = None
+    type: str | None = None
+    last_updated: int | float | str | None = None
+    should_delete: bool | None = None
+    descriptors: _Descriptors | None = None
+
+
+class _Cursors(msgspec.Struct, gc=False):
+    after: str | None = None
+
+
+class _Paging(msgspec.Struct, gc=False):
+    cursors: _Cursors | None = None
+    next: str | None = None
+
+
+_TAG_WORDS = msgspec.json.Decoder(list[str | None])
+_TAG_OBJECTS = msgspec.json.Decoder(_Tags)
+
+
+class ThreatExchangeReader:
+    """Iterates over a page of indicators (see `base.ListReader`); the module names the options.
+
+    Raises:
+        OptionsError: an option is unknown or wrong.
+        FormatError: the file is not such a page.
+    """
+
+    format: Final = "threatexchange"
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
+        refuse_unknown_options(options, ("non_malicious", "tags"), self.format)
+        choice = choose(options, "non_malicious", ("withdraw", "keep"), "withdraw")
+        self._withdraws_harmless = choice == "withdraw"
+        self._tags = parse_tags(options)
+        refuse_pickle(stream)
+        self._records = JsonArrayStream(
+            stream, array_key="data", record_type=_Record, wanted=("paging",), limits=limits
+        )
+        self._records.open_array()
+        self._newest: float | None = None
+        self._page = PageInfo()
+        self._batches = self._read()
+
+    @property
+    def header(self) -> FileHeader:
+        """The scheme of the statuses."""
+        return FileHeader(self.format, "", SCHEME, "")
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes consumed so far."""
+        return self._records.bytes_read
+
+    @property
+    def page(self) -> PageInfo:
+        """Cursor of the next page, and the latest change on this one."""
+        return self._page
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+    def _read(self) -> Iterator[RawBatch]:
+        for chunk in self._records.chunks():
+            if chunk.records or chunk.rejections:
+                yield self._to_batch(chunk)
+        self._page = self._read_page()
+        if not self._page.complete:
+            yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
+
+    def _read_page(self) -> PageInfo:
+        try:
+            paging = msgspec.convert(self._records.members.get("paging"), _Paging | None)
+        except msgspec.ValidationError:
+            raise FormatError(
+                '"paging" does not tell the next page as ThreatExchange does'
+            ) from None
+        has_more = paging is not None and bool(paging.next)
+        cursor = paging.cursors.after if paging is not None and paging.cursors else None
+        if has_more and not cursor:
+            raise FormatError('"paging" names a next page, but not its cursor "after"')
+        return PageInfo(
+            next=cursor if has_more else None,
+            checkpoint=None if self._newest is None else f"{self._newest:.15g}",
+            complete=not has_more,
+        )
+
+    def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
+        self._note_newest(chunk.records)
+        notes: Counter[str] = Counter()
+        records, place_at = pick(chunk, lambda record: _is_known(record, notes))
+        kinds = [INDICATOR_TYPES.get(record.type or "") for record in records]
+        ids = [None if record.id is None else str(record.id) for record in records]
+        reasons = [self._withdrawal(record) for record in records]
+        classes = [self._class(record) for record in records]
+        return RawBatch(
+            rows=len(records),
+            header=self.header,
+            hashes=[
+                HashColumn(
+                    kind,
+                    [
+                        record.indicator if kind is of_row else None
+                        for record, of_row in zip(records, kinds, strict=True)
+                    ],
+                    Encoding.DETECT,
+                    f"indicator ({kind})",
+                )
+                for kind in dict.fromkeys(INDICATOR_TYPES.values())
+                if kind in kinds
+            ],
+            place_at=place_at,
+            key_texts=ids,
+            codes=[code for _, code in classes],
+            schemes=[SCHEME] * len(records),
+            profiles=[profile for profile, _ in classes],
+            source_ids=ids,
+            updated_at=[
+                None if record.last_updated is None else str(record.last_updated)
+                for record in records
+            ],
+            originators=[_owner(record) for record in records],
+            retracted=[reason is not None for reason in reasons],
+            retraction_reasons=reasons,
+            names=_NAMES,
+            rejections=chunk.rejections,
+            notes=dict(notes),
+        )
+
+    def _note_newest(self, records: Sequence[_Record]) -> None:
+        times = [each.last_updated for each in records]
+        numbers = [time for time in map(_number, times) if time is not None]
+        self._newest = max(numbers, default=self._newest)
+
+    def _withdrawal(self, record: _Record) -> str | None:
+        """Why the record withdraws its entry; None where it does not."""
+        if record.should_delete:
+            return "should_delete"
+        statuses = _statuses(record)
+        if statuses is None:
+            return "no descriptors"
+        if self._withdraws_harmless and statuses == {_HARMLESS}:
+            return _HARMLESS
+        return None
+
+    def _class(self, record: _Record) -> tuple[str, str | None]:
+        """Profile and code."""
+        if self._tags:
+            carried = {tag for each in _descriptors(record) for tag in _tag_words(each.tags)}
+            code = next((tag for tag in self._tags if tag in carried), None)
+            if code is not None:
+                return TAG_PROFILE, code
+        return "", "+".join(sorted(_statuses(record) or ())) or None
+
+
+def parse_tags(options: Mapping[str, str]) -> Sequence[str]:
+    """The tags of the option `tags`, in order.
+
+    Raises:
+        OptionsError: it is there, but names none.
+    """
+    tags = [tag for tag in map(str.strip, options.get("tags", "").split(",")) if tag]
+    if "tags" in options and not tags:
+        raise OptionsError("the option tags must name tags between commas")
+    return tags
+
+
+def _number(time: float | str | None) -> float | None:
+    try:
+        return None if time is None else float(time)
+    except ValueError:
+        return None
+
+
+def _is_known(record: _Record, notes: Counter[str]) -> bool:
+    """Whether the record can be taken over; counts those of other types.
+
+    A withdrawal needs the indicator's id alone.
+    """
+    if record.type in INDICATOR_TYPES or (record.should_delete and record.type is None):
+        return True
+    note_aside(notes, "indicator of another type", record.type)
+    return False
+
+
+def _descriptors(record: _Record) -> Sequence[_Descriptor]:
+    found = record.descriptors.data if record.descriptors is not None else None
+    return [each for each in found or () if each is not None]
+
+
+def _statuses(record: _Record) -> set[str] | None:
+    """What the descriptors say; None where there is no descriptor."""
+    descriptors = _descriptors(record)
+    return {each.status for each in descriptors if each.status} if descriptors else None
+
+
+def _owner(record: _Record) -> str | None:
+    """The number of the one member that owns all descriptors."""
+    owners = {each.owner.id for each in _descriptors(record) if each.owner is not None}
+    only = owners.pop() if len(owners) == 1 else None
+    return None if only is None else str(only)
+
+
+def _tag_words(raw: msgspec.Raw) -> Sequence[str]:
+    """The tags of a descriptor; what is none of the two known shapes has none."""
+    try:
+        return [word for word in _TAG_WORDS.decode(raw) if word]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return [each.text for each in _TAG_OBJECTS.decode(raw).data or () if each and each.text]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def looks_like(sample: Sample) -> Likeness | None:
+    """Tells a page by the names of its members."""
+    head = sample.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"{") or b'"indicator"' not in head:
+        return None
+    if b'"should_delete"' in head or b'"descriptors"' in head:
+        return Likeness(90, "JSON whose records have indicator and should_delete or descriptors")
+    return Likeness(40, "JSON whose records have indicator")
+
+
+FORMAT = Format(
+    "threatexchange",
+    "ThreatExchange threat_updates JSON",
+    open_reader=ThreatExchangeReader,
+    looks_like=looks_like,
+    tells_retractions=True,
+)

@@ -1,0 +1,192 @@
+"""The StopNCII reader by small pages."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats import stopncii
+from hashlists.formats.base import PageInfo, Sample
+from hashlists.formats.registry import find_format
+from hashlists.model import Classification, Harm, HashKind, Retraction
+from hashlists.validate import KEY_TAGS
+from tests.export_support import value
+from tests.page_support import run
+
+PDQ = value(HashKind.PDQ, 1)
+CASES = {"27664732-76e1-4a17-8099-455798e67022": "Active"}
+
+
+def record(seed=1, **members):
+    return {
+        "lastModtimestamp": 1625167804,
+        "signalType": "ImagePDQ",
+        "hashValue": value(HashKind.PDQ, seed).hex(),
+        "hashStatus": "Active",
+        "caseNumbers": CASES,
+        **members,
+    }
+
+
+def page(*records, **members):
+    return {
+        "count": len(records),
+        "nextSetTimestamp": 1625175071,
+        "nextPageToken": None,
+        "hasMoreRecords": False,
+        "hashRecords": list(records),
+        **members,
+    }
+
+
+def test_every_field_that_is_taken_over():
+    found = run(page(record()), "stopncii")
+    (row,) = found.rows
+    assert row.key == KEY_TAGS[HashKind.PDQ] + PDQ
+    assert row.hashes == {HashKind.PDQ: PDQ}
+    assert row.classification == Classification("stopncii", "", "Active")
+    assert row.updated_at == "1625167804"
+    assert row.source_id is None
+    assert row.verified_count is None
+    assert found.notes == {}
+    assert "27664732" not in repr(found)
+
+
+def test_a_video_is_known_by_its_md5():
+    digest = value(HashKind.MD5, 1)
+    found = run(page(record(signalType="VideoMD5", hashValue=digest.hex().upper())), "stopncii")
+    assert found.rows[0].hashes == {HashKind.MD5: digest}
+    assert found.rows[0].key == KEY_TAGS[HashKind.MD5] + digest
+
+
+@pytest.mark.parametrize("status", ["Withdrawn", "Deleted"])
+def test_the_status_withdraws_not_the_hash(status):
+    found = run(page(record(2), record(1, hashStatus=status)), "stopncii")
+    assert found.retractions == [Retraction(KEY_TAGS[HashKind.PDQ] + PDQ, status)]
+    assert len(found.rows) == 1
+
+
+def test_feedback_that_blocks_counts_each_provider_once():
+    def said(source, answer):
+        return {"source": source, "feedbackValue": answer, "tags": ["Nude"]}
+
+    feedbacks = [
+        said("a", "Blocked"), said("a", "Blocked"), said("b", "Blocked"), said("c", "NotBlocked"),
+        said("d", "Undefined"), said("e", "Withdrawn"), None,
+    ]  # fmt: skip
+    found = run(page(record(CSPFeedbacks=feedbacks), record(2, CSPFeedbacks=[])), "stopncii")
+    assert [row.verified_count for row in found.rows] == [2, None]
+    assert found.retractions == []
+
+
+@pytest.mark.parametrize("status", ["Unknown", "Postponed", None])
+def test_an_unknown_status_is_tolerated(status):
+    found = run(page(record(hashStatus=status)), "stopncii")
+    assert found.notes == {"record of unknown status, taken over as it is": 1}
+    expected = Classification("stopncii", "", status) if status else None
+    assert found.rows[0].classification == expected
+
+
+def test_other_signals_are_counted_and_left_out():
+    others = [
+        record(signalType="VideoTMK"),
+        record(signalType="Text"),
+        record(signalType="Text"),
+        record(signalType=None),
+        record(signalType="<script>"),
+        record(2, hashRegions=["UK"]),
+        record(3, hashRegions=[]),
+        record(4, hashRegions=None),
+    ]
+    found = run(page(*others), "stopncii")
+    assert len(found.rows) == 3
+    assert found.notes == {
+        "record with a signal of another kind left aside: VideoTMK": 1,
+        "record with a signal of another kind left aside: Text": 2,
+        "record with a signal of another kind left aside: of an odd name": 2,
+        "hash regions left aside": 1,
+    }
+
+
+def test_notes_do_not_grow_without_end():
+    found = run(page(*(record(signalType=f"S{number}") for number in range(50))), "stopncii")
+    assert len(found.notes) == 21
+    assert found.notes["record with a signal of another kind left aside: further names"] == 30
+
+
+def test_pages():
+    more = page(record(), nextPageToken="secret token", hasMoreRecords=True)
+    found = run(more, "stopncii")
+    assert found.reader.page == PageInfo("secret token", "1625175071", complete=False)
+    assert "secret" not in repr(found.reader.page)
+    assert list(found.notes) == [
+        "one page of several: what stands on the following pages is not in it"
+    ]
+    last = run(page(record(), nextPageToken="stale token"), "stopncii")
+    assert last.reader.page == PageInfo(None, "1625175071", complete=True)
+    assert last.notes == {}
+    bare = run({"hashRecords": [record()]}, "stopncii")
+    assert bare.reader.page == PageInfo(None, None, complete=True)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(2, "says 2"), ("1", "no number"), (True, "no number")]
+)
+def test_a_wrong_count_is_refused(count, said):
+    with pytest.raises(FormatError, match=f"{said}.*holds 1 records"):
+        run(page(record(), count=count), "stopncii")
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (record(hashValue="empty-list-case-numbers"), "not a PDQ hash"),
+        (record(hashValue=None), "no hash"),
+        (record(hashValue="00" * 32), "bits are all equal"),
+        (record(hashValue="00" * 32, hashStatus="Withdrawn"), "no key"),
+        (record(hashValue=7), "wrong type"),
+        (record(CSPFeedbacks={"a": 1}), "wrong type"),
+        (record(hashStatus="x" * 70), "longer than 64"),
+        ({}, None),
+        ("text", "wrong type"),
+    ],
+)
+def test_one_bad_record_is_rejected_alone(bad, why):
+    found = run(page(record(2), bad, record(3)), "stopncii")
+    assert len(found.rows) == 2
+    if why is None:
+        assert found.notes
+    else:
+        (rejection,) = found.rejections
+        assert why in rejection.reason
+        assert rejection.place.number == 2
+
+
+@pytest.mark.parametrize("cases", [CASES, [], ["x"], None, 7])
+def test_case_numbers_are_never_looked_at(cases):
+    assert len(run(page(record(caseNumbers=cases)), "stopncii").rows) == 1
+
+
+def test_other_files_are_refused():
+    with pytest.raises(FormatError, match='no array "hashRecords"'):
+        run({"value": []}, "stopncii")
+    with pytest.raises(FormatError, match="is XML or HTML"):
+        run(b"<html>", "stopncii")
+    with pytest.raises(FormatError, match="Python pickle"):
+        run(pickle.dumps({"hashRecords": []}), "stopncii")
+    with pytest.raises(FormatError, match="cut off"):
+        run(json.dumps(page(record())).encode()[:-20], "stopncii")
+    with pytest.raises(OptionsError, match="'x' of format stopncii; it has none"):
+        run(page(), "stopncii", {"x": "y"})
+
+
+def test_it_looks_like_itself():
+    head = json.dumps(page(record())).encode()
+    assert stopncii.looks_like(Sample(head)).score == 90
+    assert stopncii.looks_like(Sample(b'{"hashRecords": []}')).score == 60
+    assert stopncii.looks_like(Sample(b'{"value": []}')) is None
+    assert find_format("stopncii").harm is Harm.NCII
+    assert find_format("stopncii").tells_retractions

@@ -1,0 +1,149 @@
+"""The Tech Against Terrorism reader by small pages."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats import tat
+from hashlists.formats.base import PageInfo, Sample
+from hashlists.formats.registry import find_format
+from hashlists.model import Classification, Harm, HashKind, Retraction
+from hashlists.validate import TEXT_KEY_TAG
+from tests.export_support import Row, value
+from tests.page_support import run
+
+
+def record(number=1, kind=HashKind.MD5, **members):
+    return {
+        "hash_digest": value(kind, number).hex(),
+        "algorithm": kind.upper(),
+        "ideology": "islamist",
+        "file_type": "mp4",
+        "deleted": False,
+        "updated_on": 1704085200.25,
+        "created_on": "2024-01-01",
+        "id": number,
+        **members,
+    }
+
+
+def page(*records, **members):
+    head = {"count": 99999, "next": None, "previous": None, "checkpoint": "1704085200,124"}
+    return {**head, "results": list(records), **members}
+
+
+def test_every_field_that_is_taken_over():
+    found = run(page(record(124)), "tat")
+    assert found.rows == [
+        Row(
+            key=TEXT_KEY_TAG + b"124",
+            hashes={HashKind.MD5: value(HashKind.MD5, 124)},
+            classification=Classification("tat", "", "islamist"),
+            media_type="video/mp4",
+            source_id="124",
+            updated_at="1704085200.25",
+        )
+    ]
+    assert found.notes == {}
+
+
+@pytest.mark.parametrize("kind", [HashKind.PDQ, HashKind.MD5, HashKind.SHA1, HashKind.SHA256])
+@pytest.mark.parametrize("written", [str.upper, str.lower, lambda name: name[:3] + "-" + name[3:]])
+def test_algorithms(kind, written):
+    found = run(page(record(1, kind, algorithm=written(kind))), "tat")
+    assert found.rows[0].hashes == {kind: value(kind, 1)}
+
+
+def test_a_page_of_several_kinds():
+    found = run(page(record(1, HashKind.MD5), record(2, HashKind.PDQ), record(3)), "tat")
+    assert [list(row.hashes) for row in found.rows] == [
+        [HashKind.MD5], [HashKind.PDQ], [HashKind.MD5],
+    ]  # fmt: skip
+
+
+def test_other_algorithms_are_counted_and_left_out():
+    found = run(page(record(algorithm="SHA512"), record(2, algorithm=None), record(3)), "tat")
+    assert [row.source_id for row in found.rows] == ["3"]
+    assert found.notes == {
+        "record of another algorithm left aside: SHA512": 1,
+        "record of another algorithm left aside: of an odd name": 1,
+    }
+
+
+def test_a_deletion_needs_its_number_alone():
+    gone = [record(1, deleted=True), {"id": 2, "deleted": True}, {"deleted": True}]
+    found = run(page(*gone, record(3)), "tat")
+    assert found.retractions == [
+        Retraction(TEXT_KEY_TAG + b"1", "deleted"),
+        Retraction(TEXT_KEY_TAG + b"2", "deleted"),
+    ]
+    assert [each.reason for each in found.rejections] == ["the record has no key"]
+    assert len(found.rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("file_type", "media_type"),
+    [
+        ("jpg", "image/jpeg"),
+        (".PNG", "image/png"),
+        ("image/gif", "image/gif"),
+        ("xyz", None),
+        (None, None),
+    ],
+)
+def test_file_types(file_type, media_type):
+    assert run(page(record(file_type=file_type)), "tat").rows[0].media_type == media_type
+
+
+def test_pages():
+    link = "https://app.example.org/api/hash-list/v2/all?limit=1000&offset=1000"
+    found = run(page(record(), next=link), "tat")
+    target = "/api/hash-list/v2/all?limit=1000&offset=1000"
+    assert found.reader.page == PageInfo(target, "1704085200,124", complete=False)
+    assert any("one page of several" in note for note in found.notes)
+    last = run(page(checkpoint=None), "tat")
+    assert last.reader.page == PageInfo(None, None, complete=True)
+    assert last.notes == {}
+    with pytest.raises(FormatError, match="no link to the next page"):
+        run(page(next=7), "tat")
+    with pytest.raises(FormatError, match="no address"):
+        run(page(next="a b"), "tat")
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (record(2, hash_digest="zz"), "not an MD5 hash"),
+        (record(2, hash_digest=None), "no hash"),
+        (record(2, id=None), "no key"),
+        (record(2, deleted="yes"), "wrong type"),
+        (record(2, ideology="\x01"), "control characters"),
+        (record(2, hash_digest="d41d8cd98f00b204e9800998ecf8427e"), "empty file"),
+    ],
+)
+def test_one_bad_record_is_rejected_alone(bad, why):
+    found = run(page(record(1), bad, record(3)), "tat")
+    assert len(found.rows) == 2
+    (rejection,) = found.rejections
+    assert why in rejection.reason
+    assert rejection.place.number == 2
+
+
+def test_other_files_are_refused():
+    with pytest.raises(FormatError, match='no array "results"'):
+        run({"error": "no"}, "tat")
+    with pytest.raises(FormatError, match="cut off"):
+        run(json.dumps(page(record())).encode()[:-9], "tat")
+    with pytest.raises(OptionsError, match="unknown option 'ideology' of format tat"):
+        run(page(), "tat", {"ideology": "all"})
+
+
+def test_it_looks_like_itself():
+    assert tat.looks_like(Sample(json.dumps(page(record())).encode())).score == 90
+    assert tat.looks_like(Sample(b'{"results": [{"hash_digest": "x"}]}')).score == 50
+    assert tat.looks_like(Sample(b'{"results": []}')) is None
+    assert find_format("tat").harm is Harm.TERRORISM
+    assert find_format("tat").tells_retractions

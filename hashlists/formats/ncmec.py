@@ -72,7 +72,10 @@ FINGERPRINTS: Final = (
     ("pdq", HashKind.PDQ),
 )
 _KINDS: Final = dict(FINGERPRINTS)
-_COLUMNS: Final = 5 + len(FINGERPRINTS)
+_COLUMNS: Final = 6 + len(FINGERPRINTS)
+#: In feedback of plain shape.
+_AFFIRMATIVE = re.compile(r"<affirmativeFeedback.*?</affirmativeFeedback>", re.DOTALL)
+_MEMBER = re.compile(r'<member id="([0-9]+)"')
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 _NAMES = FieldNames(
     key="id", source_id="id", category="classification", updated_at="timestamp"
@@ -84,7 +87,7 @@ _OPTIONS: Final = ("check_count",)
 
 
 def _plain_entry() -> re.Pattern[str]:
-    """An entry as the documentation writes it: members in order, ASCII, no feedback."""
+    """An entry as the documentation writes it: parts in order, ASCII, no surprises."""
     space = r"[ \t\r\n]*+"
     name = r"[ -%'-;=?-~]*+"
     value = r"[!-%'-;=?-~]++"
@@ -94,7 +97,28 @@ def _plain_entry() -> re.Pattern[str]:
         rf"{space}<timestamp>({value})</timestamp>{space}<id>({value})</id>"
         rf"(?:{space}<classification>({value})</classification>)?+"
         rf"{space}<fingerprints>{hashes}{space}</fingerprints>"
-        rf"(?:{space}<feedback{space}/>)?+{space}</\1>"
+        rf"{_plain_feedback(space, name)}{space}</\1>"
+    )
+
+
+def _plain_feedback(space: str, name: str) -> str:
+    """A pattern for feedback as documented; its one group holds the opinions."""
+
+    def attributes(*names: str) -> str:
+        return "".join(rf"""(?: {each}="[ !#-%'-;=?-~]*+")?+""" for each in names)
+
+    def opinion(tag: str, inner: str) -> str:
+        start = tag + attributes("type", "lastUpdateTimestamp")
+        return rf"{space}<{start}>(?:{inner})*+{space}</{tag}>"
+
+    member = rf'{space}<member id="[0-9]{{1,20}}+">{name}</member>'
+    members = rf"{space}<members{attributes('timestamp')}>(?:{member})*+{space}</members>"
+    reason = rf"{space}<reason{attributes('guid', 'name', 'type')}{space}/>"
+    reasons = rf"{space}<reasons>(?:{reason}|{members})*+{space}</reasons>"
+    opinions = f"{opinion('affirmativeFeedback', members)}|{opinion('negativeFeedback', reasons)}"
+    return (
+        rf"(?:{space}<feedback{attributes('lastUpdateTimestamp')}"
+        rf"(?:{space}/>|>((?:{opinions})*+){space}</feedback>))?+"
     )
 
 
@@ -169,7 +193,9 @@ class NcmecReader:
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)
         columns: Sequence[Sequence[str | None]] = list(zip(*chunk.records, strict=True))
-        kinds, members, times, ids, codes, *hashes = columns or [()] * _COLUMNS
+        kinds, members, times, ids, codes, *hashes, feedback = columns or [()] * _COLUMNS
+        if any(feedback):
+            self._read_plain_feedback(feedback, members)
         verified, extra, notes = self._verified, self._extra, self._notes
         self._verified, self._extra, self._notes = {}, [], Counter()
         gone = [kind in _DELETED for kind in kinds]
@@ -216,7 +242,7 @@ class NcmecReader:
         hashes = self._read_fingerprints(parts.get("fingerprints"), row)
         self._read_feedback(element, row, member)
         code = _text(parts, "classification")
-        return element.name, member, _text(parts, "timestamp"), own, code, *hashes
+        return element.name, member, _text(parts, "timestamp"), own, code, *hashes, None
 
     def _read_fingerprints(self, element: Element | None, row: int) -> Sequence[str | None]:
         """The first value of each kind; further ones are kept beside the columns."""
@@ -234,7 +260,7 @@ class NcmecReader:
         return [hashes.get(tag) for tag, _ in FINGERPRINTS]
 
     def _read_feedback(self, entry: Element, row: int, submitter: str) -> None:
-        """Counts other members that affirmed a fingerprint, and notes that some denied one."""
+        """Feedback that the parser read."""
         affirming: set[str] = set()
         is_denied = False
         for feedback in entry.find_all("feedback"):
@@ -243,6 +269,23 @@ class NcmecReader:
                     affirming.update(_members(opinion))
                 else:
                     is_denied = is_denied or opinion.name == "negativeFeedback"
+        self._take_opinions(row, submitter, affirming, is_denied=is_denied)
+
+    def _read_plain_feedback(
+        self, column: Sequence[str | None], submitters: Sequence[str | None]
+    ) -> None:
+        """Feedback of plain shape, which is text as yet."""
+        for row, text in enumerate(column):
+            if text:
+                opinions = "".join(_AFFIRMATIVE.findall(text))
+                affirming = set(_MEMBER.findall(opinions))
+                is_denied = "<negativeFeedback" in text
+                self._take_opinions(row, submitters[row] or "", affirming, is_denied=is_denied)
+
+    def _take_opinions(
+        self, row: int, submitter: str, affirming: set[str], *, is_denied: bool
+    ) -> None:
+        """Counts other members that affirmed a fingerprint, and notes that some denied one."""
         affirming.discard(submitter)
         if affirming:
             self._verified[row] = len(affirming)

@@ -63,6 +63,33 @@ def escaped(text):
 
 
 @st.composite
+def feedback(draw, gap):
+    """Opinions as documented, and a little beside."""
+    member = st.integers(0, 3).map(lambda number: f'<member id="{number}">x</member>')
+    stamp = draw(st.sampled_from(["", ' timestamp="2023-06-01T12:48:14Z"', ' other="1"']))
+    members = f"<members{stamp}>{gap}{''.join(draw(st.lists(member, max_size=3)))}</members>"
+    reason = '<reason guid="0123" name="Example Reason 1" type="Sha1"/>'
+    opinions = [
+        "",
+        f'<affirmativeFeedback type="Md5">{gap}{members}{members}</affirmativeFeedback>',
+        f'<affirmativeFeedback type="Md5">{reason}</affirmativeFeedback>',
+        f"<negativeFeedback><reasons>{reason}{gap}{members}</reasons></negativeFeedback>",
+        "<negativeFeedback/>",
+    ]
+    inner = gap.join(draw(st.lists(st.sampled_from(opinions), max_size=3)))
+    return draw(
+        st.sampled_from(
+            [
+                "<feedback/>",
+                "<feedback></feedback>",
+                f'<feedback lastUpdateTimestamp="x">{inner}</feedback>',
+                f"<feedback>{inner}</feedback>",
+            ]
+        )
+    )
+
+
+@st.composite
 def entries(draw):
     """An entry: mostly plain, sometimes with what only the parser reads."""
     gap = draw(SPACES)
@@ -79,7 +106,7 @@ def entries(draw):
         f"<id>{escaped(draw(TEXTS))}</id>",
         f"<classification>{escaped(draw(TEXTS))}</classification>",
         f"<fingerprints>{hashes}{gap}</fingerprints>",
-        draw(st.sampled_from(["<feedback/>", "", "<!-- </image> -->", "<x/>"])),
+        draw(st.sampled_from(["", "<!-- </image> -->", "<x/>"]) | feedback(gap)),
     ]
     if draw(st.sampled_from([False, False, True])):
         parts = draw(st.permutations(parts))

@@ -51,17 +51,24 @@ from hashlists.formats.pages import (
     note_aside,
     refuse_unknown_options,
 )
-from hashlists.formats.xml_stream import Element, Row, Shape, XmlRecordStream
+from hashlists.formats.xml_parser import Element, Layout
+from hashlists.formats.xml_stream import Row, Shape, XmlRecordStream
 from hashlists.model import HashKind, Place, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hashlists.formats.json_stream import Chunk
-    from hashlists.formats.xml_stream import Container
+    from hashlists.formats.xml_parser import Container
     from hashlists.limits import ImportLimits
 
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
+_LAYOUT: Final = Layout(
+    namespace=NAMESPACE,
+    root="queryResult",
+    containers=frozenset({"images", "videos"}),
+    asides=frozenset({"paging"}),
+)
 _DELETED: Final = ("deletedImage", "deletedVideo")
 _ENTRIES: Final = ("image", "video", *_DELETED)
 #: Tags of fingerprints, in the order of a row's last columns.
@@ -144,10 +151,7 @@ class NcmecReader:
         self._extra: list[RawHash] = []
         self._page = PageInfo()
         shape = Shape(
-            namespace=NAMESPACE,
-            root="queryResult",
-            containers=frozenset({"images", "videos"}),
-            asides=frozenset({"paging"}),
+            layout=_LAYOUT,
             records=_ENTRIES,
             interpret=self._interpret,
             plain=_PLAIN_ENTRY,

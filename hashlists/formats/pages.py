@@ -41,6 +41,22 @@ def link_target(link: str) -> str:
     return f"{path}?{parts.query}" if parts.query else path
 
 
+def page_token(value: object) -> str | None:
+    """A token, cursor or time stamp by which to ask for more; None where there is none.
+
+    Raises:
+        FormatError: it is something else, or so long that no address would hold it.
+    """
+    if value is None or value == "":
+        return None
+    text = str(value) if isinstance(value, str | int | float) else ""
+    if isinstance(value, bool) or not text or len(text) > _MAX_LINK_CHARS:
+        raise FormatError("the page's token or time for asking on is neither text nor a number")
+    if not _VISIBLE.fullmatch(text.replace(" ", "")):
+        raise FormatError("the page's token for asking on has odd characters")
+    return text
+
+
 def note_aside(notes: Counter[str], what: str, name: object) -> None:
     """Counts something left aside by its name, unless that is odd or there are too many of them."""
     shown = name if isinstance(name, str) and _SAFE_NAME.fullmatch(name) else "of an odd name"

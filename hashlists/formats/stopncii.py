@@ -39,6 +39,7 @@ from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     check_page_count,
     note_aside,
+    page_token,
     refuse_pickle,
     refuse_unknown_options,
 )
@@ -129,8 +130,8 @@ class StopNciiReader:
         token, since = members.get(_TOKEN), members.get(_SINCE)
         has_more = bool(members.get(_MORE))
         self._page = PageInfo(
-            next=str(token) if has_more and token else None,
-            checkpoint=None if since is None else str(since),
+            next=page_token(token) if has_more else None,
+            checkpoint=page_token(since),
             complete=not has_more,
         )
         if has_more:

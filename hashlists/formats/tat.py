@@ -37,6 +37,7 @@ from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     link_target,
     note_aside,
+    page_token,
     refuse_pickle,
     refuse_unknown_options,
 )
@@ -146,7 +147,7 @@ class TatReader:
             raise FormatError('"next" is no link to the next page')
         self._page = PageInfo(
             next=link_target(link) if link else None,
-            checkpoint=str(checkpoint) if checkpoint else None,
+            checkpoint=page_token(checkpoint),
             complete=not link,
         )
         if link:

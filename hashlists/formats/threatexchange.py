@@ -29,6 +29,7 @@ Options:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -51,6 +52,7 @@ from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     choose,
     note_aside,
+    page_token,
     refuse_pickle,
     refuse_unknown_options,
 )
@@ -75,6 +77,8 @@ INDICATOR_TYPES: Final = {
     "HASH_PHOTODNA": HashKind.PHOTODNA,
 }
 _NAMES = FieldNames(key="id", source_id="id", category="status", updated_at="last_updated")
+_SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
+_LATEST: Final = 10**10 - 1
 _HARMLESS: Final = "NON_MALICIOUS"
 
 
@@ -190,8 +194,8 @@ class ThreatExchangeReader:
         if has_more and not cursor:
             raise FormatError('"paging" names a next page, but not its cursor "after"')
         return PageInfo(
-            next=cursor if has_more else None,
-            checkpoint=None if self._newest is None else f"{self._newest:.15g}",
+            next=page_token(cursor) if has_more else None,
+            checkpoint=None if self._newest is None else str(int(self._newest)),
             complete=not has_more,
         )
 
@@ -276,10 +280,10 @@ def parse_tags(options: Mapping[str, str]) -> Sequence[str]:
 
 
 def _number(time: float | str | None) -> float | None:
-    try:
-        return None if time is None else float(time)
-    except ValueError:
-        return None
+    """Seconds since 1970; None for what is no time of this or the next two centuries."""
+    if isinstance(time, str):
+        time = float(time) if _SECONDS.fullmatch(time) else None
+    return time if time is not None and 0 <= time <= _LATEST else None
 
 
 def _is_known(record: _Record, notes: Counter[str]) -> bool:

@@ -165,6 +165,22 @@ def test_one_bad_record_is_rejected_alone(bad, why):
         assert rejection.place.number == 2
 
 
+@pytest.mark.parametrize("token", [["x"], {}, True, "a\tb", "\u00e9", "x" * 9000])
+def test_a_token_that_is_none_is_refused(token):
+    with pytest.raises(FormatError, match="token"):
+        run(page(nextPageToken=token, hasMoreRecords=True), "stopncii")
+    with pytest.raises(FormatError, match="token"):
+        run(page(nextSetTimestamp=token), "stopncii")
+
+
+@pytest.mark.parametrize("number", [b"9" * 4000, b"9" * 5000, b"-1e400"])
+def test_absurd_numbers(number):
+    body = json.dumps(page(record(lastModtimestamp=5))).encode().replace(b": 5,", b": %b," % number)
+    found = run(body, "stopncii")
+    assert len(found.rejections) == 1
+    assert "99999" not in found.rejections[0].reason
+
+
 @pytest.mark.parametrize("cases", [CASES, [], ["x"], None, 7])
 def test_case_numbers_are_never_looked_at(cases):
     assert len(run(page(record(caseNumbers=cases)), "stopncii").rows) == 1

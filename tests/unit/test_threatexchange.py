@@ -161,7 +161,13 @@ def test_pages_are_kept_without_their_addresses():
     last = run(page(record(1, last_updated="1595000001"), paging=paging), "threatexchange")
     assert last.reader.page == PageInfo(None, "1595000001", complete=True)
     assert run(page(), "threatexchange").reader.page == PageInfo()
-    assert run(page(record(last_updated="x")), "threatexchange").reader.page == PageInfo()
+
+
+@pytest.mark.parametrize("time", ["x", "nan", "inf", -1, 10**11, 10**400, 1e300, "1" * 5000, None])
+def test_a_time_that_is_none_moves_no_checkpoint(time):
+    reader = run(page(record(2), record(1, last_updated=time)), "threatexchange").reader
+    assert reader.page == PageInfo(None, "1595000002")
+    assert run(page(record(1, last_updated=time)), "threatexchange").reader.page == PageInfo()
 
 
 @pytest.mark.parametrize("paging", ["x", {"next": 7}, {"next": "x"}, {"next": "x", "cursors": {}}])

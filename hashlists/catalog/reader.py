@@ -98,6 +98,16 @@ class CatalogReader:
         with catalog_errors():
             return touched.out_of_force_since(self._connection, since)
 
+    def acted_on_since(self, since: int) -> NDArray[np.int64]:
+        """The entries that revisions in (`since`, `revision`] retracted, restored or purged.
+
+        Returns:
+            `(K,) int64`, ascending. Any other is out of force now if it was at `since`, but for
+            expiry.
+        """
+        with catalog_errors():
+            return touched.acted_on_since(self._connection, since)
+
     def purged_since(self, since: int) -> bool:
         """Whether a revision in (`since`, `revision`] purged any entry."""
         with catalog_errors():

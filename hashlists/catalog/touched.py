@@ -86,6 +86,11 @@ def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
     return _union([*_purged(connection, ranges), np.array(sorted(retracted), np.int64)])
 
 
+def acted_on_since(connection: Connection, since: int) -> NDArray[np.int64]:
+    """Those that the revisions after `since` retracted, restored or purged."""
+    return _union(chain(_acted_on(connection, since), _purged(connection, since)))
+
+
 def purged_since(connection: Connection, since: int) -> bool:
     """Whether a revision after `since` purged any entry."""
     query = select(purged_entries.c.entry_id).join(

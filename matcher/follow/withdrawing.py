@@ -9,6 +9,8 @@ snapshots (`hashlists.snapshot.withdrawn`). Invariants:
 * It names each snapshot that it is true of. Of another catalog, or of one that was restored from a
   backup since, it names none and hides nothing.
 * Nothing that is served waits for it or fails with it.
+* It goes on from what the file says of the same snapshots, so a change costs in proportion to what
+  it withdraws or restores; all is read anew for a new snapshot only.
 
 **An entry that was changed and is still in force is not among them**, though its old hashes, which
 the snapshot holds, may be out of force. Most changes add hashes or alter what is told of an entry,
@@ -32,7 +34,7 @@ from hashlists.snapshot.withdrawn import (
     remove_withdrawn,
     write_withdrawn,
 )
-from matcher.follow.lineage import Lineage
+from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.lock import withdrawn_lock
 from matcher.follow.problems import Concern
 
@@ -69,7 +71,7 @@ def keep_withdrawn(catalog: Readable, snapshots_dir: Path) -> bool:
             standing = _standing(snapshots_dir, reader)
             if not standing or _is_up_to_date(held, reader, standing):
                 return True
-            found = _withdrawn(reader, standing)
+            found = _withdrawn(reader, standing, held)
         if len(found.ids):
             write_withdrawn(snapshots_dir, found)
         else:
@@ -98,16 +100,32 @@ def _is_up_to_date(held: Withdrawn | None, reader: CatalogReader, standing: dict
     )
 
 
-def _withdrawn(reader: CatalogReader, standing: dict[str, int]) -> Withdrawn:
+def _withdrawn(
+    reader: CatalogReader, standing: dict[str, int], held: Withdrawn | None
+) -> Withdrawn:
     """What is out of force since the oldest; the newer ones hold none of what went before them."""
     mark = reader.revision_mark(reader.revision)
     assert mark is not None  # the reader's own revision
+    since, before = min(standing.values()), np.empty(0, np.int64)
+    if held is not None and _can_go_on(held, reader, standing):
+        # Or each small change would cost as much as all that was withdrawn before it.
+        since = held.revision
+        before = np.setdiff1d(held.ids, reader.acted_on_since(since), assume_unique=True)
     return Withdrawn(
         catalog_id=reader.catalog_id,
         revision=reader.revision,
         mark=mark,
         snapshots=tuple(sorted(standing)),
-        ids=np.unique(reader.out_of_force_since(min(standing.values()))),
+        ids=np.union1d(before, reader.out_of_force_since(since)),
+    )
+
+
+def _can_go_on(held: Withdrawn, reader: CatalogReader, standing: dict[str, int]) -> bool:
+    """Whether the file says all that was withdrawn from these snapshots by its own revision."""
+    return (
+        held.catalog_id == reader.catalog_id
+        and still_stands(held.revision, held.mark, reader)
+        and held.snapshots == tuple(sorted(standing))
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import sqlite3
 import threading
 from unittest import mock
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from hashlists import snapshot
-from hashlists.catalog import Catalog, CatalogReader
+from hashlists.catalog import Catalog, CatalogReader, touched
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.snapshot.withdrawn import (
     WITHDRAWN_FILE,
@@ -247,6 +248,43 @@ class TestSnapshotsThatComeMeanwhile:
         snapshot.sweep(root, keep_previous=False)
         keep_withdrawn(catalog, root)
         assert kept(root) is None
+
+
+class TestWhatFollows:
+    def test_what_was_withdrawn_before_is_not_asked_for_again(
+        self, server, catalog, root, a_b_c, monkeypatch
+    ):
+        catalog.retract("demo", a_b_c[:2], **WHO)
+        server.look()
+        asked = mock.Mock(wraps=touched.retracted_among)
+        monkeypatch.setattr(touched, "retracted_among", asked)
+        catalog.retract("demo", a_b_c[2:], **WHO)
+        server.look()
+        assert [each.args[1] for each in asked.call_args_list] == [a_b_c[2:]]
+        assert kept(root) == a_b_c
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_it_is_what_reading_all_anew_gives(self, seed, server, catalog, root):
+        chance = random.Random(seed)
+        bring(catalog, items(*"defgh"))
+        for _ in range(12):
+            with catalog._engine.connect() as connection:
+                rows = connection.exec_driver_sql("SELECT entry_id FROM entries ORDER BY 1")
+                known = rows.scalars().all()
+            some = chance.sample(known, min(len(known), chance.randint(1, 3)))
+            act = chance.choice(["retract", "retract", "restore", "bring", "purge", "build"])
+            if act == "bring":
+                bring(catalog, [Item(chance.choice("abcdefgh"), version=chance.randrange(9))])
+            elif act == "build":
+                build_snapshot(catalog, root, full=chance.random() < 0.5)
+            else:
+                getattr(catalog, act)("demo", some[:1] if act == "purge" else some, **WHO)
+            if chance.random() < 0.7:
+                keep_withdrawn(catalog, root)
+                told = kept(root)
+                remove_withdrawn(root)
+                keep_withdrawn(catalog, root)
+                assert told == kept(root)
 
 
 class TestOtherHistories:

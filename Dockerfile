@@ -14,7 +14,7 @@ COPY matcher matcher
 # Bytecode is compiled here, so that the running service never writes beside its code. The tests
 # that dependencies bring along are an eighth of the whole.
 RUN python -m venv /opt/hashwarden \
-    && /opt/hashwarden/bin/pip install --no-cache-dir --compile '.[postgresql]' \
+    && /opt/hashwarden/bin/pip install --no-cache-dir --compile '.[parquet,postgresql]' \
     && /opt/hashwarden/bin/pip uninstall --yes pip \
     && find /opt/hashwarden -type d -name tests -prune -exec rm -rf {} +
 

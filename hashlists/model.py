@@ -67,6 +67,20 @@ CODE64_KINDS: tuple[HashKind, ...] = (
     HashKind.WHASH,
 )
 CODE_KINDS: tuple[HashKind, ...] = (HashKind.PDQ, *CODE64_KINDS)
+#: First byte of an entry's key that is a hash; its value follows.
+KEY_TAGS: Mapping[HashKind, bytes] = {
+    HashKind.SHA256: b"\x01",
+    HashKind.SHA1: b"\x02",
+    HashKind.MD5: b"\x03",
+    HashKind.PDQ: b"\x04",
+    HashKind.PHOTODNA: b"\x05",
+    HashKind.PHASH: b"\x06",
+    HashKind.DHASH: b"\x07",
+    HashKind.AHASH: b"\x08",
+    HashKind.WHASH: b"\x09",
+}
+#: First byte of a key that is the source's own; its text in UTF-8 follows.
+TEXT_KEY_TAG = b"\x00"
 
 
 class Harm(StrEnum):

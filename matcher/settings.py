@@ -17,7 +17,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +39,7 @@ _MAX_PORT = 65_535
 _CPUS_A_PROCESS = 4  # about what one process can keep decoding
 _MAX_CONFIG_BYTES = _MIB
 _MAX_POLICY_BYTES = 64 * _MIB
+_MAX_MAPPING_BYTES = _MIB
 #: Not settings: test runs' own variables, and what Kubernetes sets for a service of this name.
 _FOREIGN_VARIABLE = re.compile(r"HASHWARDEN_(TEST|SERVICE|PORT)(_|$)")
 
@@ -552,6 +553,45 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     return problems
 
 
+def load_mapping(path: Path) -> dict[str, str]:
+    """Options of a list format from a TOML file, as `--option` would give them one by one.
+
+    Tables become prefixes: `[columns]` with `md5 = "MD5"` is `columns.md5=MD5`. True and false are
+    `yes` and `no`. In `[columns]` several texts are numbered (`columns.pdq`, `columns.pdq.2`);
+    elsewhere they are joined by commas.
+
+    Raises:
+        SettingsError: the file cannot be read, is not TOML, or holds what no option can be.
+    """
+    return dict(_flattened(_read_toml(path, _MAX_MAPPING_BYTES, required=True) or {}, (), path))
+
+
+def _flattened(
+    table: Mapping[str, Any], above: tuple[str, ...], path: Path
+) -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        names = (*above, key)
+        name = ".".join(names)
+        several = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            yield from _flattened(value, names, path)
+        elif not several or not all(isinstance(each, str | int | float) for each in several):
+            raise SettingsError(
+                f"{path}: {name}: must be a text, a number, true or false, or several"
+            )
+        elif above[:1] == ("columns",):
+            for number, each in enumerate(several, start=1):
+                yield (f"{name}.{number}" if number > 1 else name), _option_text(each)
+        else:
+            yield name, ",".join(map(_option_text, several))
+
+
+def _option_text(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
 def _policy_document(path: Path, source: str) -> tuple[Mapping[str, Any], str]:
     parsed = _read_toml(path, _MAX_POLICY_BYTES, required=source != "default")
     return ({}, "built-in policy") if parsed is None else (parsed, str(path))
@@ -596,5 +636,6 @@ __all__ = [
     "MESSAGE_OVERHEAD_BYTES",
     "PREFIX",
     "Settings",
+    "load_mapping",
     "load_settings",
 ]

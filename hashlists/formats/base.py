@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from hashlists.model import EntryFlag, ExportBatch, Harm, HashKind, Place, PlaceAt, Rejection
+from hashlists.model import (
+    KEY_TAGS,
+    TEXT_KEY_TAG,
+    EntryFlag,
+    ExportBatch,
+    Harm,
+    HashKind,
+    Place,
+    PlaceAt,
+    Rejection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +38,8 @@ class Encoding(StrEnum):
 
     `HEX` takes either case, `BASE64` and `BASE32` the standard alphabets of RFC 4648, `DECIMAL`
     one number of 0..255 per byte between commas, and `DETECT` tells these apart by their shape,
-    which for a kind of known length is never ambiguous.
+    which for a kind of known length is never ambiguous. `RAW` is no text: the values are bytes, as
+    tables with binary columns hold them.
     """
 
     HEX = "hex"
@@ -36,6 +47,7 @@ class Encoding(StrEnum):
     BASE32 = "base32"
     DECIMAL = "decimal"
     DETECT = "detect"
+    RAW = "raw"
 
 
 #: The order in which a value serves as an entry's key, when its format names no other.
@@ -50,6 +62,17 @@ DEFAULT_KEY_KINDS: tuple[HashKind, ...] = (
     HashKind.AHASH,
     HashKind.WHASH,
 )
+#: What stands before the source's own key in the notation of `tagged_key`.
+TEXT_KEY_PREFIX = "id:"
+_KINDS_OF_TAGS = {tag: kind for kind, tag in KEY_TAGS.items()}
+
+
+def tagged_key(key: bytes) -> str:
+    """An entry's key as text: `id:` and the source's own key, or `KIND:` and a hash in hex."""
+    tag, value = key[:1], key[1:]
+    if tag == TEXT_KEY_TAG:
+        return TEXT_KEY_PREFIX + value.decode()
+    return f"{_KINDS_OF_TAGS[tag]}:{value.hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +98,14 @@ class HashColumn:
 
     Attributes:
         kind: the kind.
-        values: one string or None per row; an empty string counts as None.
+        values: one string or None per row, or one bytes or None where the encoding is `RAW`; what
+            is empty counts as None.
         encoding: how the strings are written.
         field: what the format calls the column, for rejections.
     """
 
     kind: HashKind
-    values: Sequence[str | None] = field(repr=False)
+    values: Sequence[str | bytes | None] = field(repr=False)
     encoding: Encoding
     field: str
 
@@ -96,7 +120,7 @@ class RawHash:
 
     row: int
     kind: HashKind
-    value: str = field(repr=False)
+    value: str | bytes = field(repr=False)
     encoding: Encoding
     field: str
     derivation: str | None = None
@@ -138,6 +162,8 @@ class RawBatch:
         extra_hashes: values beyond the first of a kind.
         key_kinds: the first of these kinds that a row carries gives its key.
         key_texts: the key as the source wrote it; takes the place of `key_kinds`.
+        tagged_keys: keys in the notation of `tagged_key`, which holds keys of every sort side by
+            side; None and "" leave the row to `key_kinds`.
         codes: codes of the classification, verbatim; None and "" mean that there is none.
         schemes, profiles: of each row's classification; None for that of `header`.
         sizes: file sizes in bytes, as whole numbers (488.0 is one) or their decimal text.
@@ -152,6 +178,7 @@ class RawBatch:
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
+        faults: rows that the reader itself found at fault, with field and reason.
         notes: what was left aside without harm, e.g. a hash of unknown name, and how often.
         open_ended: whether the last row may be cut off, since the file ends with it and without a
             line end. Any fault of that row is then one of the file.
@@ -164,6 +191,7 @@ class RawBatch:
     extra_hashes: Sequence[RawHash] = ()
     key_kinds: Sequence[HashKind] = DEFAULT_KEY_KINDS
     key_texts: Sequence[str | None] | None = field(default=None, repr=False)
+    tagged_keys: Sequence[str | None] | None = field(default=None, repr=False)
     codes: Sequence[int | str | None] | None = None
     sizes: Sequence[float | str | None] | None = None
     flags: Sequence[FlagColumn] = ()
@@ -180,6 +208,7 @@ class RawBatch:
     retraction_reasons: Sequence[str | None] | None = None
     names: FieldNames = FieldNames()
     rejections: Sequence[Rejection] = ()
+    faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
     open_ended: bool = False
 

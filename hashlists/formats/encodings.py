@@ -45,11 +45,12 @@ def kind_with_article(kind: HashKind) -> str:
     return f"an {name}" if kind in (HashKind.MD5, HashKind.AHASH) else f"a {name}"
 
 
-def decode_hash(text: str, kind: HashKind, encoding: Encoding) -> bytes:
+def decode_hash(text: str | bytes, kind: HashKind, encoding: Encoding) -> bytes:
     """Decodes one value.
 
     Args:
-        text: the value as written; white space around it is ignored.
+        text: the value as written; white space around it is ignored. Bytes where the encoding is
+            `RAW`.
         kind: says how many bytes there must be.
         encoding: how it is written.
 
@@ -59,6 +60,11 @@ def decode_hash(text: str, kind: HashKind, encoding: Encoding) -> bytes:
     Raises:
         ValueError: the text is not such a value; the message says what was expected instead.
     """
+    if isinstance(text, bytes):
+        if len(text) != kind.nbytes:
+            problem = f"the value has {len(text)}"
+            raise ValueError(_expectation(kind, Encoding.RAW, problem))
+        return text
     if len(text) > _MAX_CHARS_PER_BYTE * kind.nbytes + 64:
         raise ValueError(_expectation(kind, encoding, f"the value has {_count_chars(text)}"))
     text = text.strip()
@@ -88,11 +94,13 @@ def _count_chars(text: str) -> str:
     return "1 character" if len(text) == 1 else f"{len(text)} characters"
 
 
-def decode_column(texts: Sequence[str], kind: HashKind, encoding: Encoding) -> bytes | None:
+def decode_column(
+    texts: Sequence[str] | Sequence[bytes], kind: HashKind, encoding: Encoding
+) -> bytes | None:
     """Decodes many values at once.
 
     Args:
-        texts: at least one value, none empty.
+        texts: at least one value, none empty; bytes where the encoding is `RAW`.
         kind: says how many bytes each value must have.
         encoding: how they are written.
 
@@ -100,13 +108,18 @@ def decode_column(texts: Sequence[str], kind: HashKind, encoding: Encoding) -> b
         All values joined, `len(texts) * kind.nbytes` bytes, or None when at least one of them is
         not plainly of that encoding: then only `decode_hash` can tell.
     """
-    if encoding is Encoding.DETECT:
-        encoding = detect_encoding(texts[0], kind)
+    first = texts[0]
+    if encoding is Encoding.DETECT and isinstance(first, str):
+        encoding = detect_encoding(first, kind)
     size = _joined_size(kind.nbytes, encoding)
     if set(map(len, texts)) != {size}:
         return None
     try:
-        joined = _DECODERS[encoding]("".join(texts))
+        if encoding is Encoding.RAW:
+            return b"".join(texts)  # type: ignore[arg-type]  # see TypeError
+        joined = _DECODERS[encoding]("".join(texts))  # type: ignore[arg-type]
+    except TypeError:  # texts among bytes, or bytes among texts
+        return None
     except ValueError:
         return None
     return joined if len(joined) == kind.nbytes * len(texts) else None
@@ -131,6 +144,8 @@ def _joined_size(nbytes: int, encoding: Encoding) -> int:
     """Characters of one value, if values of this encoding can be joined before decoding; else 0."""
     if encoding is Encoding.HEX:
         return 2 * nbytes
+    if encoding is Encoding.RAW:
+        return nbytes
     if encoding is Encoding.BASE64 and nbytes % 3 == 0:
         return _base64_size(nbytes)
     return 0
@@ -181,6 +196,7 @@ def _expectation(kind: HashKind, encoding: Encoding, problem: str) -> str:
         Encoding.BASE64: f"{_base64_size(nbytes)} characters of base64 for {nbytes} bytes",
         Encoding.BASE32: f"{_base32_size(nbytes)} characters of base32 for {nbytes} bytes",
         Encoding.DECIMAL: f"{nbytes} numbers of 0 to 255 between commas",
+        Encoding.RAW: f"{nbytes} bytes",
         Encoding.DETECT: f"{nbytes} bytes as hex, base64, base32 or decimal numbers",
     }[encoding]
     return f"not {kind_with_article(kind)} hash: expected {form}; {problem}"

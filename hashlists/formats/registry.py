@@ -8,7 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from hashlists.errors import UnknownFormatError
-from hashlists.formats import csv, ncmec, stopncii, tat, threatexchange, threatexchange_text, vics
+from hashlists.formats import (
+    csv,
+    icse,
+    jsonl,
+    ncmec,
+    parquet,
+    stopncii,
+    tat,
+    threatexchange,
+    threatexchange_text,
+    vics,
+)
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
 if TYPE_CHECKING:
@@ -18,7 +29,18 @@ if TYPE_CHECKING:
 
 FORMATS: Mapping[str, Format] = {
     each.FORMAT.name: each.FORMAT
-    for each in (csv, ncmec, stopncii, tat, threatexchange, threatexchange_text, vics)
+    for each in (
+        csv,
+        icse,
+        jsonl,
+        ncmec,
+        parquet,
+        stopncii,
+        tat,
+        threatexchange,
+        threatexchange_text,
+        vics,
+    )
 }
 
 

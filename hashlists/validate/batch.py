@@ -65,6 +65,8 @@ def validate(
     """
     retracted = frozenset(row for row, gone in enumerate(batch.retracted or ()) if gone)
     check = Check(batch.rows, limits, retracted)
+    for row, (name, reason) in batch.faults.items():
+        check.reject(row, name, reason)
     rows = _check_columns(batch, default_handling, check)
     _refuse_cut_off(batch, check)
     dropped = check.faults.keys() | retracted

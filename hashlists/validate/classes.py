@@ -65,7 +65,7 @@ def _look_up(
             if value in bad:
                 reason = f"longer than {limit} characters, or with control characters"
                 check.reject(row, batch.names.category, reason)
-    return [known.get(value) for value in values]
+    return list(map(known.get, values))
 
 
 __all__ = ["classify"]

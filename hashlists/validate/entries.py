@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from itertools import repeat
+from operator import methodcaller
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -41,6 +43,8 @@ def to_entries(rows: Rows, places: GoodPlaces) -> EntryBatch:
 
 
 _encode = msgspec.msgpack.Encoder().encode
+_hasher = partial(hashlib.blake2b, digest_size=_DIGEST_BYTES)
+_digest_of = methodcaller("digest")
 
 
 def _content_digests(rows: Rows) -> list[bytes]:
@@ -64,9 +68,8 @@ def _content_digests(rows: Rows) -> list[bytes]:
         rows.source_ids,
         rows.updated_at,
     ]
-    blake2b = hashlib.blake2b
     texts = map(_encode, zip(*columns, strict=False))  # columns of `repeat` have no end
-    return [blake2b(text, digest_size=_DIGEST_BYTES).digest() for text in texts]
+    return list(map(_digest_of, map(_hasher, texts)))
 
 
 def _extra_column(extra: Sequence[ExtraHash], count: int) -> Iterable[object]:
@@ -79,10 +82,13 @@ def _extra_column(extra: Sequence[ExtraHash], count: int) -> Iterable[object]:
     return column
 
 
-def _encoded(items: Sequence[T], encode: Callable[[T], bytes | None]) -> list[bytes | None]:
+def _encoded(items: Sequence[T], encode: Callable[[T], bytes | None]) -> Iterable[bytes | None]:
     """Told apart by identity: they are interned, and hashing each would cost more than all else."""
-    texts = {key: encode(item) for key, item in {id(item): item for item in items}.items()}
-    return [texts[key] for key in map(id, items)]
+    different = dict(zip(map(id, items), items, strict=True))
+    texts = {key: encode(item) for key, item in different.items()}
+    if len(texts) == 1:
+        return repeat(*texts.values())
+    return list(map(texts.__getitem__, map(id, items)))
 
 
 def _encode_class(item: Classification | None) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from hashlists.validate.check import UNPRINTABLE
@@ -23,9 +24,12 @@ def read_texts(
     """Texts verbatim; empty ones are None."""
     if values is None or not any(values):
         return check.nones()
-    present = [text for text in values if text]
-    if max(map(len, present)) <= limit and not UNPRINTABLE.search("".join(present)):
-        return values if len(present) == len(values) else [text or None for text in values]
+    whole = all(values)
+    present: Sequence[str] = values if whole else [text for text in values if text]  # type: ignore[assignment]
+    if max(map(len, present)) <= limit:
+        joined = "".join(present)
+        if joined.isprintable() or not UNPRINTABLE.search(joined):
+            return values if whole else [text or None for text in values]
     return [_read_text(row, text, name, limit, check) for row, text in enumerate(values)]
 
 
@@ -45,7 +49,11 @@ def read_source_ids(batch: RawBatch, check: Check) -> Sequence[str | None]:
     """The source's own ids as texts."""
     if batch.source_ids is None:
         return check.nones()
-    texts = [None if value is None else str(value) for value in batch.source_ids]
+    texts: Sequence[str | None]
+    if set(map(type, batch.source_ids)) <= {str, NoneType}:
+        texts = batch.source_ids  # type: ignore[assignment]  # as just seen
+    else:
+        texts = [None if value is None else str(value) for value in batch.source_ids]
     return read_texts(texts, batch.names.source_id, check.limits.max_id_chars, check)
 
 

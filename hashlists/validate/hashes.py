@@ -45,18 +45,18 @@ def read_hashes(
 
 def _read_column(column: HashColumn, check: Check) -> list[bytes | None] | None:
     """A column as raw bytes, or None when no row has a value."""
-    present = [text for text in column.values if text]
+    texts = column.values
+    present = texts if all(texts) else [text for text in texts if text]
     if not present:
         return None
-    raw = decode_column(present, column.kind, column.encoding)
+    raw = decode_column(present, column.kind, column.encoding)  # type: ignore[arg-type]  # no None
     if raw is None or _may_be_degenerate(raw, column.kind):
         return _read_singly(column, check)
-    size = column.kind.nbytes
-    values: list[bytes | None] = [raw[at : at + size] for at in range(0, len(raw), size)]
-    if len(values) == check.rows:
+    values: list[bytes | None] = np.frombuffer(raw, f"V{column.kind.nbytes}").tolist()
+    if present is texts:
         return values
     following = iter(values)
-    return [next(following) if text else None for text in column.values]
+    return [next(following) if text else None for text in texts]
 
 
 def _read_singly(column: HashColumn, check: Check) -> list[bytes | None]:

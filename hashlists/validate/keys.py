@@ -6,9 +6,14 @@ hash kind and its value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from hashlists.model import HashKind
+import numpy as np
+
+from hashlists.formats.base import TEXT_KEY_PREFIX, Encoding
+from hashlists.formats.encodings import decode_hash
+from hashlists.model import KEY_TAGS, TEXT_KEY_TAG, HashKind
+from hashlists.validate.check import UNPRINTABLE
 from hashlists.validate.fields import read_texts
 
 if TYPE_CHECKING:
@@ -16,20 +21,6 @@ if TYPE_CHECKING:
 
     from hashlists.formats.base import RawBatch
     from hashlists.validate.check import Check
-
-#: First byte of a key that is a hash. 0 is the tag of a source's own key.
-KEY_TAGS: Mapping[HashKind, bytes] = {
-    HashKind.SHA256: b"\x01",
-    HashKind.SHA1: b"\x02",
-    HashKind.MD5: b"\x03",
-    HashKind.PDQ: b"\x04",
-    HashKind.PHOTODNA: b"\x05",
-    HashKind.PHASH: b"\x06",
-    HashKind.DHASH: b"\x07",
-    HashKind.AHASH: b"\x08",
-    HashKind.WHASH: b"\x09",
-}
-TEXT_KEY_TAG: Final = b"\x00"
 
 
 def find_keys(
@@ -41,21 +32,69 @@ def find_keys(
             check.reject(row, "", "the record has no hash")
     if batch.key_texts is not None:
         return _text_keys(batch.key_texts, batch.names.key, check)
+    tagged = batch.tagged_keys
+    if tagged is not None and any(tagged):
+        keys = _tagged_keys(tagged, _hash_keys(batch, hashes, check), batch.names.key, check)
+    else:
+        keys = _hash_keys(batch, hashes, check)
+    if not all(keys):
+        for row, key in enumerate(keys):
+            if key is None:
+                check.reject_key(row, batch.names.key, "the record has no key")
+        return [key or b"" for key in keys]
+    return keys  # type: ignore[return-value]  # none of them is None
+
+
+def _hash_keys(
+    batch: RawBatch, hashes: Mapping[HashKind, Sequence[bytes | None]], check: Check
+) -> list[bytes | None]:
+    """For each row the first of the kinds that it has; None where it has none of them."""
     keys: list[bytes | None] = [None] * check.rows
     for kind in batch.key_kinds:
-        if kind not in hashes:
+        values = hashes.get(kind)
+        if values is None:
             continue
+        if all(values) and not any(keys):
+            return _with_tag(KEY_TAGS[kind], values, kind.nbytes)
         tag = KEY_TAGS[kind]
-        if not any(keys) and all(hashes[kind]):
-            return [tag + value for value in hashes[kind] if value]
         keys = [
-            key or (tag + value if value else None)
-            for key, value in zip(keys, hashes[kind], strict=True)
+            key or (tag + value if value else None) for key, value in zip(keys, values, strict=True)
         ]
-    for row, key in enumerate(keys):
-        if key is None:
-            check.reject_key(row, batch.names.key, "the record has no key")
-    return [key or b"" for key in keys]
+    return keys
+
+
+def _with_tag(tag: bytes, values: Sequence[bytes | None], nbytes: int) -> list[bytes | None]:
+    """The tag before each value; none of them may be None."""
+    keys = np.empty((len(values), 1 + nbytes), np.uint8)
+    keys[:, 0] = tag[0]
+    joined = b"".join(values)  # type: ignore[arg-type]
+    keys[:, 1:] = np.frombuffer(joined, np.uint8).reshape(len(values), nbytes)
+    tagged: list[bytes | None] = keys.view(f"V{1 + nbytes}")[:, 0].tolist()
+    return tagged
+
+
+def _tagged_keys(
+    texts: Sequence[str | None], keys: list[bytes | None], name: str, check: Check
+) -> list[bytes | None]:
+    """Keys as `formats.base.tagged_key` writes them; where there is no text, those of `keys`."""
+    for row, text in enumerate(texts):
+        if text:
+            key = _tagged_key(text, check.limits.max_id_chars)
+            if key is None:
+                check.reject_key(row, name, "neither id: with a text nor a kind with its hash")
+            keys[row] = key or b" "  # no second fault
+    return keys
+
+
+def _tagged_key(text: str, max_chars: int) -> bytes | None:
+    kind, _, value = text.partition(":")
+    if text.startswith(TEXT_KEY_PREFIX):
+        allowed = 0 < len(value) <= max_chars and not UNPRINTABLE.search(value)
+        return TEXT_KEY_TAG + value.encode() if allowed else None
+    try:
+        return KEY_TAGS[HashKind(kind)] + decode_hash(value, HashKind(kind), Encoding.HEX)
+    except ValueError:
+        return None
 
 
 def _any_present(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hashlists.formats.field_mapping import FIELDS
 from hashlists.model import EntryFlag, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
@@ -14,6 +15,7 @@ from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
 from matcher.cli.importing import ImportOrder
 from matcher.cli.output import print_json
+from matcher.settings import load_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
 
 _FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
 _MAX_KEY_CHARS = 200
-_FORMATS_BY_SUFFIX = {".json": "vics", ".csv": "csv", ".tsv": "csv"}
+_FORMATS_BY_SUFFIX = {
+    ".json": "vics",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
 
 
 def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
@@ -40,28 +49,36 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 @click.option(
     "--format",
     "file_format",
-    metavar="vics|csv",
-    help="Default: by the file's name, .json for vics and .csv or .tsv for csv.",
+    metavar="FORMAT",
+    help="As docs/formats.md names it, e.g. icse. Default: by the file's name, .json for vics, "
+    ".csv or .tsv for csv, .jsonl or .ndjson for jsonl, .parquet for parquet.",
 )
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="FIELD=COLUMN",
-    help="CSV: which column holds a field, e.g. md5=MD5. Fields: "
-    f"{', '.join(HashKind)}; key, source_id, category (needs --option scheme=...), size, "
-    f"media_type, updated_at, verified_count; columns of yes or no: {_FLAG_NAMES}. "
-    "Repeat for each.",
+    help="CSV, JSON Lines, Parquet: which column holds a field, e.g. md5=MD5. Fields: "
+    f"{', '.join(HashKind)}, with .2, .3 and so on for further columns of a kind; "
+    f"{', '.join(FIELDS)}; columns of yes or no: {_FLAG_NAMES}. category needs scheme, a column or "
+    "--option scheme=NAME. Repeat for each.",
+)
+@click.option(
+    "--mapping",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="A TOML file with columns and options, for sources that come again and again; examples "
+    "are in docs/mappings. What --column and --option say goes before it.",
 )
 @click.option(
     "--option",
     "format_options",
     multiple=True,
     metavar="KEY=VALUE",
-    help="An option of the format. CSV: scheme and profile of the categories (docs/policy.md maps "
-    "vics, uk, iwf, ncmec, interpol); delimiter, one character or tab; encoding, utf-8, utf-16, "
-    "latin-1 or cp1252; hash_encoding.KIND, e.g. hash_encoding.md5=base64: hex, base64, base32, "
-    "decimal or detect, the default; multiline=yes. Repeat for each.",
+    help="An option of the format; docs/formats.md has them all. CSV: scheme and profile of the "
+    "categories (docs/policy.md maps vics, uk, iwf, ncmec, interpol); delimiter, one character or "
+    "tab; encoding, utf-8, utf-16, latin-1 or cp1252; hash_encoding.KIND, e.g. "
+    "hash_encoding.md5=base64: hex, base64, base32, decimal or detect, the default; "
+    "multiline=yes. Repeat for each.",
 )
 @click.option(
     "--max-rejected-share",
@@ -89,6 +106,7 @@ def command(
     list_name: str,
     file_format: str | None,
     columns: Sequence[str],
+    mapping: Path | None,
     format_options: Sequence[str],
     max_rejected_share: float | None,
     reason: str,
@@ -120,7 +138,7 @@ def command(
         file=file,
         list_name=list_name,
         format=file_format or _format_by_suffix(file),
-        options=_format_options(file, columns, format_options),
+        options=_format_options(file, mapping, columns, format_options),
         max_rejected_share=max_rejected_share,
         reason=reason,
         idempotency_key=idempotency_key,
@@ -144,10 +162,11 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
 
 
 def _format_options(
-    file: Path, columns: Sequence[str], format_options: Sequence[str]
+    file: Path, mapping: Path | None, columns: Sequence[str], format_options: Sequence[str]
 ) -> dict[str, str]:
     """The options of the format as its reader takes them."""
-    settled = _pairs("--option", format_options)
+    settled = load_mapping(mapping) if mapping is not None else {}
+    settled.update(_pairs("--option", format_options))
     for field, column in _pairs("--column", columns).items():
         settled[f"columns.{field}"] = column
     if file.suffix.lower() == ".tsv":

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hashlists.errors import FormatError
+from hashlists.formats.csv_lines import Lines, block_columns
 from hashlists.formats.registry import open_reader
 from hashlists.limits import ImportLimits
 from hashlists.model import Handling, HashKind
@@ -131,3 +132,45 @@ def test_a_stray_pair_of_quotes_never_hides_records(table, data):
     elif first < last:
         with pytest.raises(FormatError):
             digests(text, options)
+
+
+@st.composite
+def lines_of_any_sort(draw):
+    """Lines that mostly fit a table of two columns, and some that do not."""
+    cell = st.sampled_from(["a", "", "b c", '"q"', '"a,b"', '"x""y"', "\u2028", "\x0b", 'a"b'])
+    row = st.lists(cell, min_size=2, max_size=2) | st.lists(cell, max_size=3)
+    ends = draw(st.sampled_from([["\n"], ["\r\n"], ["\n", "\r\n", "\r"]]))
+    rows = draw(st.lists(row, min_size=1, max_size=12))
+    return [",".join(cells) + draw(st.sampled_from(ends)) for cells in rows]
+
+
+@given(lines_of_any_sort())
+def test_many_lines_at_once_give_what_they_give_one_by_one(lines):
+    columns = block_columns(lines, width=2, delimiter=",", max_chars=1000)
+    try:
+        rows = list(csv.reader(lines, strict=True))
+    except csv.Error:
+        assert columns is None
+        return
+    if columns is not None:
+        assert rows == list(map(list, zip(*columns, strict=True)))
+    elif all(len(row) == 2 for row in rows) and len(rows) == len(lines):
+        raise AssertionError("lines that fit were declined")
+
+
+@given(
+    st.lists(st.text(st.sampled_from("ab\n\r\u2028\x0b\x85é🦀"), max_size=6)).map("".join),
+    st.sampled_from(["utf-8", "utf-16", "utf-8-sig"]),
+    st.integers(1, 80),
+)
+def test_lines_are_those_of_python_wherever_blocks_end(text, codec, block):
+    lines = Lines(io.BytesIO(text.encode(codec)), codec, ImportLimits(block_bytes=block))
+    expected = io.StringIO(text.removeprefix("\ufeff"), newline="").readlines()
+    found = []
+    while some := lines.peek(3, 10):
+        lines.skip(some[:1])
+        found.append(some[0])
+        found += [line for _, line in zip(range(2), lines, strict=False)]
+    assert found == expected
+    assert lines.number == len(expected)
+    assert lines.open_ended == (not text or not text.endswith(("\n", "\r")))

@@ -1,0 +1,130 @@
+"""Hashwarden's own layout of columns, which carries everything that is known of an entry.
+
+CSV, JSON Lines and Parquet have it in common; each writes the values in its own way. What stands
+in a column is what `hashlists.model.Entry` says of the field of that name. `list`, `entry_id` and
+`revision` tell where an entry stood when it was written, and are left aside on the way back, where
+the import names the list. `key` is empty where the strongest hash is the key; else it is the key
+as `base.tagged_key` writes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hashlists.errors import OptionsError
+from hashlists.formats.base import DEFAULT_KEY_KINDS, Encoding, tagged_key
+from hashlists.formats.field_mapping import FIELDS, FLAGS, LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
+from hashlists.model import KEY_TAGS, HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hashlists.model import EntryBatch, ExportBatch, ExtraHash
+
+#: Written, and never read back.
+CONTEXT: Final = ("list", "entry_id", "revision")
+FURTHER: Final = "further_hashes"
+#: In the order in which they are written.
+COLUMNS: Final[tuple[str, ...]] = (
+    "key",
+    "source_id",
+    *DEFAULT_KEY_KINDS,
+    FURTHER,
+    "size",
+    "media_type",
+    "scheme",
+    "profile",
+    "category",
+    *FLAGS,
+    "verified_count",
+    "updated_at",
+    "originator",
+    "releasable_to",
+    "expires_at",
+    "retracted",
+    "retraction_reason",
+    *CONTEXT,
+)
+
+MAPPING: Final = FieldMapping(
+    columns={name: name for name in (*map(str, HashKind), *FIELDS, *FLAGS)},
+    encodings=dict.fromkeys(HashKind, Encoding.HEX),
+    tagged_keys=True,
+)
+
+
+def is_asked_for(options: Mapping[str, str]) -> bool:
+    """Whether the options name this layout.
+
+    Raises:
+        OptionsError: they name another, which there is not, or columns beside it.
+    """
+    if LAYOUT_OPTION not in options:
+        return False
+    if options[LAYOUT_OPTION] != OWN_LAYOUT:
+        raise OptionsError(
+            f"unknown layout {options[LAYOUT_OPTION]!r}; the option columns takes {OWN_LAYOUT} "
+            "alone, each other layout is named column by column, e.g. columns.md5=NAME"
+        )
+    if len(options) > 1:
+        more = sorted(set(options) - {LAYOUT_OPTION})
+        raise OptionsError(f"columns={OWN_LAYOUT} settles everything; {more[0]} must not be given")
+    return True
+
+
+def refuse_writer_options(options: Mapping[str, str]) -> None:
+    """Refuses all options but the one that says what is written anyway.
+
+    Raises:
+        OptionsError: there are others.
+    """
+    for name in options:
+        if name != LAYOUT_OPTION:
+            raise OptionsError(f"unknown option {name!r}; allowed: {LAYOUT_OPTION}={OWN_LAYOUT}")
+    is_asked_for(options)
+
+
+def key_column(entries: EntryBatch) -> list[str]:
+    """Keys as they are written: empty where the strongest hash says the same."""
+    implied: list[bytes | None] = [None] * len(entries)
+    for kind in reversed(DEFAULT_KEY_KINDS):
+        tag = KEY_TAGS[kind]
+        for row, value in enumerate(entries.hashes.get(kind, ())):
+            if value:
+                implied[row] = tag + value
+    return [
+        "" if key == default else tagged_key(key)
+        for key, default in zip(entries.keys, implied, strict=True)
+    ]
+
+
+def flag_columns(entries: EntryBatch) -> dict[str, list[bool | None]]:
+    """What is said of each flag: yes, no, or nothing."""
+    pairs = list(zip(entries.flags, entries.flags_known, strict=True))
+    return {
+        name: [bool(flags & flag) if known & flag else None for flags, known in pairs]
+        for name, flag in FLAGS.items()
+    }
+
+
+def extra_by_row(entries: EntryBatch) -> list[list[ExtraHash]]:
+    """Further hashes of each row, in order."""
+    found: list[list[ExtraHash]] = [[] for _ in entries.keys]
+    for each in entries.extra_hashes:
+        found[each.row].append(each)
+    return found
+
+
+def class_columns(entries: EntryBatch) -> dict[str, list[str | None]]:
+    """Scheme, profile and code of each row; None where it has no classification."""
+    classes = entries.classifications
+    return {
+        "scheme": [None if each is None else each.scheme for each in classes],
+        "profile": [None if each is None else each.profile for each in classes],
+        "category": [None if each is None else each.code for each in classes],
+    }
+
+
+def context_columns(batch: ExportBatch) -> dict[str, Sequence[str | int]]:
+    """Where each entry stood when it was written."""
+    return dict(zip(CONTEXT, (batch.list_names, batch.entry_ids, batch.revisions), strict=True))

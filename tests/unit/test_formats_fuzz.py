@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-NAMES = ["fuzz_vics", "fuzz_csv", "fuzz_icse", "fuzz_jsonl", "fuzz_parquet"]
 FOLDER = Path(__file__).resolve().parents[1] / "fuzz"
 #: Every fuzzer of a list format, named as its module is; dashes of the format are underscores.
 NAMES = sorted(path.stem for path in FOLDER.glob("fuzz_*.py") if path.stem != "fuzz_decode")

@@ -197,5 +197,7 @@ def _shown(entry: Entry, text: str | None) -> str | None:
         return None
     values = [*entry.hashes.values(), *(value for _, value in entry.extra_hashes)]
     encoded = {base64.b64encode(value).decode().rstrip("=") for value in values}
-    is_hash = _HEX.search(text) or text.rstrip("=") in encoded
+    letters = re.sub(r"[^0-9a-z]", "", text.lower())
+    own = any(value.hex() in letters for value in values)  # short ones too, or as a UUID
+    is_hash = own or _HEX.search(text) or text.rstrip("=") in encoded
     return _HIDDEN if is_hash else text

@@ -15,6 +15,7 @@ from matcher.cli import lists_entry
 NEW = ("--list", "demo", "--harm", "test", "--source", "Us")
 COLUMNS = ("--column=md5=md5", "--column=source_id=id", "--column=series=series")
 MD5 = hashlib.md5(b"made up").hexdigest()
+SHORT = hashlib.md5(b"made up too").digest()[:8]
 
 
 @pytest.fixture
@@ -109,9 +110,21 @@ def test_what_is_no_id_is_refused(run, bring, given):
         MD5.upper(),
         f"sha1-{'0' * 40}.jpg",
         base64.b64encode(bytes.fromhex(MD5)).decode(),
-        base64.b64encode(bytes(8)).decode().rstrip("="),
+        base64.b64encode(SHORT).decode().rstrip("="),
+        SHORT.hex(),
+        f"No-{SHORT.hex().upper()}.jpg",
+        f"{MD5[:8]}-{MD5[8:12]}-{MD5[12:16]}-{MD5[16:20]}-{MD5[20:]}",
     ],
-    ids=["hex", "upper case", "any hash", "base64", "a further value"],
+    ids=[
+        "hex",
+        "upper case",
+        "any hash",
+        "base64",
+        "a further value",
+        "a short one",
+        "within a name",
+        "as a UUID",
+    ],
 )
 def test_a_hash_that_a_source_took_for_an_id_is_not_shown(text):
     entry = Entry(
@@ -119,7 +132,7 @@ def test_a_hash_that_a_source_took_for_an_id_is_not_shown(text):
         list_name="demo",
         key=b"\0" + text.encode(),
         hashes={HashKind.MD5: bytes.fromhex(MD5)},
-        extra_hashes=((HashKind.PHASH, bytes(8)),),
+        extra_hashes=((HashKind.PHASH, SHORT),),
         source_id=text,
         classification=Classification("vics", "", "1"),
         flags_known=EntryFlag.SERIES,

@@ -6,6 +6,7 @@ No message repeats a hash.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,9 +28,24 @@ class FormatError(HashlistsError):
 
     reason = "LIST_FILE_MALFORMED"
 
-    def __init__(self, message: str, *, place: Place | None = None) -> None:
-        super().__init__(f"{place}: {message}" if place else message)
+    def __init__(self, message: str, *, place: Place | None = None, part: str = "") -> None:
+        """Says what is wrong.
+
+        Args:
+            message: what, and what to do.
+            place: where in the file.
+            part: which file, where several are read as one and no place is known.
+        """
+        where = f"{place}: " if place else f"{part}: " if part else ""
+        super().__init__(f"{where}{message}")
+        self.message = message
         self.place = place
+        self.part = place.part if place else part
+
+    def of_part(self, part: str) -> FormatError:
+        """The same error, naming the file among several."""
+        place = self.place and replace(self.place, part=part)
+        return FormatError(self.message, place=place, part=part)
 
 
 class UnknownFormatError(HashlistsError):

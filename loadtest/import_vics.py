@@ -72,7 +72,7 @@ def import_in_child(url: str, hash_list: str, file: Path, *, records: int, again
     Raises:
         SystemExit: the import failed, or its report is not what it must be.
     """
-    command = [sys.executable, "-m", "hashlists.importer", "--catalog", url]
+    command = [sys.executable, "-m", "hashlists.import_process", "--catalog", url]
     command += [
         "--file",
         str(file),

@@ -140,7 +140,7 @@ async def run_import(
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "hashlists.importer",
+        "hashlists.import_process",
         "-",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -44,11 +44,12 @@ RECORDS = 20 * CHILD_ROWS
 #: The module as the service starts it, but for the size of its transactions.
 CHILD = f"""
 import sys
-from hashlists import importer
+from hashlists import import_process
+from hashlists.importing import run
 from hashlists.catalog import staging
-assert {CHILD_ROWS} < staging.ROWS_PER_TRANSACTION == importer.ROWS_PER_TRANSACTION
-staging.ROWS_PER_TRANSACTION = importer.ROWS_PER_TRANSACTION = {CHILD_ROWS}
-sys.exit(importer.main())
+assert {CHILD_ROWS} < staging.ROWS_PER_TRANSACTION == run.ROWS_PER_TRANSACTION
+staging.ROWS_PER_TRANSACTION = run.ROWS_PER_TRANSACTION = {CHILD_ROWS}
+sys.exit(import_process.main())
 """
 STAGED = "the first rows are staged"
 #: The same, but that it says when its first rows are staged, and then waits for a line.
@@ -272,7 +273,7 @@ def test_interleaved_writers_never_skip_a_revision(catalog, url):
 
 @pytest.mark.timeout(120)
 def test_a_full_disk_leaves_the_previous_revision(catalog, vics, monkeypatch):
-    for module in ("hashlists.importer", "hashlists.catalog.staging"):
+    for module in ("hashlists.importing.run", "hashlists.catalog.staging"):
         monkeypatch.setattr(f"{module}.ROWS_PER_TRANSACTION", CHILD_ROWS)
     bring(catalog, items("before"))
     engine = catalog._engine

@@ -40,9 +40,10 @@ STAGED = "the first rows are staged"
 #: An importer that says when its first rows are staged and then waits for a line.
 CHILD = f"""
 import sys
-from hashlists import importer
+from hashlists import import_process
+from hashlists.importing import run
 from hashlists.catalog import staging
-staging.ROWS_PER_TRANSACTION = importer.ROWS_PER_TRANSACTION = {ROWS}
+staging.ROWS_PER_TRANSACTION = run.ROWS_PER_TRANSACTION = {ROWS}
 stage = staging.StagedImport.stage
 
 def stage_and_tell(self, batch):
@@ -53,7 +54,7 @@ def stage_and_tell(self, batch):
     return result
 
 staging.StagedImport.stage = stage_and_tell
-sys.exit(importer.main())
+sys.exit(import_process.main())
 """
 
 

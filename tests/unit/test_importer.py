@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from hashlists import importer
 from hashlists.catalog import Catalog
 from hashlists.errors import (
     CatalogError,
@@ -23,7 +22,10 @@ from hashlists.errors import (
     TooManyRejectionsError,
     UnknownFormatError,
 )
-from hashlists.importer import import_file, main, merge, report_to_dict
+from hashlists.import_process import main
+from hashlists.importer import import_file, report_to_dict
+from hashlists.importing import request, run
+from hashlists.importing.merging import merge
 from hashlists.limits import ImportLimits
 from hashlists.model import ExtraHash, Harm, HashKind, HashList, Retraction
 from loadtest.generate_vics import write_vics
@@ -235,7 +237,7 @@ class TestNothingIsImported:
 
         path = write_csv(tmp_path / "a.csv", good_rows(5))
         with monkeypatch.context() as patch:
-            patch.setattr(importer.hashlib, "file_digest", fail)
+            patch.setattr(request.hashlib, "file_digest", fail)
             with pytest.raises(FormatError, match="Input/output error"):
                 bring_csv(catalog, path)
 
@@ -324,7 +326,7 @@ class TestClassifications:
         assert self.bring(catalog, tmp_path / "a.csv", ["a", "", "b", "c"], limits=few).added == 4
 
     def test_a_refused_import_leaves_none(self, catalog, tmp_path, monkeypatch):
-        monkeypatch.setattr(importer, "ROWS_PER_TRANSACTION", 2)
+        monkeypatch.setattr(run, "ROWS_PER_TRANSACTION", 2)
         batches = ImportLimits(max_batch_rows=2)
         self.bring(catalog, tmp_path / "a.csv", ["a"])
         with pytest.raises(TooManyRejectionsError):
@@ -354,13 +356,13 @@ class TestMerge:
 
     def test_batches_fill_transactions(self, catalog, tmp_path, monkeypatch):
         sizes: list[int] = []
-        monkeypatch.setattr(importer, "ROWS_PER_TRANSACTION", 25)
+        monkeypatch.setattr(run, "ROWS_PER_TRANSACTION", 25)
 
         def counted(some):
             sizes.append(sum(map(len, some)))
             return merge(some)
 
-        monkeypatch.setattr(importer, "merge", counted)
+        monkeypatch.setattr(run, "merge", counted)
         path = write_csv(tmp_path / "a.csv", good_rows(60))
         assert bring_csv(catalog, path, limits=ImportLimits(max_batch_rows=10)).added == 60
         assert sum(sizes) == 60
@@ -372,13 +374,13 @@ def test_retractions_are_staged(catalog, tmp_path, monkeypatch):
     path = write_csv(tmp_path / "a.csv", good_rows(3))
     bring_csv(catalog, path)
     key = catalog.entry(names_in_force_ids(catalog)[0]).key
-    validate = importer.validate
+    validate = run.validate
 
     def with_retraction(raw, **more):
         good = validate(raw, **more)
         return type(good)(good.entries, [Retraction(key, "withdrawn")], good.rejections)
 
-    monkeypatch.setattr(importer, "validate", with_retraction)
+    monkeypatch.setattr(run, "validate", with_retraction)
     report = bring_csv(catalog, write_csv(path, good_rows(2, start=1)))
     assert (report.read, report.unchanged) == (3, 2)
     assert catalog.list_revisions()[0].retracted == 1

@@ -1,0 +1,1 @@
+"""What `hashlists.importer` is made of: files, requests, the pass over the records, reports."""

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 RecordT = TypeVar("RecordT")
 
 _END = -1
-_QUOTE, _COMMA, _COLON = b'",:'
-_OPEN_BRACE, _CLOSE_BRACE, _OPEN_BRACKET, _CLOSE_BRACKET = b"{}[]"
+QUOTE, COMMA, COLON = b'",:'
+OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET = b"{}[]"
 _BACKSLASH = 0x5C
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _RECORD_ENDS = re.compile(rb"[ \t\n\r]*+[,\]]")
@@ -100,6 +100,7 @@ class JsonArrayStream(Generic[RecordT]):
         self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
         self._record_decoder = msgspec.json.Decoder(record_type)
         self._number = 0
+        self._first = 0
         self._done = False
 
     @property
@@ -119,8 +120,8 @@ class JsonArrayStream(Generic[RecordT]):
             FormatError: not a JSON object, or it has no such array.
         """
         self._refuse_foreign()
-        self._expect(_OPEN_BRACE, "a JSON object: {")
-        if self._text.peek() != _CLOSE_BRACE:
+        self._expect(OPEN_BRACE, "a JSON object: {")
+        if self._text.peek() != CLOSE_BRACE:
             self._read_members()
         if not self.has_array:
             raise FormatError(
@@ -134,10 +135,23 @@ class JsonArrayStream(Generic[RecordT]):
         Raises:
             FormatError: the file is cut off, not JSON, or goes on behind its end.
         """
+        yield from self._array_chunks()
+        self._read_behind_array()
+
+    def _array_chunks(self) -> Iterator[Chunk[RecordT]]:
+        """The records of the array that was entered, up to its end."""
         while not self._done:
             self._text.top_up()
             yield self._whole_chunk() or self._single_chunk()
-        if self._text.peek() == _COMMA:
+
+    def _begin_array(self) -> None:
+        """Says that the first record of an array comes next."""
+        self._done = False
+        self._first = self._number
+
+    def _read_behind_array(self) -> None:
+        """Reads the rest of the file."""
+        if self._text.peek() == COMMA:
             self._text.pos += 1
             self._read_members()
         else:
@@ -157,7 +171,7 @@ class JsonArrayStream(Generic[RecordT]):
             return None
         places = _ChunkPlaces(text.data, text.pos, text.offset, self._number + 1, len(records))
         text.pos = after
-        self._done = text.data[after - 1] == _CLOSE_BRACKET
+        self._done = text.data[after - 1] == CLOSE_BRACKET
         self._number += len(records)
         return Chunk(records, places)
 
@@ -184,9 +198,9 @@ class JsonArrayStream(Generic[RecordT]):
 
     def _at_empty_end(self) -> bool:
         """True at the `]` of an array without records; a `]` behind a comma is an error."""
-        if self._text.peek() != _CLOSE_BRACKET:
+        if self._text.peek() != CLOSE_BRACKET:
             return False
-        if self._number:
+        if self._number > self._first:
             self._fail("a comma with no record behind it")
         self._text.pos += 1
         self._done = True
@@ -229,27 +243,27 @@ class JsonArrayStream(Generic[RecordT]):
         byte = self._text.peek()
         if byte == _END:
             self._fail_cut_off(place)
-        if byte not in (_COMMA, _CLOSE_BRACKET):
+        if byte not in (COMMA, CLOSE_BRACKET):
             self._fail("something other than a comma or ] behind a record")
         self._text.pos += 1
-        self._done = byte == _CLOSE_BRACKET
+        self._done = byte == CLOSE_BRACKET
 
     def _read_members(self) -> None:
         """Reads members from a key on, up to the array or to the end of the file."""
         while True:
             key = self._take_key()
-            self._expect(_COLON, 'a colon behind the key: "key": value')
+            self._expect(COLON, 'a colon behind the key: "key": value')
             if key == self._array_key:
                 self._enter_array()
                 return
             self._take_member(key)
-            if self._text.peek() != _COMMA:
+            if self._text.peek() != COMMA:
                 self._close_object()
                 return
             self._text.pos += 1
 
     def _take_key(self) -> str:
-        if self._text.peek() != _QUOTE:
+        if self._text.peek() != QUOTE:
             self._fail('no key where the next member should start: "key": value')
         key = self._take_decoded("key")
         assert isinstance(key, str)
@@ -259,6 +273,15 @@ class JsonArrayStream(Generic[RecordT]):
         value = self._take_decoded("member")
         if key in self._wanted:
             self.members[key] = value
+
+    def _skip_value(self) -> None:
+        """Skips one value unread, whatever its length."""
+        try:
+            self._text.take_value(0)
+        except _CutOffError:
+            self._fail("the file ends here; it was cut off")
+        except _NoValueError:
+            self._fail("not JSON: no value where a member should be")
 
     def _take_decoded(self, what: str) -> object:
         """One value of the object around the array, decoded."""
@@ -284,12 +307,12 @@ class JsonArrayStream(Generic[RecordT]):
     def _enter_array(self) -> None:
         if self.has_array:
             self._fail(f'a second "{self._array_key}"; which one counts is not clear')
-        self._expect(_OPEN_BRACKET, f'an array: "{self._array_key}" must hold the records as [...]')
+        self._expect(OPEN_BRACKET, f'an array: "{self._array_key}" must hold the records as [...]')
         self.has_array = True
 
     def _close_object(self) -> None:
         """Takes the last brace and makes sure that nothing follows."""
-        self._expect(_CLOSE_BRACE, "a comma or the closing } of the JSON object")
+        self._expect(CLOSE_BRACE, "a comma or the closing } of the JSON object")
         if self._text.peek() != _END:
             self._fail("the JSON object is closed, but the file goes on")
         self._done = True
@@ -380,8 +403,8 @@ class _Text:
     def bracketed(self, end: int) -> Iterator[memoryview]:
         """`data[pos:end]` between brackets, which for now take the place of the bytes around."""
         before, behind = self.data[self.pos - 1], self.data[end]
-        self.data[self.pos - 1] = _OPEN_BRACKET
-        self.data[end] = _CLOSE_BRACKET
+        self.data[self.pos - 1] = OPEN_BRACKET
+        self.data[end] = CLOSE_BRACKET
         try:
             yield memoryview(self.data)[self.pos - 1 : end + 1]
         finally:
@@ -420,7 +443,7 @@ class _Text:
             _CutOffError: the file ends inside it.
             _NoValueError: no value starts here.
         """
-        if self.peek() not in (_QUOTE, _OPEN_BRACE, _OPEN_BRACKET):
+        if self.peek() not in (QUOTE, OPEN_BRACE, OPEN_BRACKET):
             return self._take_scalar()
         scan = _Scan(self.pos)
         kept = True
@@ -488,9 +511,9 @@ class _Scan:
         return None
 
     def _open_or_close(self, byte: int) -> None:
-        if byte == _QUOTE:
+        if byte == QUOTE:
             self._in_string = True
-        elif byte in (_OPEN_BRACE, _OPEN_BRACKET):
+        elif byte in (OPEN_BRACE, OPEN_BRACKET):
             self._depth += 1
         else:
             self._depth -= 1

@@ -21,7 +21,7 @@ TOKENS = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"},{", b"]}", b"\\u0000", b"\\ud800",
     b"\xff", b"\xef\xbb\xbf", b"\x00", b" ", b"\n", b"null", b"true", b"NaN", b"1e999", b"-1",
     b"99999999999999999999", b"0", b'"value":[', b'"@odata.context":', b'"AlternativeHashes":[{',
-    b'"MD5":"', b'"HashName":"PDQ","HashValue":"', b"#Cases", b"2.0.xml", b"=", b"0" * 64,
+    b'"MD5":"', b'"HashName":"PDQ","HashValue":"', b"#Cases", b'"Media":[', b"2.0.xml", b"=", b"0" * 64,
 )  # fmt: skip
 
 
@@ -56,7 +56,15 @@ def corpus():
     ]
     context = "http://github.com/ICMEC/ProjectVic/DataModels/1.3.xml#Media"
     old = json.dumps({"value": records, "odata.metadata": context}, indent=1).encode()
-    return [(generated.getvalue(), {}), (old, {}), (b"\xef\xbb\xbf" + old, {"profile": "CA"})]
+    cases = [{"CaseID": "x", "Media": records[:2], "Contact": {"a": [1]}}, {}, {"Media": records}]
+    context = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Cases"
+    case_file = json.dumps({"@odata.context": context, "value": cases}).encode()
+    return [
+        (generated.getvalue(), {}),
+        (old, {}),
+        (b"\xef\xbb\xbf" + old, {"profile": "CA"}),
+        (case_file, {"cases": "media"}),
+    ]
 
 
 def fuzz(inputs, seed):

@@ -147,7 +147,7 @@ class TestSets:
         def change(*_):
             paths[1].write_bytes(csv(3, 4))
 
-        with pytest.raises(FormatError, match="^b: the file changed"):
+        with pytest.raises(FormatError, match=r"^b: the file changed"):
             import_files(catalog, paths, progress=change, **HOW)
         assert catalog.head() == 1
 

@@ -1,0 +1,107 @@
+"""Streams records two arrays deep: `{"value": [{..., "Media": [record, ...], ...}, ...], ...}`.
+
+Only the inner arrays are decoded. What stands beside them in the outer objects is skipped by its
+structure alone: never decoded, never kept, however long. Records are counted through.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from hashlists.formats.json_stream import (
+    CLOSE_BRACE,
+    CLOSE_BRACKET,
+    COLON,
+    COMMA,
+    OPEN_BRACE,
+    OPEN_BRACKET,
+    Chunk,
+    JsonArrayStream,
+    RecordT,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from hashlists.limits import ImportLimits
+
+
+class NestedArrayStream(JsonArrayStream[RecordT]):
+    """As `JsonArrayStream`, but that each element of the array holds records in an array itself.
+
+    Attributes:
+        outer_read: elements of the outer array so far.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        *,
+        array_key: str,
+        inner_key: str,
+        record_type: type[RecordT],
+        wanted: Collection[str],
+        limits: ImportLimits,
+    ) -> None:
+        super().__init__(
+            stream, array_key=array_key, record_type=record_type, wanted=wanted, limits=limits
+        )
+        self.outer_read = 0
+        self._inner_key = inner_key
+
+    def chunks(self) -> Iterator[Chunk[RecordT]]:
+        """Yields the records of all inner arrays, then reads the rest of the file.
+
+        Raises:
+            FormatError: the file is cut off, not JSON, or not nested so.
+        """
+        while self._open_outer():
+            if self._skip_to_inner():
+                yield from self._array_chunks()
+                if self._text.peek() == COMMA:
+                    self._text.pos += 1
+                    if self._skip_members():
+                        self._fail(f'a second "{self._inner_key}"; which one counts is not clear')
+                else:
+                    self._expect(CLOSE_BRACE, "a comma or the closing } behind the inner records")
+        self._read_behind_array()
+
+    def _open_outer(self) -> bool:
+        """Enters the next element of the outer array; False at the array's end."""
+        if self.outer_read:
+            if self._text.peek() == COMMA:
+                self._text.pos += 1
+            else:
+                self._expect(CLOSE_BRACKET, "a comma or ] behind an object")
+                return False
+        elif self._text.peek() == CLOSE_BRACKET:
+            self._text.pos += 1
+            return False
+        self._expect(OPEN_BRACE, f'an object that holds the records as "{self._inner_key}"')
+        self.outer_read += 1
+        return True
+
+    def _skip_to_inner(self) -> bool:
+        """Moves into the inner array; False where the object ends without one."""
+        if self._text.peek() == CLOSE_BRACE:
+            self._text.pos += 1
+            return False
+        return self._skip_members()
+
+    def _skip_members(self) -> bool:
+        """Skips members from a key on, up to the inner array (True) or past the object (False)."""
+        while True:
+            key = self._take_key()
+            self._expect(COLON, 'a colon behind the key: "key": value')
+            if key == self._inner_key and self._text.peek() == OPEN_BRACKET:
+                self._text.pos += 1
+                self._begin_array()
+                return True
+            self._skip_value()
+            if self._text.peek() != COMMA:
+                self._expect(CLOSE_BRACE, "a comma or the closing } of an object")
+                return False
+            self._text.pos += 1
+
+
+__all__ = ["NestedArrayStream"]

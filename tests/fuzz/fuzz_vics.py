@@ -21,7 +21,8 @@ TOKENS = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"},{", b"]}", b"\\u0000", b"\\ud800",
     b"\xff", b"\xef\xbb\xbf", b"\x00", b" ", b"\n", b"null", b"true", b"NaN", b"1e999", b"-1",
     b"99999999999999999999", b"0", b'"value":[', b'"@odata.context":', b'"AlternativeHashes":[{',
-    b'"MD5":"', b'"HashName":"PDQ","HashValue":"', b"#Cases", b'"Media":[', b"2.0.xml", b"=", b"0" * 64,
+    b'"MD5":"', b'"HashName":"PDQ","HashValue":"', b"#Cases", b"2.0.xml", b"=", b"0" * 64,
+    b'"Media":[',
 )  # fmt: skip
 
 

@@ -178,6 +178,10 @@ class GuardedParser:
         parser = expat.ParserCreate("UTF-8", " ")
         parser.namespace_prefixes = True
         parser.buffer_text = True
+        if hasattr(parser, "SetReparseDeferralEnabled"):  # pragma: no cover - Python 3.13 has it
+            # Else an end tag may wait until more is fed. Long tags and comments, against whose cost
+            # the waiting helps, are limited here.
+            parser.SetReparseDeferralEnabled(False)  # noqa: FBT003 - its only argument
         parser.XmlDeclHandler = self._on_declaration
         parser.StartDoctypeDeclHandler = self._on_document_type
         parser.StartNamespaceDeclHandler = self._on_namespace

@@ -117,18 +117,9 @@ class XmlRecordStream:
         """
         window = self._read_block(at_least=_HEAD_BYTES)
         _refuse_foreign(window)
-        pos = 0
-        while (
-            not self._parser.has_root
-        ):  # as far as the end of a tag, so that no record is taken yet
-            if pos == len(window):
-                window, pos = self._read_block(), 0
-                if not window:
-                    self._finish()
-            end = window.find(b">", pos) + 1 or len(window)
-            self._parser.feed(window[pos:end])
-            pos = end
-        self._rest = window[pos:]
+        self._take(window)
+        while not self._parser.has_root:
+            self._take_more()
 
     def chunks(self) -> Iterator[Chunk[Row]]:
         """Yields all records, then reads the rest of the file.
@@ -138,13 +129,17 @@ class XmlRecordStream:
                 beyond a limit, or goes on behind its end.
         """
         while not self._done:
-            self._rows, self._places, self._rejections = [], [], []
-            window = self._rest + self._read_block()
-            if window:
-                self._take(window)
-            else:
-                self._finish()
+            self._take_more()
             yield Chunk(self._rows, _Places(self._places), self._rejections)
+            self._rows, self._places, self._rejections = [], [], []
+
+    def _take_more(self) -> None:
+        window = self._rest + self._read_block()
+        if window:
+            self._take(window)
+        else:
+            self._parser.finish()
+            self._done = True
 
     def _take(self, window: bytes) -> None:
         """Takes records in turns: those of plain shape, then one by way of the parser."""
@@ -156,10 +151,14 @@ class XmlRecordStream:
             found = self._record_end.search(window, pos)
             if found is None and self._at_rest and self._may_wait(len(window) - pos):
                 break
-            end = found.end() if found else len(window)
-            self._parser.feed(window[pos:end])
+            self._parser.feed(window[pos : found.end() if found else None])
             self._at_rest = found is not None and self._stands_behind(found)
-            pos = end
+            pos = found.end() if found else len(window)
+            if not self._at_rest and pos < len(window):
+                # What looks like an end is none, e.g. in a comment. There may be thousands more,
+                # and the parser would begin with the comment anew for each: so all at once.
+                self._parser.feed(window[pos:])
+                pos = len(window)
         self._rest = window[pos:]
 
     def _may_wait(self, size: int) -> bool:
@@ -193,10 +192,6 @@ class XmlRecordStream:
         self.bytes_read += len(block)
         self._ended = not block
         return block
-
-    def _finish(self) -> None:
-        self._parser.finish()
-        self._done = True
 
     def take(self, element: Element, at: int) -> None:
         """A record that the parser read."""

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from hashlists.errors import FormatError
-from hashlists.formats.xml_parser import Element, Layout
+from hashlists.formats.xml_parser import Element, GuardedParser, Layout
 from hashlists.formats.xml_stream import Shape, XmlRecordStream
 from hashlists.limits import ImportLimits
 
@@ -185,6 +185,26 @@ def test_elements_beside_the_records_that_are_too_long():
 def test_tags_and_comments_that_are_too_long(token):
     with pytest.raises(FormatError, match="a tag or comment exceeds 500 bytes"):
         read(document(token.format("x" * 5000)))
+
+
+@pytest.mark.parametrize("text", ["</item>", ">", "<!-- x", "--"])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_looks_like_an_end_costs_little(text, before, monkeypatch):
+    """Each piece that is fed makes expat begin anew with the comment that it stands in."""
+    fed = []
+    feed = GuardedParser.feed
+
+    def count(parser, data):
+        fed.append(len(data))
+        feed(parser, data)
+
+    monkeypatch.setattr(GuardedParser, "feed", count)
+    comment = f"<!--{text.replace('--', '- ') * 10_000}-->"
+    inner = f"<item/>{'' if before else comment}<item><v>1</v></item>"
+    data = document(inner, before=comment if before else "")
+    _, rows, _ = read(data, ImportLimits(block_bytes=10_000))
+    assert len(rows) == 2
+    assert len(fed) < len(data) / 10_000 * 2 + 4
 
 
 def test_memory_does_not_grow_with_the_file_whatever_it_holds():

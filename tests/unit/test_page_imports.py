@@ -1,0 +1,98 @@
+"""Pages of exchanges into a catalog: entries, the same page again, withdrawals by a later one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hashlists.catalog import Catalog
+from hashlists.importer import import_file
+from hashlists.model import HashKind
+from tests.catalog_support import DEMO
+from tests.export_support import value
+
+MORE = "one page of several: what stands on the following pages is not in it"
+
+
+def ncmec(numbers, gone, *, more):
+    entries = "".join(
+        f'<image><member id="42">x</member><id>{number}</id><fingerprints>'
+        f"<pdq>{value(HashKind.PDQ, number).hex()}</pdq></fingerprints></image>"
+        for number in numbers
+    )
+    deleted = "".join(
+        f'<deletedImage><member id="42"/><id>{number}</id></deletedImage>' for number in gone
+    )
+    paging = "<paging><next>/v2/entries?start=1</next></paging>" if more else ""
+    return (
+        '<queryResult xmlns="https://hashsharing.ncmec.org/hashsharing/v2">'
+        f"<images>{entries}{deleted}</images>{paging}</queryResult>"
+    )
+
+
+def stopncii(numbers, gone, *, more):
+    records = [
+        {
+            "signalType": "ImagePDQ",
+            "hashValue": value(HashKind.PDQ, number).hex(),
+            "hashStatus": "Withdrawn" if number in gone else "Active",
+        }
+        for number in [*numbers, *gone]
+    ]
+    return json.dumps({"hashRecords": records, "hasMoreRecords": more, "nextPageToken": "x"})
+
+
+def threatexchange(numbers, gone, *, more):
+    records = [
+        {
+            "id": str(number),
+            "type": "HASH_PDQ",
+            "indicator": value(HashKind.PDQ, number).hex(),
+            "should_delete": number in gone,
+            "descriptors": {"data": [{"status": "MALICIOUS", "owner": {"id": "1"}}]},
+        }
+        for number in [*numbers, *gone]
+    ]
+    paging = {"cursors": {"after": "x"}, **({"next": "https://x"} if more else {})}
+    return json.dumps({"data": records, "paging": paging})
+
+
+def tat(numbers, gone, *, more):
+    records = [
+        {
+            "id": number,
+            "algorithm": "PDQ",
+            "hash_digest": value(HashKind.PDQ, number).hex(),
+            "ideology": "islamist",
+            "deleted": number in gone,
+        }
+        for number in [*numbers, *gone]
+    ]
+    return json.dumps({"results": records, "next": "https://x/y" if more else None})
+
+
+@pytest.mark.parametrize("make", [ncmec, stopncii, threatexchange, tat])
+def test_pages_add_and_withdraw_and_touch_nothing_else(make, tmp_path):
+    def bring(name, text):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return import_file(
+            catalog, path, list_name=DEMO.name, format=make.__name__, importer="a person"
+        )
+
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog/catalog.db") as catalog:
+        catalog.create_list(DEMO, author="a person")
+        first = bring("1", make(range(20), [], more=True))
+        assert (first.read, first.added, first.rejected) == (20, 20, 0)
+        assert dict(first.notes) == {MORE: 1}
+        again = bring("1", make(range(20), [], more=True))
+        assert (again.revision, again.unchanged) == (0, 20)
+        second = bring("2", make(range(20, 25), [3, 4, 99], more=False))
+        assert (second.read, second.added, dict(second.notes)) == (8, 5, {})
+        assert catalog.get_list(DEMO.name).coverage.entries == 23
+        repeated = bring("2", make(range(20, 25), [3, 4, 99], more=False))
+        assert repeated.revision == 0
+        listed_again = bring("3", make([3], [], more=False))
+        assert listed_again.updated == 1
+        assert catalog.get_list(DEMO.name).coverage.entries == 24

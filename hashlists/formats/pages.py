@@ -76,8 +76,8 @@ def check_page_count(said: object, found: int) -> None:
         is_number = isinstance(said, int | float) and not isinstance(said, bool)
         shown = said if is_number else "something that is no number"
         raise FormatError(
-            f'"count" says {shown}, but the page holds {found} records; get it again from its '
-            "source"
+            f'"count" says {shown}, but the page holds {found} records; get it again, or set the '
+            "option check_count=no if the source counts in another way"
         )
 
 

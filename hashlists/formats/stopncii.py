@@ -13,7 +13,11 @@ Never taken over: case numbers, names of providers. Other kinds of signals are c
 
 Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
 report notes that there are more pages. A record says what is so now, so one page alone may be
-imported. There are no options.
+imported.
+
+Options:
+    check_count: `yes` (default) refuses a page whose `count` is not the number of its records;
+        `no` takes it.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     check_page_count,
+    choose,
     note_aside,
     page_token,
     refuse_pickle,
@@ -77,17 +82,18 @@ class _Record(msgspec.Struct, gc=False, rename="camel"):
 
 
 class StopNciiReader:
-    """Iterates over a page of records (see `base.ListReader`).
+    """Iterates over a page of records (see `base.ListReader`); the module names the options.
 
     Raises:
-        OptionsError: options were given; there are none.
+        OptionsError: an option is unknown or wrong.
         FormatError: the file is not such a page.
     """
 
     format: Final = "stopncii"
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
-        refuse_unknown_options(options, (), self.format)
+        refuse_unknown_options(options, ("check_count",), self.format)
+        self._checks_count = choose(options, "check_count", ("yes", "no"), "yes") == "yes"
         refuse_pickle(stream)
         self._records = JsonArrayStream(
             stream,
@@ -126,7 +132,8 @@ class StopNciiReader:
             if chunk.records or chunk.rejections:
                 yield self._to_batch(chunk)
         members = self._records.members
-        check_page_count(members.get(_COUNT), self._records.records_read)
+        if self._checks_count:
+            check_page_count(members.get(_COUNT), self._records.records_read)
         token, since = members.get(_TOKEN), members.get(_SINCE)
         has_more = bool(members.get(_MORE))
         self._page = PageInfo(

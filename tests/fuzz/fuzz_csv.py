@@ -8,10 +8,14 @@ runs the long version (some minutes on one core). `--only NUMBER` repeats one in
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import random
 import sys
 
 from list_fuzzing import main, run
+
+from hashlists.formats import own_layout
 
 TOKENS = (
     b'"', b'""', b",", b";", b"\t", b"\n", b"\r\n", b"\r", b"\x00", b"\xff", b"\xef\xbb\xbf", b" ",
@@ -57,6 +61,28 @@ def corpus():
         )
         lines.append(",".join(cells))
     text = "\n".join(lines) + "\n"
+    own = io.StringIO(newline="")
+    writer = csv.writer(own)
+    writer.writerow(own_layout.COLUMNS)
+    for number in range(4):
+        cells = dict.fromkeys(own_layout.COLUMNS, "")
+        cells |= {"md5": chance.randbytes(16).hex(), "key": f"id:{number}", "source_id": "'=x"}
+        cells["further_hashes"] = f"pdq:{chance.randbytes(32).hex()}:crop%3A0.02"
+        cells |= {"releasable_to": "a|b%7C", "expires_at": "2030-01-01T00:00:00Z", "scheme": "x"}
+        cells |= {"category": "1", "retracted": "yes" if number == 2 else "", "baseline": "no"}
+        writer.writerow([cells[name] for name in own_layout.COLUMNS])
+    status = {
+        "columns.md5": "md5",
+        "columns.key": "id",
+        "columns.md5.2": "note",
+        "separator.md5": "space",
+        "columns.retracted": "class",
+        "columns.retraction_reason": "series",
+        "columns.releasable_to": "type",
+        "retracted_values": "2",
+        "listed_values": "0,1",
+    }
+    plain = text.replace('"a ""note"", with\nlines"', "")
     keyed = {**OPTIONS, "columns.key": "id"}
     semicolon = {**OPTIONS, "delimiter": ";", "columns.key": "md5"}
     return [
@@ -64,6 +90,8 @@ def corpus():
         (text.encode("utf-8-sig").replace(b"\n", b"\r\n"), keyed),
         (text.replace(",", ";").encode("cp1252"), {**semicolon, "encoding": "cp1252"}),
         (text.encode("utf-16"), {**OPTIONS, "encoding": "utf-16"}),
+        (own.getvalue().encode(), {"columns": "hashwarden"}),
+        (plain.encode(), status),
     ]
 
 

@@ -39,7 +39,7 @@ LIMITS = tuple(
         max_batch_objects=64,
         max_batch_rows=5,
         max_line_chars=2048,
-        max_columns=20,
+        max_columns=40,
         max_extra_hashes=3,
     )
     for block_bytes in (1, 7, 64, 1000, 1 << 16)

@@ -45,7 +45,7 @@ _BETWEEN_NAMES: Final = "|"
 _NAME_ESCAPES: Final = str.maketrans({"%": "%25", _BETWEEN_NAMES: "%7C"})
 UNKNOWN_KIND_NOTE: Final = "further hash of unknown kind left aside"
 _KINDS: Final = frozenset(map(str, HashKind))
-_CONTROL = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def guarded(text: str | None) -> str:
@@ -61,7 +61,7 @@ def unguarded(cell: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """The text with a space for each control character and line end."""
+    """The text with a space for each control character, line ends among them."""
     return _CONTROL.sub(" ", text)
 
 

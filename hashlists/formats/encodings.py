@@ -68,7 +68,7 @@ def decode_hash(text: str | bytes, kind: HashKind, encoding: Encoding) -> bytes:
     if len(text) > _MAX_CHARS_PER_BYTE * kind.nbytes + 64:
         raise ValueError(_expectation(kind, encoding, f"the value has {_count_chars(text)}"))
     text = text.strip()
-    if encoding is Encoding.DETECT:
+    if encoding in (Encoding.DETECT, Encoding.RAW):  # a text among bytes may be of any encoding
         encoding = detect_encoding(text, kind)
     try:
         value = _DECODERS[encoding](text)

@@ -12,6 +12,7 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.base import Sample
 from hashlists.formats.csv_likeness import kind_named, looks_like
+from hashlists.formats.csv_lines import block_columns
 from hashlists.formats.registry import open_reader
 from hashlists.model import NO_ONWARD_SHARING, Classification, EntryFlag, Handling, HashKind
 from hashlists.validate import KEY_TAGS, validate
@@ -282,3 +283,30 @@ def test_a_block_that_breaks_and_mends_again():
     text = "md5,note\n" + "\n".join(lines) + "\n"
     rows, gone, rejections = outcome(text, MD5)
     assert (rows, gone, rejections) == (38, [], [(23, "")])
+
+
+@pytest.mark.parametrize(
+    ("lines", "width"),
+    [
+        (["a\n", "\n"], 1),
+        (["\n", "a\n"], 1),
+        (["a,b\n", "c\n"], 2),
+        (['"a\n', 'b"\n'], 1),
+        (["x" * 101 + "\n"], 1),
+    ],
+    ids=["blank last", "blank first", "too few cells", "over two lines", "too long"],
+)
+def test_lines_that_are_not_each_a_record_are_not_taken_at_once(lines, width):
+    assert block_columns(lines, width=width, delimiter=",", max_chars=100) is None
+
+
+def test_a_reason_keeps_all_but_its_control_characters():
+    row = Row(key=b"\x00a", hashes={HashKind.MD5: value(HashKind.MD5, 1)})
+    for reason, losses in (
+        ("one\u2028two\x85", {}),
+        ("a\tb", {"line ends in retraction_reason": 1}),
+    ):
+        data, lost = write([export_batch([row], retracted=[True], reasons=[reason])], "csv")
+        assert lost == losses
+        (gone,) = read(data, "csv", OWN).retractions
+        assert gone.reason == reason.replace("\t", " ")

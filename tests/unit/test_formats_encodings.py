@@ -148,3 +148,15 @@ def test_a_padded_value_inside_a_base64_column_is_declined():
     padded = good[:-4] + "AA=="
     for texts in ([padded, good], [good, padded]):
         assert decode_column(texts, HashKind.PHOTODNA, Encoding.BASE64) is None
+
+
+def test_raw_bytes_are_taken_as_they_are():
+    kind = HashKind.MD5
+    raw = [bytes(range(16)), b" " * 16]
+    assert decode_column(raw, kind, Encoding.RAW) == b"".join(raw)
+    assert [decode_hash(each, kind, Encoding.RAW) for each in raw] == raw
+    assert decode_column([raw[0], raw[1][1:]], kind, Encoding.RAW) is None
+    assert decode_column([raw[0], "0" * 16], kind, Encoding.RAW) is None
+    assert decode_hash(raw[0].hex(), kind, Encoding.RAW) == raw[0]
+    with pytest.raises(ValueError, match="expected 16 bytes; the value has 15"):
+        decode_hash(raw[0][1:], kind, Encoding.RAW)

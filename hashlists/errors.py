@@ -66,6 +66,18 @@ class TooManyRejectionsError(HashlistsError):
     reason = "TOO_MANY_REJECTIONS"
 
 
+class FullListRefusedError(HashlistsError):
+    """A file that is to be a whole list looks like a part of it, or means other entries."""
+
+    reason = "FULL_LIST_REFUSED"
+
+
+class ImportDeclinedError(HashlistsError):
+    """Whoever was asked did not agree to what an import would retract."""
+
+    reason = "IMPORT_DECLINED"
+
+
 class DigestMismatchError(HashlistsError):
     """The file is not the one that was announced (length or SHA-256 differ)."""
 

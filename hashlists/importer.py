@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from hashlists.catalog import Catalog, ImportSource
 from hashlists.errors import ListNotFoundError, OptionsError
 from hashlists.importing.files import RecordSource, open_files
+from hashlists.importing.full import FullList, retract_absent
 from hashlists.importing.report import ImportReport, report_to_dict, to_document
 from hashlists.importing.request import check_digest, digest_request, identify, made_before
 from hashlists.importing.run import Run, no_cycle_collection
@@ -51,6 +52,7 @@ def import_file(
     prepare_list: Callable[[], None] | None = None,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
+    full: FullList | None = None,
     spool_dir: Path | None = None,
 ) -> ImportReport:
     """Imports one file into a list, as one revision: `import_files` of that file."""
@@ -70,6 +72,7 @@ def import_file(
         prepare_list=prepare_list,
         observers=observers,
         dry_run=dry_run,
+        full=full,
         spool_dir=spool_dir,
     )
 
@@ -91,6 +94,7 @@ def import_files(
     prepare_list: Callable[[], None] | None = None,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
+    full: FullList | None = None,
     spool_dir: Path | None = None,
 ) -> ImportReport:
     """Imports the files of one set into a list, as one revision.
@@ -119,6 +123,8 @@ def import_files(
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
             counts as an empty one where `prepare_list` is given.
+        full: the files are the whole list: what they do not name is retracted, as it says. A dry
+            run asks nobody. None where they only add and change.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
             temporary files.
 
@@ -130,6 +136,7 @@ def import_files(
             classifications than in any scheme.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
+        FullListRefusedError, ImportDeclinedError: see `importing.full`.
         ImportConflictError: the key was used before for another file, list, format, options or
             share.
         ImportInProgressError: another import of this list, or under this key, is under way.
@@ -149,7 +156,7 @@ def import_files(
             importer=importer,
             reason=reason,
             idempotency_key=None if dry_run else idempotency_key,
-            request_sha256=digest_request(list_name, format, options, share),
+            request_sha256=digest_request(list_name, format, options, share, full),
         )
         check_digest(source, expected_sha256)
         if (first := made_before(catalog, list_name, source)) is not None:
@@ -159,12 +166,12 @@ def import_files(
         if dry_run:
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
                 with trial.begin_import(list_name, source) as staged:
-                    _stage(run, staged, share)
+                    _stage(run, staged, share, full, dry_run=True)
                 return run.report(list_name, digest, time.monotonic() - started)
         if prepare_list is not None:
             prepare_list()
         with catalog.begin_import(list_name, source) as staged:
-            _stage(run, staged, share)
+            _stage(run, staged, share, full, dry_run=False)
             result = run.report(list_name, digest, time.monotonic() - started)
             revision = staged.commit(lambda number: to_document(replace(result, revision=number)))
     return replace(
@@ -199,11 +206,15 @@ def check_beginning(
         Run(records, NO_ONWARD_SHARING, limits).read_ahead(_share(max_rejected_share, limits))
 
 
-def _stage(run: Run, staged: StagedImport, share: float) -> None:
-    """Stages all that the files say, and makes sure of them; what they imply would follow here."""
+def _stage(
+    run: Run, staged: StagedImport, share: float, full: FullList | None, *, dry_run: bool
+) -> None:
+    """Stages all that the files say, makes sure of them, and then stages what they imply."""
     run.stage_all(staged)
     run.records.require_same()
     run.require_share(share)
+    if full is not None:
+        retract_absent(run, staged, full, ask=not dry_run)
 
 
 @contextmanager
@@ -238,4 +249,11 @@ def _handling(catalog: Catalog, list_name: str, *, may_be_missing: bool) -> Hand
         return NO_ONWARD_SHARING
 
 
-__all__ = ["ImportReport", "check_beginning", "import_file", "import_files", "report_to_dict"]
+__all__ = [
+    "FullList",
+    "ImportReport",
+    "check_beginning",
+    "import_file",
+    "import_files",
+    "report_to_dict",
+]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog, ImportSource
     from hashlists.importing.files import OpenFile
+    from hashlists.importing.full import FullList
 
 
 def identify(files: Sequence[OpenFile]) -> tuple[bytes, int]:
@@ -41,10 +42,16 @@ def identify(files: Sequence[OpenFile]) -> tuple[bytes, int]:
 
 
 def digest_request(
-    list_name: str, format_name: str, options: Mapping[str, str] | None, share: float
+    list_name: str,
+    format_name: str,
+    options: Mapping[str, str] | None,
+    share: float,
+    full: FullList | None = None,
 ) -> bytes:
     """SHA-256 over what decides, beside the files, what an import does."""
-    request = [list_name, format_name, sorted((options or {}).items()), float(share)]
+    request: list[object] = [list_name, format_name, sorted((options or {}).items()), float(share)]
+    if full is not None:  # digests of other imports stay what they were
+        request.append("full")
     return hashlib.sha256(json.dumps(request).encode()).digest()
 
 

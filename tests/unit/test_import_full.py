@@ -1,0 +1,136 @@
+"""Files that are a whole list: what they leave out goes, unless something speaks against it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hashlists.catalog import Catalog
+from hashlists.errors import (
+    FullListRefusedError,
+    ImportConflictError,
+    ImportDeclinedError,
+    OptionsError,
+)
+from hashlists.importer import FullList, import_file, import_files
+from hashlists.importing.full import Absent
+from tests.catalog_support import DEMO, require_coverage
+from tests.unit.test_import_sets import HOW, csv, write
+
+ALL = tuple(range(10))
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog/catalog.db") as opened:
+        opened.create_list(DEMO, author="a person")
+        import_file(opened, *write(tmp_path, {"first.csv": csv(*ALL)}), **HOW)
+        yield opened
+
+
+def bring(catalog, folder, data, full, **more):
+    return import_file(catalog, *write(folder, {"next.csv": data}), full=full, **{**HOW, **more})
+
+
+def in_force(catalog):
+    require_coverage(catalog)
+    return catalog.get_list("demo").coverage.entries
+
+
+def test_what_is_left_out_is_retracted_in_the_same_revision(catalog, tmp_path):
+    report = bring(catalog, tmp_path, csv(*ALL[1:], 99), FullList())
+    assert (report.revision, report.added, report.retracted, report.unchanged) == (3, 1, 1, 9)
+    assert in_force(catalog) == 10
+    again = bring(catalog, tmp_path, csv(*ALL[1:], 99), FullList(confirm=_never))
+    assert (again.revision, again.retracted, again.unchanged) == (0, 0, 10)
+
+
+def test_without_the_order_nothing_is_retracted(catalog, tmp_path):
+    report = bring(catalog, tmp_path, csv(99), None)
+    assert (report.retracted, in_force(catalog)) == (0, 11)
+
+
+def test_it_is_asked_with_the_numbers(catalog, tmp_path):
+    asked = []
+    full = FullList(confirm=lambda absent: bool(asked.append(absent)))
+    with pytest.raises(ImportDeclinedError, match="nothing was imported"):
+        bring(catalog, tmp_path, csv(*ALL[2:], 99), full)
+    assert asked == [Absent(2, 10)]
+    assert asked[0].share == 0.2
+    assert (catalog.head(), in_force(catalog)) == (2, 10)
+
+
+def test_more_than_were_agreed_to_are_refused(catalog, tmp_path):
+    with pytest.raises(ImportDeclinedError, match="more than the 1 that were agreed to"):
+        bring(catalog, tmp_path, csv(*ALL[2:]), FullList(confirmed=1))
+    assert bring(catalog, tmp_path, csv(*ALL[2:]), FullList(confirmed=2)).retracted == 2
+
+
+def test_a_large_share_is_refused_without_force(catalog, tmp_path):
+    with pytest.raises(FullListRefusedError, match=r"30\.0% of them, above the limit of 20\.0%"):
+        bring(catalog, tmp_path, csv(*ALL[3:]), FullList())
+    assert in_force(catalog) == 10
+    assert bring(catalog, tmp_path, csv(*ALL[3:]), FullList(max_share=0.3)).retracted == 3
+    assert bring(catalog, tmp_path, csv(0), FullList(force=True)).retracted == 7
+    assert in_force(catalog) == 1
+
+
+def test_rejected_records_may_be_what_is_absent(catalog, tmp_path):
+    data = csv(*ALL[1:]) + b"no digest\n"
+    with pytest.raises(FullListRefusedError, match="1 records were rejected"):
+        bring(catalog, tmp_path, data, FullList(), max_rejected_share=1)
+    assert in_force(catalog) == 10
+    report = bring(catalog, tmp_path, data, FullList(force=True), max_rejected_share=1)
+    assert (report.retracted, report.rejected) == (1, 1)
+
+
+def test_a_rejected_record_does_no_harm_where_nothing_is_absent(catalog, tmp_path):
+    data = csv(*ALL) + b"no digest\n"
+    report = bring(catalog, tmp_path, data, FullList(), max_rejected_share=1)
+    assert (report.retracted, report.rejected) == (0, 1)
+
+
+def test_another_format_may_know_records_by_other_keys(catalog, tmp_path):
+    empty = b'{"@odata.context": "http://github.com/ICMEC/ProjectVic/DataModels/1.2.xml#Media",'
+    more = {"format": "vics", "options": {}}
+    with pytest.raises(FullListRefusedError, match="the last import was of the format csv"):
+        bring(catalog, tmp_path, empty + b' "value": []}', FullList(max_share=1), **more)
+    assert in_force(catalog) == 10
+
+
+def test_a_set_is_one_list(catalog, tmp_path):
+    paths = write(tmp_path, {"a.csv": csv(*ALL[:5]), "b.csv": csv(*ALL[5:9])})
+    assert import_files(catalog, paths, full=FullList(), **HOW).retracted == 1
+
+
+def test_a_dry_run_tells_and_asks_nobody(catalog, tmp_path):
+    full = FullList(confirm=_never, confirmed=0)
+    report = bring(catalog, tmp_path, csv(*ALL[1:]), full, dry_run=True)
+    assert (report.retracted, report.revision) == (1, 0)
+    assert (catalog.head(), in_force(catalog)) == (2, 10)
+    with pytest.raises(FullListRefusedError):
+        bring(catalog, tmp_path, csv(1), full, dry_run=True)
+
+
+def test_the_order_is_a_part_of_what_a_key_stands_for(catalog, tmp_path):
+    bring(catalog, tmp_path, csv(*ALL[1:]), None, idempotency_key="k")
+    with pytest.raises(ImportConflictError):
+        bring(catalog, tmp_path, csv(*ALL[1:]), FullList(), idempotency_key="k")
+    first = bring(catalog, tmp_path, csv(*ALL[1:]), FullList(), idempotency_key="l")
+    again = bring(catalog, tmp_path, csv(*ALL[1:]), FullList(confirm=_never), idempotency_key="l")
+    assert (first.retracted, again.retracted, again.repeated) == (1, 1, True)
+
+
+def test_what_comes_back_is_told_as_updated(catalog, tmp_path):
+    bring(catalog, tmp_path, csv(*ALL[1:]), FullList())
+    assert bring(catalog, tmp_path, csv(*ALL), FullList()).updated == 1
+    assert in_force(catalog) == 10
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_shares_are_shares(share):
+    with pytest.raises(OptionsError, match="from 0 to 1"):
+        FullList(max_share=share)
+
+
+def _never(absent):
+    raise AssertionError(absent)

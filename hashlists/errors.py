@@ -113,7 +113,7 @@ class EntryNotFoundError(HashlistsError):
 
 
 class InvalidNameError(HashlistsError):
-    """A list's name is not of the allowed form."""
+    """A name of a list or an exchange is not of the allowed form."""
 
     reason = "LIST_NAME_INVALID"
 
@@ -128,6 +128,24 @@ class ImportInProgressError(HashlistsError):
     """Another process is staging a change of the same list; try again when it has ended."""
 
     reason = "IMPORT_IN_PROGRESS"
+
+
+class ExchangeNotFoundError(HashlistsError):
+    """No exchange goes by that name."""
+
+    reason = "EXCHANGE_NOT_FOUND"
+
+
+class ExchangeExistsError(HashlistsError):
+    """An exchange of that name exists already."""
+
+    reason = "EXCHANGE_ALREADY_EXISTS"
+
+
+class ExchangeConflictError(HashlistsError):
+    """Another fetch of the same exchange has gone on meanwhile; nothing was taken."""
+
+    reason = "EXCHANGE_CONFLICT"
 
 
 class RevisionNotFoundError(HashlistsError):

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
 from hashlists.catalog.entry_columns import EntryColumns
+from hashlists.catalog.exchange_records import (
+    Checkpoint,
+    ExchangeRecord,
+    ExchangeState,
+    SetAside,
+    SetAsideRecord,
+)
 from hashlists.catalog.export import Export, ExportSelection
 from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
@@ -14,13 +21,18 @@ from hashlists.model import PurgeReport
 __all__ = [
     "Catalog",
     "CatalogReader",
+    "Checkpoint",
     "EntryColumns",
+    "ExchangeRecord",
+    "ExchangeState",
     "Export",
     "ExportSelection",
     "FinishedImport",
     "ImportSource",
     "ListRecord",
     "PurgeReport",
+    "SetAside",
+    "SetAsideRecord",
     "StageResult",
     "StagedImport",
 ]

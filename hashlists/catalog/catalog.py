@@ -6,20 +6,22 @@ as committed survives a crash. The parts behind it:
 - `schema` and `migrate`: the tables. `database`, `engine`, `on_sqlite`, `on_postgresql`: where they
   lie.
 - `lists`, `history`: the lists, and the revisions.
-- `imports`, `staging`, `staged_retractions`, `entry_writer`: what an import does.
+- `imports`, `staging`, `staged_retractions`, `absent`, `entry_writer`: what an import does.
+- `exchanges`: feeds that fill lists, and how far they were fetched.
 - `open_change`, `commit`, `sweep`: how a change is staged, becomes visible, or is removed.
 - `retract`, `rollback`, `purge`, `wipe`: the operator's acts; `acts` as commands offer them.
 - `lookup`, `states`, `entry_record`: single entries.
-- `reader`, `entry_columns`, `touched`: all entries, or what has changed.
+- `reader`, `entry_columns`, `touched`: all entries, or what has changed, for an index.
+- `export`, `export_rows`: the same with all that is known of them, for others.
 - `counts`, `interning`, `tombstones`, `records`, `retraction_rows`: what several of these share.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from hashlists.catalog import imports, lists, lookup
+from hashlists.catalog import exchanges, imports, lists, lookup
 from hashlists.catalog.commit import ChangeAuthor
 from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
@@ -36,11 +38,18 @@ from hashlists.catalog.wipe import is_wipe_owed, wipe_deleted
 from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection, Engine
 
+    from hashlists.catalog.exchange_records import (
+        Checkpoint,
+        ExchangeRecord,
+        ExchangeState,
+        SetAside,
+        SetAsideRecord,
+    )
     from hashlists.catalog.lookup import Standing
     from hashlists.catalog.staging import StagedImport
     from hashlists.model import (
@@ -277,6 +286,82 @@ class Catalog:
             CatalogError: the database failed; the wipe is owed as before.
         """
         return wipe_deleted(self._engine)
+
+    # Exchanges
+
+    def add_exchange(
+        self, name: str, *, kind: str, list_name: str, settings: Mapping[str, Any]
+    ) -> ExchangeRecord:
+        """Adds a feed that fills a list; it was never fetched, and is active.
+
+        Args:
+            name: of the form of a list's.
+            kind: which client fetches it.
+            list_name: the list.
+            settings: of the client, as JSON-able values. Credentials have no place here.
+
+        Raises:
+            InvalidNameError: it is no name.
+            ListNotFoundError: no list goes by that name.
+            ExchangeExistsError: an exchange of that name exists.
+        """
+        return exchanges.add_exchange(
+            self._engine, name, kind=kind, list_name=list_name, settings=settings
+        )
+
+    def update_exchange(
+        self,
+        name: str,
+        *,
+        state: ExchangeState | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> ExchangeRecord:
+        """Pauses or resumes an exchange, or changes its settings; None leaves them as they are.
+
+        Raises:
+            ExchangeNotFoundError: no exchange goes by that name.
+        """
+        return exchanges.update_exchange(self._engine, name, state=state, settings=settings)
+
+    def remove_exchange(self, name: str) -> None:
+        """Forgets an exchange, its checkpoint and what was set aside; its list stays as it is.
+
+        Raises:
+            ExchangeNotFoundError: no exchange goes by that name.
+        """
+        exchanges.remove_exchange(self._engine, name)
+
+    def get_exchange(self, name: str) -> ExchangeRecord:
+        """One exchange, and how far it was fetched.
+
+        Raises:
+            ExchangeNotFoundError: no exchange goes by that name.
+        """
+        with self._reading() as connection:
+            return exchanges.find_exchange(connection, name)
+
+    def list_exchanges(self) -> list[ExchangeRecord]:
+        """All exchanges, by name."""
+        with self._reading() as connection:
+            return exchanges.list_exchanges(connection)
+
+    def list_set_aside(self, name: str, *, limit: int = 100) -> list[SetAsideRecord]:
+        """The records of an exchange that were set aside last, newest first; at most 1000.
+
+        Raises:
+            ExchangeNotFoundError: no exchange goes by that name.
+        """
+        with self._reading() as connection:
+            return exchanges.list_set_aside(connection, name, limit=_page(limit))
+
+    def save_progress(self, checkpoint: Checkpoint, set_aside: Sequence[SetAside] = ()) -> None:
+        """Moves an exchange's checkpoint where no entry came with it; see `StagedImport.commit`.
+
+        Raises:
+            ExchangeNotFoundError: the exchange was removed meanwhile.
+            ExchangeConflictError: another fetch has moved its checkpoint meanwhile.
+        """
+        exchanges.save_progress(self._engine, checkpoint, set_aside)
 
     # Reading
 

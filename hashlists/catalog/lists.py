@@ -36,11 +36,7 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
             a letter first.
         ListExistsError: a list of that name exists.
     """
-    if not _NAME.fullmatch(hash_list.name):
-        raise InvalidNameError(
-            "a list's name has 1 to 63 lower-case letters, digits and dashes, begins with a"
-            f" letter and does not end with a dash; {hash_list.name!r} does not"
-        )
+    require_name(hash_list.name, "a list")
     with catalog_errors(), engine.connect() as connection:
         _require_free_name(connection, hash_list.name)
     # An import that is bringing the same handling is waited for here, not under the lock.
@@ -65,6 +61,19 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
         by = ChangeAuthor(row_id[0], hash_list.name, ChangeKind.CREATE_LIST, author, "")
         _bare_revision(connection, by)
         return list_record(connection, find_list(connection, hash_list.name), now=now)
+
+
+def require_name(name: str, of: str) -> None:
+    """Refuses what is no name; `of` says of what it should be one.
+
+    Raises:
+        InvalidNameError: it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidNameError(
+            f"{of}'s name has 1 to 63 lower-case letters, digits and dashes, begins with a"
+            f" letter and does not end with a dash; {name!r} does not"
+        )
 
 
 def update_list(

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -309,6 +309,86 @@ tombstones = Table(
     Column("list_id", _Id, ForeignKey("hash_lists.list_id"), primary_key=True, autoincrement=False),
     Column("digest", LargeBinary, primary_key=True),
     Column("change_id", _Id, ForeignKey("changes.change_id"), nullable=False),
+)
+
+#: Codes that were made here from a file with exactly an entry's digest; see `derived`. Appended,
+#: never altered: of what was done to one value the newest counts.
+derived_hashes = Table(
+    "derived_hashes",
+    metadata,
+    Column("derived_id", _Id, primary_key=True),
+    Column("entry_id", _Id, ForeignKey("entries.entry_id"), nullable=False),
+    Column("change_id", _Id, ForeignKey("changes.change_id"), nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("derivation", String(32), nullable=False),
+    # The digest of the file; once the entry has another, the code counts no longer.
+    Column("of_kind", String(16), nullable=False),
+    Column("of_digest", LargeBinary, nullable=False),
+    Index("ix_derived_hashes_entry_id", "entry_id"),
+    Index("ix_derived_hashes_change_id", "change_id"),
+)
+
+#: What lists did, or in shadow would have done, to the uploads of a day: numbers alone.
+match_days = Table(
+    "match_days",
+    metadata,
+    Column("list_id", _Id, ForeignKey("hash_lists.list_id"), primary_key=True, autoincrement=False),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # days since 1970, UTC
+    Column("policy", String(63), primary_key=True),
+    Column("uploads", _Id, nullable=False),
+    Column("exact", _Id, nullable=False),
+    Column("near", _Id, nullable=False),
+)
+
+#: Feeds that fill lists. No credential stands here.
+exchanges = Table(
+    "exchanges",
+    metadata,
+    Column("exchange_id", _Id, primary_key=True),
+    Column("name", String(63), nullable=False, unique=True),
+    Column("kind", String(32), nullable=False),
+    Column("list_id", _Id, ForeignKey("hash_lists.list_id"), nullable=False),
+    Column("settings", Text, nullable=False),  # JSON object
+    Column("state", String(16), nullable=False),
+    Column("created_at", _Id, nullable=False),
+    Column("full_at", _Id),  # when all of it was last fetched anew
+    sqlite_autoincrement=True,  # a checkpoint never meets another exchange of the same number
+)
+
+#: How far each exchange was fetched; replaced in the transaction that makes a page visible.
+exchange_checkpoints = Table(
+    "exchange_checkpoints",
+    metadata,
+    Column(
+        "exchange_id",
+        _Id,
+        ForeignKey("exchanges.exchange_id"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("number", _Id, nullable=False),  # counts up, so that nobody replaces what he never saw
+    Column("document", Text, nullable=False),  # JSON
+    Column("change_id", _Id, ForeignKey("changes.change_id")),
+    Column("saved_at", _Id, nullable=False),
+)
+
+#: Records of exchanges that could not be taken: where and why, never the record.
+exchange_set_aside = Table(
+    "exchange_set_aside",
+    metadata,
+    Column("set_aside_id", _Id, primary_key=True),
+    Column("exchange_id", _Id, ForeignKey("exchanges.exchange_id"), nullable=False),
+    Column("change_id", _Id, ForeignKey("changes.change_id")),
+    Column("seen_at", _Id, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("place", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("record_sha256", LargeBinary, nullable=False),  # tells repetitions
+    Index("ix_exchange_set_aside_exchange_id", "exchange_id", "seen_at"),
+    UniqueConstraint("exchange_id", "record_sha256"),
 )
 
 #: Who may call the service, and which policy counts for them.

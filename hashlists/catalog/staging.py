@@ -20,6 +20,7 @@ from hashlists.catalog.absent import absent_entries
 from hashlists.catalog.bulk import kinds_of, pick, take
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.entry_writer import EntryWriter, Rows
+from hashlists.catalog.exchanges import write_progress
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import Origin, imports
 from hashlists.catalog.stage_result import StageResult
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from hashlists.catalog.exchange_records import Checkpoint, SetAside
     from hashlists.catalog.open_change import OpenChange
     from hashlists.catalog.tombstones import Tombstones
 
@@ -179,19 +181,32 @@ class StagedImport:
             size=ROWS_PER_TRANSACTION,
         )
 
-    def commit(self, report: Callable[[int], Mapping[str, Any]] | None = None) -> Revision | None:
+    def commit(
+        self,
+        report: Callable[[int], Mapping[str, Any]] | None = None,
+        *,
+        checkpoint: Checkpoint | None = None,
+        set_aside: Sequence[SetAside] = (),
+    ) -> Revision | None:
         """Makes everything staged one revision.
 
         Args:
             report: gets the revision's number (0: nothing changed) and returns what to keep with
                 the import, as JSON-able values.
+            checkpoint: of the exchange that the entries came from; it moves with this commit, also
+                where nothing had changed.
+            set_aside: records of that exchange that could not be taken; only with a checkpoint.
 
         Returns:
             The revision, or None when nothing had changed.
 
         Raises:
             CatalogError: the database failed; nothing of the import will be seen.
+            ExchangeNotFoundError, ExchangeConflictError: the checkpoint does not follow the one
+                that is kept; nothing of the import will be seen.
         """
+        if set_aside and checkpoint is None:
+            raise ValueError("records are set aside with a checkpoint only")
         with self._change.final_transaction() as connection:
             revision = self._change.commit(connection)
             document = report(revision.number if revision else 0) if report else {}
@@ -200,6 +215,9 @@ class StagedImport:
                 .where(imports.c.change_id == self._change.change_id)
                 .values(report=json.dumps(document))
             )
+            if checkpoint is not None:
+                change_id = self._change.change_id
+                write_progress(connection, checkpoint, set_aside, change_id=change_id)
         return revision
 
     def abort(self) -> None:

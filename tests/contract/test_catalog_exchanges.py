@@ -1,0 +1,195 @@
+"""Feeds: a page, its checkpoint and what was set aside count together or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hashlists.catalog import (
+    Catalog,
+    Checkpoint,
+    ExchangeState,
+    SetAside,
+    exchanges,
+)
+from hashlists.errors import (
+    ExchangeConflictError,
+    ExchangeExistsError,
+    ExchangeNotFoundError,
+    InvalidNameError,
+    ListNotFoundError,
+)
+from tests.catalog_support import DEMO, batch, items, names_in_force, source
+
+SETTINGS = {"environment": "test", "hosts": ["b", "a"], "nested": {"x": None}}
+MADE = {"kind": "made-up", "list_name": "demo", "settings": SETTINGS}
+FULL_AT = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+@pytest.fixture
+def demo(catalog: Catalog) -> Catalog:
+    catalog.create_list(DEMO, author="a person")
+    catalog.add_exchange("feed", **MADE)
+    return catalog
+
+
+def bad(number: int, *, page: str = "page 1", reason: str = "no hash") -> SetAside:
+    return SetAside(page, f"record {number}", "hash", reason, number.to_bytes(32, "big"))
+
+
+def fetch(catalog: Catalog, *names: str, document: object, after: int, set_aside=(), **more):
+    exchange_id = catalog.get_exchange("feed").exchange_id
+    with catalog.begin_import("demo", source()) as staged:
+        staged.stage(batch(items(*names)))
+        checkpoint = Checkpoint(exchange_id, {"next": document}, after, **more)
+        return staged.commit(checkpoint=checkpoint, set_aside=set_aside)
+
+
+class TestKeeping:
+    def test_an_exchange_is_given_back_as_it_was_added(self, demo):
+        found = demo.get_exchange("feed")
+        assert (found.name, found.kind, found.list_name) == ("feed", "made-up", "demo")
+        assert (found.settings, found.state) == (SETTINGS, ExchangeState.ACTIVE)
+        assert (found.full_at, found.checkpoint, found.number, found.saved_at) == (
+            *(None, None),
+            *(0, None),
+        )
+        assert found.set_aside == 0
+        assert abs(found.created_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+    def test_they_come_by_name(self, demo):
+        added = demo.add_exchange("a-feed", **MADE)
+        assert demo.list_exchanges() == [added, demo.get_exchange("feed")]
+
+    def test_pausing_and_other_settings(self, demo):
+        before = demo.get_exchange("feed")
+        paused = demo.update_exchange("feed", state=ExchangeState.PAUSED)
+        assert paused == replace(before, state=ExchangeState.PAUSED)
+        assert demo.update_exchange("feed") == paused
+        other = demo.update_exchange("feed", settings={"x": 1})
+        assert other == demo.get_exchange("feed") == replace(paused, settings={"x": 1})
+
+    def test_a_removed_one_is_gone_with_all_its_own(self, demo):
+        other = demo.add_exchange("other", **MADE)
+        first = demo.get_exchange("feed").exchange_id
+        fetch(demo, "a", document="2", after=0, set_aside=[bad(1)])
+        demo.remove_exchange("feed")
+        assert demo.list_exchanges() == [other]
+        assert list(names_in_force(demo)) == ["a"]
+        again = demo.add_exchange("feed", **MADE)
+        assert (again.checkpoint, again.set_aside) == (None, 0)
+        assert again.exchange_id not in (first, other.exchange_id)
+
+    def test_refusals(self, demo):
+        with pytest.raises(ExchangeExistsError):
+            demo.add_exchange("feed", **MADE)
+        with pytest.raises(InvalidNameError, match="an exchange's name"):
+            demo.add_exchange("Feed", **MADE)
+        with pytest.raises(ListNotFoundError):
+            demo.add_exchange("x", **{**MADE, "list_name": "nosuch"})
+        for call in (demo.get_exchange, demo.remove_exchange, demo.list_set_aside):
+            with pytest.raises(ExchangeNotFoundError):
+                call("nosuch")
+        with pytest.raises(ExchangeNotFoundError):
+            demo.update_exchange("nosuch", state=ExchangeState.PAUSED)
+
+
+class TestProgress:
+    def test_a_page_and_its_checkpoint_count_together(self, demo):
+        revision = fetch(demo, "a", document="2", after=0)
+        found = demo.get_exchange("feed")
+        assert (revision.added, found.checkpoint, found.number) == (1, {"next": "2"}, 1)
+        assert found.saved_at is not None
+        assert found.full_at is None
+        fetch(demo, "b", document="3", after=1, full_at=FULL_AT)
+        found = demo.get_exchange("feed")
+        assert (found.checkpoint, found.number, found.full_at) == ({"next": "3"}, 2, FULL_AT)
+        fetch(demo, "c", document="4", after=2)
+        assert demo.get_exchange("feed").full_at == FULL_AT
+
+    def test_it_moves_where_nothing_changed(self, demo):
+        fetch(demo, "a", document="2", after=0)
+        assert fetch(demo, "a", document="3", after=1) is None
+        assert demo.get_exchange("feed").checkpoint == {"next": "3"}
+
+    def test_it_moves_without_a_page(self, demo):
+        exchange_id = demo.get_exchange("feed").exchange_id
+        demo.save_progress(Checkpoint(exchange_id, {"next": "2"}, 0), [bad(1)])
+        found = demo.get_exchange("feed")
+        assert (found.checkpoint, found.set_aside) == ({"next": "2"}, 1)
+        with pytest.raises(ExchangeConflictError):
+            demo.save_progress(Checkpoint(exchange_id, {"next": "3"}, 0))
+
+    def test_a_page_that_is_given_up_moves_nothing(self, demo):
+        exchange_id = demo.get_exchange("feed").exchange_id
+
+        def fail(_number: int) -> dict[str, object]:
+            raise RuntimeError
+
+        checkpoint = Checkpoint(exchange_id, {}, 0)
+        with demo.begin_import("demo", source()) as staged:
+            staged.stage(batch(items("a")))
+            with pytest.raises(RuntimeError):
+                staged.commit(fail, checkpoint=checkpoint, set_aside=[bad(1)])
+        found = demo.get_exchange("feed")
+        assert (found.checkpoint, found.set_aside, names_in_force(demo)) == (None, 0, {})
+
+    @pytest.mark.parametrize("after", [0, 2])
+    def test_of_two_fetches_the_one_that_is_behind_changes_nothing(self, demo, after):
+        fetch(demo, "a", document="2", after=0)
+        with pytest.raises(ExchangeConflictError, match="nothing of this page"):
+            fetch(demo, "b", document="old", after=after, set_aside=[bad(1)])
+        found = demo.get_exchange("feed")
+        assert (found.checkpoint, found.number, found.set_aside) == ({"next": "2"}, 1, 0)
+        assert list(names_in_force(demo)) == ["a"]
+        fetch(demo, "b", document="3", after=1)  # the way is free for the next one
+
+    def test_an_exchange_that_is_removed_meanwhile_takes_no_page(self, demo):
+        exchange_id = demo.get_exchange("feed").exchange_id
+        with demo.begin_import("demo", source()) as staged:
+            staged.stage(batch(items("a")))
+            demo.remove_exchange("feed")
+            with pytest.raises(ExchangeNotFoundError, match="nothing of this page"):
+                staged.commit(checkpoint=Checkpoint(exchange_id, {}, 0))
+        assert names_in_force(demo) == {}
+
+    def test_nothing_is_set_aside_without_a_checkpoint(self, demo):
+        staged = demo.begin_import("demo", source())
+        with pytest.raises(ValueError, match="with a checkpoint"):
+            staged.commit(set_aside=[bad(1)])
+        staged.abort()
+
+
+class TestSetAside:
+    def test_they_come_newest_first(self, demo):
+        fetch(demo, document="2", after=0, set_aside=[bad(1), bad(2)])
+        fetch(demo, document="3", after=1, set_aside=[bad(3, page="page 2")])
+        found = demo.list_set_aside("feed")
+        assert [each.record for each in found] == [bad(3, page="page 2"), bad(2), bad(1)]
+        assert found[0].seen_at >= found[1].seen_at
+        assert [each.record for each in demo.list_set_aside("feed", limit=1)] == [
+            bad(3, page="page 2")
+        ]
+        assert demo.get_exchange("feed").set_aside == 3
+
+    def test_one_that_comes_again_is_kept_once(self, demo):
+        fetch(demo, document="2", after=0, set_aside=[bad(1), bad(2), bad(1)])
+        again = bad(1, page="page 7", reason="still no hash")
+        fetch(demo, document="3", after=1, set_aside=[again])
+        assert [each.record for each in demo.list_set_aside("feed")] == [again, bad(2)]
+
+    def test_other_exchanges_have_their_own(self, demo):
+        demo.add_exchange("other", **MADE)
+        fetch(demo, document="2", after=0, set_aside=[bad(1)])
+        assert demo.list_set_aside("other") == []
+
+    def test_only_the_newest_are_kept(self, demo, monkeypatch):
+        monkeypatch.setattr(exchanges, "MAX_SET_ASIDE", 3)
+        fetch(demo, document="2", after=0, set_aside=[bad(n) for n in range(3)])
+        fetch(demo, document="3", after=1, set_aside=[bad(8), bad(9)])
+        names = [each.record.place for each in demo.list_set_aside("feed")]
+        assert names == ["record 9", "record 8", "record 2"]
+        fetch(demo, document="4", after=2, set_aside=[bad(n) for n in range(20, 30)])
+        assert len(demo.list_set_aside("feed")) == 3

@@ -88,7 +88,8 @@ def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
 
 def acted_on_since(connection: Connection, since: int) -> NDArray[np.int64]:
     """Those that the revisions after `since` retracted, restored or purged."""
-    return _union(chain(_acted_on(connection, since), _purged(connection, since)))
+    ranges = _ranges(connection, since)
+    return _union(chain(_acted_on(connection, ranges), _purged(connection, ranges)))
 
 
 def purged_since(connection: Connection, since: int) -> bool:

@@ -29,6 +29,7 @@ from hashlists.catalog.lists import list_records
 from hashlists.catalog.records import ListRecord, read_catalog_id
 from hashlists.catalog.schema import Action, changes, classifications, entry_versions, retractions
 from hashlists.catalog.states import chunks, read_head, retracted_among
+from hashlists.id_arrays import distinct_ids
 from hashlists.model import Classification
 
 if TYPE_CHECKING:
@@ -220,4 +221,4 @@ class CatalogReader:
             if (entry_id, origin) != last and action == Action.RETRACT:
                 found.append(entry_id)
             last = (entry_id, origin)
-        return np.unique(np.array(found, np.int64))
+        return distinct_ids(np.array(found, np.int64))

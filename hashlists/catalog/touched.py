@@ -24,6 +24,7 @@ from hashlists.catalog.schema import (
     revisions,
 )
 from hashlists.catalog.states import retracted_among
+from hashlists.id_arrays import distinct_ids
 from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
@@ -160,4 +161,4 @@ def _ids(connection: Connection, query: Select[Any]) -> Iterator[NDArray[np.int6
 
 
 def _union(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
-    return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
+    return distinct_ids(np.concatenate([np.empty(0, np.int64), *parts]))

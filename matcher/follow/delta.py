@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hashlists.id_arrays import distinct_ids, joined_ids
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.entries import COLUMNS
 from matcher.index.segment import Segment
@@ -120,12 +121,12 @@ class Piece:
     def without(self, changed: Int64Array) -> Piece:
         """The same once a later piece touches `changed (K,)`, which ascends."""
         again = _NO_ROWS if self.segment is None else self.segment.rows_of(changed)
-        return replace(self, dead=np.union1d(self.dead, again)) if len(again) else self
+        return replace(self, dead=joined_ids(self.dead, again)) if len(again) else self
 
     def merged(self, later: Piece, tables: Tables) -> Piece:
         """This piece and the next as one."""
         rows = sort_rows(join_rows([self.living(), later.living()]))
-        touched = np.union1d(self.touched, later.touched)
+        touched = joined_ids(self.touched, later.touched)
         return Piece.of(self.since, later.until, touched, rows, tables)
 
     def renumbered(self, to: Renumbering) -> Piece:
@@ -196,7 +197,7 @@ class Delta:
         last = Piece.of(since, until, changed, rows, tables)
         while pieces and _belong_together(pieces[-1], last):
             last = pieces.pop().merged(last, tables)
-        return Delta((*pieces, last), np.union1d(self.touched, changed))
+        return Delta((*pieces, last), joined_ids(self.touched, changed))
 
     def above(self, revision: int, to: Renumbering) -> Delta:
         """What is needed above a snapshot of a later revision, which may be more than changed.
@@ -217,7 +218,7 @@ class Delta:
         ]
         touched = _NO_ROWS
         if pieces:
-            touched = np.unique(np.concatenate([each.touched for each in pieces]))
+            touched = distinct_ids(np.concatenate([each.touched for each in pieces]))
         return Delta(tuple(pieces), touched)
 
     def hidden_rows(self, withdrawn: Int64Array, now: int) -> Int64Array:

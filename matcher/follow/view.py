@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from hashlists import snapshot as snapshots
+from hashlists.id_arrays import distinct_ids, joined_ids
 from matcher.follow.delta import Delta, Renumbering, Tables
 from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.rows import RowNumbers
@@ -172,7 +173,9 @@ class View:
             lists=_add_counts(numbers.lists, delta),
             classifications=classifications,
             delta=delta,
-            superseded=np.union1d(self.superseded, self.sealed.index.rows_of(changed)),
+            superseded=joined_ids(
+                self.superseded, distinct_ids(self.sealed.index.rows_of(changed))
+            ),
             purged=self.purged or reader.purged_since(self.revision),
             withdrawn=_NO_ROWS,
             withdrawn_by=reader.revision,
@@ -209,7 +212,7 @@ class View:
             lists=_add_counts(lists, delta),
             classifications=tuple(classes),
             delta=delta,
-            superseded=np.unique(index.rows_of(delta.touched)),
+            superseded=distinct_ids(index.rows_of(delta.touched)),
             purged=purged,
         )
 

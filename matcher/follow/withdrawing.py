@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlists.errors import SnapshotError
+from hashlists.id_arrays import joined_ids
 from hashlists.snapshot import manifests_below
 from hashlists.snapshot.withdrawn import (
     Withdrawn,
@@ -116,7 +117,7 @@ def _withdrawn(
         revision=reader.revision,
         mark=mark,
         snapshots=tuple(sorted(standing)),
-        ids=np.union1d(before, reader.out_of_force_since(since)),
+        ids=joined_ids(before, reader.out_of_force_since(since)),
     )
 
 

@@ -112,6 +112,12 @@ class EntryNotFoundError(HashlistsError):
     reason = "ENTRY_NOT_FOUND"
 
 
+class HarmMismatchError(HashlistsError):
+    """The format's entries are of another harm than the list, e.g. known-good files."""
+
+    reason = "LIST_HARM_MISMATCH"
+
+
 class InvalidNameError(HashlistsError):
     """A name of a list or an exchange is not of the allowed form."""
 

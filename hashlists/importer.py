@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
 from hashlists.errors import ListNotFoundError, OptionsError
+from hashlists.formats.harm import require_harm
+from hashlists.formats.registry import find_format
 from hashlists.importing.files import RecordSource, open_files
 from hashlists.importing.full import FullList, retract_absent
 from hashlists.importing.report import ImportReport, report_to_dict, to_document
@@ -134,6 +136,7 @@ def import_files(
         FormatError: a file cannot be read, is not of that format, is cut off, changed, unpacks to
             more than the limits allow, or a part of the set is missing; or there are more
             classifications than in any scheme.
+        HarmMismatchError: the format's entries are of another harm than the list.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
         FullListRefusedError, ImportDeclinedError: see `importing.full`.
@@ -146,6 +149,8 @@ def import_files(
     started = time.monotonic()
     share = _share(max_rejected_share, limits)
     handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
+    if prepare_list is None:
+        _require_harm(catalog, list_name, format)
     with open_files(paths) as files, no_cycle_collection():
         records = RecordSource(files, format, options, limits, spool_dir)
         digest, length = identify(files)
@@ -170,6 +175,7 @@ def import_files(
                 return run.report(list_name, digest, time.monotonic() - started)
         if prepare_list is not None:
             prepare_list()
+            _require_harm(catalog, list_name, format)
         with catalog.begin_import(list_name, source) as staged:
             _stage(run, staged, share, full, dry_run=False)
             result = run.report(list_name, digest, time.monotonic() - started)
@@ -247,6 +253,10 @@ def _handling(catalog: Catalog, list_name: str, *, may_be_missing: bool) -> Hand
         if not may_be_missing:
             raise
         return NO_ONWARD_SHARING
+
+
+def _require_harm(catalog: Catalog, list_name: str, format_name: str) -> None:
+    require_harm(find_format(format_name), list_name, catalog.get_list(list_name).hash_list.harm)
 
 
 __all__ = [

@@ -44,12 +44,12 @@ from hashlists.formats.base import (
     RawHash,
     Sample,
 )
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     choose,
     link_target,
     note_aside,
-    refuse_unknown_options,
 )
 from hashlists.formats.xml_parser import Element, Layout
 from hashlists.formats.xml_stream import Row, Shape, XmlRecordStream

@@ -30,7 +30,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from hashlists.errors import OptionsError
 from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
-from hashlists.formats.pages import choose, refuse_unknown_options
+from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.pages import choose
 from hashlists.model import NO_ONWARD_SHARING, HashKind
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hashlists.errors import FormatError, OptionsError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 #: What a page's report says when there are more pages.
 MORE_PAGES_NOTE: Final = "one page of several: what stands on the following pages is not in it"
@@ -79,20 +79,6 @@ def check_page_count(said: object, found: int) -> None:
             f'"count" says {shown}, but the page holds {found} records; get it again, or set the '
             "option check_count=no if the source counts in another way"
         )
-
-
-def refuse_unknown_options(
-    options: Mapping[str, str], known: Collection[str], format_name: str
-) -> None:
-    """Names the first option that a format does not have.
-
-    Raises:
-        OptionsError: there is one.
-    """
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        named = f"known options: {', '.join(sorted(known))}" if known else "it has none"
-        raise OptionsError(f"unknown option {unknown[0]!r} of format {format_name}; {named}")
 
 
 def choose(options: Mapping[str, str], name: str, allowed: Iterable[str], default: str) -> str:

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, BinaryIO
 from hashlists.errors import UnknownFormatError
 from hashlists.formats import (
     csv,
+    digests,
+    encase,
+    hashlookup,
     icse,
     jsonl,
     ncmec,
+    nsrl_csv,
+    nsrl_sqlite,
     parquet,
     stopncii,
     tat,
     threatexchange,
     threatexchange_text,
+    tsk,
     vics,
 )
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
@@ -31,14 +37,20 @@ FORMATS: Mapping[str, Format] = {
     each.FORMAT.name: each.FORMAT
     for each in (
         csv,
+        digests,
+        encase,
+        hashlookup,
         icse,
         jsonl,
         ncmec,
+        nsrl_csv,
+        nsrl_sqlite,
         parquet,
         stopncii,
         tat,
         threatexchange,
         threatexchange_text,
+        tsk,
         vics,
     )
 }

@@ -39,6 +39,7 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     check_page_count,
@@ -46,7 +47,6 @@ from hashlists.formats.pages import (
     note_aside,
     page_token,
     refuse_pickle,
-    refuse_unknown_options,
 )
 from hashlists.formats.picked import pick
 from hashlists.model import Harm, HashKind

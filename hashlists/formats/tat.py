@@ -33,13 +33,13 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     link_target,
     note_aside,
     page_token,
     refuse_pickle,
-    refuse_unknown_options,
 )
 from hashlists.formats.picked import pick
 from hashlists.model import Harm, HashKind

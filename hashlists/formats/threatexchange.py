@@ -48,13 +48,13 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     choose,
     note_aside,
     page_token,
     refuse_pickle,
-    refuse_unknown_options,
 )
 from hashlists.formats.picked import pick
 from hashlists.model import HashKind

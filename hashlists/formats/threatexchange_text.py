@@ -35,7 +35,8 @@ from hashlists.formats.base import (
     RawBatch,
     Sample,
 )
-from hashlists.formats.pages import choose, note_aside, refuse_pickle, refuse_unknown_options
+from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.pages import choose, note_aside, refuse_pickle
 from hashlists.formats.threatexchange import INDICATOR_TYPES, SCHEME, TAG_PROFILE, parse_tags
 from hashlists.model import HashKind, Place, Rejection
 

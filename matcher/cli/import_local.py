@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hashlists.errors import HashlistsError, ListNotFoundError
+from hashlists.formats.harm import require_harm
 from hashlists.model import ChangeKind, Harm
 from matcher.cli.importing import another_list, no_such_list, seekable
 from matcher.cli.output import note, progress
@@ -34,11 +35,15 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
     Raises:
         HashlistsError: nothing was imported, and why.
     """
-    from hashlists.importer import import_file  # noqa: PLC0415  brings the catalog and numpy
+    # These bring the catalog and numpy.
+    from hashlists.formats.registry import find_format  # noqa: PLC0415
+    from hashlists.importer import import_file  # noqa: PLC0415
 
     share, settings = order.max_rejected_share, session.settings
     with session.catalog(create=order.described.suffices) as catalog:
         prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
+        if prepare is not None and order.described.harm is not None:
+            require_harm(find_format(order.format), order.list_name, Harm(order.described.harm))
         with (
             _telling_what_stays(catalog, order.list_name),
             seekable(order.file, settings.spool_dir) as file,

@@ -34,6 +34,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.ListExistsError, grpc.StatusCode.ALREADY_EXISTS),
     (lists.ImportInProgressError, grpc.StatusCode.ABORTED),
     (lists.ImportConflictError, grpc.StatusCode.ALREADY_EXISTS),
+    (lists.HarmMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.InvalidNameError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.UnknownFormatError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.OptionsError, grpc.StatusCode.INVALID_ARGUMENT),

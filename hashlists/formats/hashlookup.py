@@ -1,0 +1,253 @@
+"""Reads exports in the hashlookup format (CIRCL): JSON Lines of what is known of files.
+
+Each line is one object with upper-case hex under `MD5`, `SHA-1` and `SHA-256`; lower case is taken
+as well. Taken over: these and `FileSize`. Never taken over: names, packages, products, parents and
+children, whose digests belong to other files. The key is the SHA-1, as for NSRL.
+
+"Known" is not "good": a record with `KnownMalicious` is left aside and counted, whatever stands
+there, and so is one below the option `min_trust`. The entries go into lists of known-good files,
+never count as matches, and never cancel one. The format has no retractions.
+
+Options:
+    min_trust: 0 to 100. A record whose `hashlookup:trust` is lower, or that has none, is left
+        aside. Without the option trust is not looked at: what it means is the service's to say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from itertools import compress
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import msgspec
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.base import (
+    Encoding,
+    FieldNames,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    RawBatch,
+)
+from hashlists.formats.nsrl_csv import KEY_KINDS
+from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.text_lines import LinePlaces, TextLines, first_lines
+from hashlists.formats.unreadable import refuse_unreadable, take_sample
+from hashlists.model import HashKind, Place, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from hashlists.formats.base import Sample
+    from hashlists.formats.text_lines import LineBlock
+    from hashlists.limits import ImportLimits
+
+_OPTION: Final = "min_trust"
+_TRUST_TEXT = re.compile(r"[0-9]{1,3}", re.ASCII)
+_MALICIOUS_NOTE: Final = "record of a known malicious file left aside"
+_TRUST_NOTE: Final = "record of too little trust left aside"
+_UNENDED_NOTE: Final = "last line without line end taken as whole"
+_MAX_TRUST: Final = 100
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The members that are looked at; the decoder skips all others."""
+
+    md5: str | None = msgspec.field(name="MD5", default=None)
+    sha1: str | None = msgspec.field(name="SHA-1", default=None)
+    sha256: str | None = msgspec.field(name="SHA-256", default=None)
+    size: int | float | str | None = msgspec.field(name="FileSize", default=None)
+    malicious: msgspec.Raw | msgspec.UnsetType = msgspec.field(
+        name="KnownMalicious", default=msgspec.UNSET
+    )
+    trust: int | float | str | None = msgspec.field(name="hashlookup:trust", default=None)
+
+
+_DECODER = msgspec.json.Decoder(_Record)
+_ANY = msgspec.json.Decoder()
+
+
+class HashlookupReader:
+    """Iterates over an export (see `base.ListReader`); the module names the option.
+
+    Raises:
+        OptionsError: an option is unknown, or min_trust is no number of 0 to 100.
+        FormatError: the first line is no object of this format.
+    """
+
+    format: Final = "hashlookup"
+
+    def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
+        refuse_unknown_options(options, (_OPTION,), self.format)
+        self._min_trust = _min_trust(options.get(_OPTION))
+        sample = take_sample(stream)
+        refuse_unreadable(sample)
+        _require_objects(sample.head)
+        self._header = FileHeader(self.format, "", "", "")
+        self._lines = TextLines(stream, limits, max_line=limits.max_record_bytes)
+        self._batches = self._read()
+
+    @property
+    def header(self) -> FileHeader:
+        """The name of the format; such files say nothing of themselves."""
+        return self._header
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes consumed so far."""
+        return self._lines.bytes_read
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+    def _read(self) -> Iterator[RawBatch]:
+        for block in self._lines.blocks():
+            records: list[_Record] = []
+            numbers: list[int] = []
+            rejections: list[Rejection] = []
+            for number, line in enumerate(block.lines, start=block.first):
+                if not line or line.isspace():
+                    continue
+                found = self._decode(line)
+                if isinstance(found, _Record):
+                    records.append(found)
+                    numbers.append(number)
+                else:
+                    rejections.append(_reject(block, number, found))
+            yield self._to_batch(records, numbers, rejections, open_ended=block.open_ended)
+
+    def _decode(self, line: str) -> _Record | str:
+        """The record of a line, or what is wrong with it."""
+        try:
+            return _DECODER.decode(line.encode("latin-1") if self._bytewise else line)
+        except msgspec.ValidationError:
+            return "a member has another type than the format gives it"
+        except RecursionError:
+            return "the record is nested too deeply"
+        except (msgspec.DecodeError, UnicodeError):
+            return "no JSON object"
+
+    @property
+    def _bytewise(self) -> bool:
+        """Whether characters stand for bytes, so that the decoder sees the file's own UTF-8."""
+        return self._lines.encoding == "latin-1"
+
+    def _to_batch(
+        self,
+        records: Sequence[_Record],
+        numbers: Sequence[int],
+        rejections: Sequence[Rejection],
+        *,
+        open_ended: bool,
+    ) -> RawBatch:
+        notes: Counter[str] = Counter()
+        kept = [self._is_kept(record, notes) for record in records]
+        ends_kept = bool(kept) and kept[-1]
+        if not all(kept):
+            records = list(compress(records, kept))
+            numbers = list(compress(numbers, kept))
+        if open_ended and ends_kept:
+            notes[_UNENDED_NOTE] += 1
+        return RawBatch(
+            rows=len(records),
+            header=self._header,
+            hashes=[
+                HashColumn(HashKind.MD5, [r.md5 for r in records], Encoding.HEX, "MD5"),
+                HashColumn(HashKind.SHA1, [r.sha1 for r in records], Encoding.HEX, "SHA-1"),
+                HashColumn(HashKind.SHA256, [r.sha256 for r in records], Encoding.HEX, "SHA-256"),
+            ],
+            place_at=LinePlaces(numbers),
+            key_kinds=KEY_KINDS,
+            sizes=[record.size for record in records],
+            names=FieldNames(key="SHA-1", size="FileSize"),
+            rejections=rejections,
+            notes=notes,
+            open_ended=open_ended and ends_kept,
+        )
+
+    def _is_kept(self, record: _Record, notes: Counter[str]) -> bool:
+        if record.malicious is not msgspec.UNSET:
+            notes[_MALICIOUS_NOTE] += 1
+            return False
+        if self._min_trust is not None and not _is_trusted(record.trust, self._min_trust):
+            notes[_TRUST_NOTE] += 1
+            return False
+        return True
+
+
+def _min_trust(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not _TRUST_TEXT.fullmatch(text) or int(text) > _MAX_TRUST:
+        raise OptionsError(f"the option min_trust must be a number of 0 to 100, not {text!r}")
+    return int(text)
+
+
+def _is_trusted(trust: float | str | None, least: int) -> bool:
+    if isinstance(trust, str):
+        return bool(_TRUST_TEXT.fullmatch(trust)) and int(trust) >= least
+    return trust is not None and trust >= least
+
+
+def _require_objects(head: bytes) -> None:
+    lines = [line for line in first_lines(head) if line.strip()]
+    if not lines or lines[0].lstrip()[:1] != "{":
+        array = bool(lines) and lines[0].lstrip()[:1] == "["
+        raise FormatError(
+            "the file is a JSON array; write its objects one on a line (jq -c '.[]')"
+            if array
+            else "the first line is no JSON object; expected the hashlookup format, one on a line",
+            place=Place("line", 1),
+        )
+    if len(lines) > 1 and lines[0].strip() == "{":
+        raise FormatError(
+            "the first object is spread over several lines; write each on one line (jq -c .)",
+            place=Place("line", 1),
+        )
+
+
+def _reject(block: LineBlock, number: int, problem: str) -> Rejection:
+    place = Place("line", number)
+    if block.open_ended:
+        raise FormatError(
+            "the file ends inside a record: it was cut off, for its last line has no line end and "
+            f"is {problem}",
+            place=place,
+        )
+    return Rejection(place, "", problem)
+
+
+def looks_like(sample: Sample) -> Likeness | None:
+    """Tells the format by the members of the first object."""
+    lines = [line for line in first_lines(sample.head) if line.strip()]
+    if not lines or not lines[0].lstrip().startswith("{"):
+        return None
+    try:
+        first = json.loads(lines[0])
+    except (ValueError, RecursionError):
+        return None
+    digests = [name for name in ("MD5", "SHA-1", "SHA-256") if name in first]
+    own = [name for name in first if name.startswith("hashlookup:") or name == "KnownMalicious"]
+    if own:
+        return Likeness(90, f"JSON Lines with the member {own[0]} of the hashlookup format")
+    if digests and {"FileName", "FileSize"} & first.keys():
+        return Likeness(65, f"JSON Lines with {', '.join(digests)} and FileName or FileSize")
+    return None
+
+
+FORMAT = Format(
+    "hashlookup",
+    "hashlookup JSON Lines (CIRCL)",
+    open_reader=HashlookupReader,
+    looks_like=looks_like,
+    known_good=True,
+)
+
+__all__ = ["FORMAT", "HashlookupReader", "looks_like"]

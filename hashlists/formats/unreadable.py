@@ -1,0 +1,87 @@
+"""Files of hashes that are known by sight and never read, with the way around each.
+
+Binary files whose layout is not published are told by their names, since nothing else is known of
+them; SQL is told by its text. Nothing here reads a record.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from hashlists.errors import FormatError
+from hashlists.formats.base import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEAD_BYTES: Final = 64 * 1024
+_SUFFIXES: Mapping[str, str] = {
+    ".hke": (
+        "a HashKeeper .hke file, whose layout is not published; export the hash set as HashKeeper's"
+        " CSV (its first line names file_id, hashset_id, ...) and import that as digests"
+    ),
+    ".xhd": (
+        "a part of X-Ways' internal hash database (.xhd), which is not made for exchange; export"
+        " the hash set in X-Ways as text (its first line is MD5) and import that as digests"
+    ),
+}
+_RHDB: Final = (
+    "X-Ways' database of PhotoDNA hashes (RHDB), whose layout is not published; ask the source for"
+    " the list as VICS JSON, or as CSV with a column of PhotoDNA"
+)
+_SQL: Final = (
+    "SQL statements, as NIST publishes the quarterly changes of RDS 3; statements of a foreign file"
+    " are never run here. Apply them to a copy of the full RDS database in the way that NIST"
+    " describes, and import the database as nsrl-sqlite"
+)
+_SQL_START = re.compile(
+    r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+"  # never tried in another way: it could take for ever
+    r"(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE\s+\S+\s+SET\b|DELETE\s+FROM"
+    r"|BEGIN\s*(?:TRANSACTION|;)|PRAGMA\s"
+    r"|(?:CREATE|DROP)\s+(?:TABLE|VIEW|TRIGGER|(?:UNIQUE\s+)?INDEX)\s)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def why_unreadable(sample: Sample) -> str | None:
+    """What a file is that no reader takes, and what to import instead; None for any other."""
+    path = PurePath(sample.name)
+    if (known := _SUFFIXES.get(path.suffix.lower())) is not None:
+        return known
+    if path.stem.upper() == "RHDB" or path.suffix.upper() == ".RHDB":
+        return _RHDB
+    return _SQL if is_sql(sample.head) else None
+
+
+def is_sql(head: bytes) -> bool:
+    """Whether a file begins with a statement of SQL."""
+    text = head[:8192].removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    return _SQL_START.match(text) is not None
+
+
+def take_sample(stream: BinaryIO) -> Sample:
+    """The beginning of an open file; the stream is left at its start."""
+    stream.seek(0)
+    head = stream.read(HEAD_BYTES)
+    whole = len(head) < HEAD_BYTES or not stream.read(1)
+    stream.seek(0)
+    name = getattr(stream, "name", "")
+    return Sample(head, PurePath(name).name if isinstance(name, str) else "", whole)
+
+
+def refuse_unreadable(sample: Sample) -> None:
+    """Says what a file is instead.
+
+    Raises:
+        FormatError: the file is empty, or one of those that are never read.
+    """
+    if not sample.head:
+        raise FormatError("the file is empty")
+    why = why_unreadable(sample)
+    if why is not None:
+        raise FormatError(f"the file is {why}")
+
+
+__all__ = ["HEAD_BYTES", "is_sql", "refuse_unreadable", "take_sample", "why_unreadable"]

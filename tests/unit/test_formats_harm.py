@@ -1,0 +1,44 @@
+"""Known-good files and lists of abuse stay apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from hashlists.errors import HarmMismatchError
+from hashlists.formats.base import Format
+from hashlists.formats.harm import require_harm
+from hashlists.formats.registry import FORMATS
+from hashlists.model import Harm
+
+GOOD = Format("good", "Good", known_good=True)
+NCII = Format("ncii", "NCII", harm=Harm.NCII)
+PLAIN = Format("plain", "Plain")
+
+
+@pytest.mark.parametrize("harm", [each for each in Harm if each is not Harm.KNOWN_GOOD])
+def test_known_good_files_go_into_no_other_list(harm):
+    with pytest.raises(HarmMismatchError, match="--harm known_good") as caught:
+        require_harm(GOOD, "abuse", harm)
+    assert "'abuse'" in str(caught.value)
+    assert caught.value.reason == "LIST_HARM_MISMATCH"
+
+
+@pytest.mark.parametrize("harm", [Harm.CSAM, Harm.TERRORISM, Harm.KNOWN_GOOD])
+def test_a_format_that_names_its_harm_goes_into_no_other_list(harm):
+    with pytest.raises(HarmMismatchError, match="kept apart"):
+        require_harm(NCII, "other", harm)
+
+
+@pytest.mark.parametrize(
+    ("found", "harm"),
+    [(GOOD, Harm.KNOWN_GOOD), (NCII, Harm.NCII), (NCII, Harm.TEST)]
+    + [(PLAIN, harm) for harm in Harm],
+)
+def test_what_fits_is_let_through(found, harm):
+    require_harm(found, "list", harm)
+
+
+def test_the_formats_of_known_good_files():
+    good = {each.name for each in FORMATS.values() if each.known_good}
+    assert good == {"nsrl-csv", "nsrl-sqlite", "hashlookup"}
+    assert all(FORMATS[name].harm is Harm.KNOWN_GOOD for name in good)

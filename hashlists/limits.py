@@ -13,6 +13,8 @@ from dataclasses import dataclass
 MAX_ID_CHARS = 256
 #: Decimal digits of the catalog's own id of an entry, so that it fits 63 bits.
 MAX_ENTRY_ID_DIGITS = 18
+#: Characters that say how a hash was derived, as the catalog keeps them.
+MAX_DERIVATION_CHARS = 32
 _KIB = 1024
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -38,6 +40,7 @@ class ImportLimits:
         max_classifications: different classifications in one file. An issuer's scheme has some
             tens; far more of them are a wrong column taken for the category.
         max_text_chars: characters of a media type or time stamp.
+        max_reason_chars: characters of a retraction's reason; what is longer is cut.
         max_extra_hashes: values of one record beyond the first of each kind.
         max_recipients: names to whom one entry may be released.
         max_unpacked_bytes: bytes that a compressed file may unpack to.
@@ -61,6 +64,7 @@ class ImportLimits:
     max_code_chars: int = 64
     max_classifications: int = 10_000
     max_text_chars: int = 128
+    max_reason_chars: int = 2_000
     max_extra_hashes: int = 64
     max_recipients: int = 256
     max_unpacked_bytes: int = 1024 * _GIB

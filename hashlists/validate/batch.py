@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import FormatError
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import EntryBatch, Handling, Rejection, Retraction
-from hashlists.validate.check import Check
+from hashlists.validate.check import UNPRINTABLE, Check
 from hashlists.validate.classes import classify
 from hashlists.validate.entries import to_entries
 from hashlists.validate.fields import (
@@ -77,7 +77,9 @@ def validate(
     rejections.sort(key=lambda rejection: rejection.place.number)
     return Validated(
         to_entries(rows.without(dropped), GoodPlaces(batch, dropped)),
-        tuple(_retraction(row, rows, batch) for row in sorted(retracted - check.faults.keys())),
+        tuple(
+            _retraction(row, rows, batch, limits) for row in sorted(retracted - check.faults.keys())
+        ),
         rejections,
     )
 
@@ -104,9 +106,10 @@ def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) ->
     )
 
 
-def _retraction(row: int, rows: Rows, batch: RawBatch) -> Retraction:
+def _retraction(row: int, rows: Rows, batch: RawBatch, limits: ImportLimits) -> Retraction:
+    """A withdrawal holds whatever its reason looks like: that is only made fit to be kept."""
     reason = batch.retraction_reasons[row] if batch.retraction_reasons is not None else None
-    return Retraction(rows.keys[row], reason or "")
+    return Retraction(rows.keys[row], UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars])
 
 
 def _refuse_cut_off(batch: RawBatch, check: Check) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 
 from hashlists.formats.base import HashColumn, RawBatch, RawHash
 from hashlists.formats.encodings import decode_column, decode_hash, kind_name, kind_with_article
+from hashlists.limits import MAX_DERIVATION_CHARS
 from hashlists.model import ExtraHash, HashKind
+from hashlists.validate.check import UNPRINTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +94,7 @@ def _read_extra(
     counts: Counter[int] = Counter()
     for raw in raw_hashes:
         value = _read_hash(raw, check)
-        if value is None:
+        if value is None or not _is_derivation(raw, check):
             continue
         column = hashes.setdefault(raw.kind, [None] * check.rows)
         if column[raw.row] is None and raw.derivation is None:
@@ -104,6 +106,16 @@ def _read_extra(
                 limit = check.limits.max_extra_hashes
                 check.reject(raw.row, raw.field, f"more than {limit} further hashes")
     return list(extra.values())
+
+
+def _is_derivation(raw: RawHash, check: Check) -> bool:
+    """Whether what says how a value was derived can be kept; else its row is rejected."""
+    how = raw.derivation
+    if how is None or (0 < len(how) <= MAX_DERIVATION_CHARS and not UNPRINTABLE.search(how)):
+        return True
+    reason = f"how it was derived is not told in 1 to {MAX_DERIVATION_CHARS} printable characters"
+    check.reject(raw.row, raw.field, reason)
+    return False
 
 
 def _may_be_degenerate(raw: bytes, kind: HashKind) -> bool:

@@ -310,3 +310,18 @@ def test_a_reason_keeps_all_but_its_control_characters():
         assert lost == losses
         (gone,) = read(data, "csv", OWN).retractions
         assert gone.reason == reason.replace("\t", " ")
+
+
+@pytest.mark.parametrize("how", ["x" * 33, "a%00b", "%FF"])
+def test_a_derivation_that_cannot_be_kept_rejects_its_row(how):
+    text = own(md5=md5(), further_hashes=f"pdq:{pdq()}:{how}")
+    rejected = [(2, "further_hashes")]
+    assert outcome(text, OWN) == ((1, [], []) if how == "%FF" else (0, [], rejected))
+    assert outcome(own(md5=md5(), further_hashes=f"pdq:{pdq()}:{'x' * 32}"), OWN)[0] == 1
+
+
+def test_a_withdrawal_holds_whatever_its_reason_looks_like():
+    text = f"md5,gone,why\n{md5(1)},yes,".encode() + b"a\xffb\x00c" + b"x" * 3000 + b"\n"
+    options = {**MD5, "columns.retracted": "gone", "columns.retraction_reason": "why"}
+    (gone,) = read(text, "csv", options).retractions
+    assert gone.reason == "a b c" + "x" * 1995

@@ -124,7 +124,7 @@ def test_damaged_lines_are_rejected_alone():
         ("size", True), ("size", [1]), ("verified_count", {}), ("baseline", 1.5), ("baseline", []),
         ("category", True), ("category", 1.5), ("media_type", {}), ("releasable_to", [1]),
         ("releasable_to", 1), ("retracted", [True]), ("retracted", "perhaps"), ("md5", ["x", 1]),
-        ("source_id", False), ("expires_at", "tomorrow"),
+        ("source_id", False), ("source_id", 10**300), ("expires_at", "tomorrow"),
     ],
 )  # fmt: skip
 def test_wrong_types_reject_their_record_alone(member, wrong):
@@ -325,3 +325,12 @@ def test_header_of_the_file():
     reader = open_reader(io.BytesIO(own({"records": 0})), format="jsonl")
     assert (reader.format, reader.header.version) == ("jsonl", "1")
     assert list(reader) == []
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_numbers_of_absurd_length_reject_their_line(digits):
+    data = b'{"md5": "' + md5().encode() + b'", "id": ' + b"9" * digits + b"}\n"
+    for field in ("source_id", "size", "category", "baseline", "key"):
+        options = {**MD5, f"columns.{field}": "id", "scheme": "x"}
+        rows, rejections = outcome(data, options)
+        assert (rows, len(rejections)) == (0, 1)

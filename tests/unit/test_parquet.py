@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hashlists.errors import FormatError, OptionsError, UnknownFormatError
-from hashlists.formats import parquet_pages
+from hashlists.formats import parquet_pages, parquet_writer
 from hashlists.formats.base import Sample
 from hashlists.formats.parquet import looks_like
 from hashlists.formats.parquet_pages import Chunk, largest_repeating_page
@@ -222,7 +222,7 @@ def test_a_page_that_unpacks_to_much_more_than_its_size_is_refused():
 
 
 def test_a_dictionary_that_stands_for_large_values_many_times_is_refused(monkeypatch):
-    made = pa.table({"md5": pa.array(["x" * 300_000] * 2000).dictionary_encode()})
+    made = pa.table({"md5": pa.array(["x" * 300_000] * 250).dictionary_encode()})
     data = written(made, write_statistics=False)
     with pytest.raises(FormatError, match=r"row 1: .* rows unpack to more than"):
         outcome(data)
@@ -266,12 +266,13 @@ def test_the_library_is_named_where_it_is_missing(monkeypatch):
             act()
 
 
-def test_the_streams_stay_open():
+def test_the_streams_stay_open(monkeypatch):
+    monkeypatch.setattr(parquet_writer, "_ROWS_IN_GROUP", 1500)
     out = io.BytesIO()
     writer = open_writer(out, format="parquet")
     row = Row(key=b"\x00a", hashes={HashKind.MD5: md5()})
     for _ in range(3):
-        writer.write(export_batch([row] * 30_000))
+        writer.write(export_batch([row] * 1000))
     writer.finish()
     del writer
     reader = open_reader(out, format="parquet")
@@ -298,3 +299,35 @@ def test_the_writer_takes_no_options():
 def test_likeness():
     assert looks_like(Sample(b"PAR1abc")).score == 90
     assert looks_like(Sample(b"md5\n")) is None
+
+
+def test_a_stream_that_fails_is_told():
+    data = table(md5=[md5().hex()])
+
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() == len(data) - 8:
+                self.reads = getattr(self, "reads", 0) + 1
+            if getattr(self, "reads", 0) > 1:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    stream = Failing(data)
+    stream.reads = 1
+    with pytest.raises((FormatError, OSError), match="Input/output error"):
+        open_reader(stream, format="parquet", options=MD5)
+
+
+@pytest.mark.parametrize("offset", range(4, 120, 7))
+def test_a_page_whose_header_is_spoilt_is_refused_or_its_rows_are(offset):
+    whole = written(
+        pa.table({"md5": [md5(n).hex() for n in range(30)]}),
+        compression="none",
+        use_dictionary=False,
+    )
+    spoilt = whole[:offset] + b"\xff" + whole[offset + 1 :]
+    try:
+        rows, rejections = outcome(spoilt)
+    except FormatError:
+        return
+    assert rows + len(rejections) == 30

@@ -4,8 +4,8 @@ The columns are those of `own_layout`, in its order: hashes as bytes of fixed le
 64-bit integers, yes and no as booleans, `expires_at` as microseconds in UTC, `releasable_to` as a
 list of texts, `further_hashes` as a list of structures with `kind`, `value` (bytes) and
 `derivation`; null where there is nothing to say. The file's metadata has `hashwarden.layout` = 1.
-Compressed with Zstandard, in groups of at most 65,536 rows. The same entries give the same bytes
-with the same version of the library.
+Compressed with Zstandard, in groups of rows that end with the batch that makes them 65,536 or more.
+The same entries give the same bytes with the same version of the library.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ParquetWriter:
     def _write_waiting(self) -> None:
         if self._rows:
             table = self._pa.concat_tables(self._waiting)
-            self._writer.write_table(table, row_group_size=_ROWS_IN_GROUP)
+            self._writer.write_table(table, row_group_size=self._rows)
         self._waiting, self._rows = [], 0
 
 

@@ -39,6 +39,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--idempotency-key")
     parser.add_argument("--sha256", type=bytes.fromhex, help="what the file must have, in hex")
     parser.add_argument("--max-rejected-share", type=float)
+    parser.add_argument("--spool-dir", type=Path, help="for unpacked copies, where one is needed")
     if given == ["-"]:
         given = json.loads(sys.stdin.readline())
     arguments = parser.parse_args(given)
@@ -87,6 +88,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 idempotency_key=arguments.idempotency_key,
                 max_rejected_share=arguments.max_rejected_share,
                 expected_sha256=arguments.sha256,
+                spool_dir=arguments.spool_dir,
                 progress=_ProgressLines(),
             )
     except HashlistsError as error:

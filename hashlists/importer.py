@@ -151,6 +151,8 @@ def import_files(
     handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
     if prepare_list is None:
         _require_harm(catalog, list_name, format)
+    if spool_dir is not None:
+        spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open_files(paths) as files, no_cycle_collection():
         records = RecordSource(files, format, options, limits, spool_dir)
         digest, length = identify(files)

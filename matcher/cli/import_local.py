@@ -6,7 +6,7 @@ import fails later, its list stays, empty; the next import can then correct what
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,14 +30,14 @@ _NEWEST = 100
 
 
 def import_here(session: Session, order: ImportOrder) -> ImportReport:
-    """Imports the file; tells on standard error what happens to the list.
+    """Imports the files; tells on standard error what happens to the list.
 
     Raises:
         HashlistsError: nothing was imported, and why.
     """
     # These bring the catalog and numpy.
     from hashlists.formats.registry import find_format  # noqa: PLC0415
-    from hashlists.importer import import_file  # noqa: PLC0415
+    from hashlists.importer import import_files  # noqa: PLC0415
 
     share, settings = order.max_rejected_share, session.settings
     with session.catalog(create=order.described.suffices) as catalog:
@@ -46,12 +46,12 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
             require_harm(find_format(order.format), order.list_name, Harm(order.described.harm))
         with (
             _telling_what_stays(catalog, order.list_name),
-            seekable(order.file, settings.spool_dir) as file,
-            progress(f"Importing {order.file.name}", of_bytes=True) as advance,
+            ExitStack() as spooled,
+            progress(f"Importing {order.shown_files}", of_bytes=True) as advance,
         ):
-            return import_file(
+            return import_files(
                 catalog,
-                file,
+                [spooled.enter_context(seekable(each, settings.spool_dir)) for each in order.files],
                 list_name=order.list_name,
                 format=order.format,
                 options=order.options,
@@ -61,6 +61,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 max_rejected_share=settings.max_rejected_share if share is None else share,
                 progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
                 prepare_list=prepare,
+                spool_dir=settings.spool_dir,
             )
 
 

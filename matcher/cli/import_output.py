@@ -19,7 +19,10 @@ _MOST_REJECTS_SHOWN = 20
 
 def import_record(report: ShownImport) -> dict[str, Any]:
     """The JSON object of an import's report."""
-    counts = ("revision", "read", "added", "updated", "unchanged", "rejected", "kept_retracted")
+    counts = (
+        *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
+        "kept_retracted",
+    )
     return {
         "list": report.list_name,
         "format": report.format,
@@ -45,6 +48,7 @@ def print_import(report: ShownImport) -> None:
         ("read", f"{report.read:,}"),
         ("added", f"{report.added:,}"),
         ("updated", f"{report.updated:,}"),
+        ("retracted", f"{report.retracted:,}"),
         ("unchanged", f"{report.unchanged:,}"),
         ("rejected", f"{report.rejected:,}"),
         ("kept retracted", f"{report.kept_retracted:,}"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import ListNotFoundError
 from matcher.cli.importing import another_list, no_such_list, seekable
 from matcher.cli.output import note, progress
+from matcher.cli.refusal import RefusalError
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
@@ -34,12 +35,18 @@ def import_at_server(session: Session, server: str, order: ImportOrder) -> Impor
     Raises:
         HashlistsError, ServerError: nothing was imported, and why; or what to do where nobody
             knows was told.
+        RefusalError: there are several files.
     """
     from matcher.client import Client  # noqa: PLC0415  brings grpc
 
+    if len(order.files) != 1:
+        raise RefusalError(
+            "a server takes one file for an import; put the files of the set into one ZIP archive, "
+            "which is imported as a whole"
+        )
     with Client(server) as client:
         exists = _is_there(client, order)
-        with seekable(order.file, None) as file:
+        with seekable(order.files[0], None) as file:
             if not exists:
                 _create_list(session, client, order, file)
             key = order.idempotency_key or str(uuid.uuid4())
@@ -89,7 +96,7 @@ def _import(
     from matcher.client import ImportProgress  # noqa: PLC0415  brings grpc
 
     size = file.stat().st_size
-    with progress(f"Importing {order.file.name}", of_bytes=True) as advance:
+    with progress(f"Importing {order.shown_files}", of_bytes=True) as advance:
         for message in client.import_list(
             file,
             list_name=order.list_name,

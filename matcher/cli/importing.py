@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import ListExistsError, ListNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matcher.cli.describing import Described
 
@@ -26,7 +26,7 @@ class ImportOrder:
     """What the user asked for.
 
     Attributes:
-        file: the list file, a pipe, or "-" for standard input.
+        files: the list files, or one that is a pipe, or "-" for standard input.
         list_name: the list to fill.
         format, options: how the file is read.
         max_rejected_share: 0..1, or None for the setting of whoever imports.
@@ -35,7 +35,7 @@ class ImportOrder:
         described: what was said of the list.
     """
 
-    file: Path
+    files: Sequence[Path]
     list_name: str
     format: str
     options: Mapping[str, str]
@@ -43,6 +43,11 @@ class ImportOrder:
     reason: str
     idempotency_key: str | None
     described: Described
+
+    @property
+    def shown_files(self) -> str:
+        """The files in a word or two."""
+        return self.files[0].name if len(self.files) == 1 else f"{len(self.files)} files"
 
 
 @contextmanager

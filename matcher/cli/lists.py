@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from matcher.cli import lists_acts, lists_entry, lists_import, options
+from matcher.cli import lists_acts, lists_entry, lists_import, lists_inspect, options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.keeping import PAGE, keeper
@@ -126,5 +126,6 @@ def revisions(
         print_revisions(found)
 
 
-for _command in (lists_import.command, lists_entry.command, *lists_acts.COMMANDS):
+_OWN_MODULES = (lists_import.command, lists_inspect.command, lists_entry.command)
+for _command in (*_OWN_MODULES, *lists_acts.COMMANDS):
     command.add_command(_command)

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 _FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
 _MAX_KEY_CHARS = 200
+#: Table formats whose columns are declared anyway; every other format is named by whoever imports.
 _FORMATS_BY_SUFFIX = {
-    ".json": "vics",
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
+_PACKED_SUFFIXES = (".gz", ".zst")
+_STDIN = Path("-")
 
 
 def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
@@ -43,15 +45,20 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 
 @click.command("import")
 @click.argument(
-    "file", type=click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path)
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path),
 )
 @click.option("--list", "list_name", required=True, metavar="NAME", help="The list to fill.")
 @click.option(
     "--format",
     "file_format",
     metavar="FORMAT",
-    help="As docs/formats.md names it, e.g. icse. Default: by the file's name, .json for vics, "
-    ".csv or .tsv for csv, .jsonl or .ndjson for jsonl, .parquet for parquet.",
+    help="As docs/formats.md names it, e.g. vics; `lists inspect` says what a file looks like. "
+    "Only tables go without, by the file's name: .csv or .tsv for csv, .jsonl or .ndjson for "
+    "jsonl, .parquet for parquet.",
 )
 @click.option(
     "--column",
@@ -102,7 +109,7 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 def command(
     session: Session,
     *,
-    file: Path,
+    files: Sequence[Path],
     list_name: str,
     file_format: str | None,
     columns: Sequence[str],
@@ -115,9 +122,11 @@ def command(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Import a list file as one revision.
+    """Import list files as one revision.
 
-    FILE may be "-" for standard input, with --format. A record that is wrong is left out and
+    Several files, like the members of a ZIP archive, are one set: all are imported as one revision,
+    or none is. Files packed with gzip or Zstandard are read as they are. FILE may be "-" for
+    standard input, with --format. A record that is wrong is left out and
     reported with its place; the rest is imported, unless too large a share is wrong: then nothing
     is. A list that does not exist yet is created where --harm and --source are given; of one that
     never held an entry, what is given is corrected.
@@ -134,11 +143,13 @@ def command(
     Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
     imported; 130 where it was interrupted.
     """
+    if _STDIN in files and len(files) > 1:
+        raise click.UsageError("standard input is imported alone, not with other files")
     order = ImportOrder(
-        file=file,
+        files=files,
         list_name=list_name,
-        format=file_format or _format_by_suffix(file),
-        options=_format_options(file, mapping, columns, format_options),
+        format=file_format or _format_by_suffix(files),
+        options=_format_options(files, mapping, columns, format_options),
         max_rejected_share=max_rejected_share,
         reason=reason,
         idempotency_key=idempotency_key,
@@ -162,23 +173,46 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
 
 
 def _format_options(
-    file: Path, mapping: Path | None, columns: Sequence[str], format_options: Sequence[str]
+    files: Sequence[Path],
+    mapping: Path | None,
+    columns: Sequence[str],
+    format_options: Sequence[str],
 ) -> dict[str, str]:
     """The options of the format as its reader takes them."""
     settled = load_mapping(mapping) if mapping is not None else {}
     settled.update(_pairs("--option", format_options))
     for field, column in _pairs("--column", columns).items():
         settled[f"columns.{field}"] = column
-    if file.suffix.lower() == ".tsv":
+    if all(_suffix(each) == ".tsv" for each in files):
         settled.setdefault("delimiter", "tab")
     return settled
 
 
-def _format_by_suffix(file: Path) -> str:
-    known = _FORMATS_BY_SUFFIX.get(file.suffix.lower())
-    if known is None:
-        raise click.UsageError(f"the format cannot be told from the name {file.name}: add --format")
-    return known
+def _format_by_suffix(files: Sequence[Path]) -> str:
+    """The format of tables by their names.
+
+    Raises:
+        UsageError: it has to be named; says what the file looks like.
+    """
+    known = {_FORMATS_BY_SUFFIX.get(_suffix(each)) for each in files}
+    if len(known) == 1 and (found := known.pop()) is not None:
+        return found
+    raise click.UsageError(
+        f"add --format; {_likeness(files[0])}`hashwarden lists inspect` tells more"
+    )
+
+
+def _likeness(file: Path) -> str:
+    """What the file looks like, as the beginning of a sentence; empty where nothing can be said."""
+    from hashlists.inspection import likeliest  # noqa: PLC0415  brings every format
+
+    found = likeliest(file) if file.is_file() else None
+    return "" if found is None else f"{file.name} looks like {found.format} ({found.title}), and "
+
+
+def _suffix(file: Path) -> str:
+    name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
+    return name.suffix.lower()
 
 
 def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:

@@ -203,6 +203,7 @@ def import_answer(
         read=report.read,
         added=report.added,
         updated=report.updated,
+        retracted=report.retracted,
         unchanged=report.unchanged,
         rejected=report.rejected,
         kept_retracted=report.kept_retracted,

@@ -116,7 +116,8 @@ class ImportResult:
     Attributes:
         list_name, format: where it went and how it was read.
         revision: the revision it made; 0 where nothing had changed.
-        read: records in the file; the sum of the next four.
+        read: records in the file.
+        retracted: entries in force until now that the source withdraws.
         kept_retracted: entries that stay retracted, since an operator retracted them there.
         coverage: of the entries in this file.
         rejections: the first of them; `rejected` counts all.
@@ -131,6 +132,7 @@ class ImportResult:
     read: int
     added: int
     updated: int
+    retracted: int
     unchanged: int
     rejected: int
     kept_retracted: int

@@ -127,7 +127,7 @@ class Spool:
 
 
 async def run_import(
-    catalog_url: str, file: int, order: ImportOrder
+    catalog_url: str, file: int, order: ImportOrder, spool_dir: Path
 ) -> AsyncIterator[Mapping[str, Any]]:
     """Runs the import of the file with that descriptor in a child process.
 
@@ -150,7 +150,8 @@ async def run_import(
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps(_arguments(catalog_url, file, order)).encode() + b"\n")
+        arguments = _arguments(catalog_url, file, order, spool_dir)
+        child.stdin.write(json.dumps(arguments).encode() + b"\n")
         child.stdin.close()
         reported = False
         async for line in child.stdout:
@@ -168,7 +169,7 @@ async def run_import(
             await child.wait()
 
 
-def _arguments(catalog_url: str, file: int, order: ImportOrder) -> list[str]:
+def _arguments(catalog_url: str, file: int, order: ImportOrder, spool_dir: Path) -> list[str]:
     arguments = [
         f"--catalog={catalog_url}",
         f"--file=/dev/fd/{file}",
@@ -178,6 +179,7 @@ def _arguments(catalog_url: str, file: int, order: ImportOrder) -> list[str]:
         f"--reason={order.reason}",
         f"--idempotency-key={order.idempotency_key}",
         f"--sha256={order.sha256.hex()}",
+        f"--spool-dir={spool_dir}",
         *(f"--option={key}={value}" for key, value in order.options.items()),
     ]
     if order.max_rejected_share is not None:

@@ -250,7 +250,8 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
                 await self._spooling.run(spool.write, request.chunk)
             file = spool.finish()
             async with self._turn:
-                async for message in run_import(self._imports.catalog_url, file, order):
+                url, folder = self._imports.catalog_url, self._imports.spool_dir
+                async for message in run_import(url, file, order, folder):
                     yield _import_response(message)
             self._changed()
         finally:
@@ -339,7 +340,10 @@ def _import_response(message: Any) -> pb.ImportHashListResponse:
 
 
 def _report(report: Any) -> pb.ImportReport:
-    counts = ("revision", "read", "added", "updated", "unchanged", "rejected", "kept_retracted")
+    counts = (
+        *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
+        "kept_retracted",
+    )
     coverage = report["coverage"]
     return pb.ImportReport(
         **{name: report[name] for name in counts},

@@ -55,7 +55,8 @@ class Server:
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         if self.outcome != "nothing":
-            counts = dict.fromkeys(("read", "added", "updated", "unchanged", "rejected"), 0)
+            names = ("read", "added", "updated", "retracted", "unchanged", "rejected")
+            counts = dict.fromkeys(names, 0)
             yield ImportResult(
                 **counts,
                 list_name=asked["list_name"],
@@ -80,7 +81,7 @@ def go(tmp_path, monkeypatch):
     def ran(server, *, described=NOTHING_SAID, column="md5", key=None, share=None):
         monkeypatch.setattr("matcher.client.Client", server)
         order = ImportOrder(
-            file=file,
+            files=[file],
             list_name="demo",
             format="csv",
             options={"columns.md5": column},

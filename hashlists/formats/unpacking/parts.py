@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -96,21 +97,32 @@ class Parts:
             zstd.require_whole(stream)
 
     def __iter__(self) -> Iterator[Part]:
-        if self._archive is not None:
-            for number, name in enumerate(self.names):
-                yield from self._unpacked(self._member(name, self._archive, number))
-        elif self.compression:
-            yield from self._unpacked(self._packed())
-        else:
+        for number in range(len(self.names)):
+            with self.part(number) as part:
+                yield part
+
+    @contextmanager
+    def part(self, number: int, *, prove: bool = True) -> Iterator[Part]:
+        """One part, within the context only.
+
+        Args:
+            number: as in `names`.
+            prove: whether leaving the context proves what was not read.
+
+        Raises:
+            FormatError: it cannot be unpacked, or is an archive itself.
+        """
+        if not self.compression:
             self._stream.seek(0)
             yield Part(self._name, self._stream, self._size, lambda done: done)
-
-    def _unpacked(self, part: Part) -> Iterator[Part]:
+            return
+        part = self._packed() if self._archive is None else self._member(self._archive, number)
         assert isinstance(part.stream, UnpackedStream)
         with part.stream as stream:
             _require_no_archive(stream)
             yield part
-            stream.require_end()
+            if prove:
+                stream.require_end()
 
     def _packed(self) -> Part:
         def begin() -> Unpacker:
@@ -124,8 +136,8 @@ class Parts:
         stream = UnpackedStream(begin, self._budget, what, spool_dir=self._spool_dir)
         return Part(self._name, stream, self._size, lambda _: self._stream.tell())
 
-    def _member(self, name: str, archive: zip_archive.Archive, number: int) -> Part:
-        member = archive.members[number]
+    def _member(self, archive: zip_archive.Archive, number: int) -> Part:
+        member, name = archive.members[number], self.names[number]
         what = f"file {name} of the ZIP archive"
         stream = UnpackedStream(
             lambda: archive.begin(member), self._budget, what, spool_dir=self._spool_dir

@@ -538,6 +538,7 @@ class ImportReport(_message.Message):
     KEPT_RETRACTED_FIELD_NUMBER: _builtins.int
     REPEATED_IMPORT_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
+    RETRACTED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """0 where nothing changed."""
     read: _builtins.int
@@ -552,6 +553,8 @@ class ImportReport(_message.Message):
     """The file had been imported before under this idempotency key; this is the report
     of that import.
     """
+    retracted: _builtins.int
+    """Entries in force until now that the source withdraws."""
     @_builtins.property
     def coverage(self) -> Global___Coverage:
         """Of the entries in this file."""
@@ -581,10 +584,11 @@ class ImportReport(_message.Message):
         kept_retracted: _builtins.int = ...,
         repeated_import: _builtins.bool = ...,
         notes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        retracted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "notes", b"notes", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "notes", b"notes", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "retracted", b"retracted", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

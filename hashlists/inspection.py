@@ -1,0 +1,318 @@
+"""Tells what a list file looks like and why, without importing it.
+
+Every registered format is asked about the beginning of each part; the likeliest one then reads and
+validates some records, or all. What is told never repeats a hash, an id or any other value of the
+file: of its texts only names of columns and kinds go on, and what readers quote is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from hashlists.errors import FormatError, HashlistsError
+from hashlists.formats.base import Sample
+from hashlists.formats.registry import FORMATS, find_format, open_reader
+from hashlists.formats.unpacking import open_parts
+from hashlists.formats.unpacking.parts import shown_name
+from hashlists.limits import DEFAULT_LIMITS, ImportLimits
+from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, HashKind, Rejection
+from hashlists.validate import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hashlists.formats.base import FileHeader, RawBatch
+    from hashlists.formats.unpacking import Part
+    from hashlists.model import EntryBatch
+
+#: Records that are read unless all are to be counted.
+RECORDS_READ: Final = 10_000
+_SAMPLE_BYTES: Final = 64 * 1024
+_PROBLEMS: Final = 10
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A format that a part may be of.
+
+    Attributes:
+        format, title: of the format.
+        score: 0..100, as in `base.Likeness`.
+        why: what was seen.
+        options: options that fit, as far as the file shows.
+    """
+
+    format: str
+    title: str
+    score: int
+    why: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading some or all records as one format showed.
+
+    Attributes:
+        format: by which it was read.
+        options: with which.
+        header: what the file says of itself; None where the reader could not begin.
+        records: how many were read.
+        whole: whether those were all, and the file is whole.
+        estimate: how many there are, about; `records` where all were read.
+        rejected: of those read.
+        withdrawn: entries that the source withdraws, of those read.
+        tells_retractions: whether the format can say that.
+        problems: the first rejections, and what stopped the reader, in words.
+        notes: what was left aside, and how often.
+        coverage: of the good entries.
+    """
+
+    format: str
+    options: Mapping[str, str]
+    header: FileHeader | None
+    records: int
+    whole: bool
+    estimate: int
+    rejected: int
+    withdrawn: int
+    tells_retractions: bool
+    problems: tuple[str, ...]
+    notes: Mapping[str, int]
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class PartInspection:
+    """One part of a file: the file itself, or a member of an archive.
+
+    Attributes:
+        name: fit to be shown.
+        candidates: likeliest first.
+        reading: None where no format fits.
+    """
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    reading: Reading | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileInspection:
+    """One file.
+
+    Attributes:
+        name: fit to be shown, without folders.
+        size: bytes on disk.
+        compression: `gzip`, `zstd`, `zip`, or empty.
+        parts: as far as they could be opened.
+        problem: why the file cannot be opened to its end; empty where it can.
+        notes: what an archive holds beside its parts.
+    """
+
+    name: str
+    size: int
+    compression: str
+    parts: tuple[PartInspection, ...]
+    problem: str = ""
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+
+def inspect_file(
+    path: Path,
+    *,
+    format: str | None = None,  # noqa: A002 - the word that the command line uses
+    options: Mapping[str, str] | None = None,
+    max_records: int | None = RECORDS_READ,
+    limits: ImportLimits = DEFAULT_LIMITS,
+) -> FileInspection:
+    """Looks at one file.
+
+    Args:
+        path: the file; not a pipe.
+        format: read by this format, whatever the file looks like; None for the likeliest.
+        options: options of the format, before those that the file shows.
+        max_records: about how many records to read of each part; None for all.
+        limits: ceilings, as for an import.
+
+    Raises:
+        UnknownFormatError: there is no such format.
+        FormatError: the file cannot be read at all.
+    """
+    if format is not None:
+        find_format(format)
+    try:
+        with path.open("rb") as stream:
+            return _inspect(stream, path.name, _Plan(format, options or {}, max_records, limits))
+    except OSError as error:
+        raise FormatError(f"the file cannot be read: {error.strerror}") from error
+
+
+def candidates_of(sample: Sample) -> tuple[Candidate, ...]:
+    """The formats that can be read and of which a file with this beginning may be, best first."""
+    found = []
+    for each in FORMATS.values():
+        likeness = each.looks_like(sample) if each.open_reader is not None else None
+        if likeness is not None:
+            why = without_values(likeness.why, sparing_quotes=True)
+            found.append(
+                Candidate(each.name, each.title, likeness.score, why, dict(likeness.options))
+            )
+    return tuple(sorted(found, key=lambda each: (-each.score, each.format)))
+
+
+def likeliest(path: Path, limits: ImportLimits = DEFAULT_LIMITS) -> Candidate | None:
+    """The likeliest format of a file's first part; None where none fits or it cannot be opened."""
+    try:
+        with path.open("rb") as stream:
+            parts = open_parts(stream, path.name, limits)
+            with parts.part(0, prove=False) as part:
+                return next(iter(candidates_of(_sample(part.stream, part.name))), None)
+    except (FormatError, OSError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    format: str | None
+    options: Mapping[str, str]
+    max_records: int | None
+    limits: ImportLimits
+
+
+def _inspect(stream: BinaryIO, name: str, plan: _Plan) -> FileInspection:
+    shown = shown_name(name)
+    size = stream.seek(0, 2)
+    try:
+        parts = open_parts(stream, name, plan.limits)
+    except FormatError as error:
+        return FileInspection(shown, size, "", (), without_values(str(error)))
+    found: list[PartInspection] = []
+    problem = ""
+    for number in range(len(parts.names)):
+        try:
+            with parts.part(number, prove=False) as part:
+                found.append(_inspect_part(part, plan))
+        except FormatError as error:
+            problem = problem or without_values(f"{parts.names[number]}: {error}")
+    return FileInspection(shown, size, parts.compression, tuple(found), problem, parts.notes)
+
+
+def _inspect_part(part: Part, plan: _Plan) -> PartInspection:
+    candidates = candidates_of(_sample(part.stream, part.name))
+    name, options = plan.format, plan.options
+    if candidates and name in (None, candidates[0].format):
+        name = candidates[0].format
+        options = {**candidates[0].options, **options}
+    if name is None:
+        return PartInspection(part.name, candidates, None)
+    return PartInspection(part.name, candidates, _Look(part, name, options, plan).reading())
+
+
+class _Look:
+    """Reads records of one part and keeps figures."""
+
+    def __init__(self, part: Part, name: str, options: Mapping[str, str], plan: _Plan) -> None:
+        self._part = part
+        self._name = name
+        self._options = options
+        self._plan = plan
+        self._header: FileHeader | None = None
+        self._records = self._rejected = self._withdrawn = self._near = self._entries = 0
+        self._by_kind: Counter[HashKind] = Counter()
+        self._notes: Counter[str] = Counter()
+        self._problems: list[str] = []
+        self._estimate = 0
+        self._whole = False
+
+    def reading(self) -> Reading:
+        """Reads, and says what was seen."""
+        try:
+            self._read()
+        except HashlistsError as error:
+            self._problems.append(without_values(str(error)))
+        return Reading(
+            format=self._name,
+            options=self._options,
+            header=self._header,
+            records=self._records,
+            whole=self._whole,
+            estimate=self._records if self._whole else max(self._estimate, self._records),
+            rejected=self._rejected,
+            withdrawn=self._withdrawn,
+            tells_retractions=find_format(self._name).tells_retractions,
+            problems=tuple(self._problems),
+            notes={without_values(note): times for note, times in self._notes.items()},
+            coverage=Coverage(self._entries, dict(self._by_kind), self._near),
+        )
+
+    def _read(self) -> None:
+        plan = self._plan
+        reader = open_reader(
+            self._part.stream, format=self._name, options=self._options, limits=plan.limits
+        )
+        self._header = reader.header
+        for raw in reader:
+            self._take(raw)
+            done = self._part.packed_read(reader.bytes_read)
+            if done:
+                self._estimate = self._records * self._part.packed_bytes // done
+            if plan.max_records is not None and self._records >= plan.max_records:
+                self._whole = next(reader, None) is None
+                return
+        self._whole = True
+
+    def _take(self, raw: RawBatch) -> None:
+        good = validate(raw, default_handling=NO_ONWARD_SHARING, limits=self._plan.limits)
+        self._records += len(good.entries) + len(good.retractions) + len(good.rejections)
+        self._rejected += len(good.rejections)
+        self._withdrawn += len(good.retractions)
+        self._notes.update(raw.notes)
+        self._entries += len(good.entries)
+        self._count_kinds(good.entries)
+        room = max(_PROBLEMS - len(self._problems), 0)
+        self._problems += [_in_words(each) for each in good.rejections[:room]]
+
+    def _count_kinds(self, entries: EntryBatch) -> None:
+        near: set[int] = set()
+        for kind, values in entries.hashes.items():
+            rows = [row for row, value in enumerate(values) if value]
+            self._by_kind[kind] += len(rows)
+            if kind in CODE_KINDS:
+                near.update(rows)
+        self._near += len(near)
+
+
+def without_values(text: str, *, sparing_quotes: bool = False) -> str:
+    """The text without what it may have from a file: quoted parts, and what looks like a hash."""
+    kept = text if sparing_quotes else _QUOTED.sub("...", text)
+    return " ".join(shown_name(word) for word in kept.split(" "))
+
+
+def _in_words(rejection: Rejection) -> str:
+    named = f"{shown_name(rejection.field)}: " if rejection.field else ""
+    return f"{rejection.place}: {named}{without_values(rejection.reason)}"
+
+
+def _sample(stream: BinaryIO, name: str) -> Sample:
+    stream.seek(0)
+    head = stream.read(_SAMPLE_BYTES + 1)
+    stream.seek(0)
+    own = name.rpartition("/")[2]
+    return Sample(head[:_SAMPLE_BYTES], own, whole=len(head) <= _SAMPLE_BYTES)
+
+
+__all__ = [
+    "RECORDS_READ",
+    "Candidate",
+    "FileInspection",
+    "PartInspection",
+    "Reading",
+    "inspect_file",
+    "likeliest",
+]

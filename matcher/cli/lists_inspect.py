@@ -1,0 +1,228 @@
+"""`hashwarden lists inspect`: what files look like and why, without importing them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from matcher.cli import options
+from matcher.cli.list_output import coverage_facts, coverage_record
+from matcher.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hashlists.inspection import Candidate, FileInspection, PartInspection, Reading
+
+EXIT_UNKNOWN = 2
+_SHOWN_PARTS = 20
+_COLUMN_PREFIX = "columns."
+
+
+@click.command("inspect")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+)
+@click.option(
+    "--format",
+    "file_format",
+    metavar="FORMAT",
+    help="Read it by this format, whatever it looks like.",
+)
+@click.option(
+    "--option",
+    "format_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of the format, as for `lists import`; --column is columns.FIELD=COLUMN here. "
+    "Repeat for each.",
+)
+@click.option(
+    "--count",
+    is_flag=True,
+    help="Read every record, rather than about the first 10,000 of each file.",
+)
+@options.as_json
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    files: Sequence[Path],
+    file_format: str | None,
+    format_options: Sequence[str],
+    count: bool,
+    as_json: bool,
+) -> None:
+    """Tell what list files look like and why, without importing them.
+
+    Names the formats that a file may be of, likeliest first; how it is packed and what an archive
+    holds; version and profile; and, from about the first 10,000 records, what is wrong with them,
+    which kinds of hash they have, and whether entries are withdrawn. No hash, id or other value of
+    a file is shown. The command that would import the files is suggested, not run.
+
+    Exit status: 0 where each file can be read by some format, as far as was looked; 2 otherwise.
+    """
+    from hashlists.inspection import RECORDS_READ, inspect_file  # noqa: PLC0415  brings all formats
+
+    given = _pairs(format_options)
+    found = []
+    for file in files:
+        found.append(
+            inspect_file(
+                file,
+                format=file_format,
+                options=given,
+                max_records=None if count else RECORDS_READ,
+            )
+        )
+        if as_json:
+            print_json(_record(found[-1]))
+        else:
+            _print(found[-1])
+    suggested = suggested_command(files, found)
+    if not as_json and suggested is not None:
+        note(f"To import: {suggested}")
+        note("For a list that is not there yet, add --harm and --source.")
+    ctx.exit(0 if all(map(_is_readable, found)) else EXIT_UNKNOWN)
+
+
+def suggested_command(files: Sequence[Path], found: Sequence[FileInspection]) -> str | None:
+    """How to import the files together; None where they are not of one format."""
+    readings = [part.reading for each in found for part in each.parts]
+    ways = {
+        (reading.format, tuple(sorted(reading.options.items())))
+        for reading in readings
+        if reading is not None
+    }
+    if len(ways) != 1 or None in readings:
+        return None
+    ((name, given),) = ways
+    words = ["hashwarden", "lists", "import", *map(str, files), "--list", "NAME", "--format", name]
+    for key, value in given:
+        column = key.removeprefix(_COLUMN_PREFIX)
+        words += ["--option" if column == key else "--column", f"{column}={value}"]
+    return shlex.join(words)
+
+
+def _is_readable(found: FileInspection) -> bool:
+    return not found.problem and all(
+        part.reading is not None and part.reading.header is not None for part in found.parts
+    )
+
+
+def _pairs(given: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(
+                f"{each!r} is not of the form KEY=VALUE", param_hint="--option"
+            )
+        pairs[key] = value
+    return pairs
+
+
+def _record(found: FileInspection) -> dict[str, Any]:
+    """The JSON object of a file."""
+    return {
+        "file": found.name,
+        "bytes": found.size,
+        "compression": found.compression or None,
+        "problem": found.problem or None,
+        "notes": dict(found.notes),
+        "parts": [
+            {
+                "name": part.name,
+                "candidates": [_candidate_record(each) for each in part.candidates],
+                "reading": None if part.reading is None else _reading_record(part.reading),
+            }
+            for part in found.parts
+        ],
+    }
+
+
+def _candidate_record(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "format": candidate.format,
+        "title": candidate.title,
+        "score": candidate.score,
+        "why": candidate.why,
+        "options": dict(candidate.options),
+    }
+
+
+def _reading_record(reading: Reading) -> dict[str, Any]:
+    header = reading.header
+    return {
+        "format": reading.format,
+        "options": dict(reading.options),
+        "version": header.version if header else None,
+        "scheme": header.scheme if header else None,
+        "profile": header.profile if header else None,
+        "records": reading.records,
+        "whole": reading.whole,
+        "estimate": reading.estimate,
+        "rejected": reading.rejected,
+        "withdrawn": reading.withdrawn,
+        "tells_retractions": reading.tells_retractions,
+        "problems": list(reading.problems),
+        "notes": dict(reading.notes),
+        "coverage": coverage_record(reading.coverage),
+    }
+
+
+def _print(found: FileInspection) -> None:
+    """Prints one file: a table for each part, and what needs a look below it."""
+    if found.problem:
+        note(f"{found.name}: {found.problem}", style="yellow")
+    for told, times in found.notes.items():
+        note(f"{found.name}: {told} ({times:,} times)", style="yellow")
+    for part in found.parts[:_SHOWN_PARTS]:
+        print_table(("file", part.name or found.name), _facts(found, part))
+        for problem in part.reading.problems if part.reading else ():
+            note(problem, style="yellow")
+        _tell_notes(part.reading.notes if part.reading else {})
+    if len(found.parts) > _SHOWN_PARTS:
+        note(f"... and {len(found.parts) - _SHOWN_PARTS:,} more files; --json shows all")
+
+
+def _tell_notes(notes: Mapping[str, int]) -> None:
+    for told, times in notes.items():
+        note(f"{told} ({times:,} times)", style="yellow")
+
+
+def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]:
+    facts = [("packed with", found.compression or "nothing"), ("bytes", f"{found.size:,}")]
+    facts += [
+        (f"looks like {each.format}", f"{each.score} of 100: {each.why}")
+        for each in part.candidates
+    ]
+    if not part.candidates:
+        facts.append(("looks like", "no format that is read here"))
+    if part.reading is not None:
+        facts += _reading_facts(part.reading)
+    return facts
+
+
+def _reading_facts(reading: Reading) -> list[tuple[str, str]]:
+    header = reading.header
+    shown = f"{reading.records:,}" + (
+        "" if reading.whole else f" read, about {reading.estimate:,} in all"
+    )
+    told = f"{reading.withdrawn:,} here" if reading.tells_retractions else "the format cannot say"
+    return [
+        ("read as", reading.format),
+        ("version", header.version if header else ""),
+        ("profile", (header.profile or "none named") if header else ""),
+        ("records", shown),
+        ("rejected", f"{reading.rejected:,}"),
+        ("withdrawn", told),
+        *coverage_facts(reading.coverage),
+    ]

@@ -1,0 +1,206 @@
+"""What a file looks like is told, with reasons, and nothing that stands in it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shlex
+
+import pytest
+
+from hashlists.errors import FormatError, UnknownFormatError
+from hashlists.inspection import inspect_file, likeliest, without_values
+from matcher import cli
+from tests.archive_support import zipped
+
+CONTEXT = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/UK/$metadata#Media"
+SECRET = "SECRETCELL"
+
+
+def md5(number):
+    return hashlib.md5(f"made up {number}".encode(), usedforsecurity=False).hexdigest()
+
+
+def vics(*numbers, bad=0, **members):
+    records = [{"MD5": md5(n), "MediaID": n, "PDQ": md5(n) + md5(-n)} for n in numbers]
+    records += [{"MD5": SECRET, "MediaID": SECRET}] * bad
+    return json.dumps({"@odata.context": CONTEXT, "value": records, **members}).encode()
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(name, data):
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return written
+
+
+class TestFiles:
+    def test_a_file_that_names_its_format(self, write):
+        found = inspect_file(write("x.bin", vics(1, 2, 3, bad=2)))
+        (part,) = found.parts
+        assert (found.compression, found.problem, part.name) == ("", "", "x.bin")
+        best, reading = part.candidates[0], part.reading
+        assert (best.format, best.score >= 90) == ("vics", True)
+        assert "VICS 2.0" in best.why
+        assert (reading.header.version, reading.header.profile) == ("2.0", "UK")
+        assert (reading.records, reading.whole, reading.rejected) == (5, True, 2)
+        assert reading.coverage.entries == reading.coverage.near_matchable == 3
+        assert {str(k): n for k, n in reading.coverage.by_kind.items()} == {"md5": 3, "pdq": 3}
+        assert not reading.tells_retractions
+        assert len(reading.problems) == 2
+        assert "record 4" in reading.problems[0]
+
+    def test_some_records_or_all(self, write):
+        path = write("x.json", vics(*range(1, 5000)))
+        some = inspect_file(path, max_records=100).parts[0].reading
+        assert 100 <= some.records < 4999
+        assert not some.whole
+        assert 4000 < some.estimate < 6000
+        every = inspect_file(path, max_records=None).parts[0].reading
+        assert (every.records, every.estimate, every.whole) == (4999, 4999, True)
+
+    def test_a_packed_file_and_an_archive(self, write):
+        found = inspect_file(write("x.gz", gzip.compress(vics(1))))
+        assert (found.compression, found.parts[0].reading.records) == ("gzip", 1)
+        members = {"a.json": vics(1), "readme.txt": b"Dear colleague,\n", "__MACOSX/a": b"x"}
+        found = inspect_file(write("x.zip", zipped(members)))
+        assert [part.name for part in found.parts] == ["x.zip/a.json", "x.zip/readme.txt"]
+        assert found.parts[0].reading.records == 1
+        assert not found.parts[1].candidates or found.parts[1].candidates[0].score < 50
+        assert found.notes == {"resource fork in the archive left aside": 1}
+
+    def test_what_cannot_be_opened_says_why(self, write):
+        assert "packed with xz" in inspect_file(write("x", b"\xfd7zXZ\x00")).problem
+        members = {"a.json": vics(1), "b.zip": zipped({"x": b"1"}), "c.json": vics(2)}
+        found = inspect_file(write("x.zip", zipped(members)))
+        assert "itself packed" in found.problem
+        assert [part.name for part in found.parts] == ["x.zip/a.json", "x.zip/c.json"]
+
+    def test_a_cut_file_says_so(self, write):
+        reading = inspect_file(write("x.json", vics(1, 2)[:-20])).parts[0].reading
+        assert not reading.whole
+        assert "cut off" in reading.problems[-1]
+
+    def test_pages_and_case_files(self, write):
+        page = vics(1, **{"@odata.nextLink": "http://localhost/next"})
+        reading = inspect_file(write("p.json", page)).parts[0].reading
+        assert "one page of several" in reading.problems[0]
+        assert "localhost" not in repr(reading)
+        case = vics(1).replace(b"#Media", b"#Cases")
+        reading = inspect_file(write("c.json", case)).parts[0].reading
+        assert reading.options == {"cases": "media"}
+
+    def test_a_named_format_and_options(self, write):
+        path = write("x.txt", f"a;b\n{md5(1)};x\n".encode())
+        options = {"columns.md5": "a", "delimiter": ";"}
+        reading = inspect_file(path, format="csv", options=options).parts[0].reading
+        assert (reading.records, reading.problems) == (1, ())
+        with pytest.raises(UnknownFormatError):
+            inspect_file(path, format="odd")
+        with pytest.raises(FormatError, match="cannot be read"):
+            inspect_file(path.with_name("missing"))
+
+    def test_no_format_fits(self, write):
+        found = inspect_file(write("x", b"\x00\x01\x02" * 100))
+        assert found.parts[0].reading is None
+        assert likeliest(write("y", b"\x00\x01")) is None
+        assert likeliest(write("z", b"Rar!\x1a\x07\x00")) is None
+
+
+def test_no_value_of_a_file_is_told(write):
+    files = [
+        vics(1, bad=3),
+        f"{SECRET},{md5(1)}\n{SECRET}1,{md5(2)}\n".encode(),
+        f"md5,{SECRET}\n{SECRET},{md5(2)}\n".encode(),
+        f'{{"{SECRET}": "{md5(1)}"}}\n'.encode(),
+        vics(1, 2).replace(b'"MediaID": 1', b'"MediaID": "' + b"x" * 300 + b'"'),
+    ]
+    for number, data in enumerate(files):
+        found = inspect_file(write(f"{number}", data))
+        assert SECRET not in repr(found)
+        assert not any(md5(each) in repr(found) for each in (1, 2))
+
+
+def test_values_are_taken_out_of_words():
+    assert without_values("names 'a cell' and \"it's\" here") == "names ... and ... here"
+    assert without_values(f"of {md5(1)}") == "of (hash)"
+
+
+class TestCommand:
+    def run(self, capsys, *arguments):
+        status = cli.main(["lists", "inspect", *map(str, arguments)])
+        return status, capsys.readouterr()
+
+    def test_as_json(self, capsys, write):
+        path = write("x.json.gz", gzip.compress(vics(1, bad=1)))
+        status, told = self.run(capsys, path, "--json")
+        record = json.loads(told.out)
+        assert status == 0
+        assert (record["compression"], record["problem"]) == ("gzip", None)
+        (part,) = record["parts"]
+        assert part["candidates"][0]["format"] == "vics"
+        assert part["reading"]["profile"] == "UK"
+        assert part["reading"]["coverage"]["by_kind"]["md5"] == 1
+        assert (part["reading"]["rejected"], part["reading"]["whole"]) == (1, True)
+
+    def test_for_a_person(self, capsys, write):
+        path = write("a list.json", vics(1, bad=1))
+        status, told = self.run(capsys, path, "--count")
+        facts = dict(line.split("\t", 1) for line in told.out.splitlines())
+        assert status == 0
+        assert facts["looks like vics"].startswith("98 of 100")
+        assert facts["withdrawn"] == "the format cannot say"
+        assert facts["records"] == "2"
+        assert "record 2 (byte " in told.err
+        suggestion = next(line for line in told.err.splitlines() if "To import" in line)
+        words = shlex.split(suggestion.partition(": ")[2])
+        assert words[:4] == ["hashwarden", "lists", "import", str(path)]
+        assert words[-2:] == ["--format", "vics"]
+
+    def test_columns_are_suggested(self, capsys, write):
+        path = write("x.csv", f"MD5,note\n{md5(1)},x\n".encode())
+        status, told = self.run(capsys, path)
+        assert status == 0
+        assert "--column md5=MD5" in told.err
+
+    def test_files_of_two_formats_are_not_imported_together(self, capsys, write):
+        paths = [write("a.json", vics(1)), write("b.csv", f"md5\n{md5(1)}\n".encode())]
+        told = self.run(capsys, *paths)[1]
+        assert "To import" not in told.err
+
+    def test_exit_status(self, capsys, write):
+        good, odd = write("a.json", vics(1)), write("b", bytes(20))
+        assert self.run(capsys, good, odd)[0] == 2
+        assert self.run(capsys, write("c", b"BZh91AY&SY"))[0] == 2
+        assert self.run(capsys, good, "--option", "x")[0] == 2
+        assert self.run(capsys, good, "--format", "odd")[0] == 2
+
+    def test_an_import_without_a_format_says_what_the_file_looks_like(
+        self, capsys, write, tmp_path
+    ):
+        path = write("x.json", vics(1))
+        arguments = ["--data", str(tmp_path / "data"), "lists", "import", str(path)]
+        assert cli.main([*arguments, "--list", "demo"]) == 2
+        told = capsys.readouterr().err
+        assert "looks like vics" in told
+        assert "lists inspect" in told
+
+
+def test_several_files_are_one_import(capsys, write, tmp_path):
+    paths = [
+        write("a.csv", f"md5\n{md5(1)}\n".encode()),
+        write("b.csv.gz", gzip.compress(b"md5\n")),
+    ]
+    base = ["--data", str(tmp_path / "data"), "lists", "import"]
+    new = ["--list", "demo", "--harm", "test", "--source", "us", "--column", "md5=md5", "--json"]
+    assert cli.main([*base, *map(str, paths), *new]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["added"], report["retracted"]) == (1, 0)
+    assert cli.main([*base, str(paths[0]), "-", *new]) == 2
+    assert "alone" in capsys.readouterr().err
+    assert cli.main([*base, *map(str, paths), *new, "--server", "127.0.0.1:1"]) == 2
+    assert "ZIP archive" in capsys.readouterr().err

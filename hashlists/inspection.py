@@ -17,6 +17,7 @@ from hashlists.formats.base import Sample
 from hashlists.formats.registry import FORMATS, find_format, open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
+from hashlists.formats.unreadable import why_unreadable
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, HashKind, Rejection
 from hashlists.validate import validate
@@ -95,11 +96,13 @@ class PartInspection:
         name: fit to be shown.
         candidates: likeliest first.
         reading: None where no format fits.
+        advice: what to import in place of a file that no reader takes; empty for any other.
     """
 
     name: str
     candidates: tuple[Candidate, ...]
     reading: Reading | None
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,11 @@ def _inspect(stream: BinaryIO, name: str, plan: _Plan) -> FileInspection:
 
 
 def _inspect_part(part: Part, plan: _Plan) -> PartInspection:
-    candidates = candidates_of(_sample(part.stream, part.name))
+    sample = _sample(part.stream, part.name)
+    advice = why_unreadable(sample)
+    if advice is not None and plan.format is None:
+        return PartInspection(part.name, (), None, advice)
+    candidates = candidates_of(sample)
     name, options = plan.format, plan.options
     if candidates and name in (None, candidates[0].format):
         name = candidates[0].format

@@ -141,6 +141,7 @@ def _record(found: FileInspection) -> dict[str, Any]:
             {
                 "name": part.name,
                 "candidates": [_candidate_record(each) for each in part.candidates],
+                "advice": part.advice or None,
                 "reading": None if part.reading is None else _reading_record(part.reading),
             }
             for part in found.parts
@@ -205,7 +206,7 @@ def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]
         for each in part.candidates
     ]
     if not part.candidates:
-        facts.append(("looks like", "no format that is read here"))
+        facts.append(("looks like", part.advice or "no format that is read here"))
     if part.reading is not None:
         facts += _reading_facts(part.reading)
     return facts

@@ -104,6 +104,11 @@ class TestFiles:
         with pytest.raises(FormatError, match="cannot be read"):
             inspect_file(path.with_name("missing"))
 
+    def test_files_that_no_reader_takes_come_with_advice(self, write):
+        (part,) = inspect_file(write("set.hke", b"x")).parts
+        assert (part.reading, part.candidates) == (None, ())
+        assert part.advice
+
     def test_no_format_fits(self, write):
         found = inspect_file(write("x", b"\x00\x01\x02" * 100))
         assert found.parts[0].reading is None

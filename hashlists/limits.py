@@ -43,6 +43,10 @@ class ImportLimits:
         max_reason_chars: characters of a retraction's reason; what is longer is cut.
         max_extra_hashes: values of one record beyond the first of each kind.
         max_recipients: names to whom one entry may be released.
+        max_references: identities, and marking definitions, of one file that are remembered by
+            name; what refers to any further one is treated as if the file did not have it.
+        max_versioned_objects: objects of one file that carry a version; 8 bytes of memory each.
+        max_repeated_objects: objects of one file that stand in it more than once.
         max_unpacked_bytes: bytes that a compressed file may unpack to.
         max_unpacked_ratio: unpacked bytes for each packed one, once 64 MiB were unpacked.
         max_parts: files in an archive, or in a set of files that are imported as one.
@@ -67,6 +71,9 @@ class ImportLimits:
     max_reason_chars: int = 2_000
     max_extra_hashes: int = 64
     max_recipients: int = 256
+    max_references: int = 10_000
+    max_versioned_objects: int = 16_000_000
+    max_repeated_objects: int = 250_000
     max_unpacked_bytes: int = 1024 * _GIB
     max_unpacked_ratio: int = 200
     max_parts: int = 10_000

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hashlists.limits import ImportLimits
 
 RecordT = TypeVar("RecordT")
+T = TypeVar("T")
 
 _END = -1
 QUOTE, COMMA, COLON = b'",:'
@@ -44,6 +45,7 @@ _SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
 _SCALAR_MAX = 4096
 _CUT_TRIES = 4096
 _FAULT_BYTE = re.compile(r" \(byte (\d+)\)$")
+_CLOSED_EARLY = re.compile(r"trailing characters \(byte (\d+)\)$")
 _FAULT_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
 _BOM = b"\xef\xbb\xbf"
 _FOREIGN = (
@@ -167,8 +169,30 @@ class JsonArrayStream(Generic[RecordT]):
         try:
             with text.bracketed(end) as data:
                 records: list[RecordT] = self._records_decoder.decode(data)
+        except _DECODE_ERRORS as error:
+            return self._rest_of_array(error)
+        return self._take_whole(records, after)
+
+    def _rest_of_array(self, error: Exception) -> Chunk[RecordT] | None:
+        """The records up to the array's own end, where the decoder met it before the cut."""
+        text = self._text
+        closed = _CLOSED_EARLY.search(str(error))
+        if closed is None:
+            return None
+        behind = text.pos - 2 + int(closed.group(1))  # the decoder's text starts one byte before
+        end = text.data.rfind(b"]", text.pos, behind)
+        if end < 0:
+            return None
+        try:
+            with text.bracketed(end) as data:
+                records: list[RecordT] = self._records_decoder.decode(data)
         except _DECODE_ERRORS:
             return None
+        return self._take_whole(records, end + 1)
+
+    def _take_whole(self, records: list[RecordT], after: int) -> Chunk[RecordT]:
+        """Moves behind records that were decoded in one go, and the comma or bracket there."""
+        text = self._text
         places = _ChunkPlaces(text.data, text.pos, text.offset, self._number + 1, len(records))
         text.pos = after
         self._done = text.data[after - 1] == CLOSE_BRACKET
@@ -285,18 +309,33 @@ class JsonArrayStream(Generic[RecordT]):
 
     def _take_decoded(self, what: str) -> object:
         """One value of the object around the array, decoded."""
-        limit = self._limits.max_member_bytes
-        place = Place("record", self._number + 1, self._text.skip_space())
+        place = self._here()
+        data = self._take_text(what)
+        if data is None:
+            limit = self._limits.max_member_bytes
+            raise FormatError(f"a {what} beside the records exceeds {limit} bytes", place=place)
+        return self._decode(_ANY, data, place, what)
+
+    def _here(self) -> Place:
+        return Place("record", self._number + 1, self._text.skip_space())
+
+    def _take_text(self, what: str) -> bytes | None:
+        """The text of one value; None for one longer than a member may be, which is skipped."""
         try:
-            data = self._text.take_value(limit)
+            return self._text.take_value(self._limits.max_member_bytes)
         except _CutOffError:
             self._fail("the file ends here; it was cut off")
         except _NoValueError:
             self._fail(f"not JSON: no value where a {what} should be")
-        if data is None:
-            raise FormatError(f"a {what} beside the records exceeds {limit} bytes", place=place)
+
+    def _check_syntax(self, data: bytes, place: Place, what: str) -> None:
+        """Makes sure that a value is JSON, without making anything of it."""
+        self._decode(_SYNTAX, data, place, what)
+
+    @staticmethod
+    def _decode(decoder: msgspec.json.Decoder[T], data: bytes, place: Place, what: str) -> T:
         try:
-            return _ANY.decode(data)
+            return decoder.decode(data)
         except RecursionError:
             raise FormatError(f"a {what} is nested too deeply", place=place) from None
         except UnicodeDecodeError:

@@ -1,0 +1,354 @@
+"""Turns attributes and objects of MISP events into the columns of a batch.
+
+`misp` says what is taken over and what never is. Nothing here judges a hash.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashlists.formats.base import FieldNames, FileHeader, RawBatch
+from hashlists.formats.hash_rows import HashRows
+from hashlists.formats.notes import Notes
+from hashlists.formats.sharing import Recipients, Sharing, intersection
+from hashlists.model import HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from hashlists.formats.json_stream import Chunk
+    from hashlists.model import Place
+
+#: Our template of an object, published in docs/misp.
+TEMPLATE: Final = "hashwarden-image"
+#: Relations of our template beside the digests, which are typed as in every other.
+PERCEPTUAL_RELATIONS: Final = {kind.value: kind for kind in HashKind if not kind.is_digest}
+CLASS_RELATIONS: Final = (
+    "classification-scheme",
+    "classification-profile",
+    "classification-code",
+)
+_DIGEST_TYPES: Final = {kind.value: kind for kind in HashKind if kind.is_digest}
+_FIELDS: Final = {kind: kind.value for kind in HashKind}
+_NAMES = FieldNames(
+    key="uuid",
+    source_id="uuid",
+    category="Tag",
+    size="size-in-bytes",
+    media_type="mimetype",
+    updated_at="timestamp",
+    handling="distribution",
+)
+#: A machine tag: namespace, predicate, and a value where the taxonomy has any.
+_MACHINE_TAG = re.compile(r'([^:="]+):([^:="]+)(?:="([^"]*)")?')
+_NO_WORDS: Final = frozenset({"0", "false", "no", ""})
+#: Distributions that set no limit of their own: all communities, and that of the event.
+_UNLIMITED: Final = frozenset({"3", "5"})
+
+_DELETED: Final = "deleted by its source"
+_NOT_FOR_DETECTION: Final = "its source no longer means it for detection (to_ids)"
+
+
+class Tag(msgspec.Struct, gc=False):
+    """A tag of an attribute."""
+
+    name: str | None = None
+
+
+class Attribute(msgspec.Struct, gc=False):
+    """The members that are taken over; the decoder skips all others, `comment` among them."""
+
+    uuid: str | None = None
+    type: str | None = None
+    value: str | int | float | None = None
+    object_relation: str | None = None
+    to_ids: bool | int | str | None = None
+    deleted: bool | int | str | None = None
+    distribution: int | str | None = None
+    timestamp: int | str | None = None
+    Tag: list[Tag] | None = None
+
+
+class MispObject(msgspec.Struct, gc=False):
+    """An object: attributes that belong together by a template."""
+
+    uuid: str | None = None
+    name: str | None = None
+    deleted: bool | int | str | None = None
+    distribution: int | str | None = None
+    timestamp: int | str | None = None
+    Attribute: list[Attribute] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the options say.
+
+    Attributes:
+        any_purpose: whether hashes count that are not meant for detection.
+        templates: names of objects that describe one file.
+        taxonomies: namespaces of tags that are a class.
+        distributions: whom each number of a distribution allows.
+    """
+
+    any_purpose: bool
+    templates: frozenset[str]
+    taxonomies: tuple[str, ...]
+    sharing: Sharing
+    distributions: Mapping[str, Recipients]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an event says of all that it holds.
+
+    Attributes:
+        originator: the organisation that made it; None where it does not say.
+        scheme, code: of the class; None where it has none.
+        allowed: to whom its tags and its distribution allow release.
+    """
+
+    originator: str | None = None
+    scheme: str | None = None
+    code: str | None = None
+    allowed: Recipients = None
+
+
+def read_context(organisation: object, tags: object, distribution: object, rules: Rules) -> Context:
+    """The context of an event, by members of it that may be anything."""
+    name = organisation.get("name") if isinstance(organisation, dict) else None
+    listed = tags if isinstance(tags, list) else []
+    names = [each.get("name") for each in listed if isinstance(each, dict)]
+    texts = [each for each in names if isinstance(each, str)]
+    number = distribution if isinstance(distribution, int | str) else None
+    scheme, code = _class_of(texts, rules)
+    return Context(
+        name if isinstance(name, str) and name else None,
+        scheme,
+        code,
+        _allowed(texts, [number], rules),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An attribute or object that says something of an entry."""
+
+    at: int
+    item: Attribute | MispObject
+    withdrawal: str | None
+    scheme: str | None
+    profile: str | None
+    code: str | None
+    allowed: Recipients
+    size: str | None = None
+    media_type: str | None = None
+
+
+class BatchMaker:
+    """Makes one batch of a chunk of attributes or objects.
+
+    Args:
+        chunk: of one event.
+        context: what the event says of it.
+        rules: what the options say.
+    """
+
+    def __init__(self, chunk: Chunk[object], context: Context, rules: Rules) -> None:
+        self._chunk = chunk
+        self._context = context
+        self._rules = rules
+        self._notes = Notes()
+        self._hashes = HashRows(_FIELDS)
+        self._rows: list[_Row] = []
+
+    def make(self, header: FileHeader) -> RawBatch:
+        """The batch."""
+        for at, item in enumerate(self._chunk.records):
+            if isinstance(item, Attribute):
+                self._read_attribute(at, item)
+            elif isinstance(item, MispObject):
+                self._read_object(at, item)
+        rows = self._rows
+        stamps = [row.item.timestamp for row in rows]
+        return RawBatch(
+            rows=len(rows),
+            header=header,
+            hashes=self._hashes.columns(len(rows)),
+            place_at=self._place_at,
+            extra_hashes=self._hashes.extra,
+            key_texts=[row.item.uuid for row in rows],
+            codes=[row.code for row in rows],
+            schemes=[row.scheme for row in rows],
+            profiles=[row.profile for row in rows],
+            sizes=[row.size for row in rows],
+            source_ids=[row.item.uuid for row in rows],
+            media_types=[row.media_type for row in rows],
+            updated_at=[None if stamp is None else str(stamp) for stamp in stamps],
+            originators=[self._context.originator] * len(rows),
+            releasable_to=[row.allowed for row in rows],
+            retracted=[row.withdrawal is not None for row in rows],
+            retraction_reasons=[row.withdrawal for row in rows],
+            names=_NAMES,
+            rejections=self._chunk.rejections,
+            notes=self._notes.counts,
+        )
+
+    def _place_at(self, row: int, /) -> Place:
+        return self._chunk.place_at(self._rows[row].at)
+
+    def _read_attribute(self, at: int, item: Attribute) -> None:
+        found = _digest(item)
+        if found is None:
+            self._notes.add_named("attribute of another type left aside", item.type)
+            return
+        withdrawal = self._withdrawal(item)
+        if withdrawal is None:
+            self._hashes.add(len(self._rows), *found)
+        tags = _tag_names([item])
+        scheme, code = self._class_of(tags)
+        allowed = self._allowed(tags, [item.distribution])
+        self._rows.append(_Row(at, item, withdrawal, scheme, "", code, allowed))
+
+    def _read_object(self, at: int, item: MispObject) -> None:
+        if item.name not in self._rules.templates:
+            self._notes.add_named("object of another template left aside", item.name)
+            return
+        attributes = item.Attribute or []
+        usable, reasons = [], []
+        for attribute, kind, value in self._object_hashes(item.name, attributes):
+            reason = self._withdrawal(attribute, is_text=not kind.is_digest)
+            if reason is None:
+                usable.append((kind, value))
+            else:
+                reasons.append(reason)
+        withdrawal = _DELETED if _is_yes(item.deleted) else None
+        if withdrawal is None and not usable:
+            if not reasons:
+                self._notes.add("file without a hash of a known kind left aside")
+                return
+            withdrawal = reasons[0]
+        if withdrawal is None:
+            for kind, value in usable:
+                self._hashes.add(len(self._rows), kind, value)
+        self._rows.append(self._object_row(at, item, withdrawal))
+
+    def _object_row(self, at: int, item: MispObject, withdrawal: str | None) -> _Row:
+        living = [each for each in item.Attribute or () if not _is_yes(each.deleted)]
+        tags = _tag_names(living)
+        said = {each.object_relation: _text(each) for each in living}
+        scheme, profile, code = (said.get(name) for name in CLASS_RELATIONS)
+        if item.name != TEMPLATE or not code:
+            profile = ""
+            scheme, code = self._class_of(tags)
+        numbers = [item.distribution, *(each.distribution for each in living)]
+        return _Row(
+            at,
+            item,
+            withdrawal,
+            scheme or "",
+            profile or "",
+            code,
+            self._allowed(tags, numbers),
+            said.get("size-in-bytes"),
+            said.get("mimetype"),
+        )
+
+    def _object_hashes(
+        self, template: str | None, attributes: Sequence[Attribute]
+    ) -> Iterator[tuple[Attribute, HashKind, str]]:
+        """Attributes that are hashes of the file that an object describes."""
+        for each in attributes:
+            found = _digest(each)
+            if found is None and template == TEMPLATE:
+                kind = PERCEPTUAL_RELATIONS.get(each.object_relation or "")
+                text = _text(each)
+                found = (kind, text) if kind is not None and text else None
+            if found is not None:
+                yield each, *found
+
+    def _withdrawal(self, item: Attribute, *, is_text: bool = False) -> str | None:
+        """Why a hash is no longer to be used; None where it is.
+
+        MISP does not mean any text for detection unless told so, hence nothing follows from that.
+        """
+        if _is_yes(item.deleted):
+            return _DELETED
+        said = not (self._rules.any_purpose or is_text or item.to_ids is None)
+        return _NOT_FOR_DETECTION if said and not _is_yes(item.to_ids) else None
+
+    def _class_of(self, tags: Sequence[str]) -> tuple[str | None, str | None]:
+        scheme, code = _class_of(tags, self._rules)
+        return (scheme, code) if code else (self._context.scheme, self._context.code)
+
+    def _allowed(self, tags: Sequence[str], numbers: Iterable[int | str | None]) -> Recipients:
+        own = _allowed(tags, numbers, self._rules)
+        return intersection((own, self._context.allowed))
+
+
+def _digest(item: Attribute) -> tuple[HashKind, str] | None:
+    """The digest that an attribute is, without the file's name that may stand before it."""
+    kind = _DIGEST_TYPES.get((item.type or "").removeprefix("filename|"))
+    text = _text(item)
+    if kind is None or text is None:
+        return None
+    return kind, text.rpartition("|")[2] if item.type != kind.value else text
+
+
+def _text(item: Attribute) -> str | None:
+    return None if item.value is None else str(item.value)
+
+
+def _tag_names(items: Iterable[Attribute]) -> list[str]:
+    return [tag.name for item in items for tag in item.Tag or () if tag.name]
+
+
+def _class_of(tags: Iterable[str], rules: Rules) -> tuple[str | None, str | None]:
+    """Scheme and code by the first taxonomy that any tag is of.
+
+    Several different codes become one that no table knows, so that it means review.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for name in tags:
+        tag = _MACHINE_TAG.fullmatch(name.strip())
+        if tag is not None:
+            found.setdefault(tag[1].lower(), {})[tag[3] or tag[2]] = None
+    for taxonomy in rules.taxonomies:
+        if taxonomy in found:
+            return taxonomy, ";".join(found[taxonomy])
+    return None, None
+
+
+def _allowed(
+    tags: Iterable[str], distributions: Iterable[int | str | None], rules: Rules
+) -> Recipients:
+    """Whom all TLP tags and all distributions allow."""
+    limits = [rules.sharing.allowed(tag) for tag in tags if tag.strip().lower().startswith("tlp:")]
+    for number in distributions:
+        word = None if number is None else str(number).strip()
+        if word and word not in _UNLIMITED:
+            limits.append(rules.distributions.get(word, ()))
+    return intersection(limits)
+
+
+def _is_yes(value: bool | int | str | None) -> bool:  # noqa: FBT001  # as the file has it
+    if isinstance(value, str):
+        return value.strip().lower() not in _NO_WORDS
+    return bool(value)
+
+
+__all__ = [
+    "CLASS_RELATIONS",
+    "PERCEPTUAL_RELATIONS",
+    "TEMPLATE",
+    "Attribute",
+    "BatchMaker",
+    "Context",
+    "MispObject",
+    "Rules",
+    "read_context",
+]

@@ -1,0 +1,338 @@
+"""Turns objects of a STIX bundle into the columns of a batch.
+
+`stix` says what is taken over and what never is. Nothing here judges a hash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashlists.formats.base import FieldNames, FlagColumn, RawBatch
+from hashlists.formats.hash_rows import HashRows
+from hashlists.formats.notes import Notes
+from hashlists.formats.sharing import intersection
+from hashlists.formats.stix_extension import (
+    DIGEST_NAMES,
+    EXTENSION_ID,
+    FLAG_NAMES,
+    HANDLING_MARKING_ID,
+)
+from hashlists.formats.stix_pattern import parse_hash_pattern
+from hashlists.model import HashKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from hashlists.formats.base import FileHeader
+    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.sharing import Recipients
+    from hashlists.formats.stix_index import BundleIndex
+    from hashlists.model import Place
+
+_FIELDS: Final = {
+    kind: f"hashes ({DIGEST_NAMES[kind]})" if kind.is_digest else f"perceptual_hashes ({kind})"
+    for kind in HashKind
+}
+_NAMES = FieldNames(
+    key="id",
+    source_id="id",
+    category="classification",
+    size="size",
+    media_type="mime_type",
+    updated_at="modified",
+    verified_count="verified_count",
+    handling="object_marking_refs",
+)
+_KINDS_BY_NAME: Final = {kind.value: kind for kind in HashKind}
+_NAME_NOISE = str.maketrans("", "", "-_")
+#: Types that are understood without being a file.
+_UNDERSTOOD: Final = frozenset({"identity", "marking-definition", "extension-definition"})
+_BENIGN: Final = "its source calls it benign"
+
+
+class ExtensionHash(msgspec.Struct, gc=False):
+    """A hash in our extension."""
+
+    algorithm: str | None = None
+    value: str | None = None
+    derivation: str | None = None
+
+
+class ExtensionClass(msgspec.Struct, gc=False):
+    """A classification in our extension."""
+
+    scheme: str = ""
+    profile: str = ""
+    code: str | int | None = None
+
+
+class Extension(msgspec.Struct, gc=False):
+    """Our extension; any member may be absent, for later versions and other hands write it too."""
+
+    entry_id: str | None = None
+    perceptual_hashes: list[ExtensionHash] | None = None
+    further_digests: list[ExtensionHash] | None = None
+    classification: ExtensionClass | None = None
+    flags: dict[str, bool | None] | None = None
+    verified_count: int | str | None = None
+    source_id: str | None = None
+    source_updated_at: str | None = None
+    originator: str | None = None
+    releasable_to: list[str] | None = None
+    expires_at: str | None = None
+    reason: str | None = None
+
+
+class Extensions(msgspec.Struct, gc=False, rename={"ours": EXTENSION_ID}):
+    """The extensions of an object; only ours is looked at."""
+
+    ours: Extension | None = None
+
+
+class GranularMarking(msgspec.Struct, gc=False):
+    """A marking of a part of an object."""
+
+    marking_ref: str | None = None
+
+
+class StixObject(msgspec.Struct, gc=False):
+    """The members that are taken over; the decoder skips all others, `payload_bin` among them."""
+
+    type: str | None = None
+    id: str | None = None
+    hashes: dict[str, str | None] | None = None
+    extensions: Extensions | None = None
+    size: int | float | str | None = None
+    mime_type: str | None = None
+    pattern: str | None = None
+    pattern_type: str | None = None
+    revoked: bool | None = None
+    valid_until: str | None = None
+    modified: str | None = None
+    created_by_ref: str | None = None
+    object_marking_refs: list[str] | None = None
+    granular_markings: list[GranularMarking] | None = None
+    labels: list[str] | None = None
+    indicator_types: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSource:
+    """Where the class stands in objects without our extension.
+
+    Attributes:
+        member: `labels`, `indicator_types` or `none`.
+        prefix: only what begins with it counts, and without it.
+    """
+
+    member: str
+    prefix: str
+
+    def code(self, item: StixObject) -> str | None:
+        """The class; several are one code that no table knows, so that it means review."""
+        words = {"labels": item.labels, "indicator_types": item.indicator_types}.get(self.member)
+        found = [word[len(self.prefix) :] for word in words or () if word.startswith(self.prefix)]
+        return ";".join(dict.fromkeys(found)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An object that says something of an entry.
+
+    Attributes:
+        at: where it stands in its chunk.
+        withdrawal: why the entry is withdrawn; None where it is listed.
+        ours: its extension; None in a bundle from elsewhere.
+    """
+
+    at: int
+    item: StixObject
+    ours: Extension | None
+    withdrawal: str | None
+
+
+def to_batch(
+    chunk: Chunk[StixObject], index: BundleIndex, header: FileHeader, classes: ClassSource
+) -> RawBatch:
+    """The objects of one chunk as a batch."""
+    notes = Notes()
+    hashes = HashRows(_FIELDS)
+    rows: list[_Row] = []
+    for at, item in enumerate(chunk.records):
+        if not _counts(item, at, chunk, index, notes):
+            continue
+        row = _Row(at, item, item.extensions.ours if item.extensions else None, _withdrawal(item))
+        if row.withdrawal is not None or _add_hashes(row, len(rows), hashes, notes):
+            rows.append(row)
+
+    def place_at(row: int, /) -> Place:
+        return chunk.place_at(rows[row].at)
+
+    codes, schemes, profiles = _classifications(rows, classes, header)
+
+    return RawBatch(
+        rows=len(rows),
+        header=header,
+        hashes=hashes.columns(len(rows)),
+        place_at=place_at,
+        extra_hashes=hashes.extra,
+        key_texts=[(row.ours and row.ours.entry_id) or row.item.id for row in rows],
+        codes=codes,
+        schemes=schemes,
+        profiles=profiles,
+        sizes=[row.item.size for row in rows],
+        flags=_flags(rows, notes),
+        source_ids=[row.ours.source_id if row.ours else row.item.id for row in rows],
+        media_types=[row.item.mime_type for row in rows],
+        updated_at=[row.ours.source_updated_at if row.ours else row.item.modified for row in rows],
+        verified_counts=[row.ours.verified_count if row.ours else None for row in rows],
+        originators=[_originator(row, index) for row in rows],
+        releasable_to=[_recipients(row, index) for row in rows],
+        expires_at=[(row.ours and row.ours.expires_at) or row.item.valid_until for row in rows],
+        retracted=[row.withdrawal is not None for row in rows],
+        retraction_reasons=[row.withdrawal for row in rows],
+        names=_NAMES,
+        rejections=chunk.rejections,
+        notes=notes.counts,
+    )
+
+
+def _counts(
+    item: StixObject, at: int, chunk: Chunk[StixObject], index: BundleIndex, notes: Notes
+) -> bool:
+    """Whether an object says anything of an entry; where it might seem so, a note says why not."""
+    if item.type not in ("file", "artifact", "indicator"):
+        if item.type not in _UNDERSTOOD:
+            notes.add_named("object of another type left aside", item.type)
+        return False
+    if len(index.superseded) and index.is_superseded(chunk.place_at(at).number):
+        notes.add("older version of an object left aside")
+        return False
+    return True
+
+
+def _withdrawal(item: StixObject) -> str | None:
+    """Why an object withdraws the entry that goes by its key; None where it does not."""
+    if item.revoked:
+        ours = item.extensions.ours if item.extensions else None
+        return (ours.reason if ours else None) or ""
+    if item.type == "indicator" and "benign" in (item.indicator_types or ()):
+        return _BENIGN
+    return None
+
+
+def _add_hashes(row: _Row, number: int, hashes: HashRows, notes: Notes) -> bool:
+    """Takes the hashes of a file or indicator; False where it has none of a known kind."""
+    known = False
+    for name, value, derivation in _hashes(row, notes):
+        kind = _kind(name)
+        if kind is None:
+            notes.add_named("hash of unknown kind left aside", name)
+        else:
+            hashes.add(number, kind, value, derivation)
+            known = True
+    if not known and row.item.type != "indicator":
+        notes.add("file without a hash of a known kind left aside")
+    return known
+
+
+def _hashes(row: _Row, notes: Notes) -> Iterator[tuple[str, str, str | None]]:
+    """Name, value and derivation of each hash of an object."""
+    if row.item.type == "indicator":
+        yield from _pattern_hashes(row.item, notes)
+        return
+    for name, text in (row.item.hashes or {}).items():
+        if text:
+            yield name, text, None
+    if row.ours is not None:
+        for each in chain(row.ours.further_digests or (), row.ours.perceptual_hashes or ()):
+            if each.value:
+                yield each.algorithm or "", each.value, each.derivation
+
+
+def _pattern_hashes(item: StixObject, notes: Notes) -> Iterator[tuple[str, str, None]]:
+    if item.pattern_type not in (None, "stix"):
+        notes.add_named(
+            "indicator with a pattern of another language left aside", item.pattern_type
+        )
+        return
+    found = parse_hash_pattern(item.pattern or "")
+    if found is None:
+        notes.add("indicator left aside: its pattern is no choice between hashes of a file")
+        return
+    for name, text in found:
+        yield name, text, None
+
+
+@lru_cache(maxsize=256)
+def _kind(name: str) -> HashKind | None:
+    """The kind of that name, with or without the prefix of custom names and in any spelling."""
+    plain = name.lower()
+    for prefix in ("x_", "x-"):
+        plain = plain.removeprefix(prefix)
+    return _KINDS_BY_NAME.get(plain.translate(_NAME_NOISE))
+
+
+def _classifications(
+    rows: Sequence[_Row], classes: ClassSource, header: FileHeader
+) -> tuple[list[str | int | None], list[str | None], list[str | None]]:
+    """Codes, schemes and profiles."""
+    codes: list[str | int | None] = []
+    schemes: list[str | None] = []
+    profiles: list[str | None] = []
+    for row in rows:
+        said = row.ours.classification if row.ours else None
+        if said is not None:
+            codes.append(said.code)
+        else:
+            codes.append(None if row.ours else classes.code(row.item))
+        schemes.append(said.scheme if said else header.scheme)
+        profiles.append(said.profile if said else header.profile)
+    return codes, schemes, profiles
+
+
+_FLAGS_BY_NAME: Final = {name: flag for flag, name in FLAG_NAMES.items()}
+
+
+def _flags(rows: Sequence[_Row], notes: Notes) -> list[FlagColumn]:
+    columns: dict[str, list[bool | int | str | None]] = {}
+    for at, row in enumerate(rows):
+        for name, said in ((row.ours and row.ours.flags) or {}).items():
+            if name in _FLAGS_BY_NAME:
+                columns.setdefault(name, [None] * len(rows))[at] = said
+            else:
+                notes.add_named("unknown flag left aside", name)
+    return [FlagColumn(_FLAGS_BY_NAME[name], said, name) for name, said in columns.items()]
+
+
+def _originator(row: _Row, index: BundleIndex) -> str | None:
+    if row.ours is not None and row.ours.originator is not None:
+        return row.ours.originator
+    if row.ours is not None or row.item.created_by_ref is None:
+        return None
+    return index.identities.get(row.item.created_by_ref, row.item.created_by_ref)
+
+
+def _recipients(row: _Row, index: BundleIndex) -> Recipients:
+    """Whom all markings of an object and its extension allow; None where nothing limits them."""
+    marks = list(_markings(row.item))
+    limit = index.allowed(iter(marks))
+    named = row.ours.releasable_to if row.ours else None
+    if named is not None:
+        return intersection((limit, tuple(named)))
+    return () if HANDLING_MARKING_ID in marks else limit
+
+
+def _markings(item: StixObject) -> Iterable[str]:
+    yield from item.object_marking_refs or ()
+    for each in item.granular_markings or ():
+        if each.marking_ref is not None:
+            yield each.marking_ref
+
+
+__all__ = ["ClassSource", "StixObject", "to_batch"]

@@ -1,0 +1,407 @@
+"""The MISP reader by small events: what is taken over, what is left aside, what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hashlists.errors import FormatError, OptionsError
+from hashlists.formats import misp
+from hashlists.formats.base import Sample
+from hashlists.formats.misp_records import CLASS_RELATIONS, PERCEPTUAL_RELATIONS, TEMPLATE
+from hashlists.formats.registry import open_reader
+from hashlists.limits import ImportLimits
+from hashlists.model import Classification, Handling, HashKind
+from hashlists.validate import TEXT_KEY_TAG, validate
+from tests.export_support import read as read_back
+from tests.export_support import value
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "SECRETWORD"
+LIST_HANDLING = Handling("list", ("partner",))
+
+
+def uuid(number: int) -> str:
+    return f"{number:08d}-0000-4000-8000-000000000000"
+
+
+def text(kind: HashKind, seed: int = 1) -> str:
+    return value(kind, seed).hex()
+
+
+def attribute(number: int = 1, kind: str = "sha256", **members):
+    default = text(HashKind(kind), number) if kind in set(HashKind) else "x"
+    return {
+        "uuid": uuid(number),
+        "type": kind,
+        "value": default,
+        "to_ids": True,
+        "deleted": False,
+        "comment": SECRET,
+        "timestamp": "1700000000",
+        **members,
+    }
+
+
+def related(relation: str, kind: str, content: object, **members):
+    return {
+        **attribute(900, kind, value=content, to_ids=kind != "text"),
+        "object_relation": relation,
+        **members,
+    }
+
+
+def item(number: int, *attributes, name: str = "file", **members):
+    return {"uuid": uuid(number), "name": name, "Attribute": list(attributes), **members}
+
+
+def event(*attributes, objects=(), **members):
+    return {
+        "info": SECRET,
+        "uuid": uuid(999),
+        "Orgc": {"name": "A hotline", "uuid": uuid(998)},
+        "Attribute": list(attributes),
+        "Object": list(objects),
+        "Galaxy": [{"name": SECRET}],
+        **members,
+    }
+
+
+def read(document, options=None, handling=LIST_HANDLING, **limits):
+    data = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return read_back(data, "misp", options, ImportLimits(**limits), handling=handling)
+
+
+def one(document, **kwargs):
+    (row,) = read(document, **kwargs).rows
+    return row
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda each: {"Event": each},
+        lambda each: each,
+        lambda each: [{"Event": each}],
+        lambda each: [each],
+        lambda each: {"response": [{"Event": each}]},
+        lambda each: {"response": {"Event": each}},
+    ],
+)
+@pytest.mark.parametrize("block", [1, 97, 1 << 16])
+def test_every_wrapping(wrap, block):
+    found = read(
+        wrap(event(attribute(1), attribute(2, "md5"), objects=[item(3, attribute(4, "sha1"))])),
+        block_bytes=block,
+    )
+    assert [row.key for row in found.rows] == [TEXT_KEY_TAG + uuid(n).encode() for n in (1, 2, 3)]
+    assert [next(iter(row.hashes)) for row in found.rows] == ["sha256", "md5", "sha1"]
+    assert {row.handling.originator for row in found.rows} == {"A hotline"}
+    assert found.notes == {}
+
+
+def test_answer_to_a_search_for_attributes():
+    found = read({"response": {"Attribute": [attribute(1), attribute(2)]}})
+    assert len(found.rows) == 2
+
+
+def test_every_event_has_its_own_context():
+    """Tags stand behind what they are about."""
+    documents = [
+        {
+            "Event": event(
+                attribute(n), Orgc={"name": f"org {n}"}, Tag=[{"name": f"copine-scale:level-{n}"}]
+            )
+        }
+        for n in (1, 2, 3)
+    ]
+    found = read({"response": [*documents, {"Event": {"Attribute": [attribute(4)]}}]})
+    assert [row.handling.originator for row in found.rows] == ["org 1", "org 2", "org 3", "list"]
+    codes = [row.classification.code if row.classification else None for row in found.rows]
+    assert codes == ["level-1", "level-2", "level-3", None]
+
+
+def test_the_name_before_a_hash_is_dropped():
+    digest = text(HashKind.MD5)
+    found = read(event(attribute(1, "filename|md5", value=f"{SECRET}|{SECRET}|{digest}")))
+    assert found.rows[0].hashes == {HashKind.MD5: value(HashKind.MD5, 1)}
+    assert SECRET not in repr(found)
+
+
+def test_a_file_object_is_one_entry():
+    row = one(
+        event(
+            objects=[
+                item(
+                    5,
+                    related("md5", "md5", text(HashKind.MD5)),
+                    related("sha1", "sha1", text(HashKind.SHA1)),
+                    related("sha256", "sha256", text(HashKind.SHA256)),
+                    related("sha256", "sha256", text(HashKind.SHA256, 2)),
+                    related("sha512", "sha512", "ab" * 64),
+                    related("filename", "filename", SECRET),
+                    related("size-in-bytes", "size-in-bytes", "488"),
+                    related("mimetype", "mime-type", "image/png"),
+                    timestamp=1700000001,
+                )
+            ]
+        )
+    )
+    assert row.key == TEXT_KEY_TAG + uuid(5).encode()
+    assert set(row.hashes) == {HashKind.MD5, HashKind.SHA1, HashKind.SHA256}
+    assert row.extra == ((HashKind.SHA256, value(HashKind.SHA256, 2), None),)
+    assert (row.size, row.media_type) == (488, "image/png")
+    assert (row.source_id, row.updated_at) == (uuid(5), "1700000001")
+
+
+def test_our_own_template():
+    row = one(
+        event(
+            objects=[
+                item(
+                    5,
+                    related("sha256", "sha256", text(HashKind.SHA256)),
+                    *(related(kind, "text", text(HashKind(kind))) for kind in PERCEPTUAL_RELATIONS),
+                    related("pdq", "text", text(HashKind.PDQ, 2)),
+                    related("classification-scheme", "text", "vics"),
+                    related("classification-profile", "text", "US"),
+                    related("classification-code", "text", "1"),
+                    name=TEMPLATE,
+                )
+            ],
+            Tag=[{"name": "copine-scale:level-5"}],
+        )
+    )
+    assert set(row.hashes) == set(HashKind) - {HashKind.MD5, HashKind.SHA1}
+    assert row.extra == ((HashKind.PDQ, value(HashKind.PDQ, 2), None),)
+    assert row.classification == Classification("vics", "US", "1")
+
+
+def test_the_published_template_has_what_is_read():
+    definition = json.loads((ROOT / "docs/misp/definition.json").read_text(encoding="utf-8"))
+    relations = definition["attributes"]
+    assert definition["name"] == TEMPLATE
+    assert set(definition["requiredOneOf"]) == {kind.value for kind in HashKind}
+    expected = {*(kind.value for kind in HashKind), *CLASS_RELATIONS, "size-in-bytes", "mimetype"}
+    assert set(relations) == expected
+    for kind in HashKind:
+        typed = relations[kind.value]["misp-attribute"]
+        assert typed == (kind.value if kind.is_digest else "text")
+
+
+@pytest.mark.parametrize("yes", [True, 1, "1", "true"])
+def test_what_is_deleted_is_withdrawn(yes):
+    found = read(
+        event(
+            attribute(1, deleted=yes),
+            attribute(2),
+            objects=[
+                item(3, attribute(30), deleted=yes),
+                item(4, attribute(40, deleted=yes)),
+                item(5, attribute(50, deleted=yes), attribute(51, "md5")),
+            ],
+        )
+    )
+    assert [row.key[1:].decode() for row in found.rows] == [uuid(2), uuid(5)]
+    assert [set(row.hashes) for row in found.rows] == [{HashKind.SHA256}, {HashKind.MD5}]
+    assert [each.key[1:].decode() for each in found.retractions] == [uuid(1), uuid(3), uuid(4)]
+    assert {each.reason for each in found.retractions} == {"deleted by its source"}
+
+
+@pytest.mark.parametrize("no", [False, 0, "0", "false"])
+def test_what_is_not_for_detection_is_withdrawn_unless_asked_for(no):
+    document = event(
+        attribute(1, to_ids=no),
+        attribute(2, to_ids=None),
+        objects=[item(3, attribute(4, to_ids=no))],
+    )
+    found = read(document)
+    assert [row.source_id for row in found.rows] == [uuid(2)]
+    assert len(found.retractions) == 2
+    assert "to_ids" in found.retractions[0].reason
+    assert len(read(document, options={"to_ids": "any"}).rows) == 3
+
+
+def test_other_types_and_templates_are_noted():
+    found = read(
+        event(
+            attribute(1, "domain"),
+            attribute(2, "sha512"),
+            attribute(3, "malware-sample", data=SECRET),
+            objects=[
+                item(4, related("phash-dct-base64", "text", "x"), name="cert-pl-phishing"),
+                item(5, attribute(50, "md5"), name="pe-section"),
+                item(6, related("filename", "filename", SECRET)),
+                item(7, attribute(70, "md5"), name="lnk"),
+            ],
+        ),
+        options={"objects": "lnk, other"},
+    )
+    assert [row.source_id for row in found.rows] == [uuid(7)]
+    assert found.notes == {
+        "attribute of another type left aside: domain": 1,
+        "attribute of another type left aside: sha512": 1,
+        "attribute of another type left aside: malware-sample": 1,
+        "object of another template left aside: cert-pl-phishing": 1,
+        "object of another template left aside: pe-section": 1,
+        "file without a hash of a known kind left aside": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["copine-scale:level-5"], Classification("copine-scale", "", "level-5")),
+        (['copine-scale:level="level-5"'], Classification("copine-scale", "", "level-5")),
+        (["COPINE-SCALE:level-5"], Classification("copine-scale", "", "level-5")),
+        (
+            ["copine-scale:level-5", "copine-scale:level-7"],
+            Classification("copine-scale", "", "level-5;level-7"),
+        ),
+        (["other:thing", "free text"], Classification("copine-scale", "", "level-1")),
+        (['own:class="A"'], Classification("own", "", "A")),
+    ],
+)
+def test_class_by_tag(tags, expected):
+    """The attribute's own class counts before the event's."""
+    row = one(
+        event(
+            attribute(1, Tag=[{"name": name} for name in tags]),
+            Tag=[{"name": "copine-scale:level-1"}],
+        ),
+        options={"taxonomies": "own,copine-scale"},
+    )
+    assert row.classification == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "event_members", "options", "expected"),
+    [
+        ({}, {}, {}, ("partner",)),
+        ({"distribution": "5"}, {"distribution": 3}, {}, ("partner",)),
+        ({"distribution": "0"}, {}, {}, ()),
+        ({}, {"distribution": "1"}, {}, ()),
+        ({"distribution": 7}, {}, {}, ()),
+        ({"distribution": "1"}, {}, {"distribution.1": "a, b"}, ("a", "b")),
+        ({"distribution": "1"}, {"distribution": "2"}, {"distribution.1": "a"}, ()),
+        ({"Tag": [{"name": "tlp:red"}]}, {}, {}, ()),
+        ({"Tag": [{"name": "TLP:CLEAR"}]}, {}, {}, ("partner",)),
+        ({"Tag": [{"name": "tlp:white"}]}, {"Tag": [{"name": "tlp:green"}]}, {}, ()),
+        ({"Tag": [{"name": "tlp:green"}]}, {}, {"tlp.green": "a,b"}, ("a", "b")),
+        ({"Tag": [{"name": "tlp:unheard"}]}, {}, {"tlp.green": "a"}, ()),
+        (
+            {"Tag": [{"name": "tlp:green"}]},
+            {"Tag": [{"name": "tlp:amber"}]},
+            {"tlp.green": "a,b", "tlp.amber": "b,c"},
+            ("b",),
+        ),
+    ],
+)
+def test_recipients_are_only_those_whom_all_allow(members, event_members, options, expected):
+    for document in (
+        event(attribute(1, **members), **event_members),
+        event(objects=[item(2, attribute(1, **members))], **event_members),
+    ):
+        row = one(document, options=options)
+        assert row.handling.releasable_to == expected
+
+
+def test_one_bad_record_is_rejected_alone():
+    document = event(
+        attribute(1), attribute(2, value={}), attribute(3, value="xyz"), attribute(4, uuid=None)
+    )
+    data = json.dumps(document).encode()
+    rejections = []
+    entries = 0
+    for batch in open_reader(io.BytesIO(data), format="misp"):
+        result = validate(batch, default_handling=Handling())
+        rejections += result.rejections
+        entries += len(result.entries)
+    assert entries == 1
+    assert [(each.place.number, each.field) for each in rejections] == [
+        (2, "value"),
+        (3, "sha256"),
+        (4, "uuid"),
+    ]
+    assert "xyz" not in repr(rejections)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (json.dumps({uuid(1): {"info": "x"}}), "manifest of a MISP feed.*event files"),
+        (f"{'0' * 32},{uuid(1)}\n", r"hashes\.csv.*not of files"),
+        ("{}", "no MISP event"),
+        ("[]", "no MISP event"),
+        ('{"value": []}', "no MISP event"),
+        ('{"Event": {"Attribute": [', "cut off"),
+        ('{"Event": {"Attribute": []}} {}', "goes on"),
+        ("<x/>", "XML"),
+    ],
+)
+def test_other_files_are_refused(data, words):
+    with pytest.raises(FormatError, match=words):
+        read(data.encode())
+
+
+def test_an_event_without_hashes_is_empty():
+    assert read({"Event": {"info": "x"}}).rows == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"colour": "red"}, {"to_ids": "no"}, {"tlp.red": "a"}, {"distribution.0": "a"}]
+)
+def test_wrong_options_are_named(options):
+    with pytest.raises(OptionsError, match=re.escape(next(iter(options)))):
+        read(event(), options=options)
+
+
+def test_too_many_contexts_are_refused():
+    document = [event(Orgc={"name": f"org {n}"}) for n in range(5)]
+    with pytest.raises(FormatError, match="max_references"):
+        read(document, max_references=3)
+
+
+@pytest.mark.parametrize(
+    ("document", "score", "words"),
+    [
+        ({"Event": event()}, 95, "MISP events"),
+        ([{"Event": event()}], 95, "MISP events"),
+        ({"response": [{"Event": event()}]}, 95, "MISP events"),
+        ({"response": {"Attribute": []}}, 90, "search"),
+        (event(), 70, "members of a MISP event"),
+        ({uuid(1): {"info": "x"}}, 92, "manifest"),
+    ],
+)
+def test_likeness(document, score, words):
+    found = misp.FORMAT.looks_like(Sample(b"\xef\xbb\xbf" + json.dumps(document).encode()))
+    assert found is not None
+    assert found.score == score
+    assert words in found.why
+
+
+def test_likeness_of_others():
+    found = misp.FORMAT.looks_like(Sample(f"{'0' * 32},{uuid(1)}\n".encode()))
+    assert found is not None
+    assert "hashes.csv" in found.why
+    for data in (b"", b'{"value": []}', b"a,b\n1,2\n", b'{"type": "bundle", "objects": []}'):
+        assert misp.FORMAT.looks_like(Sample(data)) is None
+
+
+def test_a_large_event_takes_little_memory():
+    """Every array is read in blocks, whichever stands behind another."""
+    many = event(
+        *(attribute(n) for n in range(3000)), objects=[item(n, attribute(n)) for n in range(3000)]
+    )
+    data = json.dumps({"Event": many}).encode()
+    biggest = rows = 0
+    limits = ImportLimits(block_bytes=16_384)
+    for batch in open_reader(io.BytesIO(data), format="misp", limits=limits):
+        biggest = max(biggest, batch.rows)
+        rows += batch.rows
+    assert rows == 6000
+    assert biggest < 200

@@ -32,7 +32,7 @@ from hashlists.errors import OptionsError
 from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose
-from hashlists.model import NO_ONWARD_SHARING, HashKind
+from hashlists.model import NO_ONWARD_SHARING, TEXT_KEY_TAG, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = ("member_id", "member_name", "pdna_encoding", "max_timestamp")
 _ENCODINGS: Final = ("hex", "base64", "decimal")
-_TEXT_KEY: Final = b"\x00"
 _MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Characters that XML has no way to write, and line ends, which readers of XML change.
@@ -194,7 +193,7 @@ class NcmecWriter:
 
 def _member_key(key: bytes) -> re.Match[str] | None:
     """Member and own id, where the key is made of both."""
-    text = key[1:].decode() if key.startswith(_TEXT_KEY) else ""
+    text = key[1:].decode() if key.startswith(TEXT_KEY_TAG) else ""
     return None if _NOT_XML.search(text) else _MEMBER_KEY.fullmatch(text)
 
 

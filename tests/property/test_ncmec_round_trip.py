@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashlists.errors import OptionsError
-from hashlists.model import NO_ONWARD_SHARING, Classification, HashKind, Retraction
+from hashlists.model import NO_ONWARD_SHARING, Classification, HashKind
 from hashlists.validate import TEXT_KEY_TAG
 from tests import export_support as support
 
@@ -85,58 +83,3 @@ def test_entries_of_any_origin_are_written_or_counted(batches):
     for kind in set(HashKind) - set(KINDS):
         written = [row for row in rows if row.hashes.keys() & set(KINDS)]
         assert losses.get(str(kind), 0) == sum(kind in row.hashes for row in written)
-
-
-def row(number=1, **fields):
-    key = TEXT_KEY_TAG + f"42/own{number}".encode()
-    hashes = {HashKind.MD5: support.value(HashKind.MD5, number)}
-    return support.Row(**{"key": key, "hashes": hashes, "source_id": f"own{number}", **fields})
-
-
-def test_videos_stand_behind_images():
-    drawn = [row(1, media_type="video/mp4"), row(2), row(3, media_type="video/mp4")]
-    batch = support.export_batch(drawn, retracted=[False, False, True], reasons=[None, None, "why"])
-    data, losses = support.write([batch, support.export_batch([row(4)])], "ncmec")
-    text = data.decode()
-    assert text.index("<images>") < text.index("own4") < text.index("<videos>") < text.index("own1")
-    assert "<deletedVideo>" in text
-    assert losses == {"media_type": 1, "retraction_reason": 1}
-    assert support.read(data, "ncmec").retractions == [
-        Retraction(TEXT_KEY_TAG + b"42/own3", "deletedVideo")
-    ]
-
-
-def test_entries_of_other_origin_get_the_member_of_the_options():
-    other = row(1, key=b"\x03" + support.value(HashKind.MD5, 1), source_id="77")
-    foreign = row(2, classification=Classification("vics", "US", "1"))
-    options = {"member_id": "9", "member_name": "Unit <7>", "max_timestamp": "2026-11-21T12:00:00Z"}
-    data, losses = support.write([support.export_batch([other, foreign])], "ncmec", options)
-    assert b'<member id="9">Unit &lt;7&gt;</member><id>1</id>' in data
-    assert b'<member id="42"></member><id>own2</id>' in data
-    assert b'<images maxTimestamp="2026-11-21T12:00:00Z">' in data
-    assert losses == {"key": 1, "source_id": 1, "classification": 1}
-
-
-@pytest.mark.parametrize(
-    ("options", "why"),
-    [
-        ({"member": "1"}, "unknown option 'member' of format ncmec"),
-        ({"member_id": "x"}, "must be a number"),
-        ({"member_name": "\x01"}, "characters that XML cannot hold"),
-        ({"pdna_encoding": "base32"}, "must be one of hex, base64, decimal"),
-        ({"max_timestamp": "today"}, "must be a time"),
-    ],
-)
-def test_wrong_options(options, why):
-    with pytest.raises(OptionsError, match=why):
-        support.write([], "ncmec", options)
-
-
-def test_text_that_xml_cannot_hold_is_counted():
-    drawn = [
-        row(1, updated_at="\ufffe", classification=Classification("ncmec", "", "\uffff")),
-        row(2, key=TEXT_KEY_TAG + "42/\uffff".encode()),
-    ]
-    data, losses = support.write([support.export_batch(drawn)], "ncmec")
-    assert losses == {"source_updated_at": 1, "classification": 1, "key": 1, "source_id": 1}
-    assert len(support.read(data, "ncmec").rows) == 2

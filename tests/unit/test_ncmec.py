@@ -181,6 +181,34 @@ def test_negative_feedback_is_noted():
     assert notes == {"entry with negative feedback, which is not kept": 1}
 
 
+def test_feedback_means_the_same_where_the_parser_reads_it_and_where_not():
+    """The first entry goes to the parser; those behind it, laid out as documented, do not."""
+    said = feedback(affirmative("Md5", 42, 43), affirmative("Sha1", 43, 44), NEGATIVE)
+    plain = [
+        entry(own="")
+        .replace("<id></id>", f"<timestamp>2017-10-24T15:00:00Z</timestamp><id>{number}</id>")
+        .replace("</fingerprints>", f"</fingerprints>{said}")
+        for number in range(3)
+    ]
+    found, _, rejections, notes = run(page(*plain, entry(kind="deletedImage"), *plain[:1]))
+    assert [row.verified_count for row in found] == [2] * 4
+    assert rejections == []
+    assert notes == {"entry with negative feedback, which is not kept": 4}
+
+
+def test_a_page_of_plain_entries_in_small_blocks():
+    entries = [
+        entry(FULL, own="")
+        .replace("<id></id>", "")
+        .replace("<classification>", "<id>i</id><classification>")
+        for _ in range(50)
+    ]
+    for block_bytes in (100, 3000, 1 << 20):
+        _, batches = read(page(*entries), limits=ImportLimits(block_bytes=block_bytes))
+        numbers = [batch.place_at(row).number for batch in batches for row in range(batch.rows)]
+        assert numbers == list(range(1, 51))
+
+
 def test_categorizations_are_noted():
     _, notes = one("<categorizations><group/></categorizations>")
     assert notes == {"element of an entry left aside: categorizations": 1}

@@ -19,7 +19,7 @@ from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
 from hashlists.formats.unreadable import why_unreadable
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
-from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, HashKind, Rejection
+from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, Harm, HashKind, Rejection
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Reading:
         rejected: of those read.
         withdrawn: entries that the source withdraws, of those read.
         tells_retractions: whether the format can say that.
+        harm: the only kind of harm that the format's entries are about; None for any.
         problems: the first rejections, and what stopped the reader, in words.
         notes: what was left aside, and how often.
         coverage: of the good entries.
@@ -83,6 +84,7 @@ class Reading:
     rejected: int
     withdrawn: int
     tells_retractions: bool
+    harm: Harm | None
     problems: tuple[str, ...]
     notes: Mapping[str, int]
     coverage: Coverage
@@ -253,6 +255,7 @@ class _Look:
             rejected=self._rejected,
             withdrawn=self._withdrawn,
             tells_retractions=find_format(self._name).tells_retractions,
+            harm=find_format(self._name).harm,
             problems=tuple(self._problems),
             notes={without_values(note): times for note, times in self._notes.items()},
             coverage=Coverage(self._entries, dict(self._by_kind), self._near),

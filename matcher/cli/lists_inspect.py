@@ -89,7 +89,7 @@ def command(
     suggested = suggested_command(files, found)
     if not as_json and suggested is not None:
         note(f"To import: {suggested}")
-        note("For a list that is not there yet, add --harm and --source.")
+        note(f"For a list that is not there yet, add --harm{_harm(found)} and --source.")
     ctx.exit(0 if all(map(_is_readable, found)) else EXIT_UNKNOWN)
 
 
@@ -109,6 +109,14 @@ def suggested_command(files: Sequence[Path], found: Sequence[FileInspection]) ->
         column = key.removeprefix(_COLUMN_PREFIX)
         words += ["--option" if column == key else "--column", f"{column}={value}"]
     return shlex.join(words)
+
+
+def _harm(found: Sequence[FileInspection]) -> str:
+    """The harm that a list must be about to take the files, where their format says so."""
+    readings = [part.reading for each in found for part in each.parts]
+    harms = {reading.harm for reading in readings if reading is not None}
+    harm = harms.pop() if len(harms) == 1 else None
+    return "" if harm is None else f" {harm}"
 
 
 def _is_readable(found: FileInspection) -> bool:
@@ -173,6 +181,7 @@ def _reading_record(reading: Reading) -> dict[str, Any]:
         "rejected": reading.rejected,
         "withdrawn": reading.withdrawn,
         "tells_retractions": reading.tells_retractions,
+        "harm": reading.harm,
         "problems": list(reading.problems),
         "notes": dict(reading.notes),
         "coverage": coverage_record(reading.coverage),

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from hashlists.formats.base import Sample
+from hashlists.formats.registry import FORMATS
+
 FOLDER = Path(__file__).resolve().parents[1] / "fuzz"
 #: Every fuzzer of a list format, named as its module is; dashes of the format are underscores.
-NAMES = sorted(path.stem for path in FOLDER.glob("fuzz_*.py") if path.stem != "fuzz_decode")
+_OTHERS = {"fuzz_decode", "fuzz_unpacking"}
+NAMES = sorted(path.stem for path in FOLDER.glob("fuzz_*.py") if path.stem not in _OTHERS)
 INPUTS = 500
 
 
@@ -22,6 +26,18 @@ def test_mutated_files_end_in_a_result_or_a_typed_error(name, monkeypatch):
     assert sum(outcomes.values()) == INPUTS
     # The mutations must reach both sides: files that pass, and files that are refused.
     assert {"imported", "partly", "LIST_FILE_MALFORMED"} <= set(outcomes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_can_be_asked_about_any_beginning(name, monkeypatch):
+    """What a file looks like is asked of formats that it is not of, and of damaged files."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    fuzzer, shared = importlib.import_module(name), importlib.import_module("list_fuzzing")
+    for number in range(100):
+        (data, _), _ = shared.mutated(fuzzer.corpus(), fuzzer.TOKENS, 11, number)
+        for each in FORMATS.values():
+            likeness = each.looks_like(Sample(data, f"x{number}", whole=True))
+            assert likeness is None or (0 <= likeness.score <= 100 and likeness.why)
 
 
 @pytest.mark.parametrize("name", NAMES)

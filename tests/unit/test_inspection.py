@@ -172,6 +172,11 @@ class TestCommand:
         assert status == 0
         assert "--column md5=MD5" in told.err
 
+    def test_the_harm_that_a_format_is_bound_to(self, capsys, write):
+        answer = {"count": 0, "nextPageToken": "", "hasMoreRecords": False, "hashRecords": []}
+        path = write("x.json", json.dumps({**answer, "nextSetTimestamp": 1}).encode())
+        assert "--harm ncii and --source" in self.run(capsys, path, "--format", "stopncii")[1].err
+
     def test_files_of_two_formats_are_not_imported_together(self, capsys, write):
         paths = [write("a.json", vics(1)), write("b.csv", f"md5\n{md5(1)}\n".encode())]
         told = self.run(capsys, *paths)[1]

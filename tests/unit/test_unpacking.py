@@ -337,6 +337,9 @@ class TestRefused:
         data = zipped({"a": b"1", "b": b"2"}).replace(b"b", b"a")
         refused(data, "the same name|cut off")
 
+    def test_a_file_without_a_name(self):
+        refused(zipped({"a": b"1"}).replace(b"a", b"\x00"), "has no name")
+
     def test_a_directory_without_measure(self):
         data = zipped({f"{n:0200d}": b"" for n in range(2000)})
         limits = ImportLimits(max_parts=100)

@@ -162,6 +162,8 @@ class _Guarded(io.RawIOBase):
 
 
 def _require_readable(info: zipfile.ZipInfo) -> None:
+    if not info.filename:
+        raise FormatError("a file of the ZIP archive has no name")
     if info.flag_bits & _ENCRYPTED:
         raise FormatError(
             "the ZIP archive is encrypted; unpack it with its password and import what it holds"

@@ -118,6 +118,12 @@ class HarmMismatchError(HashlistsError):
     reason = "LIST_HARM_MISMATCH"
 
 
+class ListChangedError(HashlistsError):
+    """The list is not the one that was looked at any more."""
+
+    reason = "LIST_CHANGED"
+
+
 class InvalidNameError(HashlistsError):
     """A name of a list or an exchange is not of the allowed form."""
 

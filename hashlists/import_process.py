@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog
 from hashlists.errors import HashlistsError
-from hashlists.importer import import_file
+from hashlists.importer import FullList, import_file
 from hashlists.importing.report import report_to_dict
 
 if TYPE_CHECKING:
@@ -40,12 +40,22 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sha256", type=bytes.fromhex, help="what the file must have, in hex")
     parser.add_argument("--max-rejected-share", type=float)
     parser.add_argument("--spool-dir", type=Path, help="for unpacked copies, where one is needed")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing; tell what would")
+    parser.add_argument("--full", action="store_true", help="the file is the whole list")
+    parser.add_argument("--force", action="store_true", help="with --full: whatever is against it")
+    parser.add_argument("--max-absent", type=int, help="with --full: entries that it may retract")
     if given == ["-"]:
         given = json.loads(sys.stdin.readline())
     arguments = parser.parse_args(given)
     if any("=" not in option for option in arguments.option):
         parser.error("--option takes KEY=VALUE")
     return arguments
+
+
+def _full(arguments: argparse.Namespace) -> FullList | None:
+    if not arguments.full:
+        return None
+    return FullList(force=arguments.force, confirmed=arguments.max_absent)
 
 
 class _ProgressLines:
@@ -89,6 +99,8 @@ def main(given: Sequence[str] | None = None) -> int:
                 max_rejected_share=arguments.max_rejected_share,
                 expected_sha256=arguments.sha256,
                 spool_dir=arguments.spool_dir,
+                dry_run=arguments.dry_run,
+                full=_full(arguments),
                 progress=_ProgressLines(),
             )
     except HashlistsError as error:

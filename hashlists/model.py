@@ -370,6 +370,9 @@ class ChangeKind(StrEnum):
     ROLLBACK = "rollback"
     PURGE = "purge"
     UPDATE_LIST = "update_list"
+    PROMOTE = "promote"
+    DEMOTE = "demote"
+    ENRICH = "enrich"
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,38 @@ class Catalog:
         }
         return lists.update_list(self._engine, name, given, author=author, reason=reason)
 
+    def promote_list(
+        self, name: str, *, author: str, reason: str, if_revision: int | None = None
+    ) -> ListRecord:
+        """Makes a list live, as one revision, so that what it holds decides from then on.
+
+        A list that is live already stays as it is, without a revision.
+
+        Args:
+            name: the list.
+            author: who promotes it.
+            reason: why.
+            if_revision: the newest revision of the list that was looked at; None for any.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+            ListChangedError: the list has changed since `if_revision`.
+            ImportInProgressError: an import into it is under way, which nobody has looked at.
+        """
+        return lists.promote_list(
+            self._engine, name, author=author, reason=reason, if_revision=if_revision
+        )
+
+    def demote_list(self, name: str, *, author: str, reason: str) -> ListRecord:
+        """Puts a list in shadow, as one revision: matched and counted, it decides nothing.
+
+        A list that is in shadow already stays as it is, without a revision.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+        """
+        return lists.demote_list(self._engine, name, author=author, reason=reason)
+
     def get_list(self, name: str) -> ListRecord:
         """One list, with the coverage of its entries in force.
 

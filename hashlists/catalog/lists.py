@@ -15,9 +15,10 @@ from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, 
 from hashlists.catalog.counts import Counts, list_coverage
 from hashlists.catalog.engine import catalog_errors, stager, writer
 from hashlists.catalog.interning import intern_handling, read_handling
+from hashlists.catalog.open_change import require_no_open_change
 from hashlists.catalog.records import ListRecord, from_microseconds, now_microseconds
 from hashlists.catalog.schema import ChangeState, changes, hash_lists
-from hashlists.errors import InvalidNameError, ListExistsError, ListNotFoundError
+from hashlists.errors import InvalidNameError, ListChangedError, ListExistsError, ListNotFoundError
 from hashlists.model import ChangeKind, Harm, HashList, ListState
 
 if TYPE_CHECKING:
@@ -114,6 +115,52 @@ def update_list(
         return list_record(connection, find_list(connection, name), now=now_microseconds())
 
 
+def promote_list(
+    engine: Engine, name: str, *, author: str, reason: str, if_revision: int | None
+) -> ListRecord:
+    """Makes a list live, as one revision; see `Catalog.promote_list`.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+        ListChangedError: its newest revision is another than `if_revision`.
+        ImportInProgressError: an import into it is under way.
+    """
+    with catalog_errors(), writer(engine).begin() as connection:
+        row = find_list(connection, name)
+        by = ChangeAuthor(row.list_id, name, ChangeKind.PROMOTE, author, reason)
+        require_no_open_change(connection, by)
+        newest = _newest_revision(connection, row.list_id)
+        if if_revision is not None and newest != if_revision:
+            raise ListChangedError(
+                f"the list {name!r} is at revision {newest}, not {if_revision}; look at what has"
+                " changed, and promote that"
+            )
+        return _into_state(connection, row, ListState.LIVE, by)
+
+
+def demote_list(engine: Engine, name: str, *, author: str, reason: str) -> ListRecord:
+    """Puts a list in shadow, as one revision; see `Catalog.demote_list`.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+    """
+    with catalog_errors(), writer(engine).begin() as connection:
+        row = find_list(connection, name)
+        by = ChangeAuthor(row.list_id, name, ChangeKind.DEMOTE, author, reason)
+        return _into_state(connection, row, ListState.SHADOW, by)
+
+
+def _into_state(
+    connection: Connection, row: Row[Any], state: ListState, by: ChangeAuthor
+) -> ListRecord:
+    """A list that is in that state already needs no revision."""
+    if row.state != state:
+        this_list = hash_lists.c.list_id == row.list_id
+        connection.execute(update(hash_lists).where(this_list).values(state=state))
+        _bare_revision(connection, by)
+    return list_record(connection, find_list(connection, row.name), now=now_microseconds())
+
+
 def find_list(connection: Connection, name: str) -> Row[Any]:
     """The row of a list.
 
@@ -128,7 +175,6 @@ def find_list(connection: Connection, name: str) -> Row[Any]:
 
 def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecord:
     """The record of a row of `hash_lists`, as this transaction sees it."""
-    newest = select(func.max(changes.c.revision)).where(changes.c.list_id == row.list_id)
     return ListRecord(
         hash_list=HashList(
             name=row.name,
@@ -141,7 +187,7 @@ def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecor
         ),
         list_id=row.list_id,
         created_at=from_microseconds(row.created_at),
-        revision=connection.execute(newest).scalar() or 0,
+        revision=_newest_revision(connection, row.list_id),
         coverage=list_coverage(connection, row.list_id, now=now),
     )
 
@@ -154,6 +200,11 @@ def list_records(
     if after is not None:
         query = query.where(hash_lists.c.name > after)
     return [list_record(connection, row, now=now) for row in connection.execute(query).all()]
+
+
+def _newest_revision(connection: Connection, list_id: int) -> int:
+    newest = select(func.max(changes.c.revision)).where(changes.c.list_id == list_id)
+    return connection.execute(newest).scalar() or 0
 
 
 def was_filled(connection: Connection, list_id: int) -> bool:

@@ -93,6 +93,7 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
     if ask:
         _require_consent(full, absent)
     run.take(staged.stage_absent(reason=_REASON))
+    run.absent = absent.entries
 
 
 def _against(run: Run, staged: StagedImport, full: FullList, absent: Absent) -> Iterator[str]:

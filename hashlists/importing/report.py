@@ -31,6 +31,7 @@ class ImportReport:
         rejections: the first of them, in the order in which they were found.
         sha256: of the file, lower-case hex; of several files see `request.identify`.
         notes: what was left aside without harm, e.g. a hash of an unknown name, and how often.
+        absent: those of the retracted ones that a whole list does not name.
         repeated: this import had been made before under its idempotency key; this is its report.
     """
 
@@ -49,6 +50,7 @@ class ImportReport:
     rejections: tuple[Rejection, ...]
     sha256: str
     notes: Mapping[str, int] = field(default_factory=dict)
+    absent: int = 0
     repeated: bool = False
 
 
@@ -98,6 +100,7 @@ def to_document(report: ImportReport) -> dict[str, object]:
         ],
         "sha256": report.sha256,
         "notes": dict(report.notes),
+        "absent": report.absent,
         "repeated": report.repeated,
     }
 
@@ -121,6 +124,7 @@ def from_document(finished: FinishedImport) -> ImportReport:
         ),
         sha256=finished.source.sha256.hex(),
         notes=kept["notes"],
+        absent=kept.get("absent", 0),
         repeated=True,
     )
 

@@ -46,6 +46,7 @@ class Run:
         rejections: the first of them.
         total: what became of what was staged.
         notes: what was left aside, and how often.
+        absent: entries that are retracted since a whole list does not name them.
     """
 
     records: RecordSource
@@ -58,6 +59,7 @@ class Run:
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
     notes: Counter[str] = field(default_factory=Counter)
+    absent: int = 0
     _ended: bool = False
     _classifications: set[Classification | None] = field(default_factory=set)
     _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(init=False)
@@ -118,6 +120,7 @@ class Run:
             rejections=tuple(self.rejections),
             sha256=sha256.hex(),
             notes=dict(self.notes + self.records.notes),
+            absent=self.absent,
         )
 
     def _coalesced(self) -> Iterator[tuple[EntryBatch, list[Retraction]]]:

@@ -39,8 +39,12 @@ class Described:
                 wrong[each.name] = told
         return wrong
 
-    def to_list(self, name: str) -> HashList:
-        """The list of that name; `suffices` must be true."""
+    def to_list(self, name: str, *, at_server: bool) -> HashList:
+        """The list of that name; `suffices` must be true.
+
+        Where nothing was said of its state, it is live here, where the operator works, and in
+        shadow at a server, where whoever works from afar does not decide alone.
+        """
         assert self.harm is not None
         assert self.source is not None
         return HashList(
@@ -49,7 +53,7 @@ class Described:
             source=self.source,
             title=self.title or "",
             legal_basis=self.legal_basis or "",
-            state=self.state or ListState.LIVE,
+            state=self.state or (ListState.SHADOW if at_server else ListState.LIVE),
         )
 
 
@@ -70,7 +74,15 @@ def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[...
             "state",
             flag_value=ListState.SHADOW,
             type=click.UNPROCESSED,
-            help="Match and count it, but let it decide nothing.",
+            help="Match and count it, but let it decide nothing, until `lists promote`. Default "
+            "with --server.",
+        ),
+        click.option(
+            "--live",
+            "state",
+            flag_value=ListState.LIVE,
+            type=click.UNPROCESSED,
+            help="Let it decide at once. Default without --server.",
         ),
     ]
 

@@ -79,7 +79,9 @@ def _list_plan(
     except ListNotFoundError:
         if not described.suffices:
             raise no_such_list(name) from None
-        return partial(_create_list, catalog, described.to_list(name), author=author)
+        return partial(
+            _create_list, catalog, described.to_list(name, at_server=False), author=author
+        )
     wrong = described.contradicted_by(existing)
     if not wrong:
         return None

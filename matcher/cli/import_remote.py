@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hashlists.errors import ListNotFoundError
+from hashlists.model import ListState
 from matcher.cli.importing import another_list, no_such_list, seekable
 from matcher.cli.output import note, progress
 from matcher.cli.refusal import RefusalError
@@ -48,7 +49,7 @@ def import_at_server(session: Session, server: str, order: ImportOrder) -> Impor
         exists = _is_there(client, order)
         with seekable(order.files[0], None) as file:
             if not exists:
-                _create_list(session, client, order, file)
+                _create_list(session, client, server, order, file)
             key = order.idempotency_key or str(uuid.uuid4())
             with _telling_what_is_open(order.list_name, key, created=not exists):
                 return _import(session, client, order, file, key)
@@ -75,7 +76,9 @@ def _is_there(client: Client, order: ImportOrder) -> bool:
     return True
 
 
-def _create_list(session: Session, client: Client, order: ImportOrder, file: Path) -> None:
+def _create_list(
+    session: Session, client: Client, server: str, order: ImportOrder, file: Path
+) -> None:
     """Creates the list once the file's beginning is seen to be good."""
     from hashlists.importer import check_beginning  # noqa: PLC0415  brings the catalog and numpy
 
@@ -86,8 +89,16 @@ def _create_list(session: Session, client: Client, order: ImportOrder, file: Pat
         options=order.options,
         max_rejected_share=session.settings.max_rejected_share if given is None else given,
     )
-    made = client.create_list(order.described.to_list(order.list_name), author=session.author)
+    made = client.create_list(
+        order.described.to_list(order.list_name, at_server=True), author=session.author
+    )
     note(f"The list {order.list_name} was created: revision {made.revision} of the catalog.")
+    if made.hash_list.state is ListState.SHADOW:
+        note(
+            f"It is in shadow: it decides nothing until `lists promote {order.list_name} --server "
+            f"{server}`.",
+            style="yellow",
+        )
 
 
 def _import(

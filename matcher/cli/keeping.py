@@ -40,6 +40,14 @@ class Keeper(Protocol):
         """One list."""
         ...
 
+    def promote(self, name: str, *, reason: str, if_revision: int | None) -> ShownList:
+        """Makes a list live."""
+        ...
+
+    def demote(self, name: str, *, reason: str) -> ShownList:
+        """Puts a list in shadow."""
+        ...
+
     def lists(self) -> Iterator[ShownList]:
         """All lists, by name."""
         ...
@@ -90,6 +98,16 @@ class LocalKeeper:
     def get_list(self, name: str) -> ShownList:
         """See `Keeper`."""
         return self._catalog.get_list(name)
+
+    def promote(self, name: str, *, reason: str, if_revision: int | None) -> ShownList:
+        """See `Keeper`."""
+        return self._catalog.promote_list(
+            name, author=self._author, reason=reason, if_revision=if_revision
+        )
+
+    def demote(self, name: str, *, reason: str) -> ShownList:
+        """See `Keeper`."""
+        return self._catalog.demote_list(name, author=self._author, reason=reason)
 
     def lists(self) -> Iterator[ShownList]:
         """See `Keeper`."""
@@ -147,6 +165,8 @@ class RemoteKeeper:
     def __init__(self, client: Client, author: str) -> None:
         self._client = client
         self._author = author
+        self.promote = partial(client.promote_list, author=author)
+        self.demote = partial(client.demote_list, author=author)
         self.retract = partial(client.retract_entries, author=author)
         self.restore = partial(client.restore_entries, author=author)
         self.roll_back = partial(client.roll_back_list, author=author)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from matcher.cli import lists_acts, lists_entry, lists_import, lists_inspect, options
+from matcher.cli import lists_acts, lists_entry, lists_import, lists_inspect, lists_state, options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.keeping import PAGE, keeper
@@ -64,7 +64,7 @@ def create(
     NAME is lower-case letters, digits and dashes; policies and answers call the list by it.
     """
     with keeper(session, server, create=True) as lists:
-        record = lists.create_list(described.to_list(name))
+        record = lists.create_list(described.to_list(name, at_server=server is not None))
     if as_json:
         print_json(list_record(record))
     else:
@@ -127,5 +127,5 @@ def revisions(
 
 
 _OWN_MODULES = (lists_import.command, lists_inspect.command, lists_entry.command)
-for _command in (*_OWN_MODULES, *lists_acts.COMMANDS):
+for _command in (*_OWN_MODULES, *lists_state.COMMANDS, *lists_acts.COMMANDS):
     command.add_command(_command)

@@ -22,6 +22,7 @@ from matcher.client.types import (
     RejectedRecord,
     RemoteList,
     StreamAnswer,
+    WholeList,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "RejectedRecord",
     "RemoteList",
     "StreamAnswer",
+    "WholeList",
 ]

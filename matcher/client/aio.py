@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         MatchAnswer,
         RemoteList,
         StreamAnswer,
+        WholeList,
     )
 
 
@@ -157,6 +158,24 @@ class AsyncClient:
             response = await self._lists.GetHashList(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
 
+    async def promote_list(
+        self, name: str, *, reason: str, author: str = "", if_revision: int | None = None
+    ) -> RemoteList:
+        """As `Client.promote_list`."""
+        request = messages.promote_request(
+            name, reason=reason, author=author, if_revision=if_revision
+        )
+        with self._own_errors:
+            response = await self._lists.PromoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    async def demote_list(self, name: str, *, reason: str, author: str = "") -> RemoteList:
+        """As `Client.demote_list`."""
+        request = messages.demote_request(name, reason=reason, author=author)
+        with self._own_errors:
+            response = await self._lists.DemoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
     async def list_lists(self) -> AsyncIterator[RemoteList]:
         """As `Client.list_lists`."""
         request = lists_pb2.ListHashListsRequest()
@@ -192,6 +211,8 @@ class AsyncClient:
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
         author: str = "",
+        dry_run: bool = False,
+        whole_list: WholeList | None = None,
         sent: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[ImportProgress | ImportResult]:
         """As `Client.import_list`; the file is read in threads."""
@@ -205,6 +226,8 @@ class AsyncClient:
             idempotency_key=idempotency_key,
             max_rejected_share=max_rejected_share,
             author=author,
+            dry_run=dry_run,
+            whole_list=whole_list,
         )
 
         async def requests() -> AsyncIterator[lists_pb2.ImportHashListRequest]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         MatchAnswer,
         RemoteList,
         StreamAnswer,
+        WholeList,
     )
 
 
@@ -188,6 +189,39 @@ class Client:
             response = self._lists.GetHashList(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
 
+    def promote_list(
+        self, name: str, *, reason: str, author: str = "", if_revision: int | None = None
+    ) -> RemoteList:
+        """Makes a list live, so that what it holds decides from then on. It may be repeated.
+
+        Args:
+            name: the list.
+            reason: why, kept with the revision; required.
+            author: who asks; kept beside it, as unverified.
+            if_revision: the newest revision of the list that was looked at; None for any.
+
+        Raises:
+            ServerError: `LIST_CHANGED` where there is a newer one, `IMPORT_IN_PROGRESS`,
+                `LIST_NOT_FOUND`, or the server refuses or cannot be reached.
+        """
+        request = messages.promote_request(
+            name, reason=reason, author=author, if_revision=if_revision
+        )
+        with self._own_errors:
+            response = self._lists.PromoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    def demote_list(self, name: str, *, reason: str, author: str = "") -> RemoteList:
+        """Puts a list in shadow: matched and counted, it decides nothing. It may be repeated.
+
+        Raises:
+            ServerError: `LIST_NOT_FOUND`, or the server refuses or cannot be reached.
+        """
+        request = messages.demote_request(name, reason=reason, author=author)
+        with self._own_errors:
+            response = self._lists.DemoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
     def list_lists(self) -> Iterator[RemoteList]:
         """All lists, by name.
 
@@ -229,6 +263,8 @@ class Client:
         idempotency_key: str | None = None,
         max_rejected_share: float | None = None,
         author: str = "",
+        dry_run: bool = False,
+        whole_list: WholeList | None = None,
         sent: Callable[[int], None] = lambda _: None,
     ) -> Iterator[ImportProgress | ImportResult]:
         """Imports a file as one revision; gives progress, and the result last.
@@ -242,6 +278,8 @@ class Client:
             idempotency_key: the same key, file and options again give the first result again.
             max_rejected_share: 0..1; None for the server's own.
             author: who asks; the server keeps it with the revision, as unverified.
+            dry_run: change nothing; the result tells what would change.
+            whole_list: the file is the whole list; None where it only adds and changes.
             sent: called, by some other thread, with how many bytes of the file were sent.
 
         Raises:
@@ -257,6 +295,8 @@ class Client:
             idempotency_key=idempotency_key,
             max_rejected_share=max_rejected_share,
             author=author,
+            dry_run=dry_run,
+            whole_list=whole_list,
         )
         with path.open("rb") as file, self._own_errors:
             requests = chain([start], messages.import_chunks(file, sent))

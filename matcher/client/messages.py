@@ -33,6 +33,7 @@ from matcher.client.types import (
     RejectedRecord,
     RemoteList,
     StreamAnswer,
+    WholeList,
 )
 from matcher.model import (
     Decision,
@@ -157,6 +158,8 @@ def import_start(
     idempotency_key: str | None = None,
     max_rejected_share: float | None = None,
     author: str = "",
+    dry_run: bool = False,
+    whole_list: WholeList | None = None,
 ) -> lists_pb2.ImportHashListRequest:
     """The first message of an import.
 
@@ -176,8 +179,14 @@ def import_start(
         max_rejected_share=max_rejected_share,
         reason=reason,
         author=author,
+        validate_only=dry_run,
+        whole_list=None if whole_list is None else _whole_list(whole_list),
     )
     return lists_pb2.ImportHashListRequest(start=start)
+
+
+def _whole_list(order: WholeList) -> lists_pb2.WholeList:
+    return lists_pb2.WholeList(force=order.force, max_absent_entries=order.max_absent_entries)
 
 
 def import_chunks(
@@ -214,6 +223,7 @@ def import_answer(
         ),
         sha256=start.start.sha256.hex(),
         notes=dict(report.notes),
+        absent=report.absent,
         repeated=report.repeated_import,
     )
 
@@ -235,6 +245,25 @@ def list_answer(message: lists_pb2.HashList) -> RemoteList:
         coverage=_coverage(message.coverage),
         revision=message.revision,
         created_at=message.create_time.ToDatetime(UTC),
+    )
+
+
+def promote_request(
+    name: str, *, reason: str, author: str, if_revision: int | None
+) -> lists_pb2.PromoteHashListRequest:
+    """A list to make live."""
+    return lists_pb2.PromoteHashListRequest(
+        name=wire.LIST_COLLECTION + name,
+        reason=reason,
+        author=author,
+        if_revision=if_revision or 0,
+    )
+
+
+def demote_request(name: str, *, reason: str, author: str) -> lists_pb2.DemoteHashListRequest:
+    """A list to put in shadow."""
+    return lists_pb2.DemoteHashListRequest(
+        name=wire.LIST_COLLECTION + name, reason=reason, author=author
     )
 
 

@@ -93,6 +93,23 @@ class RemoteList:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeList:
+    """An imported file is the whole list: entries that it does not name are retracted.
+
+    Refused, unless it is forced: a file that leaves out more than a fifth of the entries in force,
+    one with rejected records, and one of another format than the import before.
+
+    Attributes:
+        force: retract whatever speaks against it.
+        max_absent_entries: import nothing where more entries would be retracted for not being
+            named, e.g. than a dry run told; None for any number.
+    """
+
+    force: bool = False
+    max_absent_entries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportProgress:
     """How far an import has come."""
 
@@ -123,6 +140,7 @@ class ImportResult:
         rejections: the first of them; `rejected` counts all.
         sha256: of the file, lower-case hex.
         notes: what was left aside without harm, and how often.
+        absent: those of the retracted ones that the file, as a whole list, does not name.
         repeated: this import had been made before under its idempotency key.
     """
 
@@ -141,4 +159,5 @@ class ImportResult:
     rejections: tuple[RejectedRecord, ...]
     sha256: str
     notes: Mapping[str, int]
+    absent: int
     repeated: bool

@@ -30,6 +30,23 @@ _MAX_KEY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
+class WholeList:
+    """The file is the whole list.
+
+    Attributes:
+        force: retract whatever speaks against it.
+        max_absent_entries: import nothing where more would be retracted; None for any number.
+    """
+
+    force: bool
+    max_absent_entries: int | None
+
+    def __post_init__(self) -> None:
+        if self.max_absent_entries is not None and self.max_absent_entries < 0:
+            raise InvalidRequestError("is negative", field="start.whole_list.max_absent_entries")
+
+
+@dataclass(frozen=True, slots=True)
 class ImportOrder:
     """What an import's first message says, checked.
 
@@ -40,6 +57,8 @@ class ImportOrder:
         idempotency_key: the same key and file again gives the first report again.
         max_rejected_share: 0..1, or None for the default.
         reason, importer: kept with the revision.
+        validate_only: change nothing, and tell what would change.
+        whole_list: what to do with entries that the file does not name; None: they stay.
     """
 
     list_name: str
@@ -51,6 +70,8 @@ class ImportOrder:
     max_rejected_share: float | None
     reason: str
     importer: str
+    validate_only: bool = False
+    whole_list: WholeList | None = None
 
     def __post_init__(self) -> None:
         if len(self.sha256) != _SHA256_BYTES:
@@ -184,6 +205,12 @@ def _arguments(catalog_url: str, file: int, order: ImportOrder, spool_dir: Path)
     ]
     if order.max_rejected_share is not None:
         arguments.append(f"--max-rejected-share={order.max_rejected_share}")
+    if order.validate_only:
+        arguments.append("--dry-run")
+    if order.whole_list is not None:
+        arguments += ["--full", *["--force"] * order.whole_list.force]
+        if order.whole_list.max_absent_entries is not None:
+            arguments.append(f"--max-absent={order.whole_list.max_absent_entries}")
     return arguments
 
 

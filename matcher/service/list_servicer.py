@@ -16,11 +16,12 @@ from matcher.admission import Admission
 from matcher.errors import InvalidRequestError
 from matcher.service import convert
 from matcher.service.errors import abort
-from matcher.service.imports import ImportOrder, Spool, run_import
+from matcher.service.imports import ImportOrder, Spool, WholeList, run_import
 from matcher.service.threads import Threads
 from matcher.service.validation import (
     check_author,
     check_list,
+    check_newest_revision,
     check_reason,
     check_revision_number,
     check_selection,
@@ -140,6 +141,39 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 
+    async def PromoteHashList(  # noqa: N802 - named by the proto
+        self, request: pb.PromoteHashListRequest, context: Context
+    ) -> pb.PromoteHashListResponse:
+        """Makes a list live."""
+        try:
+            record = await self._threads.run(
+                self._catalog.promote_list,
+                convert.list_name(request.name, field="name"),
+                author=_author(request.author, context),
+                reason=check_reason(request.reason),
+                if_revision=check_newest_revision(request.if_revision),
+            )
+            self._changed()
+            return pb.PromoteHashListResponse(hash_list=convert.record_to_proto(record))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def DemoteHashList(  # noqa: N802 - named by the proto
+        self, request: pb.DemoteHashListRequest, context: Context
+    ) -> pb.DemoteHashListResponse:
+        """Puts a list in shadow."""
+        try:
+            record = await self._threads.run(
+                self._catalog.demote_list,
+                convert.list_name(request.name, field="name"),
+                author=_author(request.author, context),
+                reason=check_reason(request.reason),
+            )
+            self._changed()
+            return pb.DemoteHashListResponse(hash_list=convert.record_to_proto(record))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
     async def ListRevisions(  # noqa: N802 - named by the proto
         self, request: pb.ListRevisionsRequest, context: Context
     ) -> pb.ListRevisionsResponse:
@@ -253,7 +287,8 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
                 url, folder = self._imports.catalog_url, self._imports.spool_dir
                 async for message in run_import(url, file, order, folder):
                     yield _import_response(message)
-            self._changed()
+            if not order.validate_only:
+                self._changed()
         finally:
             if spool is not None:
                 spool.close()
@@ -276,7 +311,15 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             max_rejected_share=self._imports.max_rejected_share if given is None else given,
             reason=check_text(start.reason, field="start.reason"),
             importer=_author(start.author, context, field="start.author"),
+            validate_only=start.validate_only,
+            whole_list=_whole_list(start) if start.HasField("whole_list") else None,
         )
+
+
+def _whole_list(start: pb.ImportStart) -> WholeList:
+    most = start.whole_list
+    number = most.max_absent_entries if most.HasField("max_absent_entries") else None
+    return WholeList(most.force, number)
 
 
 async def _next(
@@ -342,7 +385,7 @@ def _import_response(message: Any) -> pb.ImportHashListResponse:
 def _report(report: Any) -> pb.ImportReport:
     counts = (
         *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
-        "kept_retracted",
+        *("kept_retracted", "absent"),
     )
     coverage = report["coverage"]
     return pb.ImportReport(

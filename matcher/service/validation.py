@@ -218,7 +218,8 @@ def check_list(list_id: str, message: lists_pb.HashList) -> HashList:
         source=check_text(message.source, field="hash_list.source"),
         title=check_text(message.title, field="hash_list.title"),
         legal_basis=check_text(message.legal_basis, field="hash_list.legal_basis"),
-        state=wire.STATE_OF.get(message.state, ListState.LIVE),
+        # Whoever fills it from afar does not decide alone: see docs/policy.md.
+        state=wire.STATE_OF.get(message.state, ListState.SHADOW),
         handling=_check_handling(message.handling)
         if message.HasField("handling")
         else NO_ONWARD_SHARING,
@@ -285,6 +286,17 @@ def check_reason(reason: str) -> str:
     if not reason.strip():
         raise InvalidRequestError("is required: why this is done", field="reason")
     return check_text(reason, field="reason")
+
+
+def check_newest_revision(number: int) -> int | None:
+    """The revision that a caller has seen last; None where any will do.
+
+    Raises:
+        InvalidRequestError: it is negative.
+    """
+    if number < 0:
+        raise InvalidRequestError("is negative", field="if_revision")
+    return number or None
 
 
 def check_revision_number(number: int) -> int:

@@ -15,10 +15,10 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList
+from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList, ListState
 from matcher import cli, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
-from matcher.client import AsyncClient, Client, HashQuery
+from matcher.client import AsyncClient, Client, HashQuery, WholeList
 from matcher.errors import ServerError
 from matcher.model import Decision
 from matcher.service.server import running
@@ -418,3 +418,62 @@ async def test_the_command_line_does_it_at_a_server(server, client, demo, tmp_pa
 
     await asyncio.to_thread(work)
     await not_matching(client, demo, 7)
+
+
+async def test_a_list_made_from_afar_is_in_shadow_until_it_is_promoted(client, server, tmp_path):
+    request = lists_pb2.CreateHashListRequest(
+        hash_list_id="list-77", hash_list={"harm": lists_pb2.HARM_TEST, "source": "a source"}
+    )
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        made = await lists_pb2_grpc.HashListServiceStub(channel).CreateHashList(request)
+    assert made.hash_list.state == lists_pb2.LIST_STATE_SHADOW
+    report = await bring(client, tmp_path, "list-77", range(3))
+    seen = (await client.get_list("list-77")).revision
+    assert seen == report.revision
+
+    async def served():
+        (answer,) = await client.lookup_hashes(
+            [HashQuery({HashKind.SHA256: sha256(key("list-77", 1))})]
+        )
+        assert answer.result.decision is Decision.NO_KNOWN_MATCH
+        return answer.result.revision >= report.revision
+
+    await soon(served)
+    with pytest.raises(ServerError) as caught:
+        await client.promote_list("list-77", reason=WHY, if_revision=seen - 1)
+    assert caught.value.reason == "LIST_CHANGED"
+    live = await client.promote_list("list-77", reason=WHY, if_revision=seen, author="Ada")
+    assert live.hash_list.state is ListState.LIVE
+    await matching(client, "list-77", 1)
+    shadow = await client.demote_list("list-77", reason=WHY, author="Ada")
+    assert shadow.hash_list.state is ListState.SHADOW
+    await not_matching(client, "list-77", 1)
+    newest = [each async for each in client.list_revisions("list-77")][:2]
+    assert [each.kind for each in newest] == [ChangeKind.DEMOTE, ChangeKind.PROMOTE]
+    assert newest[0].author == "Ada (unverified, via grpc:ipv4:127.0.0.1)"
+    assert newest[0].reason == WHY
+    for call in (client.promote_list, client.demote_list):
+        with pytest.raises(ServerError, match="reason"):
+            await call("list-77", reason=" ")
+
+
+async def test_a_whole_list_retracts_what_it_does_not_name(client, demo, tmp_path):
+    before = await client.get_list(demo)
+    would = await bring(client, tmp_path, demo, range(1, 12), whole_list=WholeList(), dry_run=True)
+    assert (would.revision, would.added, would.retracted, would.absent) == (0, 2, 1, 1)
+    assert await client.get_list(demo) == before
+    with pytest.raises(ServerError) as caught:
+        await bring(client, tmp_path, demo, range(2, 10), whole_list=WholeList(False, 1))
+    assert caught.value.reason == "IMPORT_DECLINED"
+    with pytest.raises(ServerError) as caught:
+        await bring(client, tmp_path, demo, range(5), whole_list=WholeList())
+    assert caught.value.reason == "FULL_LIST_REFUSED"
+    assert (await client.get_list(demo)).revision == before.revision
+    done = await bring(client, tmp_path, demo, range(1, 12), whole_list=WholeList(False, 1))
+    assert (done.added, done.retracted, done.absent) == (2, 1, 1)
+    await matching(client, demo, 11)
+    await not_matching(client, demo, 0)
+    forced = await bring(client, tmp_path, demo, range(5), whole_list=WholeList(force=True))
+    assert (forced.retracted, forced.absent, forced.updated) == (7, 7, 1)
+    with pytest.raises(ServerError, match="negative"):
+        await bring(client, tmp_path, demo, range(5), whole_list=WholeList(False, -1))

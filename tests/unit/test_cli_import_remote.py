@@ -55,8 +55,9 @@ class Server:
         if isinstance(self.outcome, BaseException):
             raise self.outcome
         if self.outcome != "nothing":
-            names = ("read", "added", "updated", "retracted", "unchanged", "rejected")
-            counts = dict.fromkeys(names, 0)
+            counts = dict.fromkeys(
+                ("read", "added", "updated", "retracted", "unchanged", "rejected", "absent"), 0
+            )
             yield ImportResult(
                 **counts,
                 list_name=asked["list_name"],

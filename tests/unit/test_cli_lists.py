@@ -395,3 +395,30 @@ def test_outside_text_cannot_repaint_a_terminal(run):
     run("lists", "create", "demo", "--harm", "test", "--source", "\x1b[2J\tUs")
     assert "\x1b" not in run("lists", "show").out
     assert output.printable("\x1b[2J\tUs") in run("lists", "show").out
+
+
+def test_promote_and_demote(records, run):
+    records(*CREATE, "--shadow")
+    why = ("--reason", "a week without a wrong match")
+    (live,) = records("lists", "promote", "demo", "--if-revision", "1", *why)
+    assert (live["state"], live["revision"]) == ("live", 2)
+    (again,) = records("lists", "promote", "demo", *why)
+    assert again == live
+    assert (
+        "is at revision 2, not 1"
+        in run(*("lists", "promote", "demo", "--if-revision", "1"), *why, status=2).err
+    )
+    (shadow,) = records("lists", "demote", "demo", *why)
+    assert (shadow["state"], shadow["revision"]) == ("shadow", 3)
+    assert "shadow" in run("lists", "demote", "demo", *why).out
+    newest, *_ = records("lists", "revisions", "demo")
+    assert (newest["kind"], newest["reason"]) == ("demote", why[1])
+    assert newest["author"] == getpass.getuser()
+    assert "the reason is empty" in run("lists", "promote", "demo", "--reason", " ", status=2).err
+
+
+def test_a_new_list_is_live_here_unless_it_is_told_otherwise(records):
+    (here,) = records(*CREATE)
+    assert here["state"] == "live"
+    (named,) = records(*CREATE[:2], "other", *CREATE[3:], "--live")
+    assert named["state"] == "live"

@@ -121,7 +121,7 @@ class HashList(_message.Message):
     """The body that issues the list."""
     legal_basis: _builtins.str
     state: Global___ListState.ValueType
-    """Unspecified on creation means LIVE."""
+    """Unspecified on creation means SHADOW: whoever fills it from afar does not decide alone."""
     revision: _builtins.int
     """Output only. The newest revision that changed this list."""
     @_builtins.property
@@ -407,6 +407,8 @@ class ImportStart(_message.Message):
     MAX_REJECTED_SHARE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WHOLE_LIST_FIELD_NUMBER: _builtins.int
     hash_list: _builtins.str
     """"hashLists/{hash_list}"; it must exist."""
     format: _builtins.str
@@ -427,9 +429,17 @@ class ImportStart(_message.Message):
     """Why, in the importer's words."""
     author: _builtins.str
     """Who asks; see CreateHashListRequest."""
+    validate_only: _builtins.bool
+    """Change nothing; the report tells what would change. The idempotency key counts for
+    nothing then.
+    """
     @_builtins.property
     def format_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Format options by name, e.g. a CSV's column mapping ("columns.md5" = "MD5")."""
+
+    @_builtins.property
+    def whole_list(self) -> Global___WholeList:
+        """Present where the file is the whole list: entries that it does not name are retracted."""
 
     def __init__(
         self,
@@ -443,16 +453,51 @@ class ImportStart(_message.Message):
         max_rejected_share: _builtins.float | None = ...,
         reason: _builtins.str = ...,
         author: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        whole_list: Global___WholeList | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share", "whole_list", b"whole_list"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "author", b"author", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "author", b"author", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256", "validate_only", b"validate_only", "whole_list", b"whole_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rejected_share: _TypeAlias = _typing.Literal["max_rejected_share"]  # noqa: Y015
     _WhichOneofArgType__max_rejected_share: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_rejected_share) -> _WhichOneofReturnType__max_rejected_share | None: ...
 
 Global___ImportStart: _TypeAlias = ImportStart  # noqa: Y015
+
+@_typing.final
+class WholeList(_message.Message):
+    """How far a file may be taken for a whole list. Refused with FAILED_PRECONDITION, unless it
+    is forced: a file that leaves out more than a fifth of the entries in force, one with
+    rejected records, and one of another format than the import before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORCE_FIELD_NUMBER: _builtins.int
+    MAX_ABSENT_ENTRIES_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """Retract whatever speaks against it."""
+    max_absent_entries: _builtins.int
+    """Import nothing where more entries than these would be retracted for not being named;
+    absent for any number.
+    """
+    def __init__(
+        self,
+        *,
+        force: _builtins.bool = ...,
+        max_absent_entries: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_absent_entries", b"_max_absent_entries", "max_absent_entries", b"max_absent_entries"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_absent_entries", b"_max_absent_entries", "force", b"force", "max_absent_entries", b"max_absent_entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_absent_entries: _TypeAlias = _typing.Literal["max_absent_entries"]  # noqa: Y015
+    _WhichOneofArgType__max_absent_entries: _TypeAlias = _typing.Literal["_max_absent_entries", b"_max_absent_entries"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_absent_entries) -> _WhichOneofReturnType__max_absent_entries | None: ...
+
+Global___WholeList: _TypeAlias = WholeList  # noqa: Y015
 
 @_typing.final
 class ImportHashListResponse(_message.Message):
@@ -539,6 +584,7 @@ class ImportReport(_message.Message):
     REPEATED_IMPORT_FIELD_NUMBER: _builtins.int
     NOTES_FIELD_NUMBER: _builtins.int
     RETRACTED_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """0 where nothing changed."""
     read: _builtins.int
@@ -555,6 +601,8 @@ class ImportReport(_message.Message):
     """
     retracted: _builtins.int
     """Entries in force until now that the source withdraws."""
+    absent: _builtins.int
+    """Those of them that a file that is the whole list does not name."""
     @_builtins.property
     def coverage(self) -> Global___Coverage:
         """Of the entries in this file."""
@@ -585,10 +633,11 @@ class ImportReport(_message.Message):
         repeated_import: _builtins.bool = ...,
         notes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         retracted: _builtins.int = ...,
+        absent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "notes", b"notes", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "retracted", b"retracted", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "added", b"added", "coverage", b"coverage", "kept_retracted", b"kept_retracted", "notes", b"notes", "read", b"read", "rejected", b"rejected", "rejections", b"rejections", "repeated_import", b"repeated_import", "retracted", b"retracted", "revision", b"revision", "seconds", b"seconds", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -621,6 +670,108 @@ class Rejection(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class PromoteHashListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    IF_REVISION_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"hashLists/{hash_list}" """
+    reason: _builtins.str
+    """Required. Why, in the operator's words; kept with the revision."""
+    if_revision: _builtins.int
+    """The newest revision of the list that was looked at; where it is not the newest any more,
+    the call is ABORTED. 0 for whatever it is.
+    """
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        if_revision: _builtins.int = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "if_revision", b"if_revision", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteHashListRequest: _TypeAlias = PromoteHashListRequest  # noqa: Y015
+
+@_typing.final
+class PromoteHashListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hash_list(self) -> Global___HashList: ...
+    def __init__(
+        self,
+        *,
+        hash_list: Global___HashList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteHashListResponse: _TypeAlias = PromoteHashListResponse  # noqa: Y015
+
+@_typing.final
+class DemoteHashListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"hashLists/{hash_list}" """
+    reason: _builtins.str
+    """Required. Why, in the operator's words; kept with the revision."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DemoteHashListRequest: _TypeAlias = DemoteHashListRequest  # noqa: Y015
+
+@_typing.final
+class DemoteHashListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hash_list(self) -> Global___HashList: ...
+    def __init__(
+        self,
+        *,
+        hash_list: Global___HashList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DemoteHashListResponse: _TypeAlias = DemoteHashListResponse  # noqa: Y015
 
 @_typing.final
 class ListRevisionsRequest(_message.Message):

@@ -55,6 +55,16 @@ class HashListServiceStub:
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListResponse.FromString,
                 _registered_method=True)
+        self.PromoteHashList = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/PromoteHashList',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListResponse.FromString,
+                _registered_method=True)
+        self.DemoteHashList = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/DemoteHashList',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
+                _registered_method=True)
         self.ListRevisions = channel.unary_unary(
                 '/hashwarden.lists.v1.HashListService/ListRevisions',
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListRevisionsRequest.SerializeToString,
@@ -109,6 +119,22 @@ class HashListServiceServicer:
         chunks of the file in order. Progress comes while the import runs; the last
         message is the report. A stream that ends before `length` bytes have come, or
         whose bytes do not have the announced SHA-256, imports nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteHashList(self, request, context):
+        """Makes a list that is in shadow live, so that what it holds decides from then on.
+        ABORTED while an import into it is under way. May be repeated safely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DemoteHashList(self, request, context):
+        """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
+        May be repeated safely.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +205,16 @@ def add_HashListServiceServicer_to_server(servicer, server):
                     servicer.ImportHashList,
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListRequest.FromString,
                     response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListResponse.SerializeToString,
+            ),
+            'PromoteHashList': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteHashList,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListResponse.SerializeToString,
+            ),
+            'DemoteHashList': grpc.unary_unary_rpc_method_handler(
+                    servicer.DemoteHashList,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.SerializeToString,
             ),
             'ListRevisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRevisions,
@@ -315,6 +351,60 @@ class HashListService:
             '/hashwarden.lists.v1.HashListService/ImportHashList',
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListRequest.SerializeToString,
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteHashList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/PromoteHashList',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DemoteHashList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/DemoteHashList',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,14 @@ class HashListServiceStub:
     message is the report. A stream that ends before `length` bytes have come, or
     whose bytes do not have the announced SHA-256, imports nothing.
     """
+    PromoteHashList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.PromoteHashListRequest, _lists_pb2.PromoteHashListResponse]
+    """Makes a list that is in shadow live, so that what it holds decides from then on.
+    ABORTED while an import into it is under way. May be repeated safely.
+    """
+    DemoteHashList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.DemoteHashListRequest, _lists_pb2.DemoteHashListResponse]
+    """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
+    May be repeated safely.
+    """
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListRevisionsRequest, _lists_pb2.ListRevisionsResponse]
     """Newest first."""
     RetractEntries: _grpc.UnaryUnaryMultiCallable[_lists_pb2.RetractEntriesRequest, _lists_pb2.RetractEntriesResponse]
@@ -77,6 +85,14 @@ class HashListServiceAsyncStub(HashListServiceStub):
     chunks of the file in order. Progress comes while the import runs; the last
     message is the report. A stream that ends before `length` bytes have come, or
     whose bytes do not have the announced SHA-256, imports nothing.
+    """
+    PromoteHashList: _aio.UnaryUnaryMultiCallable[_lists_pb2.PromoteHashListRequest, _lists_pb2.PromoteHashListResponse]  # type: ignore[assignment]
+    """Makes a list that is in shadow live, so that what it holds decides from then on.
+    ABORTED while an import into it is under way. May be repeated safely.
+    """
+    DemoteHashList: _aio.UnaryUnaryMultiCallable[_lists_pb2.DemoteHashListRequest, _lists_pb2.DemoteHashListResponse]  # type: ignore[assignment]
+    """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
+    May be repeated safely.
     """
     ListRevisions: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListRevisionsRequest, _lists_pb2.ListRevisionsResponse]  # type: ignore[assignment]
     """Newest first."""
@@ -134,6 +150,26 @@ class HashListServiceServicer(metaclass=_abc_1.ABCMeta):
         chunks of the file in order. Progress comes while the import runs; the last
         message is the report. A stream that ends before `length` bytes have come, or
         whose bytes do not have the announced SHA-256, imports nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteHashList(
+        self,
+        request: _lists_pb2.PromoteHashListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.PromoteHashListResponse, _abc.Awaitable[_lists_pb2.PromoteHashListResponse]]:
+        """Makes a list that is in shadow live, so that what it holds decides from then on.
+        ABORTED while an import into it is under way. May be repeated safely.
+        """
+
+    @_abc_1.abstractmethod
+    def DemoteHashList(
+        self,
+        request: _lists_pb2.DemoteHashListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.DemoteHashListResponse, _abc.Awaitable[_lists_pb2.DemoteHashListResponse]]:
+        """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
+        May be repeated safely.
         """
 
     @_abc_1.abstractmethod

@@ -4,7 +4,8 @@ One reader for what differs little and is often named alike:
 
 - md5sum, sha1sum, sha256sum (`HEX  NAME`, `HEX *NAME`), and bare values, one a line;
 - BSD, `--tag` and openssl (`MD5 (NAME) = HEX`);
-- index files of The Sleuth Kit (`-md5.idx`, `-sha1.idx`; `HEX|OFFSET` behind two lines of head);
+- index files of The Sleuth Kit (`-md5.idx`, `-sha1.idx`; `HEX|OFFSET` behind two lines of head),
+  but for those whose head says that they were made of an NSRL set, which lists known-good files;
 - hash sets as X-Ways exports them (the first line is the word `MD5`, `SHA-1` or `SHA-256`);
 - HashKeeper's CSV, told by its header; its values are MD5.
 
@@ -74,7 +75,7 @@ class DigestsReader:
 
     Raises:
         OptionsError: an option is unknown, or is needed and was not given.
-        FormatError: none of the first lines holds a digest.
+        FormatError: none of the first lines holds a digest, or it is an index of an NSRL set.
     """
 
     format: Final = _NAME
@@ -87,6 +88,7 @@ class DigestsReader:
         self._kind = _kind_option(options, self._named)
         self._bare_sha256 = self._kind is not None or options.get(_OPTION) == _BY_LENGTH
         _require_digests(head)
+        _refuse_nsrl(head[0])
         self._header = FileHeader(self.format, "", "", "")
         self._lines = TextLines(stream, limits)
         self._seen: set[HashKind] = set()
@@ -260,6 +262,16 @@ def _require_digests(lines: Sequence[str]) -> None:
         raise FormatError(
             "none of the first lines holds a digest; expected HEX, HEX and a name,"
             " KIND (NAME) = HEX, an index of The Sleuth Kit, or HashKeeper's CSV"
+        )
+
+
+def _refuse_nsrl(line: str) -> None:
+    """Refuses an index of known-good files, which could go into a list of abuse unnoticed."""
+    if re.fullmatch(r"0{41}\|nsrl\s*", line, re.IGNORECASE):
+        raise FormatError(
+            "the index was made of an NSRL set, which lists known-good files; import NSRLFile.txt"
+            " itself as nsrl-csv, into a list of harm known_good",
+            place=Place("line", 1),
         )
 
 

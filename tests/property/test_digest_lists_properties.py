@@ -14,7 +14,7 @@ from hashlists.formats.encase import HEAD_BYTES, MAGIC
 from hashlists.formats.unreadable import take_sample
 from hashlists.limits import ImportLimits
 from hashlists.model import DIGEST_KINDS, HashKind
-from tests.known_files_support import read
+from tests.known_files_support import likeness, read
 
 blocks = st.builds(
     ImportLimits,
@@ -142,3 +142,20 @@ def test_rows_of_any_values_are_taken_or_rejected_each(rows, limits):
         written = rows[number - 1][0]
         raw = written if isinstance(written, bytes) else bytes.fromhex(written)
         assert value == raw
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.sampled_from([b"SQLite format 3\0", MAGIC, b'{"MD5":', b"MD5\n", b'"SHA-1",']).flatmap(
+            lambda start: st.binary(max_size=200).map(lambda rest: start + rest)
+        ),
+    ),
+    st.sampled_from(["digests", "encase", "hashlookup", "nsrl-csv", "nsrl-sqlite", "tsk"]),
+    st.sampled_from(["", "list.txt", "set.hke"]),
+)
+def test_any_beginning_of_a_file_is_looked_at(data, format_name, name):
+    seen = likeness(data, format_name, name)
+    if seen is not None:
+        assert 0 <= seen.score <= 100
+        assert seen.why

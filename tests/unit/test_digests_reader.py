@@ -111,7 +111,7 @@ def test_the_first_line_and_the_option_must_agree():
 @pytest.mark.parametrize("make", [md5, sha1])
 def test_indexes_of_the_sleuth_kit(make):
     data = text(
-        "0" * 41 + "|nsrl",
+        "0" * 41 + "|md5sum",
         "0" * 40 + "1|SECRET",
         f"{make(1).upper()}|0000000000000042",
         "0" * len(make()) + "|0000000000000001",
@@ -123,6 +123,12 @@ def test_indexes_of_the_sleuth_kit(make):
     assert outcome.notes == {"all-zero value of an index left aside": 1}
     assert likeness(data, "digests").score == 95
     assert "SECRET" not in repr(outcome)
+
+
+def test_an_index_of_known_good_files_is_refused():
+    data = text("0" * 41 + "|nsrl", "0" * 40 + "1|x", f"{md5()}|0000000000000042")
+    with pytest.raises(FormatError, match=r"line 1: .*made of an NSRL set.*as nsrl-csv"):
+        read(data, "digests")
 
 
 def hashkeeper(*rows):

@@ -87,6 +87,46 @@ class Table:
     rowid: str
 
 
+class _Guard:
+    """Decides what a statement may read and how long it may take.
+
+    It knows nothing of the connection that asks it: the two could not be freed otherwise.
+
+    Attributes:
+        readable: tables and columns of the present query.
+        steps: of SQLite's machine since the last batch.
+    """
+
+    def __init__(self) -> None:
+        self.readable: frozenset[tuple[str, str]] = frozenset()
+        self.steps = 0
+
+    def count_steps(self) -> int:
+        """Ends a query that takes too many steps."""
+        self.steps += _STEPS_AT_A_TIME
+        return int(self.steps > _STEPS_PER_BATCH)
+
+    def authorize(
+        self,
+        action: int,
+        first: str | None,
+        second: str | None,
+        database: str | None,
+        source: str | None,
+    ) -> int:
+        """Allows a plain reading of the columns that the present query names."""
+        if action == sqlite3.SQLITE_SELECT and source is None:
+            return sqlite3.SQLITE_OK
+        # For a table of which no column is needed, SQLite asks for one without a name.
+        readable = action == sqlite3.SQLITE_READ and source is None
+        readable = readable and (database == "main" or not second)
+        if readable and (first or "", second or "") in self.readable:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_PRAGMA and first == "table_xinfo":
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+
 class SqliteFile:
     """A foreign database, opened for reading one table at a time.
 
@@ -109,13 +149,12 @@ class SqliteFile:
         self.length = os.fstat(descriptor_of(stream)).st_size
         _check_head(head, self.length)
         self._limits = limits
-        self._readable: frozenset[tuple[str, str]] = frozenset()
-        self._steps = 0
+        self._guard = _Guard()
         with _told(None), named(stream) as path:
             _refuse_companions(path)
             self._connection = _connect(path)
             finalize(self, self._connection.close)
-            self._guard()
+            self._set_limits()
             self._ordinary, self._others = self._read_schema()
 
     def table(self, name: str) -> Table | None:
@@ -155,7 +194,7 @@ class SqliteFile:
         with _told(None):
             cursor = self._query(statement, table.name, _all_columns(table))
         while True:
-            self._steps = 0
+            self._guard.steps = 0
             with _told(Place("row", taken + 1)):
                 batch = cursor.fetchmany(self._limits.max_batch_rows)
             if not batch:
@@ -176,7 +215,7 @@ class SqliteFile:
         """Lets go of the file."""
         self._connection.close()
 
-    def _guard(self) -> None:
+    def _set_limits(self) -> None:
         """Sets all limits; from here on nothing may be read but what a query here names."""
         connection = self._connection
         for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON"):
@@ -186,36 +225,12 @@ class SqliteFile:
             connection.setlimit(limit, most)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._limits.max_record_bytes)
         connection.text_factory = partial(str, encoding="latin-1")
-        connection.set_progress_handler(self._count_steps, _STEPS_AT_A_TIME)
-        connection.set_authorizer(self._authorize)
-
-    def _count_steps(self) -> int:
-        self._steps += _STEPS_AT_A_TIME
-        return int(self._steps > _STEPS_PER_BATCH)
-
-    def _authorize(
-        self,
-        action: int,
-        first: str | None,
-        second: str | None,
-        database: str | None,
-        source: str | None,
-    ) -> int:
-        """Allows a plain reading of the columns that the present query names."""
-        if action == sqlite3.SQLITE_SELECT and source is None:
-            return sqlite3.SQLITE_OK
-        # For a table of which no column is needed, SQLite asks for one without a name.
-        readable = action == sqlite3.SQLITE_READ and source is None
-        readable = readable and (database == "main" or not second)
-        if readable and (first or "", second or "") in self._readable:
-            return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_PRAGMA and first == "table_xinfo":
-            return sqlite3.SQLITE_OK
-        return sqlite3.SQLITE_DENY
+        connection.set_progress_handler(self._guard.count_steps, _STEPS_AT_A_TIME)
+        connection.set_authorizer(self._guard.authorize)
 
     def _query(self, statement: str, table: str, columns: Sequence[str]) -> sqlite3.Cursor:
-        self._steps = 0
-        self._readable = frozenset((table, column) for column in columns)
+        self._guard.steps = 0
+        self._guard.readable = frozenset((table, column) for column in columns)
         return self._connection.execute(statement)
 
     def _read_schema(self) -> tuple[Mapping[str, str], frozenset[str]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import io
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +106,28 @@ def test_nothing_is_left_or_changed_beside_the_file(path):
     read_file(path, "nsrl-sqlite")
     assert [each.name for each in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def open_descriptors():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("end", ["read", "abandoned", "refused"])
+def test_the_file_is_let_go_of(path, end):
+    data = minimal(path, *range(1, 50))
+    if end == "refused":
+        path.write_bytes(data[:12288] + b"\xff" * (len(data) - 12288))
+    before = open_descriptors()
+    with path.open("rb") as stream, contextlib.suppress(FormatError):
+        reader = open_reader(stream, format="nsrl-sqlite", limits=ImportLimits(max_batch_rows=5))
+        next(reader)
+        assert open_descriptors() == before + 2
+        while end != "abandoned" and next(reader, None):
+            pass
+        assert open_descriptors() == before + 1 + (end == "abandoned")
+        del reader
+    assert open_descriptors() == before
 
 
 def test_rows_of_any_number_come_in_batches(path):
@@ -415,7 +440,7 @@ def test_nothing_but_the_named_columns_can_be_read(path, statement):
         file = SqliteFile(stream, ImportLimits())
         table = file.table("file")
         assert len(next(file.rows(table, ["sha1"]))) == 1
-        file._readable = frozenset({("FILE", "sha1")})
+        file._guard.readable = frozenset({("FILE", "sha1")})
         with pytest.raises(sqlite3.Error):
             file._connection.execute(statement).fetchall()
         file.close()

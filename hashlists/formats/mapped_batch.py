@@ -140,7 +140,7 @@ def _first_values(
 ) -> Sequence[str | bytes | None]:
     """One value a cell; others that a cell holds are added to `extra`."""
     separator = mapping.separators.get(kind)
-    if separator is None and not any(type(cell) is list for cell in cells):
+    if separator is None and list not in map(type, cells):
         return cells
     firsts: list[str | None] = []
     for row, cell in enumerate(cells):

@@ -26,7 +26,7 @@ from hashlists.formats import own_layout
 from hashlists.formats.base import FileHeader, Format, Likeness
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarrow_modules
-from hashlists.formats.parquet_pages import Chunk, largest_repeating_page
+from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
 from hashlists.formats.parquet_writer import ParquetWriter
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place
@@ -71,7 +71,8 @@ class ParquetReader:
         self._pa, parquet = pyarrow_modules()
         self._limits = limits
         self._stream = stream
-        self._length = _require_footer(stream)
+        self._length, footer = _read_footer(stream)
+        self._chunks = read_chunks(footer)
         with self._converted():
             self._file = parquet.ParquetFile(
                 _View(stream),
@@ -81,6 +82,8 @@ class ParquetReader:
                 thrift_container_size_limit=_MAX_THRIFT_ITEMS,
             )
             self._schema = self._file.schema_arrow
+        if len(self._chunks) != self._file.metadata.num_row_groups:
+            raise FormatError("the Parquet file's table of contents is damaged")
         self._require_own()
         version = LAYOUT_VERSION if self._own else ""
         self._header = FileHeader("parquet", version, self._mapping.scheme, self._mapping.profile)
@@ -179,7 +182,7 @@ class ParquetReader:
             raise FormatError("the file has more rows than its length can hold")
 
     def _read(self) -> Iterator[RawBatch]:
-        for group in range(self._file.metadata.num_row_groups):
+        for group in range(len(self._chunks)):
             with self._converted():
                 rows_at_once = self._check_group(group)
                 parts = self._file.iter_batches(
@@ -197,17 +200,11 @@ class ParquetReader:
 
     def _check_group(self, group: int) -> int:
         """Looks at the pages of one group of rows; returns how many rows may be taken at once."""
-        metadata = self._file.metadata.row_group(group)
         wanted = tuple(".".join(path) for path in self._paths.values())
+        below = tuple(f"{name}." for name in wanted)
         largest = 1
-        for number in range(metadata.num_columns):
-            column = metadata.column(number)
-            name = column.path_in_schema
-            if name in wanted or name.startswith(tuple(f"{each}." for each in wanted)):
-                start = column.data_page_offset
-                if column.has_dictionary_page and column.dictionary_page_offset:
-                    start = min(start, column.dictionary_page_offset)
-                chunk = Chunk(name, start, column.total_compressed_size, column.num_values)
+        for chunk in self._chunks[group]:
+            if chunk.name in wanted or chunk.name.startswith(below):
                 largest = max(largest, largest_repeating_page(self._stream, chunk, self._limits))
         return max(min(_MAX_REPEATED_BYTES // largest, self._limits.max_batch_rows), 1)
 
@@ -263,6 +260,8 @@ class ParquetReader:
             column = column.cast(self._pa.timestamp("us", column.type.tz), safe=False)
         try:
             values: list[Any] = column.to_pylist()
+        except OverflowError:  # a time that Python cannot hold
+            values = [_value_or_nothing_known(scalar) for scalar in column]
         except UnicodeDecodeError:
             raw = column.cast(self._pa.binary()).to_pylist()
             values = [
@@ -284,6 +283,14 @@ class ParquetReader:
             rows=rows,
             place_at=lambda row: Place("row", first + row),
         )
+
+
+def _value_or_nothing_known(scalar: Any) -> Any:
+    """The value, or an empty tuple, which is of the wrong type for every field."""
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        return ()
 
 
 def _fixed_values(column: Any) -> list[Any]:
@@ -320,8 +327,8 @@ class _View(io.RawIOBase):
         return len(data)
 
 
-def _require_footer(stream: BinaryIO) -> int:
-    """The file's length, once its beginning and end are those of Parquet.
+def _read_footer(stream: BinaryIO) -> tuple[int, bytes]:
+    """The file's length and table of contents, once beginning and end are those of Parquet.
 
     Raises:
         FormatError: they are not.
@@ -340,7 +347,8 @@ def _require_footer(stream: BinaryIO) -> int:
     footer = int.from_bytes(tail[: _TAIL_BYTES - len(_MAGIC)], "little")
     if footer > min(_MAX_FOOTER_BYTES, length - _TAIL_BYTES):
         raise FormatError("the Parquet file's table of contents is larger than it may be")
-    return length
+    stream.seek(length - _TAIL_BYTES - footer)
+    return length, stream.read(footer)
 
 
 def looks_like(sample: Sample) -> Likeness | None:

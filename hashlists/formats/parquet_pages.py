@@ -1,4 +1,4 @@
-"""Looks at the headers of a Parquet file's pages before anything is unpacked.
+"""Looks at a Parquet file's table of contents and pages before anything is unpacked.
 
 The footer of a file says how large its columns are unpacked, and may lie; the library that reads
 Parquet believes each page's own header and allocates what that says. So every header of the wanted
@@ -7,14 +7,18 @@ much is refused. Two encodings let a small page stand for large values many time
 that rows refer to, and deltas (a value that repeats the beginning of the last one). Of these the
 largest page is told, so that the reader takes fewer rows at a time.
 
-Source: the Thrift definition of `PageHeader` (apache/parquet-format, `parquet.thrift`) and the
-compact protocol of Apache Thrift. Nothing is unpacked and no value is looked at here.
+The table of contents is read here a second time, since the library's Python side, asked for the
+positions in a damaged one, ends the whole process.
+
+Source: the Thrift definitions of `FileMetaData` and `PageHeader` (apache/parquet-format,
+`parquet.thrift`) and the compact protocol of Apache Thrift. Nothing is unpacked and no value is
+looked at here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from hashlists.errors import FormatError
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
     from hashlists.limits import ImportLimits
 
-    _Struct = Mapping[int, "int | _Struct"]
+    _Struct = Mapping[int, Any]
 
 #: Unpacked bytes of one page; writers commonly make pages of 1 MiB, some of up to 100.
 MAX_PAGE_BYTES: Final = 128 * 1024 * 1024
@@ -33,15 +37,18 @@ MAX_REPEATING_PAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_CHUNK_VALUES: Final = 64 * 1024 * 1024
 _HEADER_BYTES: Final = 64 * 1024
 _RATIO_FROM_BYTES: Final = 1024 * 1024
-_MAX_DEPTH: Final = 6
+_MAX_DEPTH: Final = 12
 
+_ROW_GROUPS, _COLUMNS, _META_DATA, _FILE_PATH = 4, 1, 3, 1
+_PATH, _CHUNK_VALUES, _CHUNK_LENGTH, _FIRST_DATA, _FIRST_DICTIONARY = 3, 5, 7, 9, 11
 _TYPE, _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2 = 1, 2, 3, 5, 7, 8
 _NUM_VALUES, _ENCODING, _ENCODING_V2 = 1, 2, 4
 _DICTIONARY_PAGE: Final = 2
 _DELTA_BYTE_ARRAY: Final = 7
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _LONG_LIST: Final = 15
 _INTEGERS: Final = (4, 5, 6)
+_BOOLEANS: Final = (_TRUE, _FALSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,33 @@ class Chunk:
     start: int
     length: int
     values: int
+
+
+def read_chunks(footer: bytes) -> list[list[Chunk]]:
+    """The columns of each group of rows, by a file's table of contents.
+
+    Args:
+        footer: the table as it stands in the file, without its length.
+
+    Raises:
+        FormatError: it cannot be read, or leads to another file.
+    """
+    try:
+        contents, _ = _Compact(footer).struct()
+        return [[_chunk(column) for column in group[_COLUMNS]] for group in contents[_ROW_GROUPS]]
+    except (LookupError, ValueError, TypeError, AttributeError):
+        raise FormatError("the Parquet file's table of contents is damaged") from None
+
+
+def _chunk(column: _Struct) -> Chunk:
+    if _FILE_PATH in column:  # of another file: nobody follows that
+        raise ValueError
+    said = column[_META_DATA]
+    start, values, length = said[_FIRST_DATA], said[_CHUNK_VALUES], said[_CHUNK_LENGTH]
+    first = said.get(_FIRST_DICTIONARY) or start
+    if min(start, values, length, first) < 0:
+        raise ValueError
+    return Chunk(b".".join(said[_PATH]).decode(), min(start, first), length, values)
 
 
 def largest_repeating_page(stream: BinaryIO, chunk: Chunk, limits: ImportLimits) -> int:
@@ -112,10 +146,9 @@ def _require_modest(chunk: Chunk, unpacked: int, packed: int, limits: ImportLimi
 
 
 def _may_repeat(header: _Struct) -> bool:
-    data, data_v2 = header.get(_DATA), header.get(_DATA_V2)
     encodings = (
-        data.get(_ENCODING) if not isinstance(data, int | None) else None,
-        data_v2.get(_ENCODING_V2) if not isinstance(data_v2, int | None) else None,
+        _part(header, _DATA).get(_ENCODING),
+        _part(header, _DATA_V2).get(_ENCODING_V2),
     )
     return header.get(_TYPE) == _DICTIONARY_PAGE or _DELTA_BYTE_ARRAY in encodings
 
@@ -123,11 +156,15 @@ def _may_repeat(header: _Struct) -> bool:
 def _values_of(header: _Struct) -> int:
     """Values of a data page; 0 of any other."""
     for field in (_DATA, _DATA_V2):
-        data = header.get(field)
-        if not isinstance(data, int | None):
-            count = data.get(_NUM_VALUES)
-            return count if isinstance(count, int) and count > 0 else 0
+        count = _part(header, field).get(_NUM_VALUES)
+        if isinstance(count, int):
+            return max(count, 0)
     return 0
+
+
+def _part(header: _Struct, field: int) -> _Struct:
+    part = header.get(field)
+    return part if isinstance(part, dict) else {}
 
 
 def _bad(chunk: Chunk, problem: str) -> FormatError:
@@ -135,7 +172,7 @@ def _bad(chunk: Chunk, problem: str) -> FormatError:
 
 
 class _Compact:
-    """Reads structures of Thrift's compact protocol; texts and lists are passed over.
+    """Reads structures of Thrift's compact protocol.
 
     Raises:
         IndexError, ValueError: the bytes end too early, or are no such structure.
@@ -145,52 +182,44 @@ class _Compact:
         self._data = data
         self._at = 0
 
-    def struct(self, depth: int = 0) -> tuple[dict[int, int | _Struct], int]:
-        """Integers and structures by field number, and where the structure ends."""
-        if depth > _MAX_DEPTH:
-            raise ValueError
-        fields: dict[int, int | _Struct] = {}
+    def struct(self, depth: int = 0) -> tuple[dict[int, Any], int]:
+        """Values by field number, and where the structure ends."""
+        fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
             delta, kind = head >> 4, head & 0x0F
             number = number + delta if delta else self._integer()
-            value = self._value(kind, depth)
-            if value is not None:
-                fields[number] = value
+            fields[number] = int(kind == _TRUE) if kind in _BOOLEANS else self._value(kind, depth)
         return fields, self._at
 
-    def _value(self, kind: int, depth: int) -> int | _Struct | None:
-        if kind in (_TRUE, _FALSE):
-            return int(kind == _TRUE)
+    def _value(self, kind: int, depth: int) -> Any:
+        """An integer, bytes, a list or a structure; None for a double, which has no use here."""
+        if depth > _MAX_DEPTH:
+            raise ValueError
         if kind in _INTEGERS:
             return self._integer()
         if kind == _STRUCT:
             return self.struct(depth + 1)[0]
-        if kind == _BYTE:
+        if kind in (_BYTE, *_BOOLEANS):
             return self._byte()
         if kind == _DOUBLE:
-            self._pass(8)
-        elif kind == _BINARY:
-            self._pass(self._varint())
-        elif kind in (_LIST, _SET):
-            self._pass_list(depth)
-        else:  # a map, which no page header has, or nothing that the protocol knows
-            raise ValueError
-        return None
+            self._take(8)
+            return None
+        if kind == _BINARY:
+            return self._take(self._varint())
+        if kind in (_LIST, _SET):
+            head = self._byte()
+            size, kind = head >> 4, head & 0x0F
+            size = self._varint() if size == _LONG_LIST else size
+            return [self._value(kind, depth + 1) for _ in range(size)]
+        raise ValueError  # a map, which neither structure has, or nothing that the protocol knows
 
-    def _pass_list(self, depth: int) -> None:
-        head = self._byte()
-        size, kind = head >> 4, head & 0x0F
-        for _ in range(self._varint() if size == _LONG_LIST else size):
-            if kind in (_TRUE, _FALSE):
-                self._byte()
-            else:
-                self._value(kind, depth + 1)
-
-    def _pass(self, size: int) -> None:
+    def _take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
         self._at += size
-        if self._at > len(self._data):
+        if len(taken) < size:
             raise ValueError
+        return taken
 
     def _byte(self) -> int:
         value = self._data[self._at]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hashlists.errors import FormatError, OptionsError, UnknownFormatError
+from hashlists.errors import FormatError, HashlistsError, OptionsError, UnknownFormatError
 from hashlists.formats import parquet_pages, parquet_writer
 from hashlists.formats.base import Sample
 from hashlists.formats.parquet import looks_like
@@ -331,3 +331,28 @@ def test_a_page_whose_header_is_spoilt_is_refused_or_its_rows_are(offset):
     except FormatError:
         return
     assert rows + len(rejections) == 30
+
+
+def test_a_time_that_cannot_be_rejects_its_row_alone():
+    seen = pa.array([2**62, 0], pa.timestamp("us"))
+    data = table(md5=[md5(1).hex(), md5(2).hex()], seen=seen)
+    assert outcome(data, {**MD5, "columns.updated_at": "seen"}) == (1, [("row 1", "seen")])
+
+
+@pytest.mark.parametrize(
+    "footer", [b"", b"\x00", b"\x1c" * 40, b"\x49\x1c\x19\x1c\x18\x01x\x00\x00\x00"]
+)
+def test_a_table_of_contents_that_cannot_be_read_is_refused(footer):
+    with pytest.raises(FormatError, match="table of contents is damaged"):
+        parquet_pages.read_chunks(footer)
+
+
+def test_a_spoilt_table_of_contents_never_ends_the_process():
+    whole = written(pa.table({"md5": [md5(n).hex() for n in range(9)], "l": [[1, 2]] * 9}))
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    options = {**MD5, "columns.size": "l"}
+    for at in range(start, len(whole) - 8):
+        try:
+            outcome(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :], options)
+        except HashlistsError:
+            continue

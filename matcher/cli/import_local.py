@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 from hashlists.errors import HashlistsError, ListNotFoundError
 from hashlists.formats.harm import require_harm
 from hashlists.model import ChangeKind, Harm
-from matcher.cli.importing import another_list, no_such_list, seekable
+from matcher.cli.importing import another_list, may_retract, no_such_list, seekable
 from matcher.cli.output import note, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hashlists.catalog import Catalog
-    from hashlists.importer import ImportReport
+    from hashlists.importer import FullList, ImportReport
+    from hashlists.importing.full import Absent
     from hashlists.model import HashList, Revision
     from matcher.cli.context import Session
     from matcher.cli.describing import Described
@@ -47,8 +48,10 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
         with (
             _telling_what_stays(catalog, order.list_name),
             ExitStack() as spooled,
-            progress(f"Importing {order.shown_files}", of_bytes=True) as advance,
+            ExitStack() as watched,
         ):
+            bar = progress(f"Importing {order.shown_files}", of_bytes=True)
+            advance = watched.enter_context(bar)
             return import_files(
                 catalog,
                 [spooled.enter_context(seekable(each, settings.spool_dir)) for each in order.files],
@@ -61,8 +64,23 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 max_rejected_share=settings.max_rejected_share if share is None else share,
                 progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
                 prepare_list=prepare,
+                full=_full(order, before_asking=watched.close),
                 spool_dir=settings.spool_dir,
             )
+
+
+def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList | None:
+    """What is to be done with entries that the files do not name."""
+    from hashlists.importer import FullList  # noqa: PLC0415  brings the catalog and numpy
+
+    if order.whole is None:
+        return None
+
+    def confirm(absent: Absent) -> bool:
+        before_asking()
+        return may_retract(order.list_name, absent.entries, absent.before)
+
+    return FullList(force=order.whole.force, confirm=None if order.whole.yes else confirm)
 
 
 def _list_plan(

@@ -21,7 +21,7 @@ def import_record(report: ShownImport) -> dict[str, Any]:
     """The JSON object of an import's report."""
     counts = (
         *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
-        "kept_retracted",
+        *("kept_retracted", "absent"),
     )
     return {
         "list": report.list_name,
@@ -48,7 +48,7 @@ def print_import(report: ShownImport) -> None:
         ("read", f"{report.read:,}"),
         ("added", f"{report.added:,}"),
         ("updated", f"{report.updated:,}"),
-        ("retracted", f"{report.retracted:,}"),
+        ("retracted", f"{report.retracted:,}" + _not_named(report)),
         ("unchanged", f"{report.unchanged:,}"),
         ("rejected", f"{report.rejected:,}"),
         ("kept retracted", f"{report.kept_retracted:,}"),
@@ -60,6 +60,10 @@ def print_import(report: ShownImport) -> None:
     for told, times in report.notes.items():
         note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
     _tell_rejects(report)
+
+
+def _not_named(report: ShownImport) -> str:
+    return f" ({report.absent:,} not in the file)" if report.absent else ""
 
 
 def _tell_rejects(report: ShownImport) -> None:

@@ -10,9 +10,9 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hashlists.errors import ListNotFoundError
+from hashlists.errors import ImportDeclinedError, ListNotFoundError
 from hashlists.model import ListState
-from matcher.cli.importing import another_list, no_such_list, seekable
+from matcher.cli.importing import another_list, may_retract, no_such_list, seekable
 from matcher.cli.output import note, progress
 from matcher.cli.refusal import RefusalError
 from matcher.errors import ServerError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from matcher.cli.context import Session
     from matcher.cli.importing import ImportOrder
-    from matcher.client import Client, ImportResult
+    from matcher.client import Client, ImportResult, WholeList
 
 #: What gRPC says by itself, so that nobody knows what the server has done. The server's own errors
 #: have reasons of their own, and then nothing was imported.
@@ -51,8 +51,32 @@ def import_at_server(session: Session, server: str, order: ImportOrder) -> Impor
             if not exists:
                 _create_list(session, client, server, order, file)
             key = order.idempotency_key or str(uuid.uuid4())
+            whole = _whole_list(session, client, order, file) if exists else None
             with _telling_what_is_open(order.list_name, key, created=not exists):
-                return _import(session, client, order, file, key)
+                return _import(session, client, order, file, key, whole_list=whole)
+
+
+def _whole_list(
+    session: Session, client: Client, order: ImportOrder, file: Path
+) -> WholeList | None:
+    """Has the file tried first, where it is a whole list, and asks about what that would retract.
+
+    Raises:
+        ImportDeclinedError: the person did not agree.
+    """
+    from matcher.client import WholeList  # noqa: PLC0415  brings grpc
+
+    if order.whole is None:
+        return None
+    if order.whole.yes:
+        return WholeList(force=order.whole.force)
+    before = client.get_list(order.list_name).coverage.entries
+    tried = WholeList(force=order.whole.force)
+    key = str(uuid.uuid4())
+    would = _import(session, client, order, file, key, whole_list=tried, dry_run=True)
+    if would.absent and not may_retract(order.list_name, would.absent, before):
+        raise ImportDeclinedError("it was not agreed to; nothing was imported")
+    return WholeList(force=order.whole.force, max_absent_entries=would.absent)
 
 
 def _is_there(client: Client, order: ImportOrder) -> bool:
@@ -102,12 +126,20 @@ def _create_list(
 
 
 def _import(
-    session: Session, client: Client, order: ImportOrder, file: Path, key: str
+    session: Session,
+    client: Client,
+    order: ImportOrder,
+    file: Path,
+    key: str,
+    *,
+    whole_list: WholeList | None,
+    dry_run: bool = False,
 ) -> ImportResult:
     from matcher.client import ImportProgress  # noqa: PLC0415  brings grpc
 
     size = file.stat().st_size
-    with progress(f"Importing {order.shown_files}", of_bytes=True) as advance:
+    doing = "Trying" if dry_run else "Importing"
+    with progress(f"{doing} {order.shown_files}", of_bytes=True) as advance:
         for message in client.import_list(
             file,
             list_name=order.list_name,
@@ -117,6 +149,8 @@ def _import(
             idempotency_key=key,
             max_rejected_share=order.max_rejected_share,
             author=session.author,
+            dry_run=dry_run,
+            whole_list=whole_list,
             sent=lambda done: advance(done, size, "sent"),
         ):
             if not isinstance(message, ImportProgress):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashlists.errors import ListExistsError, ListNotFoundError
+from matcher.cli.asking import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
     from matcher.cli.describing import Described
 
 _STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class WholeOrder:
+    """The files are the whole list: entries that they do not name are retracted.
+
+    Attributes:
+        yes: do not ask.
+        force: retract whatever speaks against it.
+    """
+
+    yes: bool
+    force: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,7 @@ class ImportOrder:
         reason: kept with the revision.
         idempotency_key: the same key and file again give the first report again; None for none.
         described: what was said of the list.
+        whole: what to do with entries that the files do not name; None: they stay.
     """
 
     files: Sequence[Path]
@@ -43,6 +58,7 @@ class ImportOrder:
     reason: str
     idempotency_key: str | None
     described: Described
+    whole: WholeOrder | None = None
 
     @property
     def shown_files(self) -> str:
@@ -72,6 +88,15 @@ def seekable(file: Path, spool_dir: Path | None) -> Iterator[Path]:
                 shutil.copyfileobj(pipe, spooled)
         spooled.seek(0)
         yield Path(f"/dev/fd/{spooled.fileno()}")
+
+
+def may_retract(list_name: str, absent: int, before: int) -> bool:
+    """Asks whether the entries that a whole list does not name may be retracted."""
+    share = f" ({absent / before:.1%})" if before else ""
+    return agreed(
+        f"Retract {absent:,} of the {before:,} entries{share} of {list_name}, which are not in the "
+        "file?"
+    )
 
 
 def no_such_list(name: str) -> ListNotFoundError:

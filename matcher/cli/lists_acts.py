@@ -6,7 +6,6 @@ touches more than was named, is shown and asked about first.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from matcher.cli import options
+from matcher.cli.asking import agreed, require_someone_to_ask
 from matcher.cli.building import forget_purged
 from matcher.cli.context import Session, pass_session
 from matcher.cli.keeping import keeper
-from matcher.cli.output import is_terminal, note, print_json, print_table
-from matcher.cli.refusal import RefusalError
+from matcher.cli.output import note, print_json, print_table
 from matcher.cli.selecting import selecting
 
 if TYPE_CHECKING:
@@ -239,16 +238,12 @@ COMMANDS = (retract, restore, rollback, purge, wipe)
 
 
 def _require_someone_to_ask(order: _Order, *, yes: bool) -> None:
-    if not (yes or order.dry_run or _is_watched()):
-        raise RefusalError("nobody can be asked here: add --yes, or --dry-run to look first")
-
-
-def _is_watched() -> bool:
-    return sys.stdin.isatty() and is_terminal(error=True)
+    if not (yes or order.dry_run):
+        require_someone_to_ask(otherwise="add --yes, or --dry-run to look first")
 
 
 def _agreed(question: str) -> bool:
-    if click.confirm(question, err=True):
+    if agreed(question):
         return True
     note("Nothing was changed.")
     return False

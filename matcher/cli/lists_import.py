@@ -10,10 +10,11 @@ import click
 from hashlists.formats.field_mapping import FIELDS
 from hashlists.model import EntryFlag, HashKind
 from matcher.cli import options
+from matcher.cli.asking import require_someone_to_ask
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
-from matcher.cli.importing import ImportOrder
+from matcher.cli.importing import ImportOrder, WholeOrder
 from matcher.cli.output import print_json
 from matcher.settings import load_mapping
 
@@ -102,6 +103,23 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     help="A name for this import. The same key with the same file, list and options again imports "
     "nothing twice and gives the first report. Default: another for each import.",
 )
+@click.option(
+    "--full",
+    is_flag=True,
+    help="The files are the whole list: retract entries that they do not name. For formats that "
+    "never say what was withdrawn. Shows how many, and asks.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="With --full: also where they are more than a fifth of the list, records were rejected, "
+    "or the last import was of another format.",
+)
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="With --full: do not ask; needed where nobody can be asked.",
+)
 @described(required=False)
 @options.server
 @options.as_json
@@ -118,6 +136,9 @@ def command(
     max_rejected_share: float | None,
     reason: str,
     idempotency_key: str | None,
+    full: bool,
+    force: bool,
+    yes: bool,
     described: Described,
     server: str | None,
     as_json: bool,
@@ -135,6 +156,10 @@ def command(
     so; repeated is true only for an import that had been made before under the same
     --idempotency-key. Its revision is a number of the whole catalog, in which every committed
     change counts one: a list that is created, too.
+
+    With --full, entries in force that no record names go out of force in the same revision, and
+    come back with the next file that lists them. Name all files of a set at once: each is taken
+    for the whole list otherwise. Over --server the file is sent twice, first only to be looked at.
 
     With --server the file goes to that server, which then holds the list. A list that is there
     already is never corrected, and the revision names the caller by address, until callers are
@@ -154,12 +179,23 @@ def command(
         reason=reason,
         idempotency_key=idempotency_key,
         described=described,
+        whole=_whole(full=full, force=force, yes=yes),
     )
     report = _imported(session, server, order)
     if as_json:
         print_json(import_record(report))
     else:
         print_import(report)
+
+
+def _whole(*, full: bool, force: bool, yes: bool) -> WholeOrder | None:
+    if not full:
+        if force or yes:
+            raise click.UsageError("--force and --yes go with --full")
+        return None
+    if not yes:
+        require_someone_to_ask(otherwise="add --yes to --full")
+    return WholeOrder(yes=yes, force=force)
 
 
 def _imported(session: Session, server: str | None, order: ImportOrder) -> ShownImport:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from hashlists.errors import ListExistsError, ListNotFoundError, OptionsError
-from hashlists.model import Coverage, Harm, HashList
-from matcher.cli import import_remote
+from hashlists.errors import (
+    ImportDeclinedError,
+    ListExistsError,
+    ListNotFoundError,
+    OptionsError,
+)
+from hashlists.model import Coverage, Harm, HashList, ListState
+from matcher.cli import asking, import_remote
 from matcher.cli.context import Session
 from matcher.cli.describing import Described
 from matcher.cli.import_output import import_record
-from matcher.cli.importing import ImportOrder
-from matcher.client import ImportProgress, ImportResult, RemoteList
+from matcher.cli.importing import ImportOrder, WholeOrder
+from matcher.client import ImportProgress, ImportResult, RemoteList, WholeList
 from matcher.errors import ServerError
 
 NOTHING_SAID = Described(None, None, None, None, None)
@@ -23,7 +30,8 @@ DIGEST = "0cc175b9c0f1b6a831c399e269772661"
 class Server:
     """Stands in for a client: holds lists by name, and answers imports as it is told to."""
 
-    def __init__(self, *, holds=(), outcome=None):
+    def __init__(self, *, holds=(), outcome=None, absent=0):
+        self.absent = absent
         self.lists = {name: HashList(name, Harm.TEST, "Us") for name in holds}
         self.outcome = outcome
         self.imports = []
@@ -56,10 +64,11 @@ class Server:
             raise self.outcome
         if self.outcome != "nothing":
             counts = dict.fromkeys(
-                ("read", "added", "updated", "retracted", "unchanged", "rejected", "absent"), 0
+                ("read", "added", "updated", "retracted", "unchanged", "rejected"), 0
             )
             yield ImportResult(
                 **counts,
+                absent=self.absent if asked["whole_list"] else 0,
                 list_name=asked["list_name"],
                 format=asked["list_format"],
                 revision=9,
@@ -79,7 +88,7 @@ def go(tmp_path, monkeypatch):
     file = tmp_path / "list.csv"
     file.write_text(f"md5\n{DIGEST}\n")
 
-    def ran(server, *, described=NOTHING_SAID, column="md5", key=None, share=None):
+    def ran(server, *, described=NOTHING_SAID, column="md5", key=None, share=None, whole=None):
         monkeypatch.setattr("matcher.client.Client", server)
         order = ImportOrder(
             files=[file],
@@ -90,6 +99,7 @@ def go(tmp_path, monkeypatch):
             reason="monthly",
             idempotency_key=key,
             described=described,
+            whole=whole,
         )
         return import_remote.import_at_server(Session(tmp_path / "none"), "host:1", order)
 
@@ -109,6 +119,8 @@ def test_what_was_asked_for_is_asked_of_the_server(go):
         "reason": "monthly",
         "idempotency_key": "march",
         "max_rejected_share": 0.5,
+        "dry_run": False,
+        "whole_list": None,
         "data": f"md5\n{DIGEST}\n".encode(),
     }
     go(server)
@@ -180,3 +192,64 @@ def test_a_servers_report_is_shown_as_a_local_one(go):
     record = import_record(go(Server(holds=["demo"])))
     assert list(record)[:3] == ["list", "format", "revision"]
     assert record["coverage"]["share_by_kind"]["pdq"] == 0.0
+
+
+class TestWholeLists:
+    ORDER = WholeOrder(yes=False, force=True)
+
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        questions, answers = [], []
+
+        def confirm(text, **_):
+            questions.append(text)
+            return answers.pop()
+
+        monkeypatch.setattr(asking.click, "confirm", confirm)
+        return questions, answers
+
+    def test_it_is_tried_first_and_no_more_than_was_agreed_to_is_retracted(self, go, asked):
+        server = Server(holds=["demo"], absent=3)
+        questions, answers = asked
+        answers.append(True)
+        assert go(server, whole=self.ORDER, key="march").absent == 3
+        tried, done = server.imports
+        assert (tried["dry_run"], tried["whole_list"]) == (True, WholeList(force=True))
+        assert (done["dry_run"], done["whole_list"]) == (False, WholeList(True, 3))
+        assert (tried["idempotency_key"] == "march", done["idempotency_key"]) == (False, "march")
+        assert len(questions) == 1
+
+    def test_a_no_imports_nothing(self, go, asked):
+        server = Server(holds=["demo"], absent=3)
+        asked[1].append(False)
+        with pytest.raises(ImportDeclinedError):
+            go(server, whole=self.ORDER)
+        assert [each["dry_run"] for each in server.imports] == [True]
+
+    def test_nothing_absent_is_nothing_to_ask_about(self, go, asked):
+        server = Server(holds=["demo"])
+        go(server, whole=self.ORDER)
+        assert asked[0] == []
+        assert server.imports[1]["whole_list"] == WholeList(True, 0)
+
+    def test_a_yes_beforehand_sends_the_file_once(self, go):
+        server = Server(holds=["demo"], absent=3)
+        go(server, whole=WholeOrder(yes=True, force=False))
+        assert [each["whole_list"] for each in server.imports] == [WholeList()]
+
+    def test_a_new_list_leaves_nothing_out(self, go, asked):
+        server = Server(absent=3)
+        go(server, whole=self.ORDER, described=DESCRIBED)
+        assert [each["whole_list"] for each in server.imports] == [None]
+        assert asked[0] == []
+
+
+def test_a_list_that_is_made_there_is_in_shadow_unless_told_otherwise(go, capsys):
+    server = Server()
+    go(server, described=DESCRIBED)
+    assert server.lists["demo"].state is ListState.SHADOW
+    assert "until `lists promote demo --server host:1`" in capsys.readouterr().err
+    server = Server()
+    go(server, described=replace(DESCRIBED, state=ListState.LIVE))
+    assert server.lists["demo"].state is ListState.LIVE
+    assert "shadow" not in capsys.readouterr().err

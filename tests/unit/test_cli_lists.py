@@ -14,7 +14,7 @@ import pytest
 from hashlists.catalog import StagedImport
 from hashlists.model import HashKind
 from matcher import cli
-from matcher.cli import keeping, lists_import, output
+from matcher.cli import asking, keeping, lists_import, output
 
 KINDS = {kind.value for kind in HashKind}
 
@@ -422,3 +422,58 @@ def test_a_new_list_is_live_here_unless_it_is_told_otherwise(records):
     assert here["state"] == "live"
     (named,) = records(*CREATE[:2], "other", *CREATE[3:], "--live")
     assert named["state"] == "live"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Somebody watches, and answers as told; what was asked."""
+    questions, answers = [], []
+    monkeypatch.setattr(lists_import, "require_someone_to_ask", lambda **_: None)
+
+    def confirm(text, **_):
+        questions.append(text)
+        return answers.pop()
+
+    monkeypatch.setattr(asking.click, "confirm", confirm)
+    return questions, answers
+
+
+class TestWholeLists:
+    @pytest.fixture
+    def filled(self, run, tmp_path):
+        first = write_csv(tmp_path / "first.csv", [f"{digest(n)},1" for n in range(10)])
+        run("lists", "import", first, *NEW_LIST, *MD5_COLUMN)
+        return write_csv(tmp_path / "next.csv", [f"{digest(n)},1" for n in range(2, 11)])
+
+    def test_what_would_go_is_told_and_asked_about(self, records, run, filled, asked):
+        questions, answers = asked
+        answers += [True, False]
+        order = ("lists", "import", filled, "--list", "demo", *MD5_COLUMN, "--full")
+        assert "it was not agreed to; nothing was imported" in run(*order, status=2).err
+        (held,) = records("lists", "show", "demo")
+        assert (held["coverage"]["entries"], held["revision"]) == (10, 2)
+        told = run(*order).out
+        assert "retracted\t2 (2 not in the file)" in told
+        question = "Retract 2 of the 10 entries (20.0%) of demo, which are not in the file?"
+        assert questions == [question, question]
+        (again,) = records(*order)  # nothing is left to ask about
+        assert (again["revision"], again["absent"]) == (0, 0)
+
+    def test_without_anybody_to_ask_it_takes_a_yes(self, records, run, filled):
+        order = ("lists", "import", filled, "--list", "demo", *MD5_COLUMN, "--full")
+        told = run(*order, status=2).err
+        assert "nobody can be asked here: add --yes to --full" in told
+        (report,) = records(*order, "--yes")
+        assert (report["added"], report["retracted"], report["absent"]) == (1, 2, 2)
+
+    def test_more_takes_force(self, records, run, filled, tmp_path):
+        few = write_csv(tmp_path / "few.csv", [f"{digest(1)},1"])
+        order = ("lists", "import", few, "--list", "demo", *MD5_COLUMN, "--full", "--yes")
+        assert "above the limit of 20.0%" in run(*order, status=2).err
+        (report,) = records(*order, "--force")
+        assert (report["retracted"], report["absent"]) == (9, 9)
+
+    @pytest.mark.parametrize("flag", ["--yes", "--force"])
+    def test_they_mean_nothing_alone(self, run, filled, flag):
+        told = run("lists", "import", filled, "--list", "demo", *MD5_COLUMN, flag, status=2).err
+        assert "--force and --yes go with --full" in told

@@ -12,7 +12,7 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import SnapshotError
 from matcher import cli
-from matcher.cli import lists_acts, selecting
+from matcher.cli import asking, lists_acts, selecting
 
 LIST = ("--list", "demo", "--harm", "test", "--source", "Us")
 COLUMNS = ("--column=md5=md5", "--column=sha1=sha1", "--column=source_id=id")
@@ -349,10 +349,8 @@ def somebody(monkeypatch):
     asked = []
 
     def answers(answer):
-        monkeypatch.setattr(lists_acts, "_is_watched", lambda: True)
-        monkeypatch.setattr(
-            lists_acts.click, "confirm", lambda text, **_: asked.append(text) or answer
-        )
+        monkeypatch.setattr(lists_acts, "require_someone_to_ask", lambda **_: None)
+        monkeypatch.setattr(asking.click, "confirm", lambda text, **_: asked.append(text) or answer)
         return asked
 
     return answers

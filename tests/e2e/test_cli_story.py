@@ -71,7 +71,7 @@ def data(folder):
     (report,) = lines(
         made,
         *("lists", "import", str(folder / demo.DEMO_LIST_FILE), "--list", "demo"),
-        *("--harm", "test", "--source", "Hashwarden demo"),
+        *("--format", "vics", "--harm", "test", "--source", "Hashwarden demo"),
     )
     assert report.items() >= {"read": 4, "added": 4, "rejected": 0}.items()
     return made

@@ -125,6 +125,16 @@ def test_indexes_of_the_sleuth_kit(make):
     assert "SECRET" not in repr(outcome)
 
 
+def test_all_zero_values_are_left_aside_wherever_they_stand():
+    rows = [f"{md5(n)}|{n:016d}" for n in range(1, 5)]
+    rows.insert(3, "0" * 32 + "|0000000000000009")
+    data = text("0" * 41 + "|md5sum", "0" * 40 + "1|x", *rows)
+    outcome = read(data, "digests", limits=ImportLimits(max_batch_rows=2))
+    assert outcome.rejections == []
+    assert len(outcome.keys) == 4
+    assert sum(outcome.notes.values()) == 1
+
+
 def test_an_index_of_known_good_files_is_refused():
     data = text("0" * 41 + "|nsrl", "0" * 40 + "1|x", f"{md5()}|0000000000000042")
     with pytest.raises(FormatError, match=r"line 1: .*made of an NSRL set.*as nsrl-csv"):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from hashlists.catalog import Catalog
 from hashlists.errors import HarmMismatchError
 from hashlists.formats.base import Format
 from hashlists.formats.harm import require_harm
 from hashlists.formats.registry import FORMATS
-from hashlists.model import Harm
+from hashlists.importer import import_file
+from hashlists.model import Harm, HashList
+from tests.known_files_support import md5, sha1
 
 GOOD = Format("good", "Good", known_good=True)
 NCII = Format("ncii", "NCII", harm=Harm.NCII)
@@ -42,3 +45,38 @@ def test_the_formats_of_known_good_files():
     good = {each.name for each in FORMATS.values() if each.known_good}
     assert good == {"nsrl-csv", "nsrl-sqlite", "hashlookup"}
     assert all(FORMATS[name].harm is Harm.KNOWN_GOOD for name in good)
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def nsrl(tmp_path):
+    path = tmp_path / "NSRLFile.txt"
+    path.write_text(f'"SHA-1","MD5","FileName"\n"{sha1()}","{md5()}","x"\n')
+    return path
+
+
+@pytest.mark.parametrize("made", ["before", "by the import"])
+def test_nothing_is_imported_into_a_list_of_another_harm(catalog, nsrl, made):
+    def make():
+        catalog.create_list(HashList("abuse", Harm.CSAM, "us"), author="a person")
+
+    if made == "before":
+        make()
+    more = {} if made == "before" else {"prepare_list": make}
+    with pytest.raises(HarmMismatchError):
+        import_file(
+            catalog, nsrl, list_name="abuse", format="nsrl-csv", importer="a person", **more
+        )
+    assert catalog.get_list("abuse").coverage.entries == 0
+    assert not catalog.was_filled("abuse")
+
+
+def test_what_fits_is_imported(catalog, nsrl):
+    catalog.create_list(HashList("good", Harm.KNOWN_GOOD, "NIST"), author="a person")
+    report = import_file(catalog, nsrl, list_name="good", format="nsrl-csv", importer="a person")
+    assert report.added == 1

@@ -18,7 +18,8 @@ nobody unless an option names recipients. All of them must allow it: the attribu
 and the event's. The originator is the organisation that made the event (`Orgc`).
 
 A feed is a folder: one file for each event, a `manifest.json` that only names them, and
-`hashes.csv` with MD5 of attributes' values. The last two hold no hash of any file: refused.
+`hashes.csv` with MD5 of attributes' values. The last two hold no hash of any file: they are
+refused, or left aside and noted where they come with the events in one set.
 The document is read twice, since MISP writes an event's tags behind what they are about.
 """
 
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.base import FileHeader, Format, Likeness
+from hashlists.formats.base import FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.json_tree import EACH, Entered, JsonTreeStream, Member, Path, Records
 from hashlists.formats.misp_records import (
     TEMPLATE,
@@ -42,13 +43,16 @@ from hashlists.formats.misp_records import (
     Rules,
     read_context,
 )
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sharing import SHARING_OPTIONS, Sharing, split_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hashlists.formats.base import RawBatch, Sample
+    from hashlists.formats.base import Sample
+    from hashlists.formats.paged_set import PagedSet
     from hashlists.limits import ImportLimits
+    from hashlists.model import Place
 
 _LIMITED_DISTRIBUTIONS: Final = ("1", "2", "4")
 _DISTRIBUTION_OPTIONS: Final = tuple(f"distribution.{each}" for each in _LIMITED_DISTRIBUTIONS)
@@ -82,12 +86,15 @@ _IS_HASHES_CSV: Final = (
 )
 
 
+_LEFT_ASIDE: Final = "manifest.json or hashes.csv of a MISP feed left aside"
+
+
 class _Nothing(msgspec.Struct, gc=False):
     """A record of which nothing matters yet."""
 
 
 class MispReader:
-    """Iterates over MISP events (see `base.ListReader`).
+    """Iterates over MISP events (see `base.ListReader` and `paged_set.PagedReader`).
 
     Options:
         to_ids: `required` (default), or `any` to take over what is not meant for detection, too.
@@ -110,7 +117,8 @@ class MispReader:
         self._limits = limits
         self._header = FileHeader("misp", "", "", "")
         self._bytes_read = 0
-        _refuse_companions(stream)
+        self._companion = _companion(stream)
+        self._in_set = False
         self._batches = self._read()
 
     @property
@@ -129,6 +137,10 @@ class MispReader:
     def __next__(self) -> RawBatch:
         return next(self._batches)
 
+    def join(self, pages: PagedSet) -> None:  # noqa: ARG002  # events are no pages of one another
+        """Says that the file comes with others, as in a feed, whose companions are left aside."""
+        self._in_set = True
+
     def _open(self, attribute: type, item: type) -> JsonTreeStream:
         self._stream.seek(0)
         arrays = {(*each, "Attribute"): attribute for each in _EVENTS}
@@ -137,6 +149,13 @@ class MispReader:
         return JsonTreeStream(self._stream, arrays=arrays, members=members, limits=self._limits)
 
     def _read(self) -> Iterator[RawBatch]:
+        if self._companion:
+            if not self._in_set:
+                raise FormatError(f"the file holds no MISP event: {self._companion}")
+            yield RawBatch(
+                rows=0, header=self._header, hashes=(), place_at=_nowhere, notes={_LEFT_ASIDE: 1}
+            )
+            return
         contexts = self._read_contexts()
         document = self._open(Attribute, MispObject)
         entered = _Entered()
@@ -239,11 +258,12 @@ class _Contexts:
         self._numbers[self._entered.number(path)] = at
 
 
+def _nowhere(row: int, /) -> Place:
+    raise IndexError(row)
+
+
 def _read_options(options: Mapping[str, str]) -> Rules:
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        known = ", ".join(sorted(_OPTIONS))
-        raise OptionsError(f"unknown option {unknown[0]!r} of format misp; known options: {known}")
+    refuse_unknown_options(options, _OPTIONS, "misp")
     purpose = options.get("to_ids", "required")
     if purpose not in ("required", "any"):
         raise OptionsError(f"to_ids={purpose[:64]!r} is not known; it may be required or any")
@@ -262,13 +282,12 @@ def _read_options(options: Mapping[str, str]) -> Rules:
     )
 
 
-def _refuse_companions(stream: BinaryIO) -> None:
-    """Refuses what lies beside the events of a feed."""
+def _companion(stream: BinaryIO) -> str:
+    """What a file is that lies beside the events of a feed; empty for any other."""
     head = stream.read(_HEAD_BYTES).removeprefix(_BOM)
     if _MANIFEST.match(head):
-        raise FormatError(f"the file holds no MISP event: {_IS_MANIFEST}")
-    if _HASHES_CSV.match(head):
-        raise FormatError(f"the file holds no MISP event: {_IS_HASHES_CSV}")
+        return _IS_MANIFEST
+    return _IS_HASHES_CSV if _HASHES_CSV.match(head) else ""
 
 
 def _looks_like(sample: Sample) -> Likeness | None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sharing import SHARING_OPTIONS, Sharing
 from hashlists.formats.stix_index import Head, read_index
 from hashlists.formats.stix_objects import ClassSource, StixObject, to_batch
@@ -119,10 +120,7 @@ class StixReader:
 
 
 def _read_options(options: Mapping[str, str]) -> ClassSource:
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        known = ", ".join(sorted(_OPTIONS))
-        raise OptionsError(f"unknown option {unknown[0]!r} of format stix; known options: {known}")
+    refuse_unknown_options(options, _OPTIONS, "stix")
     member = options.get("classification", "none")
     if member not in _CLASS_SOURCES:
         raise OptionsError(

@@ -24,6 +24,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from hashlists.errors import OptionsError
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.stix_extension import (
     DEFINITION,
     DIGEST_NAMES,
@@ -65,12 +66,7 @@ class StixWriter:
     """
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
-        unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown:
-            known = ", ".join(_OPTIONS)
-            raise OptionsError(
-                f"unknown option {unknown[0]!r} of format stix; known options: {known}"
-            )
+        refuse_unknown_options(options, _OPTIONS, "stix")
         self._stream = stream
         self._created = _time(options["created"]) if "created" in options else PUBLISHED
         self._digest = hashlib.sha256()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from hashlists.catalog import Catalog
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import misp
 from hashlists.formats.base import Sample
 from hashlists.formats.misp_records import CLASS_RELATIONS, PERCEPTUAL_RELATIONS, TEMPLATE
 from hashlists.formats.registry import open_reader
+from hashlists.importer import import_files
 from hashlists.limits import ImportLimits
-from hashlists.model import Classification, Handling, HashKind
+from hashlists.model import Classification, Handling, Harm, HashKind, HashList
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests.export_support import read as read_back
 from tests.export_support import value
@@ -346,6 +349,25 @@ def test_one_bad_record_is_rejected_alone():
 def test_other_files_are_refused(data, words):
     with pytest.raises(FormatError, match=words):
         read(data.encode())
+
+
+def test_a_whole_feed_in_an_archive(tmp_path):
+    """Events are imported as one; the files beside them are left aside and noted."""
+    archive = tmp_path / "feed.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("manifest.json", json.dumps({uuid(1): {"info": SECRET}, uuid(2): {}}))
+        out.writestr("hashes.csv", f"{'0' * 32},{uuid(1)}\n")
+        out.writestr(f"{uuid(1)}.json", json.dumps({"Event": event(attribute(1))}))
+        out.writestr(f"{uuid(2)}.json", json.dumps({"Event": event(attribute(2))}))
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        catalog.create_list(HashList("demo", Harm.TEST, "a feed"), author="test")
+        first, again = (
+            import_files(catalog, [archive], list_name="demo", format="misp", importer="test")
+            for _ in range(2)
+        )
+    assert (first.added, first.rejected) == (2, 0)
+    assert first.notes["manifest.json or hashes.csv of a MISP feed left aside"] == 2
+    assert (again.added, again.updated, again.unchanged) == (0, 0, 2)
 
 
 def test_an_event_without_hashes_is_empty():

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from hashlists.catalog import Catalog
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import stix, stix_extension
 from hashlists.formats.base import Sample
 from hashlists.formats.registry import open_reader
 from hashlists.formats.stix_extension import EXTENSION_ID
 from hashlists.formats.stix_pattern import parse_hash_pattern
+from hashlists.importer import import_files
 from hashlists.limits import ImportLimits
-from hashlists.model import Classification, Handling, HashKind
+from hashlists.model import Classification, EntryFlag, Handling, Harm, HashKind, HashList
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests.export_support import Row, export_batch, value, write
 from tests.export_support import read as read_back
@@ -495,6 +500,57 @@ def test_no_payload_and_no_name_is_written():
     for item in written(ENTRY, CODE_ONLY)["objects"]:
         assert not {"payload_bin", "url"} & set(item)
         assert item["type"] != "file" or "name" not in item
+
+
+def test_a_full_entry_has_all_it_says():
+    entry = dataclasses.replace(
+        ENTRY,
+        hashes={**ENTRY.hashes, HashKind.MD5: value(HashKind.MD5, 1)},
+        extra=(
+            (HashKind.MD5, value(HashKind.MD5, 2), None),
+            (HashKind.PDQ, value(HashKind.PDQ, 3), "crop:0.02"),
+        ),
+        size=7,
+        media_type="image/png",
+        flags=EntryFlag.SERIES,
+        flags_known=EntryFlag.SERIES | EntryFlag.BASELINE,
+        handling=Handling("X", ("A",), datetime(2027, 1, 1, tzinfo=UTC)),
+    )
+    bundle_ = written(entry)
+    item = bundle_["objects"][-1]
+    extension = item["extensions"][EXTENSION_ID]
+    assert list(item["hashes"]) == ["MD5", "SHA-1"]
+    assert (item["size"], item["mime_type"]) == (7, "image/png")
+    assert extension["flags"] == {"series": True, "baseline": False}
+    assert extension["expires_at"] == "2027-01-01T00:00:00Z"
+    assert [each["algorithm"] for each in extension["perceptual_hashes"]] == [
+        "pdq",
+        "photodna",
+        "pdq",
+    ]
+    assert extension["perceptual_hashes"][2]["derivation"] == "crop:0.02"
+    assert [each["algorithm"] for each in extension["further_digests"]] == ["md5"]
+    jsonschema.validate(extension, stix_extension.SCHEMA)
+    assert problems(bundle_) == []
+
+
+def test_the_way_of_an_entry_from_one_catalog_into_another(tmp_path):
+    """Listed, changed and withdrawn by three bundles, though the file's own id changes."""
+    reports = []
+    changed = dataclasses.replace(ENTRY, verified_count=4)
+    bundles = (written(ENTRY), written(changed), written(changed, gone=True))
+    assert len({each["objects"][-1]["id"] for each in bundles}) == 3
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        catalog.create_list(HashList("demo", Harm.TEST, "a unit"), author="test")
+        for number, document in enumerate(bundles):
+            path = tmp_path / f"{number}.json"
+            path.write_text(json.dumps(document), encoding="utf-8")
+            reports.append(
+                import_files(catalog, [path], list_name="demo", format="stix", importer="test")
+            )
+        counts = [(each.added, each.updated) for each in reports]
+        assert counts == [(1, 0), (0, 1), (0, 0)]
+        assert catalog.get_list("demo").coverage.entries == 0
 
 
 def test_who_made_it_and_when():

@@ -103,6 +103,7 @@ class JsonArrayStream(Generic[RecordT]):
         self._record_decoder = msgspec.json.Decoder(record_type)
         self._number = 0
         self._first = 0
+        self._reach: int | None = None  # bytes that records decoded in one go may take
         self._done = False
 
     @property
@@ -162,7 +163,8 @@ class JsonArrayStream(Generic[RecordT]):
     def _whole_chunk(self) -> Chunk[RecordT] | None:
         """As many records as the block holds in one go, or None if they must be read singly."""
         text = self._text
-        cut = _likely_cut(text.data, text.pos, self._limits.max_batch_objects)
+        reach = len(text.data) if self._reach is None else text.pos + self._reach
+        cut = _likely_cut(text.data, text.pos, reach, self._limits.max_batch_objects)
         if cut is None:
             return None
         end, after = cut
@@ -587,13 +589,15 @@ class _ChunkPlaces:
             at = end
 
 
-def _likely_cut(data: bytearray, start: int, max_objects: int) -> tuple[int, int] | None:
+def _likely_cut(
+    data: bytearray, start: int, reach: int, max_objects: int
+) -> tuple[int, int] | None:
     """A place behind a `}` and before `,` or `]` where as many braces were opened as closed.
 
     Returns:
         The end of the record and the byte behind the comma or bracket, or None.
     """
-    end = len(data)
+    end = min(reach, len(data))
     opened = data.count(b"{", start, end)
     while opened > max_objects:
         end = start + (end - start) // 2

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Keys from the outermost object inwards; `EACH` stands for every element of an array.
 Path = tuple[str, ...]
 EACH: Final = "*"
+_FIRST_REACH: Final = 2048
+_WIDENING: Final = 4
 _END: Final = -1
 
 
@@ -149,10 +151,27 @@ class JsonTreeStream(JsonArrayStream[Any]):
         self._expect(closing, what)
         return True
 
+    def _whole_chunk(self) -> Chunk[Any] | None:
+        """As for one array, but beginning with few bytes: most arrays may be short.
+
+        To look at a whole block for each of them would make many short ones slow.
+        """
+        assert self._reach is not None
+        while True:
+            chunk = super()._whole_chunk()
+            if self._done:
+                return chunk
+            all_at_hand = self._reach >= len(self._text.data) - self._text.pos
+            if not all_at_hand:
+                self._reach *= _WIDENING
+            if chunk is not None or all_at_hand:
+                return chunk
+
     def _records(self, path: Path) -> Iterator[Records]:
         self._expect(OPEN_BRACKET, "an array: [")
         self._records_decoder, self._record_decoder = self._arrays[path]
         self._begin_array()
+        self._reach = _FIRST_REACH
         for chunk in self._array_chunks():
             if chunk.records or chunk.rejections:
                 yield Records(path, chunk)

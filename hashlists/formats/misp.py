@@ -45,6 +45,7 @@ from hashlists.formats.misp_records import (
 )
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sharing import SHARING_OPTIONS, Sharing, split_names
+from hashlists.formats.unreadable import take_sample, why_no_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,23 +70,9 @@ _EVENTS: Final[tuple[Path, ...]] = (
     ("response", EACH, "Event"),
 )
 _MEMBERS: Final = ("Orgc", "Tag", "distribution", "info")
-_HEAD_BYTES: Final = 64 * 1024
-_UUID: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _BOM: Final = b"\xef\xbb\xbf"
-_MANIFEST = re.compile(rb'\s*\{\s*"' + _UUID + rb'"\s*:\s*\{')
-_HASHES_CSV = re.compile(rb"[0-9a-fA-F]{32}," + _UUID + rb"\s*(?:\n|\Z)")
 _WRAPPED = re.compile(rb'\s*(?:\[\s*)?(?:\{\s*"response"\s*:\s*(?:\[\s*)?)?\{\s*"Event"\s*:\s*\{')
 _FOUND = re.compile(rb'\s*\{\s*"response"\s*:\s*\{\s*"Attribute"\s*:\s*\[')
-_IS_MANIFEST: Final = (
-    "it is the manifest of a MISP feed, which names events and holds no hashes; import the event"
-    " files beside it, whose names are the events' uuids, all as one import"
-)
-_IS_HASHES_CSV: Final = (
-    "it is the hashes.csv of a MISP feed: MD5 of the values of attributes, not of files, so none of"
-    " them would ever match; import the event files beside it"
-)
-
-
 _LEFT_ASIDE: Final = "manifest.json or hashes.csv of a MISP feed left aside"
 
 
@@ -117,7 +104,7 @@ class MispReader:
         self._limits = limits
         self._header = FileHeader("misp", "", "", "")
         self._bytes_read = 0
-        self._companion = _companion(stream)
+        self._companion = why_no_event(take_sample(stream).head)
         self._in_set = False
         self._batches = self._read()
 
@@ -149,9 +136,9 @@ class MispReader:
         return JsonTreeStream(self._stream, arrays=arrays, members=members, limits=self._limits)
 
     def _read(self) -> Iterator[RawBatch]:
-        if self._companion:
+        if self._companion is not None:
             if not self._in_set:
-                raise FormatError(f"the file holds no MISP event: {self._companion}")
+                raise FormatError(f"the file is {self._companion}")
             yield RawBatch(
                 rows=0, header=self._header, hashes=(), place_at=_nowhere, notes={_LEFT_ASIDE: 1}
             )
@@ -282,20 +269,11 @@ def _read_options(options: Mapping[str, str]) -> Rules:
     )
 
 
-def _companion(stream: BinaryIO) -> str:
-    """What a file is that lies beside the events of a feed; empty for any other."""
-    head = stream.read(_HEAD_BYTES).removeprefix(_BOM)
-    if _MANIFEST.match(head):
-        return _IS_MANIFEST
-    return _IS_HASHES_CSV if _HASHES_CSV.match(head) else ""
-
-
 def _looks_like(sample: Sample) -> Likeness | None:
     head = sample.head.removeprefix(_BOM)
-    if _MANIFEST.match(head) and (b'"Orgc"' in head or b'"info"' in head):
-        return Likeness(92, _IS_MANIFEST)
-    if _HASHES_CSV.match(head):
-        return Likeness(92, _IS_HASHES_CSV)
+    companion = why_no_event(head)
+    if companion is not None:
+        return Likeness(92, f"it is {companion}")
     if _WRAPPED.match(head):
         return Likeness(95, 'it holds MISP events ("Event")')
     if _FOUND.match(head):

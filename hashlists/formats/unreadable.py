@@ -1,7 +1,8 @@
 """Files of hashes that are known by sight and never read, with the way around each.
 
 Binary files whose layout is not published are told by their names, since nothing else is known of
-them; SQL is told by its text. Nothing here reads a record.
+them; SQL, and what lies beside the events of a MISP feed, are told by their text. Nothing here
+reads a record.
 """
 
 from __future__ import annotations
@@ -36,6 +37,17 @@ _SQL: Final = (
     " are never run here. Apply them to a copy of the full RDS database in the way that NIST"
     " describes, and import the database as nsrl-sqlite"
 )
+_UUID: Final = rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_FEED_MANIFEST = re.compile(rb'\s*\{\s*"' + _UUID + rb'"\s*:\s*\{')
+_FEED_HASHES = re.compile(rb"[0-9a-fA-F]{32}," + _UUID + rb"\s*(?:\n|\Z)")
+_MANIFEST: Final = (
+    "the manifest of a MISP feed, which names events and holds no hashes; import the event files"
+    " beside it, whose names are the events' uuids, all as one set"
+)
+_HASHES_CSV: Final = (
+    "the hashes.csv of a MISP feed: MD5 of the values of attributes, not of files, so none of them"
+    " would ever match; import the event files beside it, all as one set"
+)
 _SQL_START = re.compile(
     r"(?>\s|--[^\n]*\n|/\*.*?\*/)*+"  # never tried in another way: it could take for ever
     r"(?:INSERT\s+(?:OR\s+\w+\s+)?INTO|REPLACE\s+INTO|UPDATE\s+\S+\s+SET\b|DELETE\s+FROM"
@@ -52,7 +64,15 @@ def why_unreadable(sample: Sample) -> str | None:
         return known
     if path.stem.upper() == "RHDB" or path.suffix.upper() == ".RHDB":
         return _RHDB
-    return _SQL if is_sql(sample.head) else None
+    return _SQL if is_sql(sample.head) else why_no_event(sample.head)
+
+
+def why_no_event(head: bytes) -> str | None:
+    """What a file is that lies beside the events of a MISP feed; None for any other."""
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if _FEED_MANIFEST.match(text) and (b'"info"' in text or b'"Orgc"' in text):
+        return _MANIFEST
+    return _HASHES_CSV if _FEED_HASHES.match(text) else None
 
 
 def is_sql(head: bytes) -> bool:
@@ -84,4 +104,11 @@ def refuse_unreadable(sample: Sample) -> None:
         raise FormatError(f"the file is {why}")
 
 
-__all__ = ["HEAD_BYTES", "is_sql", "refuse_unreadable", "take_sample", "why_unreadable"]
+__all__ = [
+    "HEAD_BYTES",
+    "is_sql",
+    "refuse_unreadable",
+    "take_sample",
+    "why_no_event",
+    "why_unreadable",
+]

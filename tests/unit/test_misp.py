@@ -370,6 +370,29 @@ def test_a_whole_feed_in_an_archive(tmp_path):
     assert (again.added, again.updated, again.unchanged) == (0, 0, 2)
 
 
+def test_what_is_too_long_or_too_deep():
+    """A record is rejected alone; what stands beside them may be long, but not that deep."""
+    deep = b"[" * 100_000 + b"]" * 100_000
+    data = json.dumps(event(attribute(1), attribute(2, x="DEEP"), attribute(3, data="x" * 5000)))
+    rejections = [
+        each
+        for batch in open_reader(
+            io.BytesIO(data.encode().replace(b'"DEEP"', deep)),
+            format="misp",
+            limits=ImportLimits(max_record_bytes=300_000),
+        )
+        for each in batch.rejections
+    ]
+    assert [(each.place.number, each.reason) for each in rejections] == [
+        (2, "the record is nested too deeply")
+    ]
+    limits = ImportLimits(max_record_bytes=4000, block_bytes=64)
+    batches = list(open_reader(io.BytesIO(data.encode()), format="misp", limits=limits))
+    assert [each.place.number for batch in batches for each in batch.rejections] == [3]
+    with pytest.raises(FormatError, match="nested too deeply"):
+        read(data.encode().replace(b'"Galaxy": [', b'"Galaxy": [' + deep + b", "))
+
+
 def test_an_event_without_hashes_is_empty():
     assert read({"Event": {"info": "x"}}).rows == []
 

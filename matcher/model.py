@@ -283,6 +283,9 @@ class MatchResult:
         policy, policy_version: name and digest of the policy that judged.
         detail_for_operator: `detail` in full, entries' flags and what the allow-list took out
             included: never for platforms. Empty where a server answered.
+        hit_lists: each list, in shadow or live, that holds a match, and whether that one was
+            exact; for counting, never for callers. Empty where a server answered.
+        counted_lists: all that counted for the policy; as `hit_lists`.
     """
 
     decision: Decision
@@ -299,6 +302,8 @@ class MatchResult:
     policy: str
     policy_version: str
     detail_for_operator: str = ""
+    hit_lists: frozenset[tuple[str, bool]] = frozenset()
+    counted_lists: tuple[str, ...] = ()
 
     @property
     def truncated(self) -> bool:

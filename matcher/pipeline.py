@@ -390,6 +390,8 @@ def _result(
         revision=revision,
         policy=policy.name,
         policy_version=policy.version,
+        hit_lists=judgement.hit_lists,
+        counted_lists=policy.list_names,
     )
 
 

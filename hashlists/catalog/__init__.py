@@ -12,6 +12,7 @@ from hashlists.catalog.exchange_records import (
     SetAsideRecord,
 )
 from hashlists.catalog.export import Export, ExportSelection
+from hashlists.catalog.match_days import MatchDay
 from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
 from hashlists.catalog.stage_result import StageResult
@@ -30,6 +31,7 @@ __all__ = [
     "FinishedImport",
     "ImportSource",
     "ListRecord",
+    "MatchDay",
     "PurgeReport",
     "SetAside",
     "SetAsideRecord",

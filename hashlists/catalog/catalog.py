@@ -7,6 +7,7 @@ as committed survives a crash. The parts behind it:
   lie.
 - `lists`, `history`: the lists, and the revisions.
 - `imports`, `staging`, `staged_retractions`, `absent`, `entry_writer`: what an import does.
+- `match_days`: what lists did to the uploads of each day.
 - `exchanges`: feeds that fill lists, and how far they were fetched.
 - `open_change`, `commit`, `sweep`: how a change is staged, becomes visible, or is removed.
 - `retract`, `rollback`, `purge`, `wipe`: the operator's acts; `acts` as commands offer them.
@@ -21,7 +22,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from hashlists.catalog import exchanges, imports, lists, lookup
+from hashlists.catalog import exchanges, imports, lists, lookup, match_days
 from hashlists.catalog.commit import ChangeAuthor
 from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
@@ -39,6 +40,7 @@ from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date
     from types import TracebackType
 
     from sqlalchemy import Connection, Engine
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         SetAsideRecord,
     )
     from hashlists.catalog.lookup import Standing
+    from hashlists.catalog.match_days import MatchDay
     from hashlists.catalog.staging import StagedImport
     from hashlists.model import (
         Entry,
@@ -318,6 +321,25 @@ class Catalog:
             CatalogError: the database failed; the wipe is owed as before.
         """
         return wipe_deleted(self._engine)
+
+    # What lists match
+
+    def add_match_days(self, days: Sequence[MatchDay]) -> None:
+        """Adds to the numbers of what lists did to uploads; lists that are not known are left.
+
+        Raises:
+            CatalogError: the database failed; nothing was added.
+        """
+        match_days.add_match_days(self._engine, days)
+
+    def match_days(self, list_name: str, *, since: date) -> list[MatchDay]:
+        """What a list did to the uploads of each day from `since` on, oldest first.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+        """
+        with self._reading() as connection:
+            return match_days.read_match_days(connection, list_name, since=since)
 
     # Exchanges
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from matcher.cli import lists_acts, lists_entry, lists_import, lists_inspect, lists_state, options
+from matcher.cli import (
+    lists_acts,
+    lists_entry,
+    lists_import,
+    lists_inspect,
+    lists_state,
+    lists_stats,
+    options,
+)
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.keeping import PAGE, keeper
@@ -126,6 +134,11 @@ def revisions(
         print_revisions(found)
 
 
-_OWN_MODULES = (lists_import.command, lists_inspect.command, lists_entry.command)
+_OWN_MODULES = (
+    lists_import.command,
+    lists_inspect.command,
+    lists_entry.command,
+    lists_stats.command,
+)
 for _command in (*_OWN_MODULES, *lists_state.COMMANDS, *lists_acts.COMMANDS):
     command.add_command(_command)

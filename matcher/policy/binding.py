@@ -69,6 +69,11 @@ class BoundPolicy:
         held = {kind for each in self.lists for kind, codes in each.counts.items() if codes}
         return replace(wanted, kinds64=wanted.kinds64 & held)
 
+    @cached_property
+    def list_names(self) -> tuple[str, ...]:
+        """Of the lists that count."""
+        return tuple(each.name for each in self.lists)
+
     @property
     def kinds(self) -> frozenset[HashKind]:
         """The kinds that are looked up."""

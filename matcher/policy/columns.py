@@ -127,6 +127,7 @@ def decide_columns(
             shadow=_distinct(keys[shadow]),
             suppressed=_distinct(keys[allowed]),
             ignored=_distinct(keys[ignored]),
+            hit_lists=sorts.lists(counted[listed | shadow]),
         ),
     )
 
@@ -139,6 +140,7 @@ class _Sorts:
         rows: `(N,)`, which sort each hit is of; the rest are `(S,)`, by sort.
         thresholds, decisive, by_size, caps: as in `Ruling`.
         shadow, exact: the list is a shadow list, the query a digest.
+        names: of the lists.
         before, after: what stands before and after the distance in the order of matches.
     """
 
@@ -149,6 +151,7 @@ class _Sorts:
     caps: Int64Array
     shadow: BoolArray
     exact: BoolArray
+    names: tuple[str, ...]
     before: tuple[Int64Array, ...]
     after: tuple[Int64Array, ...]
 
@@ -166,6 +169,7 @@ class _Sorts:
             caps=_int64([each.cap for each in rulings]),
             shadow=np.array([each.list_state is ListState.SHADOW for each in models], np.bool_),
             exact=np.array([each.kind.is_digest for each in models], np.bool_),
+            names=tuple(each.list_name for each in models),
             before=(
                 _int64([each.harm is Harm.TEST for each in models]),
                 _int64([each.severity_rank for each in rulings]),
@@ -176,6 +180,11 @@ class _Sorts:
                 _int64([names[each.list_name] for each in models]),
             ),
         )
+
+    def lists(self, at: Int64Array) -> frozenset[tuple[str, bool]]:
+        """Which lists the hits `at` are of, and whether any was exact or not."""
+        present = np.unique(self.rows[at]).tolist()
+        return frozenset((self.names[row], bool(self.exact[row])) for row in present)
 
     def verdicts(self, at: Int64Array, hits: HitColumns, size: int | None) -> Int64Array:
         """The most that the hits `at` may decide, `(len(at),)` values of `Verdict`."""

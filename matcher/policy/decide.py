@@ -99,6 +99,8 @@ class Judgement:
         shadow_matches: matches in shadow lists.
         suppressed_matches: matches that the allow-list took out.
         ignored_matches: matches of entries whose severity decides nothing.
+        hit_lists: each list, in shadow or live, that holds any of the matches or shadow matches,
+            and whether that one was exact.
     """
 
     decision: Decision
@@ -110,6 +112,7 @@ class Judgement:
     shadow_matches: int
     suppressed_matches: int
     ignored_matches: int
+    hit_lists: frozenset[tuple[str, bool]] = frozenset()
 
 
 def decide(
@@ -153,12 +156,13 @@ def check_max_matches(max_matches: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many matches there were of each fate."""
+    """How many matches there were of each fate, and in which lists; see `Judgement`."""
 
     matches: int
     shadow: int
     suppressed: int
     ignored: int
+    hit_lists: frozenset[tuple[str, bool]]
 
     def remarks(self) -> list[str]:
         """What became of matches that are not listed, for the operator."""
@@ -188,6 +192,7 @@ def conclude(judge: Judge, strongest: Sequence[Candidate], totals: Totals) -> Ju
         shadow_matches=totals.shadow,
         suppressed_matches=totals.suppressed,
         ignored_matches=totals.ignored,
+        hit_lists=totals.hit_lists,
     )
 
 
@@ -236,6 +241,9 @@ class _Tally:
             shadow=len(self.shadow),
             suppressed=len(self.suppressed),
             ignored=len(self.ignored),
+            hit_lists=frozenset(
+                (list_name, exact) for list_name, _, exact in (*self.best, *self.shadow)
+            ),
         )
 
 

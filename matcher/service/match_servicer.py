@@ -16,6 +16,7 @@ from matcher.service.stream import Drain, Window
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from matcher.model import MatchResult
     from matcher.service.uploads import Uploads
 
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
@@ -46,6 +47,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         provenance: gives a fresh message with versions and staleness for every answer.
         limits: what is accepted and told.
         drain: told when the server is to end.
+        count: told every result; None where nobody counts.
     """
 
     def __init__(
@@ -54,7 +56,10 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         provenance: Callable[[], pb.Provenance],
         limits: MatchLimits,
         drain: Drain,
+        *,
+        count: Callable[[MatchResult], None] | None = None,
     ) -> None:
+        self._count = count or (lambda _: None)
         self._uploads = uploads
         self._provenance = provenance
         self._limits = limits
@@ -109,6 +114,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
             options, default_max_matches=self._limits.default_max_matches
         )
         result, decoded = await self._uploads.match(checked, chosen)
+        self._count(result)
         return convert.result_to_proto(
             result,
             provenance=self._provenance(),
@@ -144,6 +150,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                 answers[row].status.CopyFrom(status_of(error))
         results = await self._uploads.lookup(list(checked.values()), options)
         for row, result in zip(checked, results, strict=True):
+            self._count(result)
             answers[row].result.CopyFrom(
                 convert.result_to_proto(
                     result,

@@ -31,6 +31,7 @@ from matcher.policy.rules import policies_from_dict
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_servicer import ImportSettings, ListServicer
+from matcher.service.match_counts import MatchCounting
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
 from matcher.service.revision_log import RevisionLog
@@ -101,6 +102,8 @@ class Parts:
         # Of its own: a catalog that is slow or locked holds up nothing but following.
         self._following = Threads("follower", workers=1, max_pending=2)
         self._lists: ListServicer | None = None
+        # A replica has no catalog to count in.
+        self._counting = None if catalog is None else MatchCounting(catalog)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -143,7 +146,15 @@ class Parts:
             default_max_matches=self.settings.max_matches,
             exact_distances=self.settings.exact_distances,
         )
-        matching = MatchServicer(self.uploads, self.provenance, limits, self.drain)
+        matching = MatchServicer(
+            self.uploads,
+            self.provenance,
+            limits,
+            self.drain,
+            count=self._counting.add if self._counting is not None else None,
+        )
+        if self._counting is not None:
+            self._counting.start()
         match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
         if self.catalog is not None:
@@ -282,6 +293,8 @@ class Parts:
         await self.uploads.close()
         await self._close_follower()
         self._following.close()
+        if self._counting is not None:
+            await self._counting.close()
         if self._lists is not None:
             self._lists.close()
         await asyncio.to_thread(self.pool.close)

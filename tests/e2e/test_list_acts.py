@@ -9,12 +9,14 @@ import json
 import subprocess
 import sys
 import time
+from datetime import date
 
 import grpc
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
+from hashlists.catalog import Catalog
 from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList, ListState
 from matcher import cli, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
@@ -477,3 +479,30 @@ async def test_a_whole_list_retracts_what_it_does_not_name(client, demo, tmp_pat
     assert (forced.retracted, forced.absent, forced.updated) == (7, 7, 1)
     with pytest.raises(ServerError, match="negative"):
         await bring(client, tmp_path, demo, range(5), whole_list=WholeList(False, -1))
+
+
+async def test_what_lists_match_is_counted_in_the_catalog(tmp_path):
+    data = tmp_path / "data"
+    loaded = settings.load_settings(data, environ={}, overrides={"listen": "127.0.0.1:0"})
+    async with running(loaded) as server:
+        await asyncio.wait_for(server.ready, 60)
+        async with AsyncClient(server.address) as client:
+            trial = HashList("list-5", Harm.TEST, "a source", state=ListState.SHADOW)
+            await client.create_list(trial)
+            report = await bring(client, tmp_path, "list-5", range(3))
+            query, looked_up = HashQuery({HashKind.SHA256: sha256(key("list-5", 1))}), 0
+
+            async def served():
+                nonlocal looked_up
+                looked_up += 1
+                (answer,) = await client.lookup_hashes([query])
+                return answer.result.revision >= report.revision
+
+            await soon(served)
+            await client.lookup_hashes([query, HashQuery({HashKind.SHA256: bytes(32)})])
+    with Catalog.open(loaded.catalog_url) as catalog:
+        (day,) = catalog.match_days("list-5", since=date(2026, 1, 1))
+        (built_in,) = catalog.match_days("hashwarden-test", since=date(2026, 1, 1))
+    assert (day.exact, day.near) == (2, 0)
+    assert 3 <= day.uploads <= looked_up + 2
+    assert (built_in.exact, built_in.near, built_in.uploads) == (0, 0, looked_up + 2)

@@ -70,6 +70,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lists entry",
         "hashwarden lists import",
         "hashwarden lists inspect",
+        "hashwarden lists stats",
         "hashwarden lists promote",
         "hashwarden lists demote",
         "hashwarden lists retract",

@@ -8,10 +8,12 @@ import io
 import json
 import os
 import sys
+from datetime import timedelta
 
 import pytest
 
-from hashlists.catalog import StagedImport
+from hashlists.catalog import Catalog, MatchDay, StagedImport
+from hashlists.catalog.match_days import today
 from hashlists.model import HashKind
 from matcher import cli
 from matcher.cli import asking, keeping, lists_import, output
@@ -477,3 +479,25 @@ class TestWholeLists:
     def test_they_mean_nothing_alone(self, run, filled, flag):
         told = run("lists", "import", filled, "--list", "demo", *MD5_COLUMN, flag, status=2).err
         assert "--force and --yes go with --full" in told
+
+
+def test_stats(records, run, tmp_path):
+    records(*CREATE, "--shadow")
+    assert "No upload was judged while demo counted" in run("lists", "stats", "demo").err
+    assert records("lists", "stats", "demo") == []
+    now = today()
+    days = [
+        MatchDay("demo", now - timedelta(days=1), "default", 200, 1, 3),
+        MatchDay("demo", now, "default", 200, 0, 0),
+    ]
+    with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        catalog.add_match_days(days)
+    first, second = records("lists", "stats", "demo")
+    expected = {"state": "shadow", "policy": "default", "uploads": 200, "exact": 1, "near": 3}
+    assert first == expected | {"list": "demo", "day": str(days[0].day), "share": 0.02}
+    assert second["day"] == str(now)
+    shown = run("lists", "stats", "demo")
+    assert f"{days[0].day}\tdefault\t200\t1\t3\t2.0000%" in shown.out
+    assert "in shadow; by the numbers above it would have matched 4 of 400 uploads" in shown.err
+    assert len(records("lists", "stats", "demo", "--days", "1")) == 1
+    run("lists", "stats", "nosuch", status=2)

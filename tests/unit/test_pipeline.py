@@ -154,6 +154,8 @@ def test_a_shadow_list_is_counted_and_decides_nothing(generation):
     assert result.decision is Decision.NO_KNOWN_MATCH
     assert result.shadow_matches == 1
     assert result.matches == ()
+    assert len(result.hit_lists) == 1
+    assert {name for name, _ in result.hit_lists} < set(result.counted_lists)
 
 
 def test_the_answer_says_what_it_rests_on(generation):

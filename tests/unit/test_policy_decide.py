@@ -229,6 +229,15 @@ class TestLists:
         assert judgement.decision is Decision.NO_KNOWN_MATCH
         assert (judgement.shadow_matches, judgement.total_matches) == (2, 0)
 
+    def test_it_is_told_which_lists_hold_what_matches(self) -> None:
+        shadow = near(list_name="new", list_state=ListState.SHADOW)
+        assert judge(exact(list_name="a"), near(list_name="a"), shadow).hit_lists == {
+            ("a", True),
+            ("a", False),
+            ("new", False),
+        }
+        assert judge().hit_lists == frozenset()
+
     def test_known_good_never_counts_nor_cancels(self) -> None:
         good = exact(list_name="nsrl", harm=Harm.KNOWN_GOOD)
         assert judge(good).decision is Decision.NO_KNOWN_MATCH

@@ -1,0 +1,118 @@
+"""What lists did to the uploads of each day, or in shadow would have done: numbers alone.
+
+Nothing here names an upload, a match or an entry. Servers add up what they have seen, each for
+itself, so that a day's row is the sum over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from hashlists.catalog.bulk import upsert
+from hashlists.catalog.engine import catalog_errors, writer
+from hashlists.catalog.lists import find_list
+from hashlists.catalog.schema import hash_lists, match_days
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Engine
+
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+@dataclass(frozen=True, slots=True)
+class MatchDay:
+    """One list on one day, as one policy saw it.
+
+    Attributes:
+        list_name: the list, in shadow or live.
+        day: in UTC.
+        policy: by which the uploads were judged.
+        uploads: that were judged while the list counted for the policy.
+        exact: those of them that have a digest of an entry.
+        near: those of the others that are near an entry.
+    """
+
+    list_name: str
+    day: date
+    policy: str
+    uploads: int
+    exact: int
+    near: int
+
+    @property
+    def share(self) -> float:
+        """Uploads that matched as a share of all, 0..1."""
+        return (self.exact + self.near) / self.uploads if self.uploads else 0.0
+
+
+def today() -> date:
+    """The present day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def add_match_days(engine: Engine, days: Sequence[MatchDay]) -> None:
+    """Adds numbers to those that are kept, in one transaction; lists that are not known are left.
+
+    Raises:
+        CatalogError: the database failed; nothing was added.
+    """
+    with catalog_errors(), writer(engine).begin() as connection:
+        query = select(hash_lists.c.name, hash_lists.c.list_id)
+        ids = {row.name: row.list_id for row in connection.execute(query)}
+        rows = [
+            {
+                "list_id": ids[each.list_name],
+                "day": each.day.toordinal() - _EPOCH,
+                "policy": each.policy,
+                "uploads": each.uploads,
+                "exact": each.exact,
+                "near": each.near,
+            }
+            for each in days
+            if each.list_name in ids
+        ]
+        if not rows:
+            return
+        table = match_days.c
+        insert_row = upsert(connection, match_days)
+        sums = {
+            name: table[name] + insert_row.excluded[name] for name in ("uploads", "exact", "near")
+        }
+        connection.execute(
+            insert_row.on_conflict_do_update(
+                index_elements=[table.list_id, table.day, table.policy], set_=sums
+            ),
+            rows,
+        )
+
+
+def read_match_days(connection: Connection, list_name: str, *, since: date) -> list[MatchDay]:
+    """The days of a list from `since` on, oldest first.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+    """
+    list_id = find_list(connection, list_name).list_id
+    table = match_days.c
+    query = (
+        select(match_days)
+        .where(table.list_id == list_id, table.day >= since.toordinal() - _EPOCH)
+        .order_by(table.day, table.policy)
+    )
+    return [
+        MatchDay(
+            list_name,
+            date.fromordinal(row.day + _EPOCH),
+            row.policy,
+            row.uploads,
+            row.exact,
+            row.near,
+        )
+        for row in connection.execute(query)
+    ]

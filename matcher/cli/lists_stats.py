@@ -1,0 +1,99 @@
+"""`hashwarden lists stats`: what a list did to uploads, or in shadow would have done."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.model import ListState
+from matcher.cli import options
+from matcher.cli.context import Session, pass_session
+from matcher.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashlists.catalog import MatchDay
+    from hashlists.model import HashList
+
+_DEFAULT_DAYS = 30
+_MOST_DAYS = 3_660
+
+
+@click.command("stats", short_help="What a list did to uploads, by day.")
+@click.argument("name")
+@click.option(
+    "--days",
+    metavar="N",
+    default=_DEFAULT_DAYS,
+    show_default=True,
+    type=click.IntRange(1, _MOST_DAYS),
+    help="How many days back, today included; days are those of UTC.",
+)
+@options.as_json
+@pass_session
+def command(session: Session, *, name: str, days: int, as_json: bool) -> None:
+    """Tell what the list NAME did to uploads, or would have done while it is in shadow.
+
+    For each day and policy: how many uploads and lookups a server judged while the list counted,
+    how many of them have exactly a digest of an entry, and how many others are near one. What the
+    allow-list took out, and classes that decide nothing, are not counted. The servers that follow
+    this catalog count, replicas do not, and each hands its numbers over every half minute; what it
+    counted since is lost where it is killed.
+    """
+    from hashlists.catalog.match_days import today  # noqa: PLC0415  brings SQLAlchemy
+
+    with session.catalog(create=False) as catalog:
+        hash_list = catalog.get_list(name).hash_list
+        found = catalog.match_days(name, since=today() - timedelta(days=days - 1))
+    if as_json:
+        for each in found:
+            print_json(_record(hash_list, each))
+        return
+    print_table(
+        ("day", "policy", "uploads", "exact", "near", "share"), [_cells(each) for each in found]
+    )
+    note(_summary(hash_list, found, days))
+
+
+def _record(hash_list: HashList, day: MatchDay) -> dict[str, Any]:
+    return {
+        "list": hash_list.name,
+        "state": hash_list.state.value,
+        "day": day.day.isoformat(),
+        "policy": day.policy,
+        "uploads": day.uploads,
+        "exact": day.exact,
+        "near": day.near,
+        "share": day.share,
+    }
+
+
+def _cells(day: MatchDay) -> tuple[str, ...]:
+    return (
+        day.day.isoformat(),
+        day.policy,
+        f"{day.uploads:,}",
+        f"{day.exact:,}",
+        f"{day.near:,}",
+        f"{day.share:.4%}",
+    )
+
+
+def _summary(hash_list: HashList, found: Sequence[MatchDay], days: int) -> str:
+    if not found:
+        return f"No upload was judged while {hash_list.name} counted, in the last {days} days."
+    uploads = sum(each.uploads for each in found)
+    matched = sum(each.exact + each.near for each in found)
+    would = "would have matched" if hash_list.state is ListState.SHADOW else "matched"
+    return (
+        f"The list {hash_list.name} is {_STATES[hash_list.state]}; by the numbers above it {would} "
+        f"{matched:,} of {uploads:,} uploads ({matched / uploads:.4%})."
+    )
+
+
+_STATES = {ListState.SHADOW: "in shadow", ListState.LIVE: "live"}
+
+__all__ = ["command"]

@@ -84,6 +84,18 @@ class DigestMismatchError(HashlistsError):
     reason = "FILE_DIGEST_MISMATCH"
 
 
+class ExportTargetError(HashlistsError):
+    """The file of an export is there already, or cannot be written. There is no half of it."""
+
+    reason = "EXPORT_TARGET_REFUSED"
+
+
+class EncryptionRecipientError(HashlistsError):
+    """What should be a public key for encryption is none."""
+
+    reason = "ENCRYPTION_RECIPIENT_INVALID"
+
+
 class CatalogError(HashlistsError):
     """The catalog cannot be opened, or is of another version."""
 

@@ -277,6 +277,10 @@ class ListReader(Protocol):
     def __next__(self) -> RawBatch: ...
 
 
+#: Among the losses of a writer: withdrawals that its format cannot tell.
+RETRACTED = "retracted"
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The beginning of a file, by which formats are told apart.
@@ -316,12 +320,19 @@ class ListWriter(Protocol):
 
     Attributes:
         losses: what could not be written, in words, and of how many entries, e.g.
-            `{"handling": 12}`; complete after `finish`.
+            `{"handling": 12}`; complete after `finish`. `RETRACTED` counts withdrawals that the
+            format cannot tell.
+        left_out: entries in force that could not be written at all; each is in `losses`, too.
     """
 
     @property
     def losses(self) -> Mapping[str, int]:
         """What could not be written, and of how many entries."""
+        ...
+
+    @property
+    def left_out(self) -> int:
+        """Entries in force that could not be written at all."""
         ...
 
     def write(self, batch: ExportBatch) -> None:

@@ -49,6 +49,11 @@ class CsvWriter:
         """Reasons of retractions whose line ends or control characters became spaces."""
         return dict(self._losses)
 
+    @property
+    def left_out(self) -> int:
+        """Every entry can be written."""
+        return 0
+
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
         columns = self._columns(batch)

@@ -23,6 +23,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.formats import own_layout
+from hashlists.formats.base import RETRACTED
 from hashlists.formats.csv_cells import guarded
 from hashlists.formats.field_mapping import FLAGS, refuse_unknown, yes_or_no
 from hashlists.formats.icse_columns import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from hashlists.model import Classification, EntryBatch, ExportBatch
 
 _WRITTEN_FLAGS: Final = EntryFlag(sum(FLAGS[name] for name in FLAG_COLUMNS))
+_NO_HASH: Final = "entry without MD5, SHA1 or PhotoDNA"
 _MEDIA_WORDS: Final = {"image": "Image", "video": "Video"}
 
 
@@ -68,6 +70,11 @@ class IcseWriter:
     def losses(self) -> Mapping[str, int]:
         """Fields that the format does not have, and entries that it cannot hold."""
         return {name: count for name, count in self._losses.items() if count}
+
+    @property
+    def left_out(self) -> int:
+        """Entries without any of the three hashes."""
+        return self._losses[_NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
@@ -93,8 +100,8 @@ class IcseWriter:
             any(kind in hashes and hashes[HashKind(kind)][row] for kind in HASH_COLUMNS)
             for row in range(len(batch))
         ]
-        self._losses["retracted"] += sum(batch.retracted)
-        self._losses["entry without MD5, SHA1 or PhotoDNA"] += sum(
+        self._losses[RETRACTED] += sum(batch.retracted)
+        self._losses[_NO_HASH] += sum(
             not has and not gone for has, gone in zip(held, batch.retracted, strict=True)
         )
         return [has and not gone for has, gone in zip(held, batch.retracted, strict=True)]

@@ -4,7 +4,7 @@ NCMEC publishes what its server answers, not a format for files, so this is XML 
 entry with member, id, time stamp, classification and fingerprints; a deletion for an entry that is
 no longer in force. Entries whose media type is a video's stand under `<videos>`, all others under
 `<images>`. Videos are written behind the images, as the shape wants it: until then they wait in
-memory, beyond 8 MiB in a temporary file without a name.
+memory, beyond 8 MiB encrypted in a temporary file without a name.
 
 An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
 the options, and its number in the catalog as its id: stable, and never the same for two entries.
@@ -22,16 +22,16 @@ from __future__ import annotations
 
 import base64
 import re
-import tempfile
 from collections import Counter
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from hashlists.errors import OptionsError
 from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose
+from hashlists.formats.sealed_spool import SealedSpool
 from hashlists.model import NO_ONWARD_SHARING, TEXT_KEY_TAG, HashKind
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ _MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Characters that XML has no way to write, and line ends, which readers of XML change.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
-_SPOOL_BYTES: Final = 8 * 1024 * 1024
-_COPY_BYTES: Final = 1024 * 1024
+_NO_HASH: Final = "entries without md5, sha1, photodna or pdq, left out"
 _HASHES: Final = frozenset(kind for _, kind in FINGERPRINTS)
 
 
@@ -67,9 +66,7 @@ class NcmecWriter:
         self._attributes = _checked_time(options.get("max_timestamp", ""))
         self._losses: Counter[str] = Counter()
         self._stream = stream
-        self._videos: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 - `finish` closes it
-            _SPOOL_BYTES
-        )
+        self._videos = SealedSpool()
         self._has_images = False
         stream.write(
             b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
@@ -80,6 +77,11 @@ class NcmecWriter:
     def losses(self) -> Mapping[str, int]:
         """What could not be written, and of how many entries."""
         return dict(self._losses)
+
+    @property
+    def left_out(self) -> int:
+        """Entries without any hash that the format knows."""
+        return self._losses[_NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
@@ -105,13 +107,11 @@ class NcmecWriter:
         """Writes the videos and the end."""
         if self._has_images:
             self._stream.write(b"</images>\n")
-        with self._videos as videos:
-            if videos.tell():
-                videos.seek(0)
-                self._stream.write(f"<videos{self._attributes}>\n".encode())
-                while data := videos.read(_COPY_BYTES):
-                    self._stream.write(data)
-                self._stream.write(b"</videos>\n")
+        if self._videos.bytes:
+            self._stream.write(f"<videos{self._attributes}>\n".encode())
+            for piece in self._videos.take():
+                self._stream.write(piece)
+            self._stream.write(b"</videos>\n")
         self._stream.write(b"</queryResult>\n")
 
     def _entry(self, batch: ExportBatch, row: int, kind: str, *, has_extra: bool) -> str:
@@ -123,7 +123,7 @@ class NcmecWriter:
             if (column := entries.hashes.get(hash_kind)) and (value := column[row])
         )
         if not hashes:
-            self._losses["entries without md5, sha1, photodna or pdq, left out"] += 1
+            self._losses[_NO_HASH] += 1
             return ""
         self._count_losses(entries, row, has_extra=has_extra)
         code = self._code(entries, row)

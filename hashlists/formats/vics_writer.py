@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.errors import OptionsError
+from hashlists.formats.base import RETRACTED
 from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ _NAMES: Final = {
 #: What an entry may say and the format cannot.
 _FLAGS_LOST: Final = ((EntryFlag.SERIES, "series"), (EntryFlag.BASELINE, "baseline"))
 _MD5_KEY_TAG: Final = b"\x03"
+_NO_MD5: Final = "entry without MD5"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -124,6 +126,11 @@ class VicsWriter:
         """What could not be written, and of how many entries."""
         return dict(self._losses)
 
+    @property
+    def left_out(self) -> int:
+        """Entries without MD5."""
+        return self._losses[_NO_MD5]
+
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
         extra: dict[int, list[ExtraHash]] = {}
@@ -146,13 +153,13 @@ class VicsWriter:
         self, batch: ExportBatch, row: int, extra: list[ExtraHash] | tuple[()]
     ) -> _Media | None:
         if batch.retracted[row]:
-            self._losses["retracted"] += 1
+            self._losses[RETRACTED] += 1
             return None
         entries = batch.entries
         hashes = {kind: value for kind, values in entries.hashes.items() if (value := values[row])}
         md5 = hashes.get(HashKind.MD5)
         if md5 is None:
-            self._losses["entry without MD5"] += 1
+            self._losses[_NO_MD5] += 1
             return None
         self._count_losses(entries, row, md5)
         says = _Flags(entries.flags[row], entries.flags_known[row])

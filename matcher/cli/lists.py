@@ -12,6 +12,7 @@ import click
 from matcher.cli import (
     lists_acts,
     lists_entry,
+    lists_export,
     lists_import,
     lists_inspect,
     lists_state,
@@ -137,6 +138,7 @@ def revisions(
 _OWN_MODULES = (
     lists_import.command,
     lists_inspect.command,
+    lists_export.command,
     lists_entry.command,
     lists_stats.command,
 )

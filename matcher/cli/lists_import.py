@@ -216,8 +216,8 @@ def _format_options(
 ) -> dict[str, str]:
     """The options of the format as its reader takes them."""
     settled = load_mapping(mapping) if mapping is not None else {}
-    settled.update(_pairs("--option", format_options))
-    for field, column in _pairs("--column", columns).items():
+    settled.update(options.pairs("--option", format_options))
+    for field, column in options.pairs("--column", columns).items():
         settled[f"columns.{field}"] = column
     if all(_suffix(each) == ".tsv" for each in files):
         settled.setdefault("delimiter", "tab")
@@ -249,15 +249,3 @@ def _likeness(file: Path) -> str:
 def _suffix(file: Path) -> str:
     name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
     return name.suffix.lower()
-
-
-def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for each in given:
-        key, equals, value = each.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{each!r} is not of the form KEY=VALUE", param_hint=option)
-        if key in pairs:
-            raise click.BadParameter(f"{key} is given twice", param_hint=option)
-        pairs[key] = value
-    return pairs

@@ -71,7 +71,7 @@ def command(
     """
     from hashlists.inspection import RECORDS_READ, inspect_file  # noqa: PLC0415  brings all formats
 
-    given = _pairs(format_options)
+    given = options.pairs("--option", format_options)
     found = []
     for file in files:
         found.append(
@@ -123,18 +123,6 @@ def _is_readable(found: FileInspection) -> bool:
     return not found.problem and all(
         part.reading is not None and part.reading.header is not None for part in found.parts
     )
-
-
-def _pairs(given: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for each in given:
-        key, equals, value = each.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(
-                f"{each!r} is not of the form KEY=VALUE", param_hint="--option"
-            )
-        pairs[key] = value
-    return pairs
 
 
 def _record(found: FileInspection) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Whether a file can be read shows when its turn comes, so that it cannot stop the others.
 files = click.argument(
@@ -44,3 +49,16 @@ server = click.option(
     callback=_check_address,
     help="Ask this server instead of the local catalog.",
 )
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """What was given as KEY=VALUE, each key once."""
+    found: dict[str, str] = {}
+    for each in given:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{each!r} is not of the form KEY=VALUE", param_hint=option)
+        if key in found:
+            raise click.BadParameter(f"{key} is given twice", param_hint=option)
+        found[key] = value
+    return found

@@ -69,6 +69,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lists show",
         "hashwarden lists entry",
         "hashwarden lists import",
+        "hashwarden lists export",
         "hashwarden lists inspect",
         "hashwarden lists stats",
         "hashwarden lists promote",

@@ -1,0 +1,195 @@
+"""Writes lists to a file in an exchange format: what may go to its recipients, and nothing else.
+
+Invariants: a file is there whole or not at all; it shows one revision; an entry whose handling does
+not name every recipient is not in it, and the report counts it. What the format cannot carry is
+counted in the report, by field. The same revision, options and day give the same bytes, unless they
+are encrypted; the day counts since entries expire. Memory is a few batches, however long the lists.
+
+What it is made of stands in `hashlists.exporting`. Nothing here decides what a format can carry.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
+
+from hashlists.catalog import ExportSelection
+from hashlists.errors import HarmMismatchError
+from hashlists.exporting.layers import Measured, outgoing
+from hashlists.exporting.report import ExportReport, report_to_dict
+from hashlists.exporting.request import Compression, ExportRequest, compression_for
+from hashlists.exporting.whole_file import whole_file
+from hashlists.formats.base import RETRACTED
+from hashlists.formats.registry import open_writer
+from hashlists.model import Harm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from hashlists.catalog import Catalog, Export
+    from hashlists.formats.base import ListWriter
+
+    #: Called after every batch with how many entries were read so far.
+    Progress = Callable[[int], None]
+
+
+def export_lists(
+    catalog: Catalog,
+    target: Path,
+    request: ExportRequest,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Writes lists to a file, readable by its owner alone.
+
+    Args:
+        catalog: holds the lists.
+        target: the file; it must not be there yet, its folder must. A name that ends with `.gz` or
+            `.zst` says how it is packed, `.age` behind it that it is encrypted.
+        request: what goes out, to whom and how.
+        force: a file that is there is replaced, once the new one is whole.
+        progress: called after every batch.
+
+    Raises:
+        ListNotFoundError, RevisionNotFoundError: there is no such list or revision.
+        UnknownFormatError, OptionsError: format, options or name are wrong.
+        HarmMismatchError: the lists are of different harms.
+        EncryptionRecipientError: a public key is none.
+        ExportTargetError: the file must not, or cannot, be written.
+        CatalogError: the catalog failed.
+        After any of them there is no such file, or the one that was there before.
+    """
+    packed = replace(request, compression=compression_for(target.name, request))
+    with whole_file(target, force=force) as stream:
+        return export_to_stream(catalog, stream, packed, progress=progress)
+
+
+def export_to_stream(
+    catalog: Catalog,
+    stream: BinaryIO,
+    request: ExportRequest,
+    *,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Writes lists to a stream, which stays open. What was written before an error is of no use.
+
+    Args:
+        catalog: holds the lists.
+        stream: taken from where it stands.
+        request: as for `export_lists`, like all that follows; without `compression` nothing is
+            packed.
+        progress: called after every batch.
+
+    Raises:
+        OSError: the stream takes no more.
+        HashlistsError: as `export_lists`.
+    """
+    started = time.monotonic()
+    harm = _require_one_harm(catalog, request)
+    measured = Measured(stream)
+    compression = request.compression or Compression.NONE
+    with (
+        _selected(catalog, request) as export,
+        outgoing(measured, compression, request.encrypt_to) as out,
+    ):
+        writer = open_writer(out, format=request.format, options=request.options)
+        given, gone = _write_all(export, writer, progress)
+    untold = writer.losses.get(RETRACTED, 0)
+    held_back = export.held_back
+    report = ExportReport(
+        list_names=tuple(request.list_names),
+        format=request.format,
+        recipients=None if request.recipients is None else tuple(request.recipients),
+        revision=export.revision,
+        since=request.since,
+        entries=given - writer.left_out,
+        retracted=gone - untold,
+        left_out=writer.left_out,
+        untold=untold,
+        purged=export.purged,
+        losses=dict(writer.losses),
+        unreleasable=held_back.unreleasable,
+        by_recipient=dict(held_back.by_recipient),
+        expired=held_back.expired,
+        bytes=measured.bytes,
+        sha256=measured.sha256,
+        compression=compression.value,
+        encrypted_to=tuple(request.encrypt_to),
+        seconds=time.monotonic() - started,
+    )
+    return replace(report, warnings=tuple(_warnings(report, harm)))
+
+
+def _write_all(export: Export, writer: ListWriter, progress: Progress | None) -> tuple[int, int]:
+    """Writes every batch and the end; how many entries in force there were, and withdrawals."""
+    given = gone = 0
+    for batch in export:
+        writer.write(batch)
+        withdrawn = sum(batch.retracted)
+        given += len(batch) - withdrawn
+        gone += withdrawn
+        if progress is not None:
+            progress(given + gone)
+    writer.finish()
+    return given, gone
+
+
+@contextmanager
+def _selected(catalog: Catalog, request: ExportRequest) -> Iterator[Export]:
+    selection = ExportSelection(
+        list_names=request.list_names,
+        recipients=request.recipients,
+        since=request.since,
+        upto=request.upto,
+        classifications=request.classifications,
+        kinds=request.kinds,
+    )
+    with catalog.read() as reader:
+        yield reader.export(selection)
+
+
+def _require_one_harm(catalog: Catalog, request: ExportRequest) -> Harm:
+    """The harm of all the lists; a file says nothing of it, so that two could not be told apart.
+
+    Raises:
+        HarmMismatchError: they are of several.
+    """
+    harms = {name: catalog.get_list(name).hash_list.harm for name in request.list_names}
+    (first, harm), *others = harms.items()
+    for name, other in others:
+        if other is not harm:
+            raise HarmMismatchError(
+                f"the list {first} is of harm {harm}, the list {name} of harm {other}; they are "
+                "kept apart: export each to a file of its own"
+            )
+    return harm
+
+
+def _warnings(report: ExportReport, harm: Harm) -> Iterator[str]:
+    """What its keeper must do, or know, beside handing the file on."""
+    if report.untold:
+        yield (
+            f"{report.untold:,} entries were withdrawn, which {report.format} cannot tell: whoever "
+            "gets this file keeps them unless told in another way"
+        )
+    if report.purged:
+        yield (
+            f"{report.purged:,} entries were purged since revision {report.since}; nothing names "
+            "them any longer, and whoever was given them may have them still"
+        )
+    if harm is Harm.KNOWN_GOOD:
+        yield "the entries are known-good files; nothing in the file says so"
+
+
+__all__ = [
+    "Compression",
+    "ExportReport",
+    "ExportRequest",
+    "export_lists",
+    "export_to_stream",
+    "report_to_dict",
+]

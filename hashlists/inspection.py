@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, HashlistsError
 from hashlists.formats.base import Sample
+from hashlists.formats.notes import Notes
 from hashlists.formats.registry import FORMATS, find_format, open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
@@ -234,7 +235,7 @@ class _Look:
         self._header: FileHeader | None = None
         self._records = self._rejected = self._withdrawn = self._near = self._entries = 0
         self._by_kind: Counter[HashKind] = Counter()
-        self._notes: Counter[str] = Counter()
+        self._notes = Notes()
         self._problems: list[str] = []
         self._estimate = 0
         self._whole = False
@@ -282,7 +283,7 @@ class _Look:
         self._records += len(good.entries) + len(good.retractions) + len(good.rejections)
         self._rejected += len(good.rejections)
         self._withdrawn += len(good.retractions)
-        self._notes.update(raw.notes)
+        self._notes.take(raw.notes)
         self._entries += len(good.entries)
         self._count_kinds(good.entries)
         room = max(_PROBLEMS - len(self._problems), 0)

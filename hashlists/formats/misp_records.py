@@ -195,7 +195,7 @@ class BatchMaker:
             retraction_reasons=[row.withdrawal for row in rows],
             names=_NAMES,
             rejections=self._chunk.rejections,
-            notes=self._notes.counts,
+            notes=self._notes,
         )
 
     def _place_at(self, row: int, /) -> Place:
@@ -229,7 +229,7 @@ class BatchMaker:
         withdrawal = _DELETED if _is_yes(item.deleted) else None
         if withdrawal is None and not usable:
             if not reasons:
-                self._notes.add("file without a hash of a known kind left aside")
+                self._notes["file without a hash of a known kind left aside"] += 1
                 return
             withdrawal = reasons[0]
         if withdrawal is None:

@@ -26,7 +26,6 @@ Options:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -44,12 +43,12 @@ from hashlists.formats.base import (
     RawHash,
     Sample,
 )
+from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     choose,
     link_target,
-    note_aside,
 )
 from hashlists.formats.xml_parser import Element, Layout
 from hashlists.formats.xml_stream import Row, Shape, XmlRecordStream
@@ -146,7 +145,7 @@ class NcmecReader:
         refuse_unknown_options(options, _OPTIONS, self.format)
         self._checks_count = choose(options, "check_count", ("yes", "no"), "yes") == "yes"
         stream.seek(0)
-        self._notes: Counter[str] = Counter()
+        self._notes = Notes()
         self._verified: dict[int, int] = {}
         self._extra: list[RawHash] = []
         self._page = PageInfo()
@@ -201,7 +200,7 @@ class NcmecReader:
         if any(feedback):
             self._read_plain_feedback(feedback, members)
         verified, extra, notes = self._verified, self._extra, self._notes
-        self._verified, self._extra, self._notes = {}, [], Counter()
+        self._verified, self._extra, self._notes = {}, [], Notes()
         gone = [kind in _DELETED for kind in kinds]
         return RawBatch(
             rows=rows,
@@ -233,7 +232,7 @@ class NcmecReader:
         parts: dict[str, Element] = {}
         for child in element.children:
             if child.name not in _PARTS:
-                note_aside(self._notes, "element of an entry", child.name)
+                self._notes.add_named("element of an entry left aside", child.name)
             elif child.name in parts and _counts(child.name, element):
                 return Rejection(place, child.name, "the entry has two; which counts is not clear")
             else:
@@ -254,9 +253,9 @@ class NcmecReader:
         for child in element.children if element is not None else ():
             tag, kind = child.name, _KINDS.get(child.name)
             if "href" in child.attributes:
-                note_aside(self._notes, "fingerprint behind a link", tag)
+                self._notes.add_named("fingerprint behind a link left aside", tag)
             elif kind is None:
-                note_aside(self._notes, "fingerprint of unknown kind", tag)
+                self._notes.add_named("fingerprint of unknown kind left aside", tag)
             elif tag in hashes:
                 self._extra.append(RawHash(row, kind, child.text, Encoding.DETECT, tag))
             elif child.text.strip():

@@ -13,32 +13,36 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9 _.|\-]{1,24}")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9 _.|/\-]{1,40}", re.ASCII)
+#: A hash in hex or base32, that of 64 bits too: a long word with a digit in it.
+_HASH_LIKE = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}", re.ASCII)
 _MAX_NAMES: Final = 20
+_MAX_NOTES: Final = 100
+_FURTHER: Final = "further notes"
 
 
-class Notes:
-    """Notes of one batch."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Each note, and how often it was made."""
-        return dict(self._counts)
-
-    def add(self, note: str) -> None:
-        """Counts a note whose words are all our own."""
-        self._counts[note] += 1
+class Notes(Counter[str]):
+    """Each note, and how often it was made."""
 
     def add_named(self, what: str, name: object) -> None:
         """Counts a thing that has a name in the file, e.g. a hash of a kind that is not known."""
-        safe = isinstance(name, str) and _SAFE_NAME.fullmatch(name)
-        note = f"{what}: {name if safe else 'without a printable name'}"
-        if note not in self._counts and len(self._counts) >= _MAX_NAMES:
+        note = f"{what}: {name if _is_safe(name) else 'without a printable name'}"
+        if note not in self and len(self) >= _MAX_NAMES:
             note = f"{what}: further names"
-        self._counts[note] += 1
+        self[note] += 1
+
+    def take(self, notes: Mapping[str, int]) -> None:
+        """Adds the notes of a batch; each batch of a long file may bring names of its own."""
+        for note, times in notes.items():
+            self[note if note in self or len(self) < _MAX_NOTES else _FURTHER] += times
+
+
+def _is_safe(name: object) -> bool:
+    return (
+        isinstance(name, str)
+        and _PLAIN_NAME.fullmatch(name) is not None
+        and _HASH_LIKE.search(name) is None
+    )
 
 
 __all__ = ["Notes"]

@@ -1,4 +1,4 @@
-"""What readers of an exchange's pages share: links to the next page, epochs, notes, pickles.
+"""What readers of an exchange's pages share: links, tokens, counts, options, pickles.
 
 Of a link only path and query are ever kept: the exchange client joins them to the address that its
 operator configured, so that no answer can send it, and its credentials, somewhere else.
@@ -13,15 +13,12 @@ from urllib.parse import urlsplit
 from hashlists.errors import FormatError, OptionsError
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterable, Mapping
 
 #: What a page's report says when there are more pages.
 MORE_PAGES_NOTE: Final = "one page of several: what stands on the following pages is not in it"
 _MAX_LINK_CHARS: Final = 8192
 _VISIBLE = re.compile(r"[!-~]*+")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,39}")
-_MAX_NOTES: Final = 20
 
 
 def link_target(link: str) -> str:
@@ -55,15 +52,6 @@ def page_token(value: object) -> str | None:
     if not _VISIBLE.fullmatch(text.replace(" ", "")):
         raise FormatError("the page's token for asking on has odd characters")
     return text
-
-
-def note_aside(notes: Counter[str], what: str, name: object) -> None:
-    """Counts something left aside by its name, unless that is odd or there are too many of them."""
-    shown = name if isinstance(name, str) and _SAFE_NAME.fullmatch(name) else "of an odd name"
-    note = f"{what} left aside: {shown}"
-    if note not in notes and len(notes) >= _MAX_NOTES:
-        note = f"{what} left aside: further names"
-    notes[note] += 1
 
 
 def check_page_count(said: object, found: int) -> None:

@@ -198,7 +198,7 @@ def to_batch(
         retraction_reasons=[row.withdrawal for row in rows],
         names=_NAMES,
         rejections=chunk.rejections,
-        notes=notes.counts,
+        notes=notes,
     )
 
 
@@ -211,7 +211,7 @@ def _counts(
             notes.add_named("object of another type left aside", item.type)
         return False
     if len(index.superseded) and index.is_superseded(chunk.place_at(at).number):
-        notes.add("older version of an object left aside")
+        notes["older version of an object left aside"] += 1
         return False
     return True
 
@@ -237,7 +237,7 @@ def _add_hashes(row: _Row, number: int, hashes: HashRows, notes: Notes) -> bool:
             hashes.add(number, kind, value, derivation)
             known = True
     if not known and row.item.type != "indicator":
-        notes.add("file without a hash of a known kind left aside")
+        notes["file without a hash of a known kind left aside"] += 1
     return known
 
 
@@ -263,7 +263,7 @@ def _pattern_hashes(item: StixObject, notes: Notes) -> Iterator[tuple[str, str, 
         return
     found = parse_hash_pattern(item.pattern or "")
     if found is None:
-        notes.add("indicator left aside: its pattern is no choice between hashes of a file")
+        notes["indicator left aside: its pattern is no choice between hashes of a file"] += 1
         return
     for name, text in found:
         yield name, text, None

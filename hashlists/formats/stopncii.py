@@ -22,7 +22,6 @@ Options:
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
@@ -39,12 +38,12 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     check_page_count,
     choose,
-    note_aside,
     page_token,
     refuse_pickle,
 )
@@ -145,7 +144,7 @@ class StopNciiReader:
             yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
-        notes: Counter[str] = Counter()
+        notes = Notes()
         records, place_at = pick(chunk, lambda record: _is_known(record, notes))
         statuses = [record.hash_status for record in records]
         for status in statuses:
@@ -171,13 +170,13 @@ class StopNciiReader:
         )
 
 
-def _is_known(record: _Record, notes: Counter[str]) -> bool:
+def _is_known(record: _Record, notes: Notes) -> bool:
     """Whether the record's hash is of a kind that is taken over; counts those that are not."""
     if bytes(record.hash_regions) not in (b"", b"null", b"[]"):
         notes["hash regions left aside"] += 1
     if record.signal_type in _KINDS:
         return True
-    note_aside(notes, "record with a signal of another kind", record.signal_type)
+    notes.add_named("record with a signal of another kind left aside", record.signal_type)
     return False
 
 

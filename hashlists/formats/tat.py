@@ -15,7 +15,6 @@ imported. `count` is that of the whole list, so nothing is compared with it. The
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
@@ -33,11 +32,11 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     link_target,
-    note_aside,
     page_token,
     refuse_pickle,
 )
@@ -154,7 +153,7 @@ class TatReader:
             yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
-        notes: Counter[str] = Counter()
+        notes = Notes()
         records, place_at = pick(chunk, lambda record: _is_known(record, notes))
         kinds = [_kind(record) for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
@@ -195,14 +194,14 @@ def _kind(record: _Record) -> HashKind | None:
     return _KINDS.get((record.algorithm or "").lower().replace("-", ""))
 
 
-def _is_known(record: _Record, notes: Counter[str]) -> bool:
+def _is_known(record: _Record, notes: Notes) -> bool:
     """Whether the record can be taken over; counts those of other algorithms.
 
     A deletion needs the record's number alone.
     """
     if _kind(record) is not None or record.deleted:
         return True
-    note_aside(notes, "record of another algorithm", record.algorithm)
+    notes.add_named("record of another algorithm left aside", record.algorithm)
     return False
 
 

@@ -30,7 +30,6 @@ Options:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
@@ -48,11 +47,11 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
     MORE_PAGES_NOTE,
     choose,
-    note_aside,
     page_token,
     refuse_pickle,
 )
@@ -201,7 +200,7 @@ class ThreatExchangeReader:
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
         self._note_newest(chunk.records)
-        notes: Counter[str] = Counter()
+        notes = Notes()
         records, place_at = pick(chunk, lambda record: _is_known(record, notes))
         kinds = [INDICATOR_TYPES.get(record.type or "") for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
@@ -286,14 +285,14 @@ def _number(time: float | str | None) -> float | None:
     return time if time is not None and 0 <= time <= _LATEST else None
 
 
-def _is_known(record: _Record, notes: Counter[str]) -> bool:
+def _is_known(record: _Record, notes: Notes) -> bool:
     """Whether the record can be taken over; counts those of other types.
 
     A withdrawal needs the indicator's id alone.
     """
     if record.type in INDICATOR_TYPES or (record.should_delete and record.type is None):
         return True
-    note_aside(notes, "indicator of another type", record.type)
+    notes.add_named("indicator of another type left aside", record.type)
     return False
 
 

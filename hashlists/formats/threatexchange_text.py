@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, NoReturn
 
 from hashlists.errors import FormatError, OptionsError
@@ -35,8 +34,9 @@ from hashlists.formats.base import (
     RawBatch,
     Sample,
 )
+from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
-from hashlists.formats.pages import choose, note_aside, refuse_pickle
+from hashlists.formats.pages import choose, refuse_pickle
 from hashlists.formats.threatexchange import INDICATOR_TYPES, SCHEME, TAG_PROFILE, parse_tags
 from hashlists.model import HashKind, Place, Rejection
 
@@ -94,7 +94,7 @@ class ThreatExchangeTextReader:
         self._stream = stream
         self._limits = limits
         self._bytes_read = 0
-        self._notes: Counter[str] = Counter()
+        self._notes = Notes()
         self._batches = self._read()
 
     @property
@@ -174,7 +174,7 @@ class ThreatExchangeTextReader:
             )
         kind = _TYPES.get(name.lower())
         if kind is None:
-            note_aside(self._notes, "signal of another type", name)
+            self._notes.add_named("signal of another type left aside", name)
             return None
         return _Line(place, kind, value.strip())
 
@@ -192,7 +192,7 @@ class ThreatExchangeTextReader:
     def _to_batch(
         self, lines: Sequence[_Line], rejections: Sequence[Rejection], *, open_ended: bool = False
     ) -> RawBatch:
-        notes, self._notes = self._notes, Counter()
+        notes, self._notes = self._notes, Notes()
         return RawBatch(
             rows=len(lines),
             header=self.header,

@@ -7,7 +7,6 @@ files on seized disks never become values.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from hashlists.formats.base import (
     RawBatch,
     RawHash,
 )
+from hashlists.formats.notes import Notes
 from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ _NAMES = FieldNames(
 )
 _KINDS_BY_NAME: Mapping[str, HashKind] = {str(kind): kind for kind in HashKind}
 _NAME_NOISE = str.maketrans("", "", "-_ .")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9 _.\-]{1,24}")
-_MAX_NOTES = 20
 #: A series that is "no" rather than a name.
 _SERIES_WORDS: Final = ("", "0", "1", "false", "true", "no", "yes", "n", "y")
 #: Time stamps are kept verbatim; what is none by its look is left aside, not the record with it.
@@ -158,7 +156,7 @@ class _Alternatives:
         self._rows = len(records)
         self._columns: dict[HashKind, list[str | None]] = {}
         self._by_name: dict[str | None, list[str | None]] = {}
-        self._notes: Counter[str] = Counter()
+        self._notes = Notes()
         for row, hashes in enumerate([record.AlternativeHashes for record in records]):
             if hashes:
                 self._read_row(row, hashes)
@@ -189,7 +187,7 @@ class _Alternatives:
         """A name not met before in this batch, or a further value of a kind."""
         kind = _KINDS_BY_NAME.get((name or "").lower().translate(_NAME_NOISE))
         if kind is None:
-            self._note(name)
+            self._notes.add_named("hash of unknown kind left aside", name)
             return
         if kind not in self._taken:
             column = self._columns.setdefault(kind, [None] * self._rows)
@@ -198,13 +196,6 @@ class _Alternatives:
                 column[row] = value
                 return
         self.extra.append(RawHash(row, kind, value, Encoding.DETECT, _alternative_field(kind)))
-
-    def _note(self, name: str | None) -> None:
-        shown = name if name and _SAFE_NAME.fullmatch(name) else "without a printable name"
-        note = f"hash of unknown kind left aside: {shown}"
-        if note not in self._notes and len(self._notes) >= _MAX_NOTES:
-            note = "hash of unknown kind left aside: further names"
-        self._notes[note] += 1
 
 
 def _alternative_field(kind: HashKind) -> str:

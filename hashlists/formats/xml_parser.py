@@ -10,13 +10,12 @@ Knows nothing of files and blocks: `hashlists.formats.xml_stream` feeds it.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from xml.parsers import expat
 
 from hashlists.errors import FormatError
+from hashlists.formats.notes import Notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _ROOT_DEPTH, _CONTAINER_DEPTH, _RECORD_DEPTH = 1, 2, 3
 _ENCODINGS: Final = ("utf-8", "us-ascii")
-_SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,39}")
 
 
 @dataclass(slots=True)
@@ -121,7 +119,7 @@ class GuardedParser:
     def __init__(self, layout: Layout, limits: ImportLimits, sink: Sink) -> None:
         self.containers: list[Container] = []
         self.asides: dict[str, Element] = {}
-        self.notes: Counter[str] = Counter()
+        self.notes = Notes()
         self.has_root = False
         self.in_plain_container = False
         self.record_end_at = -1
@@ -241,8 +239,7 @@ class GuardedParser:
                 self._fail(f"a second <{local}>; which one counts is not clear")
             self._open_element(local, attributes)
         else:
-            shown = f"<{local}>" if _SAFE_NAME.fullmatch(local) else "of an odd name"
-            self.notes[f"element of unknown meaning left aside: {shown}"] += 1
+            self.notes.add_named("element of unknown meaning left aside", local)
             self._skipped_depth = self._depth
 
     def _open_element(self, local: str, attributes: dict[str, str]) -> None:

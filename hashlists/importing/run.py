@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from hashlists.catalog import StageResult
 from hashlists.catalog.staging import ROWS_PER_TRANSACTION
 from hashlists.errors import FormatError, TooManyRejectionsError
+from hashlists.formats.notes import Notes
 from hashlists.importing.merging import merge
 from hashlists.importing.report import ImportReport
 from hashlists.validate import validate
@@ -58,7 +58,7 @@ class Run:
     rejected: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
-    notes: Counter[str] = field(default_factory=Counter)
+    notes: Notes = field(default_factory=Notes)
     absent: int = 0
     _ended: bool = False
     _classifications: set[Classification | None] = field(default_factory=set)
@@ -132,7 +132,7 @@ class Run:
             good = validate(raw, default_handling=self.handling, limits=self.limits)
             self.read += len(good.entries) + len(good.retractions) + len(good.rejections)
             self._reject(good.rejections)
-            self.notes.update(raw.notes)
+            self.notes.take(raw.notes)
             self._require_few_classifications(good.entries)
             for observe in self.observers:
                 observe(good.entries)

@@ -336,7 +336,7 @@ def test_elements_of_another_namespace_are_not_taken_for_entries():
     foreign = f'<x:md5 xmlns:x="urn:x">{MD5}</x:md5>'
     row, notes = one(f"<fingerprints><sha1>{'5a' * 20}</sha1>{foreign}</fingerprints>")
     assert row.hashes.keys() == {HashKind.SHA1}
-    assert notes == {"fingerprint of unknown kind left aside: of an odd name": 1}
+    assert notes == {"fingerprint of unknown kind left aside: without a printable name": 1}
 
 
 def test_unknown_parts_of_a_page_are_noted():
@@ -344,8 +344,8 @@ def test_unknown_parts_of_a_page_are_noted():
     rows, _, _, notes = run(page(entry(), rest=rest))
     assert len(rows) == 1
     assert notes == {
-        "element of unknown meaning left aside: <audios>": 1,
-        "element of unknown meaning left aside: of an odd name": 1,
+        "element of unknown meaning left aside: audios": 1,
+        "element of unknown meaning left aside: without a printable name": 1,
     }
 
 

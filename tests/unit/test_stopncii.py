@@ -106,7 +106,7 @@ def test_other_signals_are_counted_and_left_out():
     assert found.notes == {
         "record with a signal of another kind left aside: VideoTMK": 1,
         "record with a signal of another kind left aside: Text": 2,
-        "record with a signal of another kind left aside: of an odd name": 2,
+        "record with a signal of another kind left aside: without a printable name": 2,
         "hash regions left aside": 1,
     }
 

@@ -69,7 +69,7 @@ def test_other_algorithms_are_counted_and_left_out():
     assert [row.source_id for row in found.rows] == ["3"]
     assert found.notes == {
         "record of another algorithm left aside: SHA512": 1,
-        "record of another algorithm left aside: of an odd name": 1,
+        "record of another algorithm left aside: without a printable name": 1,
     }
 
 

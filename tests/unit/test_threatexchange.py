@@ -84,7 +84,7 @@ def test_other_types_are_counted_and_left_out():
     assert found.notes == {
         "indicator of another type left aside: HASH_TMK": 1,
         "indicator of another type left aside: URI": 1,
-        "indicator of another type left aside: of an odd name": 1,
+        "indicator of another type left aside: without a printable name": 1,
     }
     assert found.reader.page.checkpoint == "1595000004"
 

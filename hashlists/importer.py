@@ -10,17 +10,16 @@ What it is made of stands in `hashlists.importing`; `hashlists.import_process` r
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
 from hashlists.errors import ListNotFoundError, OptionsError
 from hashlists.formats.harm import require_harm
 from hashlists.formats.registry import find_format
+from hashlists.formats.unpacking.private_folder import private_folder, remove_leftovers
 from hashlists.importing.files import RecordSource, open_files
 from hashlists.importing.full import FullList, retract_absent
 from hashlists.importing.report import ImportReport, report_to_dict, to_document
@@ -31,6 +30,7 @@ from hashlists.model import NO_ONWARD_SHARING, Harm, HashList
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from hashlists.catalog import StagedImport
     from hashlists.importing.run import Observer, Progress
@@ -153,6 +153,7 @@ def import_files(
         _require_harm(catalog, list_name, format)
     if spool_dir is not None:
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    remove_leftovers(spool_dir)
     with open_files(paths) as files, no_cycle_collection():
         records = RecordSource(files, format, options, limits, spool_dir)
         digest, length = identify(files)
@@ -232,8 +233,8 @@ def _catalog_to_try(catalog: Catalog, list_name: str, spool_dir: Path | None) ->
         catalog.get_list(list_name)
     except ListNotFoundError:
         with (
-            tempfile.TemporaryDirectory(prefix="hashwarden-", dir=spool_dir) as folder,
-            Catalog.open(f"sqlite:///{Path(folder) / 'catalog.db'}") as empty,
+            private_folder(spool_dir) as folder,
+            Catalog.open(f"sqlite:///{folder / 'catalog.db'}") as empty,
         ):
             empty.create_list(HashList(list_name, Harm.TEST, "a trial"), author="a trial")
             yield empty

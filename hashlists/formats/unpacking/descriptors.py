@@ -2,7 +2,7 @@
 
 A plain file gives its own descriptor; what is packed, or only in memory, is first written to a file
 without a name, which nobody else can open and which is gone once the stream is. SQLite opens names
-only: `named` gives one for the moment of opening, in a folder that only this user can enter.
+only: `named` gives one for the moment of opening, in a `private_folder`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import tempfile
 import weakref
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from hashlists.formats.unpacking.private_folder import private_folder
 from hashlists.formats.unpacking.stream import UnpackedStream, nameless_copy
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def named(stream: BinaryIO, spool_dir: Path | None = None) -> Iterator[Path]:
         return
     if isinstance(stream, UnpackedStream):
         spool_dir = spool_dir or stream.spool_dir
-    with tempfile.TemporaryDirectory(prefix="hashwarden-", dir=spool_dir) as folder:
-        path = Path(folder) / "list"
+    with private_folder(spool_dir) as folder:
+        path = folder / "list"
         try:
             os.link(f"/proc/self/fd/{descriptor}", path)
         except OSError:  # another file system, or one that gives nameless files no name

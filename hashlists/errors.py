@@ -124,6 +124,12 @@ class EntryNotFoundError(HashlistsError):
     reason = "ENTRY_NOT_FOUND"
 
 
+class DerivedHashError(HashlistsError):
+    """A code cannot be one that was derived from an entry's own file; nothing was changed."""
+
+    reason = "DERIVED_HASH_INVALID"
+
+
 class HarmMismatchError(HashlistsError):
     """The format's entries are of another harm than the list, e.g. known-good files."""
 

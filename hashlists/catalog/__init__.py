@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
+from hashlists.catalog.derived import DerivedAction, DerivedHash, DerivedRecord
 from hashlists.catalog.entry_columns import EntryColumns
 from hashlists.catalog.exchange_records import (
     Checkpoint,
@@ -23,6 +24,9 @@ __all__ = [
     "Catalog",
     "CatalogReader",
     "Checkpoint",
+    "DerivedAction",
+    "DerivedHash",
+    "DerivedRecord",
     "EntryColumns",
     "ExchangeRecord",
     "ExchangeState",

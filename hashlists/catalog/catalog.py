@@ -7,6 +7,7 @@ as committed survives a crash. The parts behind it:
   lie.
 - `lists`, `history`: the lists, and the revisions.
 - `imports`, `staging`, `staged_retractions`, `absent`, `entry_writer`: what an import does.
+- `derived`: codes that were made here from entries' own files.
 - `match_days`: what lists did to the uploads of each day.
 - `exchanges`: feeds that fill lists, and how far they were fetched.
 - `open_change`, `commit`, `sweep`: how a change is staged, becomes visible, or is removed.
@@ -22,7 +23,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from hashlists.catalog import exchanges, imports, lists, lookup, match_days
+from hashlists.catalog import derived, exchanges, imports, lists, lookup, match_days
 from hashlists.catalog.commit import ChangeAuthor
 from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from hashlists.catalog.derived import DerivedAction, DerivedHash, DerivedRecord
     from hashlists.catalog.exchange_records import (
         Checkpoint,
         ExchangeRecord,
@@ -321,6 +323,51 @@ class Catalog:
             CatalogError: the database failed; the wipe is owed as before.
         """
         return wipe_deleted(self._engine)
+
+    # Derived codes
+
+    def add_derived(
+        self,
+        list_name: str,
+        rows: Sequence[DerivedHash],
+        *,
+        author: str,
+        reason: str,
+        action: DerivedAction,
+    ) -> Revision | None:
+        """Proposes, confirms or withdraws codes that were made here from entries' own files.
+
+        Only confirmed ones are matched. See `derived` for when they count, and when no longer.
+
+        Args:
+            list_name: of the entries.
+            rows: at most `derived.MAX_DERIVED`.
+            author: who does it.
+            reason: why.
+            action: what is done to all of them.
+
+        Returns:
+            The revision, or None where all of them stood like that already.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+            EntryNotFoundError: an entry is not of this list; then nothing is done.
+            DerivedHashError: a code cannot be one of its entry; then nothing is done.
+        """
+        by = self._author(list_name, ChangeKind.ENRICH, author, reason)
+        return derived.add_derived(self._engine, by, rows, action)
+
+    def list_derived(
+        self, list_name: str, *, action: DerivedAction | None = None
+    ) -> list[DerivedRecord]:
+        """The derived codes of a list, by entry; only those whose newest act is `action`.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+        """
+        with self._reading() as connection:
+            row = lists.find_list(connection, list_name)
+            return derived.list_derived(connection, row.list_id, action)
 
     # What lists match
 

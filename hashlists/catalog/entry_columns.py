@@ -16,9 +16,10 @@ import numpy as np
 from sqlalchemy import func, select
 
 from hashlists.catalog.bulk import BulkSelect
+from hashlists.catalog.derived import confirmed, entries_with_derived, has_derived
 from hashlists.catalog.schema import KIND_BITS, changes, entry_versions, extra_hashes, handlings
 from hashlists.catalog.states import chunks
-from hashlists.model import HashKind
+from hashlists.model import DIGEST_KINDS, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,6 +122,7 @@ class EntryBatches:
         self._handlings = _Facts(connection, _HANDLING_FACTS)
         query = select(extra_hashes.c.version_id).limit(1)
         self._has_extras = connection.execute(query).first() is not None
+        self._has_derived = has_derived(connection)
 
     def columns(self, rows: Sequence[Any], retracted: NDArray[np.int64]) -> EntryColumns | None:
         """Of each entry the newest committed version, unless it is retracted or long expired.
@@ -156,6 +158,8 @@ class EntryBatches:
         }
         if self._has_extras:
             self._add_extras(codes, columns[_VERSION])
+        if self._has_derived:
+            self._add_derived(codes, columns[_ENTRY])
         return EntryColumns(
             entry_ids=np.array(columns[_ENTRY], np.int64),
             list_ids=list_ids.astype(np.int32),
@@ -181,13 +185,41 @@ class EntryBatches:
                 )
             ):
                 more.setdefault(HashKind(kind), []).append((row_of[version_id], value))
-        for kind, pairs in more.items():
+        _add_values(codes, more)
+
+    def _add_derived(
+        self,
+        codes: dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]],
+        entry_ids: Sequence[int],
+    ) -> None:
+        """Codes that were made here from the file that the entry's newest version names."""
+        row_of = {entry_id: row for row, entry_id in enumerate(entry_ids)}
+        chosen = entries_with_derived(self._connection, entry_ids)
+        wanted = [row_of[entry_id] for entry_id in chosen]
+        digests: dict[int, set[tuple[HashKind, bytes]]] = {entry_id: set() for entry_id in chosen}
+        for kind in DIGEST_KINDS:
             rows, values = codes[kind]
-            extra_rows = np.array([row for row, _ in pairs], np.int64)
-            extra_values = _matrix(kind, [value for _, value in pairs])
-            both = np.concatenate([rows, extra_rows])
-            order = np.argsort(both, kind="stable")
-            codes[kind] = both[order], np.concatenate([values, extra_values])[order]
+            for place in np.flatnonzero(np.isin(rows, wanted)).tolist():
+                digests[entry_ids[rows[place]]].add((kind, values[place].tobytes()))
+        more: dict[HashKind, list[tuple[int, bytes]]] = {}
+        for entry_id, found in confirmed(self._connection, digests).items():
+            for each in found:
+                more.setdefault(each.kind, []).append((row_of[entry_id], each.value))
+        _add_values(codes, more)
+
+
+def _add_values(
+    codes: dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]],
+    more: Mapping[HashKind, Sequence[tuple[int, bytes]]],
+) -> None:
+    """Puts further values, each with its row, behind those that the rows have."""
+    for kind, pairs in more.items():
+        rows, values = codes[kind]
+        extra_rows = np.array([row for row, _ in pairs], np.int64)
+        extra_values = _matrix(kind, [value for _, value in pairs])
+        both = np.concatenate([rows, extra_rows])
+        order = np.argsort(both, kind="stable")
+        codes[kind] = both[order], np.concatenate([values, extra_values])[order]
 
 
 def whole_entries(parts: Iterator[Sequence[Any]], size: int) -> Iterator[list[Any]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
+from hashlists.catalog.derived import confirmed, digests_of
 from hashlists.catalog.interning import read_handling
 from hashlists.catalog.schema import (
     KIND_BITS,
@@ -255,7 +256,10 @@ def _entry(connection: Connection, row: Row[Any]) -> Entry:
         .where(extra_hashes.c.version_id == row.version_id)
         .order_by(extra_hashes.c.ordinal)
     )
-    further = connection.execute(extras).all()
+    further = [(HashKind(kind), value, made) for kind, value, made in connection.execute(extras)]
+    digests = digests_of(connection, [row.entry_id])
+    own = confirmed(connection, digests).get(row.entry_id, ())
+    further += [(each.kind, each.value, each.derivation) for each in own]
     hashes = {kind: columns[kind.value] for kind in KIND_BITS}
     classified = row.classification_id is not None
     return Entry(
@@ -263,7 +267,7 @@ def _entry(connection: Connection, row: Row[Any]) -> Entry:
         list_name=row.name,
         key=row.source_key,
         hashes={kind: value for kind, value in hashes.items() if value is not None},
-        extra_hashes=tuple((HashKind(kind), value) for kind, value, _ in further),
+        extra_hashes=tuple((kind, value) for kind, value, _ in further),
         extra_derivations=tuple(derivation for _, _, derivation in further),
         size=row.size,
         classification=(Classification(row.scheme, row.profile, row.code) if classified else None),

@@ -43,6 +43,7 @@ WIPED_TABLES = (
     "change_classifications",
     "retractions",
     "extra_hashes",
+    "derived_hashes",
     "entries",
     "entry_versions",
 )

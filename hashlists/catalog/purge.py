@@ -20,6 +20,7 @@ from hashlists.catalog.retract import require_states
 from hashlists.catalog.schema import (
     KIND_BITS,
     ChangeState,
+    derived_hashes,
     entries,
     entry_versions,
     extra_hashes,
@@ -118,6 +119,9 @@ def _values_of(
         extras = select(extra_hashes.c.kind, extra_hashes.c.value).join(entry_versions)
         for kind, value in connection.execute(extras.where(of_these)):
             yield HashKind(kind), value
+        own = select(derived_hashes.c.kind, derived_hashes.c.value).distinct()
+        for kind, value in connection.execute(own.where(derived_hashes.c.entry_id.in_(chunk))):
+            yield HashKind(kind), value
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,7 @@ def _erase(connection: Connection, list_id: int, change_id: int, entry_ids: Sequ
         )
         versions += erased.rowcount
         connection.execute(delete(retractions).where(retractions.c.entry_id.in_(chunk)))
+        connection.execute(delete(derived_hashes).where(derived_hashes.c.entry_id.in_(chunk)))
         connection.execute(delete(entries).where(entries.c.entry_id.in_(chunk)))
         connection.execute(
             insert(purged_entries),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, union
 
+from hashlists.catalog import derived
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
 from hashlists.catalog.engine import catalog_errors
 from hashlists.catalog.open_change import OpenChange, open_change
@@ -19,6 +20,7 @@ from hashlists.catalog.schema import (
     Action,
     Origin,
     changes,
+    derived_hashes,
     entry_versions,
     extra_hashes,
     purged_entries,
@@ -30,7 +32,7 @@ from hashlists.errors import RevisionNotFoundError
 from hashlists.model import Revision, RollbackReport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -78,8 +80,11 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
         for chunk in chunks(_touched_since(connection, by.list_id, to_revision)):
             now = entry_states(connection, chunk)
             then = entry_states(connection, chunk, upto=to_revision)
-            for entry_id, state in now.items():
-                counts.update(_way_back_in_words(state, then.get(entry_id)))
+            words = {i: _way_back_in_words(state, then.get(i)) for i, state in now.items()}
+            for entry_id in _derived_otherwise(connection, chunk, to_revision):
+                words[entry_id] = {*words[entry_id], "reverted"}
+            for each in words.values():
+                counts.update(each)
         purged = (
             select(func.count())
             .select_from(purged_entries)
@@ -87,8 +92,17 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
             .where(purged_entries.c.list_id == by.list_id, changes.c.revision > to_revision)
         )
         counts["purged"] = connection.execute(purged).scalar_one()
-    words = ("withdrawn", "reverted", "retracted", "restored", "purged")
-    return RollbackReport(None, to_revision, *(counts[each] for each in words))
+    names = ("withdrawn", "reverted", "retracted", "restored", "purged")
+    return RollbackReport(None, to_revision, *(counts[each] for each in names))
+
+
+def _derived_otherwise(
+    connection: Connection, entry_ids: Sequence[int], to_revision: int
+) -> set[int]:
+    """Those of the entries whose derived codes were others then."""
+    now = derived.newest_acts(connection, entry_ids)
+    then = derived.newest_acts(connection, entry_ids, upto=to_revision)
+    return {row.entry_id for row, _ in derived.way_back(now, then)}
 
 
 def _way_back_in_words(state: EntryState, goal: EntryState | None) -> Iterable[str]:
@@ -137,6 +151,7 @@ def _touched_since(connection: Connection, list_id: int, revision: int) -> list[
                 version >= first, version < first + VERSIONS_PER_CHANGE
             ),
             select(retractions.c.entry_id).where(retractions.c.change_id == change_id),
+            select(derived_hashes.c.entry_id).where(derived_hashes.c.change_id == change_id),
         )
         touched.update(connection.execute(query).scalars())
     return sorted(touched)
@@ -170,6 +185,18 @@ class _Rollback:
             reason = f"rolled back to revision {self._to_revision}"
             insert_actions(connection, change.change_id, reason, actions)
             self._copy_versions(connection, list(copies.values()))
+            change.totals.updated += self._derive_back(connection, entry_ids, copies)
+
+    def _derive_back(
+        self, connection: Connection, entry_ids: Sequence[int], copied: Collection[int]
+    ) -> int:
+        """Brings back the derived codes of then; how many entries are updated by that alone."""
+        acts = derived.way_back(
+            derived.newest_acts(connection, entry_ids, upto=self._change.base),
+            derived.newest_acts(connection, entry_ids, upto=self._to_revision),
+        )
+        derived.insert_acts(connection, self._change.change_id, acts)
+        return len({row.entry_id for row, _ in acts} - set(copied))
 
     def _copy_versions(self, connection: Connection, version_ids: Sequence[int]) -> None:
         query = select(entry_versions).where(entry_versions.c.version_id.in_(version_ids))

@@ -17,6 +17,7 @@ from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     ChangeState,
     changes,
+    derived_hashes,
     entries,
     entry_versions,
     extra_hashes,
@@ -84,6 +85,7 @@ def remove_change(engine: Engine, change_id: int) -> int:
         removed += rows
     with catalog_errors(), writer(engine).begin() as connection:
         connection.execute(delete(retractions).where(retractions.c.change_id == change_id))
+        connection.execute(delete(derived_hashes).where(derived_hashes.c.change_id == change_id))
         connection.execute(delete(imports).where(imports.c.change_id == change_id))
         drop_classifications(connection, change_id)
         connection.execute(

@@ -50,6 +50,10 @@ class Tombstones:
         barred.update(each.row for each in batch.extra_hashes if self._holds(each.kind, each.value))
         return frozenset(barred)
 
+    def bars(self, kind: HashKind, value: bytes) -> bool:
+        """Whether one value was purged."""
+        return bool(self._digests) and self._holds(kind, value)
+
     def _holds(self, what: str, value: bytes) -> bool:
         return fingerprint(self._key, what, value) in self._digests
 

@@ -18,6 +18,7 @@ from sqlalchemy import Select, func, select
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     changes,
+    derived_hashes,
     entry_versions,
     purged_entries,
     retractions,
@@ -65,6 +66,7 @@ def changed_ids(
         chain(
             _acted_on(connection, ranges),
             _purged(connection, ranges),
+            _derived(connection, ranges),
             (
                 part
                 for first, end in ranges
@@ -148,6 +150,14 @@ def _acted_on(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArr
 
 def _purged(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
     table = purged_entries.c
+    for first, end in ranges:
+        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
+        yield from _ids(connection, these)
+
+
+def _derived(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
+    """Entries with codes that were derived here, or are no longer."""
+    table = derived_hashes.c
     for first, end in ranges:
         these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
         yield from _ids(connection, these)

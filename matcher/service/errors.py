@@ -44,6 +44,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.FullListRefusedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ImportDeclinedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ListChangedError, grpc.StatusCode.ABORTED),
+    (lists.DerivedHashError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.ExchangeNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.ExchangeExistsError, grpc.StatusCode.ALREADY_EXISTS),
     (lists.ExchangeConflictError, grpc.StatusCode.ABORTED),

@@ -1,0 +1,220 @@
+"""Codes made here from entries' own files: they count with their entry, and apart from its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hashlists.catalog import DerivedAction, DerivedHash, DerivedRecord, ExportSelection
+from hashlists.catalog import acts as operator
+from hashlists.errors import DerivedHashError, EntryNotFoundError, ListNotFoundError
+from hashlists.model import ChangeKind, EntrySelection, HashKind
+from tests.catalog_support import (
+    DEMO,
+    Item,
+    bring,
+    ids_of,
+    in_force,
+    items,
+    require_coverage,
+    value,
+)
+
+PROPOSE, CONFIRM, WITHDRAW = DerivedAction
+WHO = {"author": "an operator", "reason": "our own file"}
+CROP, WHOLE = value(HashKind.PDQ, "crop"), value(HashKind.PDQ, "whole")
+
+
+@pytest.fixture
+def demo(catalog):
+    catalog.create_list(DEMO, author="a person")
+    bring(catalog, [Item("x", (HashKind.MD5, HashKind.SHA256)), Item("y")])
+    return catalog
+
+
+def made(catalog, name="x", *, code=CROP, item=None, of=HashKind.MD5, **fields):
+    (entry_id,) = ids_of(catalog, name)
+    digest = (item or Item(name, (HashKind.MD5, HashKind.SHA256))).hashes[of]
+    row = DerivedHash(entry_id, HashKind.PDQ, code, "crop:0.02", of, digest)
+    return replace(row, **fields)
+
+
+def act(catalog, *rows, action=CONFIRM, list_name="demo"):
+    return catalog.add_derived(list_name, rows, action=action, **WHO)
+
+
+def codes(catalog, name="x"):
+    (entry_id,) = ids_of(catalog, name)
+    return {code for kind, code in in_force(catalog)[entry_id] if kind is HashKind.PDQ}
+
+
+def test_only_what_is_confirmed_is_matched(demo):
+    row = made(demo)
+    revision = act(demo, row, action=PROPOSE)
+    assert (revision.kind, revision.author, revision.reason) == (
+        ChangeKind.ENRICH,
+        "an operator",
+        "our own file",
+    )
+    assert codes(demo) == set()
+    assert demo.list_derived("demo", action=PROPOSE) == [DerivedRecord(row, PROPOSE)]
+    act(demo, row)
+    assert codes(demo) == {CROP}
+    assert demo.list_derived("demo", action=PROPOSE) == []
+    act(demo, row, action=WITHDRAW)
+    assert codes(demo) == set()
+    assert demo.list_derived("demo") == [DerivedRecord(row, WITHDRAW)]
+
+
+def test_what_stands_like_that_already_makes_no_revision(demo):
+    row = made(demo)
+    assert act(demo, row, action=WITHDRAW) is None
+    for action, again in ((PROPOSE, PROPOSE), (CONFIRM, CONFIRM), (WITHDRAW, WITHDRAW)):
+        assert act(demo, row, row, action=action) is not None
+        assert act(demo, row, action=again) is None
+    act(demo, row)
+    assert act(demo, row, action=PROPOSE) is None  # it stays confirmed
+    assert codes(demo) == {CROP}
+
+
+def test_the_entry_tells_how_it_was_made(demo):
+    act(demo, made(demo), made(demo, code=WHOLE, derivation="file"))
+    entry = demo.entry(*ids_of(demo, "x"))
+    assert set(zip(entry.extra_hashes, entry.extra_derivations, strict=True)) == {
+        ((HashKind.PDQ, CROP), "crop:0.02"),
+        ((HashKind.PDQ, WHOLE), "file"),
+    }
+
+
+def test_they_stay_beside_the_sources_own_codes(demo):
+    act(demo, made(demo, "y", item=Item("y")))
+    assert codes(demo, "y") == {Item("y").hashes[HashKind.PDQ], CROP}
+
+
+def test_followers_are_told(demo):
+    since = demo.head()
+    act(demo, made(demo))
+    with demo.read() as reader:
+        assert reader.changed_ids(since).tolist() == ids_of(demo, "x")
+        assert reader.changed_count(since) >= 1
+        (columns,) = reader.entry_columns(entry_ids=reader.changed_ids(since))
+    rows, found = columns.codes[HashKind.PDQ]
+    assert (rows.tolist(), found.tobytes()) == ([0], CROP)
+
+
+def test_coverage_and_exports_tell_of_the_sources_codes_alone(demo):
+    before = demo.get_list("demo").coverage
+    act(demo, made(demo))
+    assert demo.get_list("demo").coverage == before
+    with demo.read() as reader:
+        (out,) = reader.export(ExportSelection(("demo",), None))
+    assert out.entries.extra_hashes == []
+
+
+def test_they_outlive_an_import_that_changes_other_things(demo):
+    act(demo, made(demo))
+    x = Item("x", (HashKind.MD5, HashKind.SHA256))
+    bring(demo, [replace(x, size=7)])
+    assert codes(demo) == {CROP}
+
+
+def test_they_count_no_longer_once_the_entry_has_another_digest(demo):
+    x = Item("x", (HashKind.MD5, HashKind.SHA256))
+    act(demo, made(demo))
+    bring(demo, [x.next()])
+    assert codes(demo) == set()
+    assert demo.entry(*ids_of(demo, "x")).extra_hashes == ()
+    act(demo, made(demo, item=x.next()))  # the same code, made from the new file
+    assert codes(demo) == {CROP}
+
+
+def test_a_further_digest_of_the_entry_serves_too(demo):
+    extra = value(HashKind.MD5, "second")
+    bring(demo, [Item("z", (HashKind.SHA256,), extra=((HashKind.MD5, extra),))])
+    act(demo, made(demo, "z", item=Item("z", (HashKind.MD5,)), of_digest=extra))
+    assert codes(demo, "z") == {CROP}
+
+
+def test_they_are_retracted_and_restored_with_their_entry(demo):
+    act(demo, made(demo))
+    ids = ids_of(demo, "x")
+    demo.retract("demo", ids, **WHO)
+    assert ids[0] not in in_force(demo)
+    demo.restore("demo", ids, **WHO)
+    assert codes(demo) == {CROP}
+
+
+def test_a_rollback_takes_back_what_came_later(demo):
+    first, second = made(demo), made(demo, code=WHOLE)
+    then = act(demo, first).number
+    act(demo, second)
+    act(demo, first, action=WITHDRAW)
+    assert codes(demo) == {WHOLE}
+    would = demo.preview_rollback("demo", then)
+    assert (would.reverted, would.changes) == (1, True)
+    done = operator.roll_back(demo, "demo", then, **WHO)
+    assert done.revision.updated == 1
+    assert codes(demo) == {CROP}
+    assert demo.rollback("demo", then, **WHO) is None
+    require_coverage_of_source(demo)
+
+
+def require_coverage_of_source(demo):
+    for row in (record.derived for record in demo.list_derived("demo", action=CONFIRM)):
+        act(demo, row, action=WITHDRAW)
+    require_coverage(demo)
+
+
+def test_a_purge_leaves_nothing_of_them_and_bars_them(demo):
+    act(demo, made(demo))
+    other = made(demo, "y", item=Item("y"))
+    report = operator.purge(demo, "demo", EntrySelection(entry_ids=ids_of(demo, "x")), **WHO)
+    assert report.values == 3
+    assert demo.list_derived("demo") == []
+    with pytest.raises(DerivedHashError, match="was purged"):
+        act(demo, other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"of_digest": bytes(16)}, "does not have the digest"),
+        ({"of_kind": HashKind.SHA1}, "MD5, SHA-1 or SHA-256"),
+        ({"of_kind": HashKind.PDQ}, "MD5, SHA-1 or SHA-256"),
+        ({"kind": HashKind.MD5, "value": bytes(16)}, "no kind that is computed here"),
+        ({"kind": HashKind.PHOTODNA, "value": bytes(144)}, "no kind that is computed here"),
+        ({"value": bytes(31)}, "has 32 bytes"),
+        ({"derivation": ""}, "printable characters"),
+        ({"derivation": "x" * 33}, "printable characters"),
+    ],
+)
+def test_what_cannot_be_a_code_of_the_entry_changes_nothing(demo, wrong, told):
+    before = demo.head()
+    with pytest.raises(DerivedHashError, match=told) as caught:
+        act(demo, made(demo), made(demo, **wrong))
+    assert "derived code 2" in str(caught.value)
+    assert (demo.head(), demo.list_derived("demo")) == (before, [])
+
+
+def test_entries_are_of_the_list(demo):
+    demo.create_list(replace(DEMO, name="other"), author="p")
+    with pytest.raises(EntryNotFoundError):
+        act(demo, made(demo), list_name="other")
+    with pytest.raises(ListNotFoundError):
+        act(demo, made(demo), list_name="nosuch")
+    with pytest.raises(ListNotFoundError):
+        demo.list_derived("nosuch")
+    act(demo, made(demo))
+    assert demo.list_derived("other") == []
+
+
+def test_sparse_and_dense_batches_find_the_same(demo):
+    bring(demo, items(*map(str, range(40))))
+    act(demo, made(demo, "7", item=Item("7")))
+    everything = in_force(demo)
+    assert everything == in_force(demo, batch_size=3)
+    with demo.read() as reader:
+        ids = reader.changed_ids(0)
+        (columns,) = reader.entry_columns(entry_ids=ids[[0, 8, 9, -1]])
+    assert len(columns.codes[HashKind.PDQ][0]) in (3, 4)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,8 +23,10 @@ from matcher.cli.output import print_json, print_table
 from matcher.cli.selecting import parse_entry_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hashlists.catalog import ListRecord
-    from hashlists.model import Entry, EntryEvent, EntryRecord
+    from hashlists.model import Entry, EntryEvent, EntryRecord, HashKind
 
 _HEX = re.compile(r"[0-9A-Fa-f]{32,}")
 _HIDDEN = "(a hash; not shown)"
@@ -81,6 +85,7 @@ def entry_object(record: EntryRecord, held: ListRecord) -> dict[str, Any]:
         else {"scheme": issued.scheme, "profile": issued.profile, "code": issued.code},
         "flags": _flags(entry),
         "hashes": _kinds(entry),
+        "derived": [{"kind": kind, "derivation": made} for kind, made in _derived(entry)],
         "size": entry.size,
         "media_type": entry.media_type,
         "verified_count": entry.verified_count,
@@ -118,6 +123,7 @@ def _facts(record: EntryRecord, held: ListRecord) -> list[tuple[str, str]]:
         ("class", issued and " ".join(filter(None, (issued.scheme, issued.profile, issued.code)))),
         ("flags", ", ".join(f"{name}: {word}" for name, word in said.items())),
         ("hashes", ", ".join(_counted(kind, n) for kind, n in _kinds(entry).items())),
+        ("derived codes", ", ".join(f"{kind} ({made})" for kind, made in _derived(entry))),
         ("size", None if entry.size is None else f"{entry.size:,} bytes"),
         ("media type", entry.media_type),
         ("verified by", None if entry.verified_count is None else f"{entry.verified_count:,}"),
@@ -171,11 +177,20 @@ def _flags(entry: Entry) -> dict[str, bool]:
 
 
 def _kinds(entry: Entry) -> dict[str, int]:
-    """How many values of each kind it has."""
-    counts = {kind.value: 1 for kind in entry.hashes}
-    for kind, _ in entry.extra_hashes:
-        counts[kind.value] = counts.get(kind.value, 0) + 1
-    return counts
+    """How many values of each kind its source gave."""
+    counts = Counter(kind.value for kind in entry.hashes)
+    counts.update(kind.value for kind, made in _extras(entry) if made is None)
+    return dict(counts)
+
+
+def _derived(entry: Entry) -> list[tuple[str, str]]:
+    """Kind of each code that was derived from the entry's file, and how it was made."""
+    return [(kind.value, made) for kind, made in _extras(entry) if made is not None]
+
+
+def _extras(entry: Entry) -> Iterator[tuple[HashKind, str | None]]:
+    for (kind, _), made in zip_longest(entry.extra_hashes, entry.extra_derivations):
+        yield kind, made
 
 
 def _counted(kind: str, number: int) -> str:

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from hashlists.catalog import Catalog, DerivedAction, DerivedHash
 from hashlists.model import Classification, Entry, EntryFlag, HashKind
 from matcher import cli
 from matcher.cli import lists_entry
@@ -59,6 +60,7 @@ def test_everything_but_the_hashes_is_shown(run, bring):
         "classification": None,
         "flags": {"series": True},
         "hashes": {"md5": 1},
+        "derived": [],
         "size": None,
         "media_type": None,
         "verified_count": None,
@@ -142,3 +144,20 @@ def test_a_hash_that_a_source_took_for_an_id_is_not_shown(text):
     assert lists_entry._shown(entry, "550e8400-e29b-41d4-a716-446655440000")[0] == "5"
     assert lists_entry._kinds(entry) == {"md5": 1, "phash": 1}
     assert lists_entry._flags(entry) == {"series": False}
+
+
+def test_codes_that_were_made_here_are_told_apart(run, bring, tmp_path):
+    bring(f"{MD5},M-7,yes")
+    rows = [
+        DerivedHash(1, HashKind.PDQ, bytes([number]) * 32, made, HashKind.MD5, bytes.fromhex(MD5))
+        for number, made in ((3, "file"), (5, "crop:0.02"))
+    ]
+    with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        catalog.add_derived("demo", rows, author="p", reason="r", action=DerivedAction.CONFIRM)
+    shown = json.loads(run("entry", "1", "--json").out)
+    assert shown["hashes"] == {"md5": 1}
+    made = sorted((each["kind"], each["derivation"]) for each in shown["derived"])
+    assert made == [("pdq", "crop:0.02"), ("pdq", "file")]
+    told = run("entry", "1").out
+    assert "pdq (crop:0.02)" in told
+    assert "03" * 32 not in told

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from hashlists.errors import FormatError, HashlistsError
 from hashlists.formats.base import Sample
 from hashlists.formats.notes import Notes
+from hashlists.formats.pages import MORE_PAGES_NOTE, PageReader, is_unfinished
 from hashlists.formats.registry import FORMATS, find_format, open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
@@ -277,6 +278,8 @@ class _Look:
                 self._whole = next(reader, None) is None
                 return
         self._whole = True
+        if isinstance(reader, PageReader) and is_unfinished([reader.page]):
+            self._notes[MORE_PAGES_NOTE] += 1
 
     def _take(self, raw: RawBatch) -> None:
         good = validate(raw, default_handling=NO_ONWARD_SHARING, limits=self._plan.limits)

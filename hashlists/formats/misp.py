@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from hashlists.formats.base import Sample
     from hashlists.formats.paged_set import PagedSet
     from hashlists.limits import ImportLimits
-    from hashlists.model import Place
 
 _LIMITED_DISTRIBUTIONS: Final = ("1", "2", "4")
 _DISTRIBUTION_OPTIONS: Final = tuple(f"distribution.{each}" for each in _LIMITED_DISTRIBUTIONS)
@@ -139,9 +138,7 @@ class MispReader:
         if self._companion is not None:
             if not self._in_set:
                 raise FormatError(f"the file is {self._companion}")
-            yield RawBatch(
-                rows=0, header=self._header, hashes=(), place_at=_nowhere, notes={_LEFT_ASIDE: 1}
-            )
+            yield RawBatch.of_notes(self._header, {_LEFT_ASIDE: 1})
             return
         contexts = self._read_contexts()
         document = self._open(Attribute, MispObject)
@@ -243,10 +240,6 @@ class _Contexts:
                 " origins, classes and distributions (max_references); split the file"
             )
         self._numbers[self._entered.number(path)] = at
-
-
-def _nowhere(row: int, /) -> Place:
-    raise IndexError(row)
 
 
 def _read_options(options: Mapping[str, str]) -> Rules:

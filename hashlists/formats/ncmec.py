@@ -46,7 +46,6 @@ from hashlists.formats.base import (
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
-    MORE_PAGES_NOTE,
     choose,
     link_target,
 )
@@ -188,8 +187,6 @@ class NcmecReader:
             self._check_count(container)
         self._page = self._read_page()
         self._notes.update(self._document.notes)
-        if not self._page.complete:
-            self._notes[MORE_PAGES_NOTE] += 1
         if self._notes:
             yield RawBatch.of_notes(self.header, dict(self._notes))
 

@@ -7,18 +7,35 @@ operator configured, so that no answer can send it, and its credentials, somewhe
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from hashlists.errors import FormatError, OptionsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-#: What a page's report says when there are more pages.
+    from hashlists.formats.base import PageInfo
+
+#: What an import says where the last page is not among those that it was given.
 MORE_PAGES_NOTE: Final = "one page of several: what stands on the following pages is not in it"
 _MAX_LINK_CHARS: Final = 8192
 _VISIBLE = re.compile(r"[!-~]*+")
+
+
+@runtime_checkable
+class PageReader(Protocol):
+    """A reader of pages of an exchange."""
+
+    @property
+    def page(self) -> PageInfo:
+        """Where the page stands among the others; once the reader is exhausted."""
+        ...
+
+
+def is_unfinished(pages: Sequence[PageInfo]) -> bool:
+    """Whether more pages follow those that were read; not so where there are none."""
+    return bool(pages) and not any(page.complete for page in pages)
 
 
 def link_target(link: str) -> str:

@@ -41,7 +41,6 @@ from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
-    MORE_PAGES_NOTE,
     check_page_count,
     choose,
     page_token,
@@ -140,8 +139,6 @@ class StopNciiReader:
             checkpoint=page_token(since),
             complete=not has_more,
         )
-        if has_more:
-            yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
         notes = Notes()

@@ -35,7 +35,6 @@ from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
-    MORE_PAGES_NOTE,
     link_target,
     page_token,
     refuse_pickle,
@@ -149,8 +148,6 @@ class TatReader:
             checkpoint=page_token(checkpoint),
             complete=not link,
         )
-        if link:
-            yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
         notes = Notes()

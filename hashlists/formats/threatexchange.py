@@ -50,7 +50,6 @@ from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import (
-    MORE_PAGES_NOTE,
     choose,
     page_token,
     refuse_pickle,
@@ -178,8 +177,6 @@ class ThreatExchangeReader:
             if chunk.records or chunk.rejections:
                 yield self._to_batch(chunk)
         self._page = self._read_page()
-        if not self._page.complete:
-            yield RawBatch.of_notes(self.header, {MORE_PAGES_NOTE: 1})
 
     def _read_page(self) -> PageInfo:
         try:

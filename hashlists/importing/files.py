@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.paged_set import PagedReader, PagedSet
+from hashlists.formats.pages import MORE_PAGES_NOTE, PageReader, is_unfinished
 from hashlists.formats.registry import open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
     from pathlib import Path
 
-    from hashlists.formats.base import ListReader, RawBatch
+    from hashlists.formats.base import ListReader, PageInfo, RawBatch
     from hashlists.formats.unpacking import Part, Parts
     from hashlists.limits import ImportLimits
     from hashlists.model import Place, PlaceAt
@@ -96,6 +97,7 @@ class RecordSource:
         spool_dir: where unpacked copies lie, for readers that need them.
         bytes_read: of the files as they are on disk, so far.
         notes: what was left aside beside the records: what archives hold beside list files.
+        pages: where those files that are pages of an exchange, and were read, stand among others.
     """
 
     files: Sequence[OpenFile]
@@ -105,6 +107,7 @@ class RecordSource:
     spool_dir: Path | None = None
     bytes_read: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    pages: list[PageInfo] = field(default_factory=list)
 
     @property
     def length(self) -> int:
@@ -137,6 +140,8 @@ class RecordSource:
         self.bytes_read = done
         if pages is not None:
             pages.require_whole()
+        if is_unfinished(self.pages):
+            self.notes[MORE_PAGES_NOTE] += 1
 
     def require_same(self) -> None:
         """Sees to it that no file changed meanwhile.
@@ -173,6 +178,8 @@ class RecordSource:
             self.bytes_read = before + part.packed_read(reader.bytes_read)
             yield _in_part(raw, part.name) if named else raw
         self.bytes_read = before + part.packed_read(reader.bytes_read)
+        if isinstance(reader, PageReader):
+            self.pages.append(reader.page)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists.errors import FullListRefusedError, ImportDeclinedError, OptionsError
+from hashlists.formats.pages import is_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +79,16 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
         ask: whether `confirm` and `confirmed` count; not in a dry run.
 
     Raises:
-        FullListRefusedError: something speaks against it, and it was not forced.
+        FullListRefusedError: something speaks against it, and it was not forced; or the files are
+            pages of an exchange and the last one is not among them, forced or not.
         ImportDeclinedError: it was not confirmed.
     """
+    if is_unfinished(run.records.pages):
+        raise FullListRefusedError(
+            "the files are pages of an exchange and the last page is not among them, so they are "
+            "no whole list; fetch all pages from the beginning and import them together, or import"
+            " these without saying that they are the whole list; nothing was imported"
+        )
     absent = Absent(sum(map(len, staged.absent())), staged.before.entries)
     if not absent.entries:
         return

@@ -90,6 +90,10 @@ class TestFiles:
         reading = inspect_file(write("p.json", page)).parts[0].reading
         assert "one page of several" in reading.problems[0]
         assert "localhost" not in repr(reading)
+        page = b'{"results": [], "next": "http://localhost/next"}'
+        reading = inspect_file(write("t.json", page), format="tat").parts[0].reading
+        assert [note for note in reading.notes if "one page of several" in note]
+        assert "localhost" not in repr(reading)
         case = vics(1).replace(b"#Media", b"#Cases")
         reading = inspect_file(write("c.json", case)).parts[0].reading
         assert reading.options == {"cases": "media"}

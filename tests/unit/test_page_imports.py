@@ -7,7 +7,8 @@ import json
 import pytest
 
 from hashlists.catalog import Catalog
-from hashlists.importer import import_file
+from hashlists.errors import FullListRefusedError
+from hashlists.importer import FullList, import_file, import_files
 from hashlists.model import HashKind
 from tests.catalog_support import DEMO
 from tests.export_support import value
@@ -96,3 +97,41 @@ def test_pages_add_and_withdraw_and_touch_nothing_else(make, tmp_path):
         listed_again = bring("3", make([3], [], more=False))
         assert listed_again.updated == 1
         assert catalog.get_list(DEMO.name).coverage.entries == 24
+
+
+@pytest.fixture
+def catalog(tmp_path):
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog/catalog.db") as opened:
+        opened.create_list(DEMO, author="a person")
+        yield opened
+
+
+def bring_all(catalog, folder, make, *texts, full=None):
+    paths = [folder / f"{number}.page" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+    how = {"list_name": DEMO.name, "format": make.__name__, "importer": "a person"}
+    return import_files(catalog, paths, full=full, **how)
+
+
+@pytest.mark.parametrize("make", [ncmec, stopncii, threatexchange, tat])
+class TestSets:
+    def test_more_pages_are_noted_once_and_only_where_the_last_is_missing(
+        self, make, catalog, tmp_path
+    ):
+        first = make(range(3), [], more=True)
+        second = make(range(3, 6), [], more=True)
+        last = make(range(6, 9), [], more=False)
+        assert dict(bring_all(catalog, tmp_path, make, first, second).notes) == {MORE: 1}
+        assert dict(bring_all(catalog, tmp_path, make, first, second, last).notes) == {}
+
+    @pytest.mark.parametrize("force", [False, True])
+    def test_without_the_last_page_they_are_no_whole_list(self, make, force, catalog, tmp_path):
+        bring_all(catalog, tmp_path, make, make(range(10), [], more=False))
+        full = FullList(force=force)
+        pages = [make(range(5), [], more=True), make(range(5, 9), [], more=True)]
+        with pytest.raises(FullListRefusedError, match="last page is not among them"):
+            bring_all(catalog, tmp_path, make, *pages, full=full)
+        assert catalog.get_list(DEMO.name).coverage.entries == 10
+        whole = [pages[0], make(range(5, 9), [], more=False)]
+        assert bring_all(catalog, tmp_path, make, *whole, full=full).retracted == 1

@@ -10,6 +10,7 @@ What it is made of stands in `hashlists.importing`; `hashlists.import_process` r
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -270,3 +271,6 @@ __all__ = [
     "import_files",
     "report_to_dict",
 ]
+
+if __name__ == "__main__":  # else the program would end as if something had been imported
+    sys.exit("nothing imported: use hashwarden lists import, or python -m hashlists.import_process")

@@ -16,6 +16,9 @@ names there of SHA-256, PDQ and the 64-bit kinds are those of Hashwarden, since 
 Codes that were derived here are left out and counted: the format cannot mark them. So are entries
 that are in force no longer, and series, of which only that there is one is known.
 
+Entries of different keys may have the same MD5. All of them are written, but a reader that goes by
+the schema keeps one: the others are counted. For that 8 bytes of each MD5 are held to the end.
+
 Options:
     profile: whose categories are written, e.g. US, UK, Default; required.
 """
@@ -28,6 +31,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
+import numpy as np
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import RETRACTED
@@ -65,6 +69,8 @@ _NAMES: Final = {
 }
 #: What an entry may say and the format cannot.
 _FLAGS_LOST: Final = ((EntryFlag.SERIES, "series"), (EntryFlag.BASELINE, "baseline"))
+_SAME_MD5_LOSS: Final = "another record of the same MD5, of which a reader may keep but one"
+_SEEN_BYTES: Final = 8
 _MD5_KEY_TAG: Final = b"\x03"
 _NO_MD5: Final = "entry without MD5"
 _encode = msgspec.json.Encoder().encode
@@ -118,6 +124,7 @@ class VicsWriter:
         self._stream = stream
         self._losses: Counter[str] = Counter()
         self._behind_first = False
+        self._seen = bytearray()
         context = _encode(_CONTEXT.format(profile=self._profile))
         stream.write(b'{"@odata.context":%b,"value":[' % context)
 
@@ -146,8 +153,12 @@ class VicsWriter:
         self._stream.write(b"".join(lines))
 
     def finish(self) -> None:
-        """Writes the end of the file."""
+        """Writes the end of the file, and counts records that share their key."""
         self._stream.write(b"\n]}\n")
+        seen = np.sort(np.frombuffer(self._seen, np.uint64))
+        repeated = int((seen[1:] == seen[:-1]).sum())
+        if repeated:
+            self._losses[_SAME_MD5_LOSS] = repeated
 
     def _record(
         self, batch: ExportBatch, row: int, extra: list[ExtraHash] | tuple[()]
@@ -161,6 +172,7 @@ class VicsWriter:
         if md5 is None:
             self._losses[_NO_MD5] += 1
             return None
+        self._seen += md5[:_SEEN_BYTES]
         self._count_losses(entries, row, md5)
         says = _Flags(entries.flags[row], entries.flags_known[row])
         photodna = hashes.get(HashKind.PHOTODNA)

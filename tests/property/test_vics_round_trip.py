@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hashlists.catalog import Catalog
 from hashlists.errors import OptionsError
 from hashlists.formats.registry import open_writer
+from hashlists.importer import import_file
 from hashlists.model import NO_ONWARD_SHARING, Classification, EntryFlag, HashKind
 from hashlists.validate import KEY_TAGS
 from tests import export_support as support
+from tests.catalog_support import DEMO
 
 CARRIED_FLAGS = (
     EntryFlag.VICTIM_IDENTIFIED
@@ -171,3 +174,24 @@ def test_no_entries():
     data, losses = support.write([], "vics", {"profile": "US"})
     assert json.loads(data)["value"] == []
     assert (support.read(data, "vics").rows, losses) == ([], {})
+
+
+def test_records_of_one_md5_are_counted_and_the_first_can_be_read_back(tmp_path):
+    md5 = support.value(HashKind.MD5, 1)
+    rows = [
+        support.Row(
+            key=KEY_TAGS[HashKind.SHA1] + sha1, hashes={HashKind.MD5: of, HashKind.SHA1: sha1}
+        )
+        for number, of in enumerate([md5, support.value(HashKind.MD5, 2), md5, md5])
+        for sha1 in [support.value(HashKind.SHA1, number)]
+    ]
+    batches = [support.export_batch(rows[:2]), support.export_batch(rows[2:])]
+    data, losses = support.write(batches, "vics", {"profile": "UK"})
+    counted = [number for loss, number in losses.items() if "same MD5" in loss]
+    path = tmp_path / "list.json"
+    path.write_bytes(data)
+    with Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}") as catalog:
+        catalog.create_list(DEMO, author="a person")
+        how = {"list_name": DEMO.name, "format": "vics", "importer": "a person"}
+        report = import_file(catalog, path, max_rejected_share=1, **how)
+    assert (counted, report.rejected, report.added) == ([2], 2, 2)

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -487,3 +489,12 @@ def test_a_pipe_is_refused_in_words(catalog):
             options={"columns.md5": "md5"},
             importer="us",
         )
+
+
+def test_the_module_run_as_a_program_says_what_to_run_instead():
+    done = subprocess.run(
+        [sys.executable, "-m", "hashlists.importer", "list.json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "hashwarden lists import" in done.stderr

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matcher.follow.view import View
 
 #: The live part may grow to so many times `live_entries`,
-LIVE_GROWTH = 8
+LIVE_GROWTH = 32
 #: or to this share of the snapshot, where that is more: a full build takes the longer the more
 #: there is, and all that comes meanwhile is to count all the same.
 LIVE_SHARE = 4

@@ -249,8 +249,8 @@ class TestBounds:
         assert not self.fits(changed=81, served=False)
 
     def test_the_live_part_is_bounded(self):
-        assert self.fits(changed=10, held=70)
-        assert not self.fits(changed=10, held=71)
+        assert self.fits(changed=10, held=310)
+        assert not self.fits(changed=10, held=311)
 
     def test_the_more_is_sealed_the_more_may_be_live(self):
         assert self.fits(changed=10, held=990, entries=4000)

@@ -93,6 +93,11 @@ class View:
         return f"frame:{k}"
 
     @staticmethod
+    def crop(share: float) -> str:
+        """The middle of `upright`, less this share of its width, or height, on every side."""
+        return f"crop:{share:g}"
+
+    @staticmethod
     def family(name: str) -> str:
         """The part before the colon: what policies and `--views` name."""
         return name.partition(":")[0]
@@ -145,10 +150,13 @@ class DecodeRequest:
     Attributes:
         views: which views to render.
         kinds64: the 64-bit kinds whose inputs are wanted (a subset of `CODE64_KINDS`).
+        crops: shares to cut from every side, 0 to 0.5, exclusive: one more view for each. They
+            serve to describe a file for a list; no upload is hashed in them.
     """
 
     views: ViewSelection = DEFAULT_VIEWS
     kinds64: frozenset[HashKind] = frozenset()
+    crops: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 #: Rows of one transaction: what an urgent retraction may have to wait for.
 ROWS_PER_TRANSACTION = 30_000
 
+_CONTENT = ("file_sha256", "file_length")
 _CONFLICT = "another record of this file has the same key and other content; keep one of them"
 _PURGED = "this entry was purged from the list for good; it cannot come back by an import"
 
@@ -187,6 +188,7 @@ class StagedImport:
         *,
         checkpoint: Checkpoint | None = None,
         set_aside: Sequence[SetAside] = (),
+        content: tuple[bytes, int] | None = None,
     ) -> Revision | None:
         """Makes everything staged one revision.
 
@@ -196,6 +198,8 @@ class StagedImport:
             checkpoint: of the exchange that the entries came from; it moves with this commit, also
                 where nothing had changed.
             set_aside: records of that exchange that could not be taken; only with a checkpoint.
+            content: SHA-256 and bytes of what was imported, where they were not known when it
+                began; None leaves what the source said.
 
         Returns:
             The revision, or None when nothing had changed.
@@ -210,10 +214,11 @@ class StagedImport:
         with self._change.final_transaction() as connection:
             revision = self._change.commit(connection)
             document = report(revision.number if revision else 0) if report else {}
+            known = {} if content is None else dict(zip(_CONTENT, content, strict=True))
             connection.execute(
                 update(imports)
                 .where(imports.c.change_id == self._change.change_id)
-                .values(report=json.dumps(document))
+                .values(report=json.dumps(document), **known)
             )
             if checkpoint is not None:
                 change_id = self._change.change_id

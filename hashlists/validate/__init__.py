@@ -17,6 +17,14 @@ long or hold control characters, sizes that are no number or negative.
 """
 
 from hashlists.validate.batch import Validated, validate
+from hashlists.validate.hashes import WOULD_MATCH_ANYTHING, why_degenerate
 from hashlists.validate.keys import KEY_TAGS, TEXT_KEY_TAG
 
-__all__ = ["KEY_TAGS", "TEXT_KEY_TAG", "Validated", "validate"]
+__all__ = [
+    "KEY_TAGS",
+    "TEXT_KEY_TAG",
+    "WOULD_MATCH_ANYTHING",
+    "Validated",
+    "validate",
+    "why_degenerate",
+]

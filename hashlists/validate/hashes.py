@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: pictures that vary in one direction have such codes. The same holds for more than 240 bits. In
 #: between a code may be odd, but tells something: it is kept.
 _PDQ_BITS: Final = (16, 240)
+#: How a rejection of such a value ends.
+WOULD_MATCH_ANYTHING: Final = "which would match what it must not"
 _EMPTY_FILE: Mapping[HashKind, bytes] = {
     HashKind.MD5: hashlib.md5(b"", usedforsecurity=False).digest(),
     HashKind.SHA1: hashlib.sha1(b"", usedforsecurity=False).digest(),
@@ -77,9 +79,9 @@ def _read_hash(raw: RawHash, check: Check) -> bytes | None:
     except ValueError as error:
         check.reject(raw.row, raw.field, str(error))
         return None
-    problem = _degenerate(value, raw.kind)
+    problem = why_degenerate(value, raw.kind)
     if problem:
-        check.reject(raw.row, raw.field, f"{problem}, which would match what it must not")
+        check.reject(raw.row, raw.field, f"{problem}, {WOULD_MATCH_ANYTHING}")
         return None
     return value
 
@@ -132,7 +134,7 @@ def _may_be_degenerate(raw: bytes, kind: HashKind) -> bool:
     )
 
 
-def _degenerate(value: bytes, kind: HashKind) -> str:
+def why_degenerate(value: bytes, kind: HashKind) -> str:
     """What is wrong with a well-formed value that stands for no picture; empty if nothing."""
     name = kind_name(kind)
     if value == _EMPTY_FILE.get(kind):
@@ -146,4 +148,4 @@ def _degenerate(value: bytes, kind: HashKind) -> str:
     return ""
 
 
-__all__ = ["read_hashes"]
+__all__ = ["WOULD_MATCH_ANYTHING", "read_hashes", "why_degenerate"]

@@ -11,6 +11,7 @@ import click
 
 from matcher.cli import (
     lists_acts,
+    lists_add,
     lists_entry,
     lists_export,
     lists_import,
@@ -137,6 +138,7 @@ def revisions(
 
 _OWN_MODULES = (
     lists_import.command,
+    lists_add.command,
     lists_inspect.command,
     lists_export.command,
     lists_entry.command,

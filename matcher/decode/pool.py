@@ -147,8 +147,9 @@ def checked(result: object, request: DecodeRequest, limits: DecodeLimits) -> Dec
     _require(names[:1] == [View.UPRIGHT], "first view")
     _require(len(names) <= limits.codes, "number of views")
     _require(len(set(names)) == len(names), "names of views")
+    known = _FIXED_VIEWS.union(map(View.crop, request.crops))
     for name in (*names, *result.views_left_out):
-        _require(name in _FIXED_VIEWS or _FRAME_VIEW.fullmatch(name) is not None, "name of a view")
+        _require(name in known or _FRAME_VIEW.fullmatch(name) is not None, "name of a view")
     for view in result.views:
         _check_view(view, request)
     return result

@@ -75,6 +75,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lists promote",
         "hashwarden lists demote",
         "hashwarden lists retract",
+        "hashwarden lists add",
         "hashwarden lists restore",
         "hashwarden lists rollback",
         "hashwarden lists purge",

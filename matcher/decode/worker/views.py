@@ -1,7 +1,7 @@
 """The views of one upload: each differs from `upright` in one way.
 
 Order, which is also the order of importance where limits leave views out: upright, stored,
-composited, composited:black, trimmed, mirrored:*, frame:k.
+composited, composited:black, trimmed, crop:*, mirrored:*, frame:k.
 """
 
 from __future__ import annotations
@@ -183,6 +183,8 @@ def render_views(
         views.add(View.COMPOSITED_BLACK, partial(_composited, upright, compositing.BLACK))
     if wanted.trimmed:
         views.add(View.TRIMMED, partial(_trimmed, upright, opened.factor))
+    for share in request.crops:
+        views.add(View.crop(share), partial(_cropped, upright, opened.factor, share))
     if wanted.mirrored:
         views.add_mirrored(upright.colour)
     if wanted.frames:
@@ -276,6 +278,16 @@ def _composited(picture: Picture, background: int) -> Rendering | None:
 def _trimmed(picture: Picture, factor: int) -> Rendering | None:
     image = trimmed(picture.colour)
     return None if image is None else Rendering(image, factor)
+
+
+def _cropped(picture: Picture, factor: int, share: float) -> Rendering | None:
+    """The middle; None where the picture is so small that nothing is cut."""
+    width, height = picture.colour.size
+    across, down = round(width * share), round(height * share)
+    if not across and not down:
+        return None
+    box = (across, down, width - across, height - down)
+    return Rendering(picture.colour.crop(box), factor)
 
 
 def _full_size(opened: OpenedFile, upright: Image, turn: int) -> tuple[int, int]:

@@ -1,0 +1,154 @@
+"""Hashed files as entries of a list: what is kept of each, and why something is not.
+
+Kept are digests, size, media type and codes. No pixel, no name and no path of a file goes into a
+list, so nothing of a file can be told from it but what its hashes tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch, RawHash
+from hashlists.model import DIGEST_KINDS, Classification, HashKind, Place
+from hashlists.validate import why_degenerate
+from matcher.cli.files import HashedFile, UnreadableFile
+from matcher.model import QUALITY_FLOOR, DecodedImage, NotHashableReason, Undecodable, View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matcher.model import ViewHashes
+
+_MEDIA_TYPES: Mapping[str, str] = {
+    **{name: f"image/{name}" for name in ("jpeg", "png", "gif", "webp", "avif", "bmp", "tiff")},
+    "heic": "image/heic",
+    "mpo": "image/jpeg",
+    "ico": "image/vnd.microsoft.icon",
+    "jpeg2000": "image/jp2",
+    "jpegxl": "image/jxl",
+}
+_NO_CLASS = Classification("", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class FileProblem:
+    """What could not be told of a file, or kept of it.
+
+    Attributes:
+        path: as the user gave it.
+        reason: one word, as in `hash` and `match`; `rejected` for an entry that no list may hold.
+        detail: in words.
+        added: whether the file was added all the same, by its digests alone.
+    """
+
+    path: str
+    reason: str
+    detail: str
+    added: bool
+
+
+@dataclass(slots=True)
+class FileEntries:
+    """Makes the batches of a list out of hashed files.
+
+    Attributes:
+        classification: of all of them; None for none.
+        kinds64: 64-bit kinds to keep beside PDQ.
+        crops: shares cut from every side, whose PDQ codes are kept as derived ones.
+        files: how many were seen so far.
+        codes: how many of them have a perceptual code.
+        derived: codes of crops.
+    """
+
+    classification: Classification | None = None
+    kinds64: frozenset[HashKind] = frozenset()
+    crops: tuple[float, ...] = ()
+    files: int = 0
+    codes: int = 0
+    derived: int = 0
+
+    def batch(
+        self, files: Sequence[HashedFile | UnreadableFile]
+    ) -> tuple[RawBatch, list[FileProblem]]:
+        """The files as raw columns, and what is to be said of them."""
+        first = self.files + 1
+        self.files += len(files)
+        problems = [
+            FileProblem(each.path, "unreadable", each.detail, added=False)
+            for each in files
+            if isinstance(each, UnreadableFile)
+        ]
+        hashed = [each for each in files if isinstance(each, HashedFile)]
+        codes = [self._codes(each, problems) for each in hashed]
+        extra = [hash_ for row, each in enumerate(hashed) for hash_ in self._derived(row, each)]
+        self.codes += sum(map(bool, codes))
+        self.derived += len(extra)
+        label = self.classification or _NO_CLASS
+        places = [first + row for row, each in enumerate(files) if isinstance(each, HashedFile)]
+        batch = RawBatch(
+            rows=len(hashed),
+            header=FileHeader("files", "", label.scheme, label.profile),
+            hashes=[
+                *(_column(kind, [each.hashes.digests[kind] for each in hashed]) for kind in _KEYS),
+                *(
+                    _column(kind, [each.get(kind) for each in codes])
+                    for kind in (HashKind.PDQ, *sorted(self.kinds64))
+                ),
+            ],
+            extra_hashes=extra,
+            codes=[label.code] * len(hashed) if self.classification else None,
+            sizes=[each.digests.size for each in hashed],
+            media_types=[_media_type(each) for each in hashed],
+            place_at=lambda row: Place("file", places[row], part=hashed[row].path),
+        )
+        return batch, problems
+
+    def _codes(self, file: HashedFile, problems: list[FileProblem]) -> Mapping[HashKind, bytes]:
+        """The codes of `upright` that a list may hold; where there is none, says why."""
+        if isinstance(file.decoded, Undecodable):
+            reason, detail = file.decoded.reason.value, file.decoded.detail
+            problems.append(FileProblem(file.path, reason, detail, added=True))
+            return {}
+        (upright,) = (view for view in file.hashes.views if view.view == View.UPRIGHT)
+        kept = _usable(upright)
+        if HashKind.PDQ not in kept:
+            detail = f"of PDQ quality {upright.quality}, where {QUALITY_FLOOR} is needed"
+            reason = NotHashableReason.FEATURELESS.value
+            problems.append(FileProblem(file.path, reason, detail, added=True))
+        return kept
+
+    def _derived(self, row: int, file: HashedFile) -> list[RawHash]:
+        """The codes of crops, each once."""
+        wanted = {View.crop(share) for share in self.crops}
+        found: dict[bytes, str] = {}
+        for view in file.hashes.views:
+            code = _usable(view).get(HashKind.PDQ) if view.view in wanted else None
+            if code is not None:
+                found.setdefault(code, view.view)
+        return [
+            RawHash(row, HashKind.PDQ, code, Encoding.RAW, name, derivation=name)
+            for code, name in found.items()
+        ]
+
+
+_KEYS = DIGEST_KINDS
+
+
+def _usable(view: ViewHashes) -> Mapping[HashKind, bytes]:
+    """Codes that tell something: of a picture with detail, and none that lists refuse."""
+    if view.quality < QUALITY_FLOOR:
+        return {}
+    return {kind: code for kind, code in view.codes.items() if not why_degenerate(code, kind)}
+
+
+def _column(kind: HashKind, values: Sequence[bytes | None]) -> HashColumn:
+    return HashColumn(kind, values, Encoding.RAW, kind.value)
+
+
+def _media_type(file: HashedFile) -> str | None:
+    decoded = file.decoded
+    return _MEDIA_TYPES.get(decoded.format) if isinstance(decoded, DecodedImage) else None
+
+
+__all__ = ["FileEntries", "FileProblem"]

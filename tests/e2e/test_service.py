@@ -460,7 +460,7 @@ class TestLists:
             "hashLists/hashwarden-test",
         ]
         got = await stub.GetHashList(lists_pb2.GetHashListRequest(name="hashLists/b-list"))
-        assert got.hash_list.state == lists_pb2.LIST_STATE_LIVE
+        assert got.hash_list.state == lists_pb2.LIST_STATE_SHADOW
         assert got.hash_list.handling.releasable_to == ["x", "y"]
         assert got.hash_list.create_time.seconds > 0
 

@@ -178,6 +178,56 @@ class ExchangeConflictError(HashlistsError):
     reason = "EXCHANGE_CONFLICT"
 
 
+class ExchangeError(HashlistsError):
+    """An exchange could not be fetched, or told something. What came before it stays."""
+
+    reason = "EXCHANGE_FAILED"
+
+
+class ExchangeSettingsError(ExchangeError):
+    """What an exchange was given (address, options, kind) is wrong."""
+
+    reason = "EXCHANGE_SETTINGS_INVALID"
+
+
+class ExchangePausedError(ExchangeError):
+    """The exchange is paused."""
+
+    reason = "EXCHANGE_PAUSED"
+
+
+class ExchangeCredentialsError(ExchangeError):
+    """Credentials are missing, kept where others can read them, or not accepted."""
+
+    reason = "EXCHANGE_CREDENTIALS_INVALID"
+
+
+class ExchangeAwayError(ExchangeError):
+    """The exchange cannot be reached, is overloaded or fails; it may be asked again.
+
+    Attributes:
+        retry_after: seconds that it asked to be left alone for; None where it did not.
+    """
+
+    reason = "EXCHANGE_UNAVAILABLE"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ExchangeRefusedError(ExchangeError):
+    """The exchange answered in a way that asking again will not change."""
+
+    reason = "EXCHANGE_REFUSED"
+
+
+class ExchangePageError(ExchangeError):
+    """An answer of an exchange cannot be trusted as a whole; nothing of it was taken."""
+
+    reason = "EXCHANGE_PAGE_MALFORMED"
+
+
 class RevisionNotFoundError(HashlistsError):
     """The list has no such revision."""
 

@@ -17,7 +17,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,9 @@ PREFIX = "HASHWARDEN_"
 DATA_VARIABLE = "HASHWARDEN_DATA"
 CONFIG_VARIABLE = "HASHWARDEN_CONFIG"
 CONFIG_NAME = "hashwarden.toml"
+#: Credentials of an exchange: this, its name and the credential's, e.g.
+#: `HASHWARDEN_EXCHANGE_MY_FEED_PASSWORD` for the exchange `my-feed`. They are no settings.
+EXCHANGE_PREFIX = "HASHWARDEN_EXCHANGE_"
 #: What a message holds beside an image: names, options, framing.
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 
@@ -452,6 +455,26 @@ def load_settings(
     )
 
 
+def exchange_variable(exchange: str, credential: str) -> str:
+    """The environment variable that holds a credential of an exchange."""
+    return EXCHANGE_PREFIX + f"{exchange}_{credential}".upper().replace("-", "_")
+
+
+def exchange_credentials(
+    exchange: str, names: Sequence[str], environ: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The credentials of an exchange that the environment holds, by name; empty ones count as none.
+
+    Args:
+        exchange: its name.
+        names: of the credentials.
+        environ: the environment; the process's own by default.
+    """
+    variables = os.environ if environ is None else environ
+    found = {name: variables.get(exchange_variable(exchange, name), "") for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
 class _Reader:
     """Gathers values over the places they stand in; the latest wins."""
 
@@ -524,6 +547,8 @@ def _from_environment(variables: Mapping[str, str], problems: list[str]) -> dict
     found: dict[str, object] = {}
     for name, value in sorted(variables.items()):
         if name in {DATA_VARIABLE, CONFIG_VARIABLE} or _FOREIGN_VARIABLE.match(name):
+            continue
+        if name.startswith(EXCHANGE_PREFIX):
             continue
         if name.startswith(PREFIX) and value:
             key = name.removeprefix(PREFIX).lower()

@@ -36,6 +36,7 @@ _COMMANDS = {
     "match": "matcher.cli.match",
     "lookup": "matcher.cli.lookup",
     "lists": "matcher.cli.lists",
+    "exchanges": "matcher.cli.exchanges",
     "index": "matcher.cli.index",
     "doctor": "matcher.cli.doctor",
 }

@@ -80,6 +80,8 @@ def test_every_reporting_command_has_json():
         "hashwarden lists rollback",
         "hashwarden lists purge",
         "hashwarden lists revisions",
+        "hashwarden exchanges fetch",
+        "hashwarden exchanges status",
         "hashwarden index status",
         "hashwarden index build",
         "hashwarden index verify",

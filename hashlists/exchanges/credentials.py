@@ -1,0 +1,110 @@
+"""Credentials of an exchange: taken from variables given by name, or from a file of mode 0600.
+
+Invariants: a credential is never part of the catalog, a log, an error, a `repr` or an argument of a
+process. The file belongs to whoever runs this (or to root), and nobody else may read it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hashlists.errors import ExchangeCredentialsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_MAX_FILE_BYTES = 64 * 1024
+_LINE = re.compile(r"([a-z][a-z0-9_]*)[ \t]*=[ \t]*(.*)")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+#: What may stand in a header or in basic authentication.
+_VALUE = re.compile(r"[ -~]{1,16384}")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Names and values, e.g. `username` and `password`."""
+
+    values: Mapping[str, str] = field(repr=False)
+
+    def __getitem__(self, name: str) -> str:
+        return self.values[name]
+
+
+def find_credentials(
+    names: Sequence[str], variables: Mapping[str, str], file: Path | None
+) -> Credentials:
+    """The credentials that a client needs; a variable goes before the file.
+
+    Args:
+        names: of what is needed.
+        variables: what the environment gave for this exchange, by those names.
+        file: lines of `name = value`; None where there is none.
+
+    Raises:
+        ExchangeCredentialsError: some are missing, or the file is not as it must be.
+    """
+    told = {**(_read(file) if file is not None else {}), **variables}
+    missing = [name for name in names if not told.get(name)]
+    if missing:
+        raise ExchangeCredentialsError(
+            f"credentials are missing: {', '.join(missing)}; set them in the environment, or write "
+            "them into a file of mode 0600 and name it with --credentials-file"
+        )
+    for name in names:
+        if not _VALUE.fullmatch(told[name]):
+            raise ExchangeCredentialsError(
+                f"the credential {name} has characters other than printable ASCII, or is too long"
+            )
+    return Credentials({name: told[name] for name in names})
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ExchangeCredentialsError(
+            f"the file of credentials cannot be read: {error.strerror}"
+        ) from None
+    with os.fdopen(descriptor, "rb") as stream:
+        _require_private(os.fstat(stream.fileno()))
+        content = stream.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        raise ExchangeCredentialsError("the file of credentials is too large to be one")
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ExchangeCredentialsError("the file of credentials is not UTF-8") from None
+    return dict(_parse(number, line) for number, line in enumerate(lines, 1) if _counts(line))
+
+
+def _require_private(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ExchangeCredentialsError("the file of credentials is no plain file")
+    if status.st_mode & _OTHERS:
+        raise ExchangeCredentialsError(
+            f"the file of credentials may be read or written by others (mode "
+            f"{stat.S_IMODE(status.st_mode):04o}); make it private: chmod 600"
+        )
+    if status.st_uid not in (0, os.geteuid()):
+        raise ExchangeCredentialsError("the file of credentials belongs to another user")
+
+
+def _counts(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _parse(number: int, line: str) -> tuple[str, str]:
+    found = _LINE.fullmatch(line.strip())
+    if found is None:
+        raise ExchangeCredentialsError(
+            f"line {number} of the file of credentials is not of the form: name = value"
+        )
+    return found[1], found[2]
+
+
+__all__ = ["Credentials", "find_credentials"]

@@ -1,0 +1,51 @@
+"""Puts a page into an import, and tells which of its records were set aside."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hashlists.catalog import SetAside, StageResult
+
+if TYPE_CHECKING:
+    from hashlists.catalog import StagedImport
+    from hashlists.exchanges.asking import Page
+    from hashlists.model import Rejection
+
+
+def aside_of(page: Page) -> list[SetAside]:
+    """The malformed records of a page."""
+    return [replace(each, page=page.words) for each in page.read.set_aside]
+
+
+def stage_page(staged: StagedImport, page: Page, aside: list[SetAside]) -> StageResult:
+    """Stages a page.
+
+    Args:
+        staged: the import.
+        page: the page.
+        aside: gets what the catalog does not take, e.g. entries that were purged for good.
+
+    Returns:
+        What became of it, its rejections included.
+
+    Raises:
+        CatalogError: the database failed.
+    """
+    result = StageResult()
+    for entries in page.read.entries:
+        result.add(staged.stage(entries))
+    if page.read.retractions:
+        result.add(staged.stage_retractions(page.read.retractions))
+    aside += [_refused(page, each) for each in result.rejections]
+    return result
+
+
+def _refused(page: Page, rejection: Rejection) -> SetAside:
+    place, why = str(rejection.place), rejection.reason
+    digest = hashlib.sha256(repr((place, rejection.field, why)).encode()).digest()
+    return SetAside(page.words, place, rejection.field, why, digest)
+
+
+__all__ = ["aside_of", "stage_page"]

@@ -1,0 +1,118 @@
+"""How exchanges and fetches are shown: as JSON objects, and as tables for people.
+
+Positions are not shown: they may hold tokens. Of records that were set aside only their places are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matcher.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from hashlists.catalog import ExchangeRecord, SetAsideRecord
+    from hashlists.exchanges.report import FetchReport
+
+_NEVER = "never"
+
+
+def exchange_record(
+    record: ExchangeRecord, entries: int, aside: Sequence[SetAsideRecord], now: datetime
+) -> dict[str, Any]:
+    """The JSON object of an exchange."""
+    from hashlists.exchanges.progress import Progress, next_full  # noqa: PLC0415
+    from hashlists.exchanges.registry import ExchangeSettings, make_client  # noqa: PLC0415
+
+    progress = Progress.from_document(record.checkpoint)
+    settings = ExchangeSettings.from_document(record.settings)
+    client = make_client(record.kind, settings.options)
+    moved = progress.moved_at
+    return {
+        "name": record.name,
+        "kind": record.kind,
+        "list": record.list_name,
+        "url": settings.url,
+        "state": record.state.value,
+        "entries": entries,
+        "fetched_at": _text(progress.fetched_at),
+        "checkpoint": client.words(progress.position) if progress.position else None,
+        "checkpoint_at": _text(moved),
+        "checkpoint_age_seconds": round((now - moved).total_seconds()) if moved else None,
+        "full_at": _text(record.full_at),
+        "full_due_at": _text(next_full(record, client)),
+        "failed_at": _text(progress.failed_at),
+        "error": {"reason": progress.error_reason, "detail": progress.error}
+        if progress.error
+        else None,
+        "set_aside": record.set_aside,
+        "set_aside_last": [
+            {
+                "seen_at": _text(each.seen_at),
+                "page": each.record.page,
+                "place": each.record.place,
+                "field": each.record.field,
+                "reason": each.record.reason,
+            }
+            for each in aside
+        ],
+    }
+
+
+def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
+    """A table of exchanges, and below it what went wrong."""
+    columns = ("exchange", "kind", "list", "state", "entries", "fetched", "set aside", "full due")
+    rows = [
+        (
+            each["name"],
+            each["kind"],
+            each["list"],
+            "failing" if each["error"] else each["state"],
+            f"{each['entries']:,}",
+            each["fetched_at"] or _NEVER,
+            f"{each['set_aside']:,}",
+            each["full_due_at"] or "-",
+        )
+        for each in shown
+    ]
+    if not rows:
+        note("There are no exchanges; see: hashwarden exchanges add --help")
+        return
+    print_table(columns, rows)
+    for each in shown:
+        if each["error"]:
+            when = each["failed_at"]
+            note(f"{each['name']}: failed at {when}: {each['error']['detail']}", style="yellow")
+
+
+def print_set_aside(shown: Mapping[str, Any]) -> None:
+    """The checkpoint of one exchange, and its newest records that were set aside."""
+    if shown["checkpoint"]:
+        note(f"Goes on with {shown['checkpoint']}; it last moved at {shown['checkpoint_at']}.")
+    rows = [
+        (each["seen_at"], each["page"], each["place"], each["field"] or "-", each["reason"])
+        for each in shown["set_aside_last"]
+    ]
+    if rows:
+        print_table(("seen", "page", "place", "field", "reason"), rows)
+
+
+def print_fetched(report: FetchReport, *, as_json: bool) -> None:
+    """What a fetch did."""
+    if as_json:
+        print_json(report.to_document())
+        return
+    columns = ("exchange", "pages", "records", "added", "updated", "retracted", "set aside")
+    counts = (
+        *(report.pages, report.records, report.added, report.updated),
+        *(report.retracted, report.set_aside),
+    )
+    print_table(columns, [(report.exchange, *(f"{each:,}" for each in counts))])
+    for what, count in sorted(report.notes.items()):
+        note(f"{report.exchange}: {what}: {count:,}")
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat(timespec="seconds") if moment is not None else None

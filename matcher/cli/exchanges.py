@@ -1,0 +1,325 @@
+"""`hashwarden exchanges`: feeds of hashes that are fetched into lists.
+
+No credential is an argument or an option: they come from the environment, or from a private file.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashlists.errors import HashlistsError, ListNotFoundError
+from hashlists.model import Handling, Harm, HashKind, HashList, ListState
+from matcher.cli import options
+from matcher.cli.context import Session, pass_session
+from matcher.cli.exchange_output import (
+    exchange_record,
+    print_exchanges,
+    print_fetched,
+    print_set_aside,
+)
+from matcher.cli.output import note, print_json, printable, progress
+from matcher.cli.refusal import RefusalError
+
+if TYPE_CHECKING:
+    from hashlists.catalog import Catalog
+    from hashlists.exchanges.base import Client
+    from hashlists.exchanges.credentials import Credentials
+    from hashlists.exchanges.registry import ExchangeSettings
+    from hashlists.exchanges.report import FetchReport
+
+_KINDS = ("ncmec", "stopncii", "threatexchange", "tat")
+_FEEDBACK_KINDS = ("md5", "sha1", "photodna", "pdq")
+_EXIT_SOME_FAILED = 2
+_SHOWN_ASIDE = 20
+
+
+@click.group("exchanges")
+def command() -> None:
+    """Fetch hashes from exchanges into lists, and see how that goes.
+
+    Credentials come from environment variables, HASHWARDEN_EXCHANGE_ followed by the exchange's
+    name and the credential's in capitals, or from a file that nobody else may read.
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.option("--kind", required=True, type=click.Choice(_KINDS), help="What is spoken there.")
+@click.option("--list", "list_name", required=True, metavar="LIST", help="The list that it fills.")
+@click.option("--url", required=True, metavar="URL", help="Its address, beginning with https://.")
+@click.option(
+    "--option",
+    "chosen",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of its kind; may be repeated.",
+)
+@click.option(
+    "--credentials-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Lines of NAME = VALUE, mode 0600; the environment goes before it.",
+)
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="Certificates (PEM) that count instead of the system's.",
+)
+@click.option(
+    "--harm",
+    type=click.Choice([harm.value for harm in Harm]),
+    help="Of the new list; needed where the kind of exchange does not say it.",
+)
+@click.option("--source", help="Of the new list: the body that issues it. Default: the kind.")
+@click.option("--legal-basis", default="", help="Of the new list: why it may be held here.")
+@click.option("--originator", default="", help="Who made its entries known; kept with each.")
+@click.option(
+    "--releasable-to",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="To whom its entries may go on; may be repeated. Default: nobody.",
+)
+@click.option("--live", is_flag=True, help="The list is live already, and may stay so.")
+@pass_session
+def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: Any) -> None:
+    """Add an exchange that fills a list; nothing is fetched yet.
+
+    A list that is not there is created in shadow: it is matched and counted, and decides nothing
+    until `hashwarden lists promote`.
+    """
+    from hashlists.exchanges.registry import ExchangeSettings, check_settings  # noqa: PLC0415
+    from hashlists.formats.harm import require_harm  # noqa: PLC0415
+    from hashlists.formats.registry import find_format  # noqa: PLC0415
+
+    settings = ExchangeSettings(
+        chosen["url"],
+        dict(map(_parse_option, chosen["chosen"])),
+        _absolute(chosen["credentials_file"]),
+        _absolute(chosen["ca_file"]),
+    )
+    format_ = find_format(check_settings(kind, settings).format)
+    with session.catalog(create=True) as catalog:
+        _require_alone(catalog, name, list_name)
+        try:
+            held = catalog.get_list(list_name).hash_list
+        except ListNotFoundError:
+            harm = chosen["harm"] or (format_.harm.value if format_.harm else None)
+            if harm is None:
+                raise RefusalError(
+                    f"{kind} does not say what kind of harm its hashes are about, and there is no "
+                    f"list {list_name} yet: add --harm"
+                ) from None
+            require_harm(format_, list_name, Harm(harm))
+            made = HashList(
+                name=list_name,
+                harm=Harm(harm),
+                source=chosen["source"] or kind,
+                legal_basis=chosen["legal_basis"],
+                state=ListState.SHADOW,
+                handling=Handling(chosen["originator"], tuple(chosen["releasable_to"])),
+            )
+            catalog.create_list(made, author=session.author)
+            note(
+                f"The list {list_name} was created in shadow; see: hashwarden lists promote --help"
+            )
+        else:
+            require_harm(format_, list_name, held.harm)
+            _require_shadow(held, allowed=chosen["live"])
+        catalog.add_exchange(name, kind=kind, list_name=list_name, settings=settings.to_document())
+    note(f"The exchange {name} was added; fetch it with: hashwarden exchanges fetch {name}")
+
+
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--full", is_flag=True, help="Fetch all anew, and withdraw what is gone there.")
+@click.option("--force", is_flag=True, help="With --full: withdraw whatever speaks against it.")
+@options.as_json
+@click.pass_context
+@pass_session
+def fetch(
+    session: Session,
+    ctx: click.Context,
+    *,
+    names: tuple[str, ...],
+    full: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fetch what is new, from the named exchanges or all that are not paused.
+
+    What was fetched counts page by page, so whatever ends a fetch, the next one goes on from there.
+    The failure of one exchange does not keep the others from being fetched.
+    """
+    if force and not full:
+        raise click.UsageError("--force needs --full")
+    failed = False
+    with session.catalog() as catalog:
+        records = catalog.list_exchanges()
+        chosen = names or tuple(x.name for x in records if x.state.value == "active")
+        for name in chosen:
+            failed |= not _fetch(session, catalog, name, full=full, force=force, as_json=as_json)
+    if not chosen:
+        note("No exchange is there to be fetched; see: hashwarden exchanges add --help")
+    ctx.exit(_EXIT_SOME_FAILED if failed else 0)
+
+
+@command.command()
+@click.argument("name", required=False)
+@options.as_json
+@pass_session
+def status(session: Session, *, name: str | None, as_json: bool) -> None:
+    """Show how far exchanges were fetched, and what went wrong.
+
+    With a NAME also which records were set aside last: where they stood and why, never what they
+    held.
+    """
+    from hashlists.exchanges.clock import Clock  # noqa: PLC0415
+
+    with session.catalog() as catalog:
+        records = [catalog.get_exchange(name)] if name else catalog.list_exchanges()
+        now = Clock().now()
+        shown = []
+        for record in records:
+            entries = catalog.get_list(record.list_name).coverage.entries
+            aside = catalog.list_set_aside(record.name, limit=_SHOWN_ASIDE) if name else []
+            shown.append(exchange_record(record, entries, aside, now))
+    if as_json:
+        for each in shown:
+            print_json(each)
+        return
+    print_exchanges(shown)
+    if name:
+        print_set_aside(shown[0])
+
+
+@command.command()
+@click.argument("name")
+@pass_session
+def pause(session: Session, *, name: str) -> None:
+    """Fetch an exchange no longer, until it is resumed; its list stays as it is."""
+    _set_state(session, name, "paused")
+
+
+@command.command()
+@click.argument("name")
+@pass_session
+def resume(session: Session, *, name: str) -> None:
+    """Fetch a paused exchange again; it goes on where it was."""
+    _set_state(session, name, "active")
+
+
+@command.command()
+@click.argument("name")
+@pass_session
+def remove(session: Session, *, name: str) -> None:
+    """Forget an exchange, and how far it was fetched; its list and entries stay."""
+    with session.catalog() as catalog:
+        record = catalog.get_exchange(name)
+        catalog.remove_exchange(name)
+    note(f"The exchange {name} was removed; the list {record.list_name} stays as it is.")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("opinion", type=click.Choice(["affirmative", "negative"]))
+@click.option("--entry", required=True, type=int, metavar="ID", help="As matches show it.")
+@click.option(
+    "--kind", required=True, type=click.Choice(_FEEDBACK_KINDS), help="Which of its hashes."
+)
+@click.option(
+    "--reason",
+    "reasons",
+    multiple=True,
+    metavar="GUID",
+    help="Why negative, as the exchange numbers its reasons; may be repeated.",
+)
+@pass_session
+def feedback(
+    session: Session, *, name: str, opinion: str, entry: int, kind: str, reasons: tuple[str, ...]
+) -> None:
+    """Tell NCMEC what you think of one hash of an entry that came from there."""
+    from hashlists.exchanges.clock import Clock  # noqa: PLC0415
+    from hashlists.exchanges.ncmec_feedback import Feedback, send_feedback  # noqa: PLC0415
+
+    if (opinion == "negative") != bool(reasons):
+        raise click.UsageError("negative feedback needs --reason, and affirmative takes none")
+    told = Feedback(entry, HashKind(kind), reasons)
+    with session.catalog() as catalog:
+        send_feedback(catalog, name, told, partial(_credentials, name), Clock())
+    note(f"The {opinion} feedback on the {kind} of entry {entry} was accepted.")
+
+
+def _fetch(
+    session: Session, catalog: Catalog, name: str, *, full: bool, force: bool, as_json: bool
+) -> bool:
+    """Fetches one exchange; tells its error rather than raising it."""
+    from hashlists.exchanges.fetching import FetchOrder, fetch  # noqa: PLC0415
+
+    with progress(f"Fetching {name}") as advance:
+
+        def watch(report: FetchReport) -> None:
+            advance(report.pages, report.pages, f"{report.records:,} records")
+
+        order = FetchOrder(session.author, full=full, force=force, watch=watch)
+        try:
+            report = fetch(catalog, name, order, partial(_credentials, name))
+        except HashlistsError as error:
+            problem: HashlistsError = error
+        else:
+            print_fetched(report, as_json=as_json)
+            return True
+    if as_json:
+        print_json({"exchange": name, "error": {"reason": problem.reason, "detail": str(problem)}})
+    click.echo(f"{click.style('error:', fg='red')} {name}: {printable(str(problem))}", err=True)
+    return False
+
+
+def _credentials(name: str, client: Client, settings: ExchangeSettings) -> Credentials:
+    from hashlists.exchanges.credentials import find_credentials  # noqa: PLC0415
+    from matcher.settings import exchange_credentials  # noqa: PLC0415
+
+    variables = exchange_credentials(name, client.credential_names)
+    return find_credentials(client.credential_names, variables, settings.credentials_file)
+
+
+def _set_state(session: Session, name: str, state: str) -> None:
+    from hashlists.catalog import ExchangeState  # noqa: PLC0415  brings SQLAlchemy
+
+    with session.catalog() as catalog:
+        catalog.update_exchange(name, state=ExchangeState(state))
+    note(f"The exchange {name} is {state}.")
+
+
+def _parse_option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.UsageError(f"--option takes NAME=VALUE, not {printable(text)!r}")
+    return name, value
+
+
+def _absolute(path: Path | None) -> Path | None:
+    """A fetch may run in another folder."""
+    return None if path is None else path.absolute()
+
+
+def _require_alone(catalog: Catalog, name: str, list_name: str) -> None:
+    """Two exchanges in one list would withdraw each other's entries."""
+    for each in catalog.list_exchanges():
+        if each.list_name == list_name and each.name != name:
+            raise RefusalError(
+                f"the list {list_name} is filled by the exchange {each.name} already; give each "
+                "exchange a list of its own"
+            )
+
+
+def _require_shadow(held: HashList, *, allowed: bool) -> None:
+    if held.state is ListState.LIVE and not allowed:
+        raise RefusalError(
+            f"the list {held.name} is live, so what is fetched would decide at once: name a list "
+            "that is not there yet, which begins in shadow, or add --live if that is meant"
+        )

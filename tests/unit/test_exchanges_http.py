@@ -1,0 +1,229 @@
+"""The way out to exchanges, and the credentials that open them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import logging
+import os
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from hashlists.errors import (
+    ExchangeAwayError,
+    ExchangeCredentialsError,
+    ExchangePageError,
+    ExchangeSettingsError,
+)
+from hashlists.exchanges.base import next_query
+from hashlists.exchanges.credentials import find_credentials
+from hashlists.exchanges.http import Http, require_url
+from hashlists.exchanges.registry import ExchangeSettings, check_settings, make_client
+from hashlists.exchanges.times import read_moment, utc_text
+from tests.exchange_servers import SECRETS, Feed, serve
+
+PATH = "77/threat_updates/"
+HEADERS = {"Authorization": f"Bearer {SECRETS['threatexchange']['access_token']}"}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Files of a certificate for localhost, and of its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+def test_certificates_are_verified(certificate):
+    feed = Feed("threatexchange")
+    with serve(feed, certificate=tuple(map(str, certificate))) as server:
+        with (
+            Http(server.url) as http,
+            pytest.raises(ExchangeAwayError, match="not trusted"),
+            http.ask(PATH, headers=HEADERS),
+        ):
+            pass
+        assert server.asked == []
+        with (
+            Http(server.url, ca_file=certificate[0]) as http,
+            http.ask(PATH, [("start_time", "0")], headers=HEADERS, types=["json"]) as answer,
+        ):
+            assert answer.stream.read().startswith(b'{"data"')
+            assert answer.server_time == feed.time.now
+
+
+def test_a_file_of_certificates_must_be_one(tmp_path):
+    (tmp_path / "x.pem").write_text("nothing")
+    for name in ("x.pem", "y.pem"):
+        with pytest.raises(ExchangeSettingsError, match="file of certificates"):
+            Http("https://x.invalid", ca_file=tmp_path / name)
+
+
+def test_nothing_of_a_request_is_logged(caplog):
+    with caplog.at_level(logging.DEBUG), serve(Feed("threatexchange")) as server:
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        with Http(server.url) as http, http.ask(PATH, [("start_time", "0")], headers=HEADERS):
+            pass
+    assert "start_time" not in caplog.text
+    assert "hidden" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org",
+        "ftp://example.org",
+        "https://user:word@example.org",
+        "https://example.org/?token=x",
+        "https://",
+        "example.org",
+        "https://exa mple.org",
+        "https://[::1",
+        "https://example.org:0/",
+        "http://127.0.0.1.example.org",
+    ],
+)
+def test_addresses_that_are_refused(url):
+    with pytest.raises(ExchangeSettingsError) as raised:
+        require_url(url)
+    assert "word" not in str(raised.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://example.org/v1/", "http://127.0.0.1:8080", "http://localhost", "http://[::1]:1"],
+)
+def test_addresses_that_are_taken(url):
+    assert require_url(url) == url.rstrip("/")
+
+
+def test_credentials_come_from_variables_before_the_file(tmp_path):
+    file = tmp_path / "secrets"
+    file.write_text("# mine\nusername = from-file\n\npassword= of file = x\n")
+    file.chmod(0o600)
+    found = find_credentials(("username", "password"), {"username": "given"}, file)
+    assert (found["username"], found["password"]) == ("given", "of file = x")
+    assert "given" not in repr(found)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o620, 0o604, 0o660])
+def test_a_file_that_others_may_touch_is_refused(tmp_path, mode):
+    file = tmp_path / "secrets"
+    file.write_text("password = hidden")
+    file.chmod(mode)
+    with pytest.raises(ExchangeCredentialsError, match=f"mode {mode:04o}") as raised:
+        find_credentials(("password",), {}, file)
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"hidden", "line 1"),
+        (b"\xff", "UTF-8"),
+        (b"password = ", "missing: password"),
+        (b"password = hidd\xc3\xa9n", "printable"),
+        (b"x" * 70_000, "too large"),
+    ],
+)
+def test_odd_files_of_credentials(tmp_path, content, told):
+    file = tmp_path / "secrets"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(ExchangeCredentialsError, match=told) as raised:
+        find_credentials(("password",), {}, file)
+    assert "hidd" not in str(raised.value)
+
+
+def test_credentials_that_cannot_be_read(tmp_path):
+    with pytest.raises(ExchangeCredentialsError, match="No such file"):
+        find_credentials(("password",), {}, tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ExchangeCredentialsError, match="no plain file"):
+        find_credentials(("password",), {}, tmp_path / "pipe")
+    with pytest.raises(ExchangeCredentialsError, match="missing: password"):
+        find_credentials(("password",), {}, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "told"),
+    [
+        ("nobody", {}, "unknown kind"),
+        ("ncmec", {"start": "soon"}, "start"),
+        ("ncmec", {"page_size": "1"}, "unknown option of ncmec: page_size"),
+        ("stopncii", {"page_size": "0"}, "page_size"),
+        ("threatexchange", {}, "privacy_group"),
+        ("threatexchange", {"privacy_group": "x/y"}, "privacy_group"),
+        ("threatexchange", {"privacy_group": "1", "types": "pdq&x"}, "types"),
+        ("threatexchange", {"privacy_group": "1", "token_in": "x"}, "token_in"),
+        ("tat", {"ideology": "x"}, "ideology"),
+    ],
+)
+def test_wrong_options_are_told_when_an_exchange_is_added(kind, options, told):
+    with pytest.raises(ExchangeSettingsError, match=told):
+        check_settings(kind, ExchangeSettings("https://x.invalid", options))
+
+
+def test_the_token_goes_where_it_is_asked_for():
+    client = make_client("threatexchange", {"privacy_group": "1", "token_in": "query"})
+    key = client.log_in(None, find_credentials(("access_token",), {"access_token": "x"}, None))
+    assert (dict(key.headers), list(key.query)) == ({}, [("access_token", "x")])
+
+
+def test_a_link_that_leads_elsewhere_is_refused():
+    assert next_query("/base/v2/entries?a=1", "v2/entries") == "a=1"
+    for target in ("/v2/members?a=1", "/v2/entries", "/xv2/entries?a=1"):
+        with pytest.raises(ExchangePageError):
+            next_query(target, "v2/entries")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("2017-10-24T15:00:00Z", "2017-10-24T15:00:00Z"),
+        ("2017-10-24T17:00:00+02:00", "2017-10-24T15:00:00Z"),
+        ("2017-10-24T15:00:00.999", "2017-10-24T15:00:00Z"),
+        (1508857200, "2017-10-24T15:00:00Z"),
+        ("1508857200.5", "2017-10-24T15:00:00Z"),
+    ],
+)
+def test_times_are_utc_whatever_the_machine_says(text, told, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert utc_text(read_moment(text)) == told
+
+
+@pytest.mark.parametrize("text", [None, True, "", "soon", "nan", "-1", 1e30, "9" * 400, 10**400])
+def test_what_is_no_time(text):
+    assert read_moment(text) is None

@@ -48,6 +48,8 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.ExchangeNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.ExchangeExistsError, grpc.StatusCode.ALREADY_EXISTS),
     (lists.ExchangeConflictError, grpc.StatusCode.ABORTED),
+    (lists.ExchangeAwayError, grpc.StatusCode.UNAVAILABLE),
+    (lists.ExchangeError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotStoreError, grpc.StatusCode.UNAVAILABLE),

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Types whose versions matter here.
 _VERSIONED: Final = frozenset({"artifact", "file", "indicator"})
+#: Classes of identities that are no persons; where none is told, it may be one.
+_ORGANISATIONS: Final = frozenset({"class", "group", "organization", "system"})
 _TLP_2: Final = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
 #: Markings that the standard and its common objects fix; a bundle cannot give them another meaning.
 _TLP_IDS: Final = {
@@ -85,7 +87,7 @@ class BundleIndex:
     """What the first reading found.
 
     Attributes:
-        identities: names of organisations and the like by id; individuals are left out.
+        identities: names of organisations and the like by id; whoever may be a person is left out.
         markings: whom each marking allows; None where it sets no limit.
         superseded: numbers of the records that are older versions of others, ascending.
     """
@@ -148,13 +150,13 @@ def read_index(
 
 
 def _take_identity(head: Head, index: BundleIndex, limits: ImportLimits) -> None:
-    """Remembers a name, unless it is a person's."""
+    """Remembers a name that is no person's, as far as the class of the identity tells."""
     name, kind = _text(head.name), _text(head.identity_class)
     known = head.id in index.identities
     if (
         head.id
         and name
-        and kind != "individual"
+        and kind in _ORGANISATIONS
         and (known or len(index.identities) < limits.max_references)
     ):
         index.identities[head.id] = name

@@ -246,10 +246,10 @@ class ThreatExchangeReader:
         """Why the record withdraws its entry; None where it does not."""
         if record.should_delete:
             return "should_delete"
-        statuses = _statuses(record)
-        if statuses is None:
+        descriptors = _descriptors(record)
+        if not descriptors:
             return "no descriptors"
-        if self._withdraws_harmless and statuses == {_HARMLESS}:
+        if self._withdraws_harmless and all(each.status == _HARMLESS for each in descriptors):
             return _HARMLESS
         return None
 
@@ -260,7 +260,8 @@ class ThreatExchangeReader:
             code = next((tag for tag in self._tags if tag in carried), None)
             if code is not None:
                 return TAG_PROFILE, code
-        return "", "+".join(sorted(_statuses(record) or ())) or None
+        statuses = {each.status for each in _descriptors(record) if each.status}
+        return "", "+".join(sorted(statuses)) or None
 
 
 def parse_tags(options: Mapping[str, str]) -> Sequence[str]:
@@ -296,12 +297,6 @@ def _is_known(record: _Record, notes: Notes) -> bool:
 def _descriptors(record: _Record) -> Sequence[_Descriptor]:
     found = record.descriptors.data if record.descriptors is not None else None
     return [each for each in found or () if each is not None]
-
-
-def _statuses(record: _Record) -> set[str] | None:
-    """What the descriptors say; None where there is no descriptor."""
-    descriptors = _descriptors(record)
-    return {each.status for each in descriptors if each.status} if descriptors else None
 
 
 def _owner(record: _Record) -> str | None:

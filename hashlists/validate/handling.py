@@ -61,11 +61,10 @@ def _handling(said: _Said, default: Handling, check: Check) -> Handling | str:
     expires_at = default.expires_at
     if end:
         try:
-            expires_at = datetime.fromisoformat(end)
-        except ValueError:
+            time = datetime.fromisoformat(end)
+            expires_at = (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):  # the latter for a year that UTC does not have
             return "the end of use is no date and time of RFC 3339, e.g. 2026-11-21T12:00:00Z"
-        if expires_at.tzinfo is None:
-            expires_at = expires_at.replace(tzinfo=UTC)
     made = Handling(
         originator=default.originator if originator is None else originator,
         releasable_to=default.releasable_to if recipients is None else recipients,

@@ -267,13 +267,25 @@ def test_end_of_use():
 
 @pytest.mark.parametrize("first", [True, False])
 def test_originator_is_the_organisation_wherever_it_stands(first):
-    who = {"type": "identity", "id": stix_id("identity", 1), "name": "A hotline"}
+    who = {
+        "type": "identity",
+        "id": stix_id("identity", 1),
+        "name": "A hotline",
+        "identity_class": "organization",
+    }
     said = indicator(created_by_ref=who["id"])
     assert one(bundle(*((who, said) if first else (said, who)))).handling.originator == "A hotline"
 
 
 @pytest.mark.parametrize(
-    "who", [{"identity_class": "individual", "name": SECRET}, {"name": 5}, {"name": ""}]
+    "who",
+    [
+        {"identity_class": "individual", "name": SECRET},
+        {"identity_class": "unspecified", "name": SECRET},
+        {"name": SECRET},
+        {"identity_class": "organization", "name": 5},
+        {"identity_class": "organization", "name": ""},
+    ],
 )
 def test_a_person_or_nobody_is_named_by_id_alone(who):
     reference = stix_id("identity", 1)

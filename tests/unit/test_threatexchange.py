@@ -121,6 +121,13 @@ def test_opinions_that_differ_make_a_class_of_their_own():
     assert row.handling == Handling()
 
 
+def test_a_silent_opinion_is_no_word_that_the_entry_is_harmless():
+    silent = [descriptor("NON_MALICIOUS", 1), descriptor(None, 2)]
+    found = run(page(record(1, HashKind.PDQ, *silent)), "threatexchange")
+    assert found.retractions == []
+    assert found.rows[0].classification.code == "NON_MALICIOUS"
+
+
 def test_harmless_entries_may_be_kept():
     harmless = page(record(1, HashKind.PDQ, descriptor("NON_MALICIOUS")))
     (row,) = run(harmless, "threatexchange", {"non_malicious": "keep"}).rows

@@ -119,10 +119,17 @@ class TestHandling:
         (handling,) = check(batch(md5(1), expires_at=["2027-02-03T04:05:06"])).entries.handlings
         assert handling.expires_at == datetime(2027, 2, 3, 4, 5, 6, tzinfo=UTC)
 
+    def test_one_instant_is_one_handling_in_whatever_zone(self):
+        ends = ["2027-02-03T04:05:06Z", "2027-02-03T05:05:06+01:00"]
+        first, second = check(batch(md5(1), md5(1), expires_at=ends)).entries.content_digests
+        assert first == second
+
     @pytest.mark.parametrize(
         "column",
         [
             {"expires_at": ["soon"]},
+            {"expires_at": ["0001-01-01T00:00:00+14:00"]},
+            {"expires_at": ["9999-12-31T23:59:59-14:00"]},
             {"originators": ["x" * 257]},
             {"originators": ["a\0"]},
             {"releasable_to": [["x" * 257]]},

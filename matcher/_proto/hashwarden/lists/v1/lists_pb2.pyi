@@ -412,7 +412,7 @@ class ImportStart(_message.Message):
     hash_list: _builtins.str
     """"hashLists/{hash_list}"; it must exist."""
     format: _builtins.str
-    """"vics" or "csv"."""
+    """A format that can be read, e.g. "vics", "csv" or "ncmec"; docs/formats.md names them all."""
     sha256: _builtins.bytes
     """SHA-256 of the whole file, 32 bytes."""
     length: _builtins.int

@@ -130,7 +130,7 @@ fuzz: $(APP) $(TEST) ## Mutated inputs against the decoder and the list readers 
 	  echo "$(PY) $$fuzzer --inputs $(INPUTS)"; $(PY) $$fuzzer --inputs $(INPUTS); \
 	done
 
-BENCHMARKS ?= hashing decode_hash import_vics index live soak
+BENCHMARKS ?= hashing decode_hash import_formats index live soak
 
 .PHONY: bench
 bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)

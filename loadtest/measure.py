@@ -174,7 +174,8 @@ def _processor() -> str:
 def _commit() -> str:
     try:
         commit = _git("rev-parse", "--short", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "matcher", "loadtest")
+        measured = ("hashlists", "matcher", "loadtest")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *measured)
     except (OSError, subprocess.CalledProcessError):
         return _UNKNOWN
     return f"{commit}, with uncommitted changes" if changed else commit

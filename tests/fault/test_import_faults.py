@@ -20,7 +20,7 @@ from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError
 from hashlists.importer import import_file
 from hashlists.model import ChangeKind, Harm, HashList
-from loadtest.generate_vics import write_vics
+from loadtest.generate_lists import write_list
 from tests.catalog_support import (
     DEMO,
     Item,
@@ -86,7 +86,7 @@ def catalog(url) -> Iterator[Catalog]:
 @pytest.fixture(scope="module")
 def vics(tmp_path_factory):
     out = io.BytesIO()
-    write_vics(out, records=RECORDS, seed=9)
+    write_list("vics", out, records=RECORDS, seed=9)
     path = tmp_path_factory.mktemp("vics") / "list.json"
     path.write_bytes(out.getvalue())
     return path

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from hashlists.catalog import Catalog, bulk, commit, open_change
 from hashlists.errors import CatalogError
-from loadtest.generate_vics import write_vics
+from loadtest.generate_lists import write_list
 from tests.catalog_support import (
     DEMO,
     Item,
@@ -195,7 +195,7 @@ def test_during_a_retraction(catalog, mortal, monkeypatch):
 def command(url, tmp_path) -> list[object]:
     """Starts an importer of `RECORDS` records into the list."""
     out = io.BytesIO()
-    write_vics(out, records=RECORDS, seed=9)
+    write_list("vics", out, records=RECORDS, seed=9)
     file = tmp_path / "list.json"
     file.write_bytes(out.getvalue())
     arguments = ["--catalog", url, "--file", str(file), "--list", "demo", "--format", "vics"]

@@ -15,7 +15,7 @@ import sys
 
 from list_fuzzing import main, run
 
-from loadtest.generate_vics import write_vics
+from loadtest.generate_lists import write_list
 
 TOKENS = (
     b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"},{", b"]}", b"\\u0000", b"\\ud800",
@@ -30,7 +30,7 @@ def corpus():
     """Small whole files of both versions, with the context on either side of the records."""
     chance = random.Random(7)
     generated = io.BytesIO()
-    write_vics(generated, records=4, seed=7)
+    write_list("vics", generated, records=4, seed=7)
     records = [
         {
             "MediaID": str(number),

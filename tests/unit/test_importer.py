@@ -30,7 +30,7 @@ from hashlists.importing import request, run
 from hashlists.importing.merging import merge
 from hashlists.limits import ImportLimits
 from hashlists.model import ExtraHash, Harm, HashKind, HashList, Retraction
-from loadtest.generate_vics import write_vics
+from loadtest.generate_lists import write_list
 from tests.catalog_support import DEMO, Item, batch, items, names_in_force
 
 COLUMNS = {"columns.md5": "md5", "columns.size": "size"}
@@ -53,7 +53,7 @@ def catalog(url):
 def vics(tmp_path):
     """300 made-up records."""
     out = io.BytesIO()
-    write_vics(out, records=300, seed=5)
+    write_list("vics", out, records=300, seed=5)
     path = tmp_path / "list.json"
     path.write_bytes(out.getvalue())
     return path

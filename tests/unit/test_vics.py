@@ -15,7 +15,7 @@ from hashlists.formats.registry import open_reader
 from hashlists.limits import ImportLimits
 from hashlists.model import Classification, EntryFlag, ExtraHash, Handling, HashKind
 from hashlists.validate import KEY_TAGS, validate
-from loadtest.generate_vics import write_vics
+from loadtest.generate_lists import write_list
 
 CONTEXT_2_0 = (
     "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{profile}/$metadata#{kind}"
@@ -627,7 +627,7 @@ def test_generator_is_deterministic_and_imports_without_rejection():
     files = []
     for seed in (3, 3, 4):
         out = io.BytesIO()
-        write_vics(out, records=3000, seed=seed)
+        write_list("vics", out, records=3000, seed=seed)
         files.append(out.getvalue())
     assert files[0] == files[1] != files[2]
     json.loads(files[0])
@@ -647,7 +647,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, sizes):
     for records in sizes:
         path = tmp_path / f"{records}.json"
         with path.open("wb") as out:
-            write_vics(out, records=records)
+            write_list("vics", out, records=records)
         with path.open("rb") as stream:
             tracemalloc.start()
             for batch in open_reader(stream, format="vics"):

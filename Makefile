@@ -126,17 +126,17 @@ FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.py))
 
 .PHONY: fuzz
 fuzz: $(APP) $(TEST) ## Mutated inputs against the decoder and the list readers (INPUTS=100000 each)
-	@for fuzzer in $(FUZZERS); do \
-	  echo "$(PY) $$fuzzer --inputs $(INPUTS)"; $(PY) $$fuzzer --inputs $(INPUTS); \
-	done
+	@printf '%s\n' $(FUZZERS) | xargs -P $(JOBS) -I FUZZER $(PY) FUZZER --inputs $(INPUTS)
 
 BENCHMARKS ?= hashing decode_hash import_formats index live soak
 
 .PHONY: bench
 bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)
-	@for benchmark in $(BENCHMARKS); do \
-	  echo "$(PY) -m loadtest.$$benchmark $(ARGS)"; $(PY) -m loadtest.$$benchmark $(ARGS); \
-	done
+	@missed=''; for benchmark in $(BENCHMARKS); do \
+	  echo "$(PY) -m loadtest.$$benchmark $(ARGS)"; \
+	  $(PY) -m loadtest.$$benchmark $(ARGS) || missed="$$missed $$benchmark"; \
+	done; \
+	if [ -n "$$missed" ]; then echo "failed, or missed what is required:$$missed" >&2; exit 1; fi
 
 # --- checks ----------------------------------------------------------------------------------
 

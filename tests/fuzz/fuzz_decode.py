@@ -253,7 +253,8 @@ def main() -> int:
     findings, outcomes = run(arguments.inputs, arguments.seed, arguments.only)
     seconds = time.monotonic() - started
     sys.stdout.write(
-        f"{arguments.inputs} inputs in {seconds:.0f} s: {outcomes}; findings: {len(findings)}\n"
+        f"decode: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
+        f" findings: {len(findings)}\n"
     )
     return 1 if findings else 0
 

@@ -115,7 +115,8 @@ def main():
     findings, outcomes = fuzz(arguments.inputs, arguments.seed, arguments.only)
     seconds = time.monotonic() - started
     sys.stdout.write(
-        f"{arguments.inputs} inputs in {seconds:.0f} s: {outcomes}; findings: {len(findings)}\n"
+        f"unpacking: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
+        f" findings: {len(findings)}\n"
     )
     return 1 if findings else 0
 

@@ -203,6 +203,7 @@ def main(format_name: str, corpus: Sequence[Case], tokens: Sequence[bytes]) -> i
     )
     seconds = time.monotonic() - started
     sys.stdout.write(
-        f"{arguments.inputs} inputs in {seconds:.0f} s: {outcomes}; findings: {len(findings)}\n"
+        f"{format_name}: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
+        f" findings: {len(findings)}\n"
     )
     return 1 if findings else 0

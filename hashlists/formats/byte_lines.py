@@ -40,7 +40,8 @@ class ByteLines:
 
     Args:
         stream: never closed here.
-        limits: of a line (`max_record_bytes`), a block, and of lines taken at once.
+        limits: of a block, and of lines taken at once.
+        max_line: bytes of a line; None for the limit of records.
 
     Attributes:
         bytes_read: bytes taken from the stream.
@@ -49,11 +50,13 @@ class ByteLines:
         FormatError: the file is not UTF-8 text.
     """
 
-    def __init__(self, stream: BinaryIO, limits: ImportLimits) -> None:
+    def __init__(
+        self, stream: BinaryIO, limits: ImportLimits, *, max_line: int | None = None
+    ) -> None:
         self.bytes_read = 0
         self._stream = stream
         self._block = max(min(limits.block_bytes, _READ_BYTES), _LEAST_READ_BYTES)
-        self._most_bytes = limits.max_record_bytes
+        self._most_bytes = max_line or limits.max_record_bytes
         self._most_lines = limits.max_batch_rows
         self._number = 0
         self._offset = 0

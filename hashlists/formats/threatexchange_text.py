@@ -34,6 +34,7 @@ from hashlists.formats.base import (
     RawBatch,
     Sample,
 )
+from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose, refuse_pickle
@@ -91,9 +92,8 @@ class ThreatExchangeTextReader:
         self._tags = parse_tags(options)
         refuse_pickle(stream)
         _refuse_foreign(stream)
-        self._stream = stream
-        self._limits = limits
-        self._bytes_read = 0
+        self._max_line = limits.max_line_chars
+        self._source = ByteLines(stream, limits, max_line=self._max_line)
         self._notes = Notes()
         self._batches = self._read()
 
@@ -105,7 +105,7 @@ class ThreatExchangeTextReader:
     @property
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
-        return self._bytes_read
+        return self._source.bytes_read
 
     def __iter__(self) -> Iterator[RawBatch]:
         return self
@@ -114,57 +114,35 @@ class ThreatExchangeTextReader:
         return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
-        lines: list[_Line] = []
-        rejections: list[Rejection] = []
-        is_ended = True
-        for place, text, is_ended in self._texts():
-            if len(lines) + len(rejections) >= self._limits.max_batch_rows:
-                yield self._to_batch(lines, rejections)
-                lines, rejections = [], []
-            outcome = self._parse(place, text) if text is not None else self._too_long(place)
-            if isinstance(outcome, Rejection):
-                if not is_ended:
-                    _fail_cut_off(outcome)
-                rejections.append(outcome)
-            elif outcome is not None:
-                lines.append(outcome)
-        if not is_ended:
-            self._notes[_UNENDED_NOTE] += 1
-        if lines or rejections or self._notes:
+        while taken := self._source.take():
+            lines: list[_Line] = []
+            rejections: list[Rejection] = []
+            for each in taken:
+                outcome = self._parse(each)
+                if isinstance(outcome, Rejection):
+                    if not each.is_ended:
+                        _fail_cut_off(outcome)
+                    rejections.append(outcome)
+                elif outcome is not None:
+                    lines.append(outcome)
+            is_ended = taken[-1].is_ended
+            if not is_ended:
+                self._notes[_UNENDED_NOTE] += 1
             yield self._to_batch(lines, rejections, open_ended=not is_ended and bool(lines))
 
-    def _texts(self) -> Iterator[tuple[Place, bytes | None, bool]]:
-        """Lines that are not blank, and whether each has an end.
-
-        Of a line that exceeds the limit there is None, and it is not held.
-        """
-        number, offset, begun, skipped = 1, 0, b"", 0
-        longest = self._limits.max_line_chars
-        while block := self._stream.read(self._limits.block_bytes):
-            self._bytes_read += len(block)
-            *whole, begun = (begun + block).split(b"\n")
-            for line in whole:
-                text = line if not skipped and len(line) <= longest else None
-                if text is None or text.strip():
-                    yield Place("line", number, offset), text, True
-                number, offset = number + 1, offset + skipped + len(line) + 1
-                skipped = 0
-            if len(begun) > longest:
-                begun, skipped = b"", skipped + len(begun)
-        if begun.strip() or skipped:
-            yield Place("line", number, offset), None if skipped else begun, False
-
-    def _too_long(self, place: Place) -> Rejection:
-        return Rejection(place, "", f"the line exceeds {self._limits.max_line_chars} bytes")
-
-    def _parse(self, place: Place, line: bytes) -> _Line | Rejection | None:
+    def _parse(self, line: ByteLine) -> _Line | Rejection | None:
         """What a line says; None where its signal is of another type."""
+        place = Place("line", line.number, line.offset)
+        if line.text is None:
+            return Rejection(place, "", f"the line exceeds {self._max_line} bytes")
         try:
-            text = line.removeprefix(_BOM if place.offset == 0 else b"").decode().strip()
+            text = line.text.decode().strip()
         except UnicodeDecodeError:
             return Rejection(place, "", "the line is not UTF-8 text")
-        if self._is_simple:
-            return self._parse_cells(place, text)
+        return self._parse_cells(place, text) if self._is_simple else self._parse_pair(place, text)
+
+    def _parse_pair(self, place: Place, text: str) -> _Line | Rejection | None:
+        """What a line of the layout `local` says."""
         if self._type is not None:
             return _Line(place, self._type, text)
         name, space, value = text.partition(" ")

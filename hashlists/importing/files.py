@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.paged_set import PagedReader, PagedSet
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from hashlists.formats.unpacking import Part, Parts
     from hashlists.limits import ImportLimits
     from hashlists.model import Place, PlaceAt
+
+#: For a member of an archive of which not even the beginning could be read.
+_LEAVE_OUT: Final = (
+    "; if this is no list file, leave it out: zip --delete ARCHIVE MEMBER, or unpack the archive"
+    " and import the list files alone"
+)
 
 
 @dataclass(slots=True)
@@ -162,13 +168,19 @@ class RecordSource:
     def _of_file(self, parts: Parts, pages: PagedSet | None, *, named: bool) -> Iterator[RawBatch]:
         before = self.bytes_read
         for part in parts:
-            with _naming(part.name if named else ""):
+            name = part.name if named else ""
+            with _naming(name, _LEAVE_OUT if len(parts.names) > 1 else ""):
                 reader = open_reader(
                     part.stream, format=self.format, options=self.options, limits=self.limits
                 )
                 if pages is not None and isinstance(reader, PagedReader):
                     reader.join(pages)
-                yield from self._of_part(reader, part, before, named=named)
+                batches = self._of_part(reader, part, before, named=named)
+                first = next(batches, None)
+            with _naming(name):
+                if first is not None:
+                    yield first
+                yield from batches
             before += part.packed_bytes
 
     def _of_part(
@@ -183,18 +195,18 @@ class RecordSource:
 
 
 @contextmanager
-def _naming(part: str) -> Iterator[None]:
-    """Errors within name the part, unless they do already."""
+def _naming(part: str, advice: str = "") -> Iterator[None]:
+    """Errors within name the part, unless they do already, and end with the advice."""
     try:
         yield
     except FormatError as error:
         if not part or error.part:
             raise
-        raise error.of_part(part) from error
+        raise FormatError(error.message + advice, place=error.place).of_part(part) from error
     except OptionsError as error:
         if not part or str(error).startswith(part):
             raise
-        raise OptionsError(f"{part}: {error}") from error
+        raise OptionsError(f"{part}: {error}{advice}") from error
 
 
 def _in_part(raw: RawBatch, part: str) -> RawBatch:

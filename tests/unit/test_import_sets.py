@@ -99,6 +99,25 @@ class TestSets:
         with pytest.raises(OptionsError, match=r"^readme\.txt: "):
             import_files(catalog, paths[:1], **HOW)
 
+    @pytest.mark.parametrize("name", ["vics", "ncmec", "misp", "stix", "icse", "jsonl"])
+    def test_a_member_that_is_no_list_says_how_to_leave_it_out(self, catalog, tmp_path, name):
+        members = {"README.txt": b"Dear colleague,\n", "list": b"{}"}
+        (several,) = write(tmp_path, {"set.zip": zipped(members)})
+        (alone,) = write(tmp_path, {"one.zip": zipped({"README.txt": members["README.txt"]})})
+        how = {"list_name": "demo", "format": name, "importer": "a person"}
+        with pytest.raises((FormatError, OptionsError), match=r"README\.txt.*zip --delete"):
+            import_file(catalog, several, **how)
+        with pytest.raises((FormatError, OptionsError)) as caught:
+            import_file(catalog, alone, **how)
+        assert "zip --delete" not in str(caught.value)
+
+    def test_a_list_that_is_cut_off_is_not_to_be_left_out(self, catalog, tmp_path):
+        members = {"a.csv": csv(1), "b.csv": csv(*range(2, 5000))[:-3]}
+        (path,) = write(tmp_path, {"set.zip": zipped(members)})
+        with pytest.raises(FormatError, match="cut off") as caught:
+            import_file(catalog, path, **HOW)
+        assert "zip --delete" not in str(caught.value)
+
     def test_rejections_name_their_part(self, catalog, tmp_path):
         paths = write(
             tmp_path, {"a.csv": csv(1), "b.zip": zipped({"c.csv": csv(2) + b'nohex\n"x",y\n'})}

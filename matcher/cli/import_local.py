@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hashlists.catalog import Catalog
     from hashlists.importer import FullList, ImportReport
     from hashlists.importing.full import Absent
-    from hashlists.model import HashList, Revision
+    from hashlists.model import EntryBatch, HashList, Revision
     from matcher.cli.context import Session
     from matcher.cli.describing import Described
     from matcher.cli.importing import ImportOrder
@@ -67,6 +67,46 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 full=_full(order, before_asking=watched.close),
                 spool_dir=settings.spool_dir,
             )
+
+
+def try_here(
+    session: Session, catalog: Catalog, order: ImportOrder, observe: Callable[[EntryBatch], None]
+) -> ImportReport:
+    """Tries an import out: everything is read, staged and compared, then dropped.
+
+    Args:
+        session: of the command.
+        catalog: is not changed.
+        order: what would be imported.
+        observe: shown every validated batch.
+
+    Raises:
+        HashlistsError: it would not be imported, and why.
+    """
+    from hashlists.formats.registry import find_format  # noqa: PLC0415
+    from hashlists.importer import FullList, import_files  # noqa: PLC0415
+
+    share, settings = order.max_rejected_share, session.settings
+    prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
+    if prepare is not None and order.described.harm is not None:
+        require_harm(find_format(order.format), order.list_name, Harm(order.described.harm))
+    with ExitStack() as opened:
+        advance = opened.enter_context(progress(f"Reading {order.shown_files}", of_bytes=True))
+        return import_files(
+            catalog,
+            [opened.enter_context(seekable(each, settings.spool_dir)) for each in order.files],
+            list_name=order.list_name,
+            format=order.format,
+            options=order.options,
+            importer=session.author,
+            max_rejected_share=settings.max_rejected_share if share is None else share,
+            progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+            prepare_list=prepare,
+            observers=[observe],
+            dry_run=True,
+            full=None if order.whole is None else FullList(force=order.whole.force),
+            spool_dir=settings.spool_dir,
+        )
 
 
 def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList | None:

@@ -120,6 +120,20 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     is_flag=True,
     help="With --full: do not ask; needed where nobody can be asked.",
 )
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Import nothing: tell what would change, and screen the entries.",
+)
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(exists=True),
+    help="With --plan: pictures known to be harmless, which no entry should be near: a "
+    "folder, with all below it, or a file. Repeat for each.",
+)
 @described(required=False)
 @options.server
 @options.as_json
@@ -139,6 +153,8 @@ def command(
     full: bool,
     force: bool,
     yes: bool,
+    plan: bool,
+    references: Sequence[str],
     described: Described,
     server: str | None,
     as_json: bool,
@@ -165,9 +181,19 @@ def command(
     already is never corrected, and the revision names the caller by address, until callers are
     authenticated.
 
+    With --plan nothing is imported. The report tells what would be added, changed and retracted,
+    and what was found of the entries: those near pictures that are known to be harmless (about a
+    hundred codes that come with Hashwarden, and --reference), within the distance at which the
+    default policy calls them near; those whose digests stand in a known-good list of the catalog;
+    what is rejected, by reason; and for each policy, how many hits an upload would meet by chance,
+    before and after, with this list live. Places are told, no hash is. Uploads are not kept, so
+    they cannot be compared with.
+
     Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
     imported; 130 where it was interrupted.
     """
+    if references and not plan:
+        raise click.UsageError("--reference goes with --plan")
     if _STDIN in files and len(files) > 1:
         raise click.UsageError("standard input is imported alone, not with other files")
     order = ImportOrder(
@@ -179,13 +205,31 @@ def command(
         reason=reason,
         idempotency_key=idempotency_key,
         described=described,
-        whole=_whole(full=full, force=force, yes=yes),
+        whole=_whole(full=full, force=force, yes=yes or (plan and full)),
     )
+    if plan:
+        _plan(session, server, order, references, as_json=as_json)
+        return
     report = _imported(session, server, order)
     if as_json:
         print_json(import_record(report))
     else:
         print_import(report)
+
+
+def _plan(
+    session: Session,
+    server: str | None,
+    order: ImportOrder,
+    references: Sequence[str],
+    *,
+    as_json: bool,
+) -> None:
+    if server is not None:
+        raise click.UsageError("--plan works on the machine that has the catalog, not --server")
+    from matcher.cli.import_plan import plan_here, show  # noqa: PLC0415  brings the index
+
+    show(plan_here(session, order, references), as_json=as_json)
 
 
 def _whole(*, full: bool, force: bool, yes: bool) -> WholeOrder | None:

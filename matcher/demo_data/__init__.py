@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEST_IMAGE_NAME = "hashwarden-test-image.png"
+#: PDQ codes of harmless pictures by name, made by `loadtest.harmless_codes`.
+HARMLESS_CODES_NAME = "harmless-codes.json"
 _HASHES_NAME = "hashwarden-test-image.json"
 
 
@@ -48,3 +50,10 @@ def published_test_image() -> PublishedTestImage:
         hashes={kind: bytes.fromhex(recorded[kind.value]) for kind in kinds},
         quality=recorded["quality"],
     )
+
+
+@cache
+def harmless_codes() -> Mapping[str, bytes]:
+    """PDQ codes of harmless pictures by what they show: generated, or freely licensed."""
+    text = resources.files(__name__).joinpath(HARMLESS_CODES_NAME).read_text(encoding="utf-8")
+    return {name: bytes.fromhex(code) for name, code in json.loads(text)["pdq"].items()}

@@ -1,0 +1,149 @@
+"""`lists import --plan`: tells what would happen, screens the entries, and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from PIL import Image
+
+from matcher import cli, demo, demo_data
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def ran(*arguments, status=0):
+        got = cli.main(["--data", str(tmp_path / "data"), *map(str, arguments)])
+        captured = capsys.readouterr()
+        assert got == status, captured.err
+        return captured
+
+    return ran
+
+
+@pytest.fixture
+def plan(run):
+    def ran(*arguments, status=0):
+        (line,) = run(
+            "lists", "import", *arguments, "--plan", "--json", status=status
+        ).out.splitlines()
+        return json.loads(line)
+
+    return ran
+
+
+def write(path, rows):
+    path.write_text("\n".join(["md5,pdq", *rows]) + "\n")
+    return path
+
+
+def md5(number):
+    return hashlib.md5(b"%d" % number).hexdigest()
+
+
+COLUMNS = ("--column", "md5=md5", "--column", "pdq=pdq")
+NEW = ("--list", "new", "--harm", "csam", "--source", "Us", *COLUMNS)
+HARMLESS = demo_data.harmless_codes()
+CODE = HARMLESS["generated landscape 9003"].hex()
+
+
+def test_a_first_list_is_planned_without_a_catalog(plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},{CODE}", f"{md5(2)},", f"{md5(3)},{'00' * 32}"])
+    got = plan(file, *NEW, "--max-rejected-share", "1")
+    assert got["plan"] is True
+    assert got.items() >= {"read": 3, "added": 2, "rejected": 1, "revision": 0}.items()
+    assert not list((tmp_path / "data").glob("catalog*"))
+    near = got["screening"]["near_harmless"]
+    assert near["entries"] == 1
+    assert near["first"] == [
+        {
+            "place": near["first"][0]["place"],
+            "kind": "pdq",
+            "reference": "generated landscape 9003",
+            "distance": 0,
+        }
+    ]
+    assert near["first"][0]["place"].startswith("line 2")
+    ((reason, number),) = got["rejected_by_reason"].items()
+    assert number == 1
+    assert "which would match what it must not" in reason
+    (chance,) = got["chance_hits"]
+    assert chance["before"] == 0 < chance["after"] < 1e-30
+    assert CODE not in json.dumps(got)
+
+
+def test_a_plan_changes_nothing_and_tells_what_differs(run, plan, tmp_path):
+    first = write(tmp_path / "a.csv", [f"{md5(1)},{CODE}", f"{md5(2)},"])
+    run("lists", "import", first, *NEW)
+    second = write(tmp_path / "b.csv", [f"{md5(1)},{CODE}", f"{md5(3)},"])
+    before = run("lists", "show", "--json").out
+    got = plan(second, "--list", "new", *COLUMNS, "--full", "--force")
+    assert got.items() >= {"added": 1, "unchanged": 1, "retracted": 1, "absent": 1}.items()
+    assert run("lists", "show", "--json").out == before
+    assert got["chance_hits"][0]["before"] == pytest.approx(got["chance_hits"][0]["after"])
+
+
+def test_entries_of_known_good_lists_are_told(run, plan, tmp_path):
+    good = tmp_path / "good.csv"
+    good.write_text("MD5\n" + "\n".join(md5(n) for n in range(5)) + "\n")
+    run(
+        *("lists", "import", good, "--list", "os-files", "--harm", "known_good", "--source", "x"),
+        *("--column", "md5=MD5"),
+    )
+    file = write(tmp_path / "a.csv", [f"{md5(4)},", f"{md5(9)},", f"{md5(0)},"])
+    screening = plan(file, *NEW)["screening"]
+    assert screening["known_good_lists"] == ["os-files"]
+    assert screening["known_good"]["entries"] == 2
+    assert screening["known_good"]["by_reference"] == {"os-files": 2}
+    assert [each["place"].split()[1] for each in screening["known_good"]["first"]] == ["2", "4"]
+    again = plan(good, "--list", "os-files", "--column", "md5=MD5")["screening"]
+    assert again["known_good_lists"] == []
+
+
+def test_pictures_of_ones_own_are_references(run, plan, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "below").mkdir(parents=True)
+    Image.fromarray(demo.paint(4321, 300, 240)).save(folder / "below" / "logo.png")
+    (folder / "notes.txt").write_text("no picture")
+    (line,) = run("hash", folder / "below" / "logo.png").out.splitlines()
+    file = write(tmp_path / "a.csv", [f"{md5(1)},{json.loads(line)['views'][0]['pdq']}"])
+    assert plan(file, *NEW)["screening"]["near_harmless"]["entries"] == 0
+    got = plan(file, *NEW, "--reference", folder)["screening"]
+    assert got["near_harmless"]["by_reference"] == {str(folder / "below" / "logo.png"): 1}
+    assert got["references"]["pdq"] == len(HARMLESS) + 1
+
+
+def test_a_policy_that_would_not_fit_is_told(plan, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "policies.toml").write_text(
+        "[policies.default]\n\n[policies.wide.thresholds]\npdq = 110\n"
+    )
+    file = write(tmp_path / "a.csv", [f"{md5(1)},{CODE}"])
+    default, wide = plan(file, *NEW)["chance_hits"]
+    assert (default["policy"], default["problem"]) == ("default", "")
+    assert wide["before"] == 0
+    assert wide["after"] > 0.01
+    assert "chance hits, above the limit" in wide["problem"]
+
+
+def test_the_plan_for_people(run, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(n)},{CODE}" for n in range(25)])
+    told = run("lists", "import", file, *NEW, "--plan")
+    assert "entries near one of them\t25" in told.out
+    assert "near: line 2" in told.err
+    assert "0 bits away): generated landscape 9003" in told.err
+    assert "... and 5 more entries" in told.err
+    assert "This was a plan: nothing was imported." in told.err
+    assert CODE not in told.err + told.out
+
+
+def test_what_does_not_go_together_is_refused(run, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    assert "--plan" in run("lists", "import", file, *NEW, "--reference", tmp_path, status=2).err
+    server = ("--server", "127.0.0.1:1")
+    assert "--plan works" in run("lists", "import", file, *NEW, "--plan", *server, status=2).err
+    assert (
+        "no list is named"
+        in run("lists", "import", file, "--list", "x", *COLUMNS, "--plan", status=2).err
+    )

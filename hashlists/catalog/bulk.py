@@ -1,7 +1,6 @@
-"""Rows in bulk: statements compiled once and run with tuples, which go to the driver as they are.
+"""Rows in bulk: columns of equal length in, statements of a thousand rows and more out.
 
-Building one dictionary per row would cost more than the database does. Columns come in as
-sequences of equal length and leave as tuples; nothing here looks at a value.
+One call, or one dictionary, for each row would cost more than the database does.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ from sqlalchemy import ColumnElement, Select, Table, bindparam, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hashlists.catalog.on_postgresql import copy_rows
+from hashlists.catalog.packed_insert import PackedColumns
 from hashlists.catalog.schema import KIND_BITS, entries, entry_versions, extra_hashes
 from hashlists.model import EntryBatch, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -29,35 +29,33 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 
 class BulkInsert:
-    """One INSERT (in PostgreSQL: COPY), run with tuples in the order of `columns`."""
+    """One INSERT of many rows, given as columns; in PostgreSQL: COPY."""
 
     def __init__(self, table: Table, columns: Sequence[str], *, unless: Sequence[str] = ()) -> None:
         """Takes the table's columns that are given, and those whose conflict leaves a row out."""
         self.columns = tuple(columns)
         self._table = table
         self._unless = tuple(unless)
-        self._compiled: dict[str, str] = {}
 
-    def run(self, connection: Connection, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Inserts `rows`, each in the order of `self.columns`; returns how many went in."""
-        listed = list(rows)
-        if not listed:
+    def run(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> int:
+        """Inserts rows, given as one sequence for each of `self.columns`; returns how many.
+
+        Raises:
+            ValueError: the columns are of unequal length.
+        """
+        if not columns:
+            return 0
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError(f"columns of unequal length for {self._table.name}")
+        if not len(columns[0]):
             return 0
         if connection.dialect.name == "postgresql":
-            return copy_rows(connection, self._table, self.columns, listed, unless=self._unless)
-        return int(connection.exec_driver_sql(self._sql(connection), listed).rowcount)
-
-    def _sql(self, connection: Connection) -> str:
-        name = connection.dialect.name
-        if name not in self._compiled:
-            statement = upsert(connection, self._table)
-            if self._unless:
-                statement = statement.on_conflict_do_nothing(index_elements=list(self._unless))
-            compiled = _Compiled.of(connection, statement, self.columns)
-            # A statement has its columns in the table's order, whatever order they are given in.
-            assert compiled.names == self.columns
-            self._compiled[name] = compiled.sql
-        return self._compiled[name]
+            rows = list(zip(*columns, strict=True))
+            return copy_rows(connection, self._table, self.columns, rows, unless=self._unless)
+        packed = PackedColumns(columns)
+        otherwise = f" ON CONFLICT ({', '.join(self._unless)}) DO NOTHING" if self._unless else ""
+        sql = f"INSERT INTO {self._table.name} ({', '.join(self.columns)}) {packed.sql}{otherwise}"
+        return int(connection.exec_driver_sql(sql, tuple(packed.parameters)).rowcount)
 
 
 class BulkSelect:
@@ -114,13 +112,11 @@ class _Compiled:
     fixed: Mapping[str, Any]
 
     @classmethod
-    def of(
-        cls, connection: Connection, statement: Any, columns: Sequence[str] | None = None
-    ) -> _Compiled:
+    def of(cls, connection: Connection, statement: Any) -> _Compiled:
         style = "qmark" if connection.dialect.name == "sqlite" else "format"
         own: Any = type(connection.dialect)
         dialect = own(paramstyle=style)
-        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        compiled = statement.compile(dialect=dialect)
         assert compiled.positiontup is not None
         return cls(str(compiled), tuple(compiled.positiontup), dict(compiled.params))
 
@@ -159,7 +155,7 @@ def insert_versions(
         _version_inserts[kinds] = BulkInsert(entry_versions, names)
     statement = _version_inserts[kinds]
     columns = {**plain, **{kind.value: hashes[kind] for kind in kinds}}
-    statement.run(connection, zip(*(columns[name] for name in statement.columns), strict=True))
+    statement.run(connection, [columns[name] for name in statement.columns])
 
 
 def kinds_of(batch: EntryBatch) -> list[int]:

@@ -8,7 +8,6 @@ written is decided by `staging`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import update
@@ -28,7 +27,7 @@ from hashlists.catalog.interning import (
 from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
@@ -77,14 +76,13 @@ class EntryWriter:
         first = _draw(connection, "entry_id", number)
         # In key order: neighbours in the unique index then go in together.
         order = sorted(range(number), key=keys.__getitem__)
-        rows = zip(
+        columns = [
             [first + row for row in order],
-            repeat(self._list_id),
-            repeat(self._change_id),
+            [self._list_id] * number,
+            [self._change_id] * number,
             pick(keys, order),
-            strict=False,
-        )
-        inserted = INSERT_NEW_ENTRIES.run(connection, rows)
+        ]
+        inserted = INSERT_NEW_ENTRIES.run(connection, columns)
         return first if inserted == number else None
 
     def insert_versions(self, connection: Connection, rows: Rows, entry_ids: Sequence[int]) -> None:
@@ -112,7 +110,7 @@ class EntryWriter:
             "content_digest": batch.content_digests,
         }
         insert_versions(connection, plain, batch.hashes)
-        INSERT_EXTRA_HASHES.run(connection, _extra_rows(batch, version_ids))
+        INSERT_EXTRA_HASHES.run(connection, _extra_columns(batch, version_ids))
 
     def _classification_ids(self, connection: Connection, batch: EntryBatch) -> list[int | None]:
         ids = _interned(connection, batch.classifications, intern_classification)
@@ -146,17 +144,19 @@ def _interned(
     intern: Callable[[Connection, Any], int],
 ) -> list[Any]:
     """Ids of a column of interned objects: looked up once for each object, not for each row."""
-    different = {id(value): value for value in values}
+    identities = list(map(id, values))  # not hashed: that would cost more than all else
+    different = dict(zip(identities, values, strict=True))
     ids = {
         identity: None if value is None else intern(connection, value)
         # In one order everywhere: who waits for another's new row is never waited for by it.
         for identity, value in sorted(different.items(), key=lambda item: repr(item[1]))
     }
-    return [ids[id(value)] for value in values]
+    return list(map(ids.__getitem__, identities))
 
 
-def _extra_rows(
-    batch: EntryBatch, version_ids: Sequence[int]
-) -> Iterator[tuple[int, int, str, bytes, str | None]]:
-    for ordinal, (row, kind, value, derivation) in enumerate(batch.extra_hashes):
-        yield version_ids[row], ordinal, kind.value, value, derivation
+def _extra_columns(batch: EntryBatch, version_ids: Sequence[int]) -> list[Sequence[Any]]:
+    rows = [
+        (version_ids[row], ordinal, kind.value, value, derivation)
+        for ordinal, (row, kind, value, derivation) in enumerate(batch.extra_hashes)
+    ]
+    return list(zip(*rows, strict=True))

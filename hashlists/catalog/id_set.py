@@ -22,10 +22,8 @@ class IdSet:
 
     def add(self, entry_id: int) -> None:
         """Puts an id in, whether it is in already or not."""
-        byte = entry_id >> 3
-        if byte >= len(self._bits):
-            self._bits.extend(bytes(byte + 1 - len(self._bits) + 65_536))
-        self._bits[byte] |= 1 << (entry_id & 7)
+        self._make_room(entry_id)
+        self._bits[entry_id >> 3] |= 1 << (entry_id & 7)
 
     def remove(self, entry_id: int) -> None:
         """Takes out an id that is in."""
@@ -33,8 +31,22 @@ class IdSet:
 
     def add_range(self, first: int, number: int) -> None:
         """Puts in `number` ids from `first` on."""
-        for entry_id in range(first, first + number):
-            self.add(entry_id)
+        if not number:
+            return
+        end = first + number
+        self._make_room(end - 1)
+        byte, last_byte = first >> 3, end >> 3
+        if byte == last_byte:
+            self._bits[byte] |= (1 << (end & 7)) - (1 << (first & 7))
+            return
+        self._bits[byte] |= 256 - (1 << (first & 7))
+        self._bits[byte + 1 : last_byte] = b"\xff" * (last_byte - byte - 1)
+        self._bits[last_byte] |= (1 << (end & 7)) - 1
+
+    def _make_room(self, entry_id: int) -> None:
+        missing = (entry_id >> 3) + 2 - len(self._bits)  # one more, for the end of a range
+        if missing > 0:
+            self._bits.extend(bytes(missing + 65_536))
 
     def union(self, other: IdSet) -> IdSet:
         """A new set of the ids that either has."""

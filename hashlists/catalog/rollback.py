@@ -210,15 +210,13 @@ class _Rollback:
             }
             rows.append(tuple(copy[name] for name in _INSERT_VERSIONS.columns))
             self._next_version += 1
-        _INSERT_VERSIONS.run(connection, rows)
+        _INSERT_VERSIONS.run(connection, list(zip(*rows, strict=True)))
         extras = select(extra_hashes).where(extra_hashes.c.version_id.in_(version_ids))
-        INSERT_EXTRA_HASHES.run(
-            connection,
-            [
-                (new_ids[r.version_id], r.ordinal, r.kind, r.value, r.derivation)
-                for r in connection.execute(extras)
-            ],
-        )
+        copies = [
+            (new_ids[r.version_id], r.ordinal, r.kind, r.value, r.derivation)
+            for r in connection.execute(extras)
+        ]
+        INSERT_EXTRA_HASHES.run(connection, list(zip(*copies, strict=True)))
 
 
 def _way_back(state: EntryState, goal: EntryState | None) -> dict[Origin, Action]:

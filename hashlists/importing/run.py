@@ -149,7 +149,8 @@ class Run:
             yield merge(waiting), retractions
 
     def _require_few_classifications(self, entries: EntryBatch) -> None:
-        once = {id(each): each for each in entries.classifications}  # hashing them all costs more
+        classes = entries.classifications
+        once = dict(zip(map(id, classes), classes, strict=True))  # hashing them all costs more
         self._classifications.update(once.values())
         self._classifications.discard(None)
         if len(self._classifications) > self.limits.max_classifications:

@@ -352,11 +352,11 @@ class TestErrors:
         assert SECRET.decode() not in self.printed(told.value)
 
     def test_of_copy(self, demo):
-        rows = [(1, 1, 1, SECRET), (1, 1, 1, SECRET)]
+        columns = [[1, 1], [1, 1], [1, 1], [SECRET, SECRET]]
         copying = BulkInsert(entries, ("entry_id", "list_id", "change_id", "source_key"))
         connection = staging_connection(demo._engine)
         with pytest.raises(CatalogError, match="23505") as caught, connection.begin():
-            copying.run(connection, rows)
+            copying.run(connection, columns)
         end_staging(connection)
         assert SECRET.decode() not in self.printed(caught.value)
         assert SECRET.hex() not in self.printed(caught.value)

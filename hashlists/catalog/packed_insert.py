@@ -62,7 +62,7 @@ class PackedColumns:
         """Byte strings: those of one length need no table of where each begins."""
         lengths = list(map(len, values))
         length = max(lengths)
-        joined = b"".join(values)
+        joined = b"".join(values) or b"\0"  # a piece of nothing would be NULL
         if len(joined) == length * len(values):
             width = self._bind(length)
             return f"substr({self._bind(joined)}, n * {width} + 1, {width})"

@@ -45,6 +45,11 @@ def test_rows_come_back_as_they_were_given(columns):
     assert rows == list(zip(*columns, strict=True))
 
 
+def test_none_and_nothing_stay_apart():
+    for nothing in (b"", ""):
+        test_rows_come_back_as_they_were_given.hypothesis.inner_test([[None, nothing, None]])
+
+
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200))))
 def test_ranges_of_ids(ranges):
     ids, plain = IdSet(), set()

@@ -228,6 +228,15 @@ def still_holds(position: Position, now: datetime) -> bool:
     return since is not None and timedelta(0) <= now - since < NEXT_HOLDS
 
 
+def begun_at(position: Position, arrived: Arrived) -> datetime:
+    """When the first page of a set was answered, by the earlier of both clocks.
+
+    Pages are in no promised order: what changed after that may have belonged to a page that was
+    taken before. So no position moves past it.
+    """
+    return read_moment(position.get("begun")) or arrived.believed_now
+
+
 def require_way_on(arrived: Arrived) -> None:
     """Sees to it that a page with more pages behind it says how to get them.
 
@@ -258,6 +267,7 @@ __all__ = [
     "Client",
     "Key",
     "Step",
+    "begun_at",
     "next_query",
     "require_count",
     "require_way_on",

@@ -24,6 +24,7 @@ from hashlists.exchanges.base import (
     Ask,
     Key,
     Step,
+    begun_at,
     next_query,
     require_way_on,
     still_holds,
@@ -104,12 +105,13 @@ class NcmecClient:
                 "to": position["to"],
                 "next": next_query(arrived.page.next, _PATH),
                 "next_at": utc_text(arrived.now),
+                "begun": utc_text(begun_at(position, arrived)),
                 **({"newest": utc_text(newest)} if newest else {}),
             }
             return Step(following, done=False)
         start, end = _moment(position["from"]), _moment(position["to"])
         if newest is not None:
-            start = max(start, min(newest, end, arrived.believed_now) - OVERLAP)
+            start = max(start, min(newest, end, begun_at(position, arrived)) - OVERLAP)
         theirs = arrived.server_time
         behind = theirs is not None and theirs - end > OVERLAP
         upto = theirs if theirs is not None and behind else arrived.now

@@ -20,6 +20,7 @@ from hashlists.exchanges.base import (
     Ask,
     Key,
     Step,
+    begun_at,
     require_count,
     require_way_on,
     still_holds,
@@ -93,11 +94,16 @@ class StopNciiClient:
         if token is not None:
             if token == position.get("token"):
                 raise ExchangePageError("the page names itself as the next one")
-            following = {"since": since, "token": token, "next_at": utc_text(arrived.now)}
+            following = {
+                "since": since,
+                "token": token,
+                "next_at": utc_text(arrived.now),
+                "begun": utc_text(begun_at(position, arrived)),
+            }
             return Step(following, done=False)
         told = read_moment(arrived.page.checkpoint) or arrived.newest
         if told is not None:
-            bound = min(told, arrived.believed_now) - OVERLAP
+            bound = min(told, begun_at(position, arrived)) - OVERLAP
             since = max(since, int(bound.timestamp()))
         return Step({"since": since}, done=True)
 

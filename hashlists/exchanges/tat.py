@@ -24,6 +24,7 @@ from hashlists.exchanges.base import (
     Ask,
     Key,
     Step,
+    begun_at,
     next_query,
     require_count,
     take_options,
@@ -124,14 +125,17 @@ class TatClient:
         told = arrived.page.checkpoint or ""
         asked = position.get("asked", position["after"])
         if arrived.page.next is None:
-            newest = _later(_later(position["after"], position.get("seen", "")), told)
-            return Step({"after": newest}, done=True)
+            newest = _later(position.get("seen", ""), told)
+            if "next" in position or not _in_order(arrived):
+                newest = _no_later(newest, begun_at(position, arrived))
+            return Step({"after": _later(position["after"], newest)}, done=True)
         if "next" not in position and _in_order(arrived) and _is_later(told, asked):
             return Step({"after": _later(position["after"], told), "asked": told}, done=False)
         query = next_query(arrived.page.next, _PATH)
         if query == position.get("next"):
             raise ExchangePageError("the page names itself as the next one")
-        following: dict[str, Any] = {"after": position["after"], "next": query}
+        begun = utc_text(begun_at(position, arrived))
+        following: dict[str, Any] = {"after": position["after"], "next": query, "begun": begun}
         if "asked" in position:
             following["asked"] = position["asked"]
         following["seen"] = _later(position.get("seen", ""), told)
@@ -174,6 +178,12 @@ def _is_later(told: str, than: str) -> bool:
 def _later(one: str, other: str) -> str:
     """The later checkpoint; one that cannot be read never replaces one that can."""
     return other if _is_later(other, one) or not one else one
+
+
+def _no_later(told: str, moment: datetime) -> str:
+    """The checkpoint, unless it lies behind that moment: then that."""
+    at = _read(told)
+    return told if at is None or at[0] <= moment else f"{int(moment.timestamp())},0"
 
 
 def _in_order(arrived: Arrived) -> bool:

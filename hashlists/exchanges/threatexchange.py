@@ -22,6 +22,7 @@ from hashlists.exchanges.base import (
     Ask,
     Key,
     Step,
+    begun_at,
     require_count,
     require_way_on,
     still_holds,
@@ -121,10 +122,11 @@ class ThreatExchangeClient:
                 "since": position["since"],
                 "after": arrived.page.next,
                 "next_at": utc_text(arrived.now),
+                "begun": utc_text(begun_at(position, arrived)),
                 "newest": newest,
             }
             return Step(following, done=False)
-        latest = int(arrived.believed_now.timestamp())
+        latest = int(begun_at(position, arrived).timestamp())
         since = min(newest, latest) - int(OVERLAP.total_seconds())
         return Step({"since": max(position["since"], since)}, done=True)
 

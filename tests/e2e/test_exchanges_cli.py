@@ -1,0 +1,147 @@
+"""`hashwarden exchanges`: added, fetched, looked at, paused, removed; feedback to NCMEC."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hashlists.catalog import Catalog
+from hashlists.model import ListState
+from matcher.cli.root import run
+from matcher.settings import exchange_credentials, exchange_variable
+from tests.exchange_servers import SECRETS, Fault, Feed, serve
+
+GUID = "01234567-89ab-cdef-0123-456789abcdef"
+
+
+@pytest.fixture
+def server():
+    with serve(Feed("ncmec")) as running:
+        running.feed.put(*range(5))
+        yield running
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capfd):
+    """Runs a command; gives its status, and what it wrote."""
+    monkeypatch.setenv("HASHWARDEN_DATA", str(tmp_path / "data"))
+    for name, text in SECRETS["ncmec"].items():
+        monkeypatch.setenv(exchange_variable("a-feed", name), text)
+
+    def call(*arguments):
+        status = run(["exchanges", *arguments])
+        written = capfd.readouterr()
+        assert "hidden" not in written.out + written.err
+        return status, written.out, written.err
+
+    return call
+
+
+def add(cli, server, *more):
+    named = ("--kind", "ncmec", "--list", "from-there", "--url", server.url)
+    return cli("add", "a-feed", *named, *more)
+
+
+def test_from_adding_to_removing(cli, server, tmp_path):
+    status, _, told = add(cli, server)
+    assert (status, "add --harm" in told) == (2, True)
+    status, _, told = add(cli, server, "--harm", "csam", "--releasable-to", "us")
+    assert (status, "in shadow" in told) == (0, True)
+    server.feed.bad = {3}
+    status, out, _ = cli("fetch", "--json")
+    assert status == 0
+    report = json.loads(out)
+    assert (report["exchange"], report["list"], report["added"]) == ("a-feed", "from-there", 4)
+    status, out, _ = cli("status", "a-feed", "--json")
+    shown = json.loads(out)
+    assert (shown["entries"], shown["set_aside"], shown["error"]) == (4, 1, None)
+    assert shown["set_aside_last"][0]["place"].startswith("record")
+    assert shown["checkpoint"].startswith("changes from")
+    assert cli("pause", "a-feed")[0] == 0
+    assert cli("fetch")[0] == 0
+    assert cli("fetch", "a-feed")[0] == 2
+    assert cli("resume", "a-feed")[0] == 0
+    status, out, _ = cli("fetch", "a-feed")
+    assert (status, out.splitlines()[0].split("\t")[0]) == (0, "exchange")
+    status, out, told = cli("status", "a-feed")
+    assert (status, "ncmec" in out, "Goes on with" in told) == (0, True, True)
+    with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        held = catalog.get_list("from-there").hash_list
+        assert (held.state, held.handling.releasable_to) == (ListState.SHADOW, ("us",))
+    assert cli("remove", "a-feed")[0] == 0
+    assert cli("status")[1] == ""
+    assert cli("fetch")[0] == 0
+
+
+def test_what_cannot_be_added(cli, server):
+    assert add(cli, server, "--harm", "csam")[0] == 0
+    named = ("--harm", "csam", "--url", server.url)
+    status, _, told = cli("add", "b", "--kind", "ncmec", "--list", "from-there", *named)
+    assert (status, "filled by the exchange a-feed" in told) == (2, True)
+    status, _, told = cli("add", "b", "--kind", "ncmec", "--list", "x", "--option", "x", *named)
+    assert (status, "NAME=VALUE" in told) == (2, True)
+    status, _, told = cli("add", "b", "--kind", "stopncii", "--list", "x", *named)
+    assert (status, "ncii" in told) == (2, True)
+    assert run(["lists", "create", "alive", "--harm", "csam", "--source", "x"]) == 0
+    given = ("add", "b", "--kind", "ncmec", "--list", "alive", "--url", server.url)
+    status, _, told = cli(*given)
+    assert (status, "is live" in told) == (2, True)
+    assert cli(*given, "--live")[0] == 0
+
+
+def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypatch):
+    assert add(cli, server, "--harm", "csam")[0] == 0
+    server.faults = [Fault(302, b"", {"Location": "https://other.invalid/"})]
+    status, out, told = cli("fetch", "--json")
+    assert (status, json.loads(out)["error"]["reason"]) == (2, "EXCHANGE_REFUSED")
+    assert "other.invalid" in told
+    status, out, told = cli("status")
+    assert "failing" in out
+    assert "other.invalid" in told
+    monkeypatch.delenv(exchange_variable("a-feed", "password"))
+    status, _, told = cli("fetch", "a-feed")
+    assert (status, "credentials are missing: password" in told) == (2, True)
+    assert cli("fetch", "--force")[0] == 2
+
+
+def test_credentials_from_a_private_file(cli, server, monkeypatch, tmp_path):
+    file = tmp_path / "secrets"
+    file.write_text("".join(f"{name} = {text}\n" for name, text in SECRETS["ncmec"].items()))
+    for name in SECRETS["ncmec"]:
+        monkeypatch.delenv(exchange_variable("a-feed", name))
+    assert add(cli, server, "--harm", "csam", "--credentials-file", str(file))[0] == 0
+    file.chmod(0o644)
+    assert "mode 0644" in cli("fetch")[2]
+    file.chmod(0o600)
+    assert cli("fetch")[0] == 0
+
+
+def test_feedback_goes_where_the_entry_came_from(cli, server, tmp_path):
+    assert add(cli, server, "--harm", "csam")[0] == 0
+    assert cli("fetch")[0] == 0
+    with (
+        Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog,
+        catalog.read() as reader,
+    ):
+        entry = str(next(int(x) for batch in reader.entry_columns() for x in batch.entry_ids))
+    named = ("--entry", entry, "--kind", "pdq")
+    assert cli("feedback", "a-feed", "affirmative", *named)[0] == 0
+    assert cli("feedback", "a-feed", "negative", *named, "--reason", GUID)[0] == 0
+    first, second = (x for x in server.asked if x.method == "PUT")
+    assert first.path.startswith("/v2/entries/42/")
+    assert first.path.endswith("/PDQ/feedback")
+    assert b"<affirmative/>" in first.body
+    assert (
+        f"<negative><reasonIds><guid>{GUID}</guid></reasonIds></negative>".encode() in second.body
+    )
+    assert cli("feedback", "a-feed", "negative", *named)[0] == 2
+    status, _, told = cli("feedback", "a-feed", "negative", *named, "--reason", "<x>")
+    assert (status, "GUID" in told) == (2, True)
+    status, _, told = cli("feedback", "a-feed", "affirmative", "--entry", entry, "--kind", "md5")
+    assert (status, "has no md5" in told) == (2, True)
+
+
+def test_variables_of_credentials_are_no_settings():
+    environ = {"HASHWARDEN_EXCHANGE_MY_FEED_PASSWORD": "x", "HASHWARDEN_EXCHANGE_MY_FEED_USER": ""}
+    assert exchange_credentials("my-feed", ("password", "user"), environ) == {"password": "x"}

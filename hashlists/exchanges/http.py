@@ -145,7 +145,7 @@ class Http:
         self._limits = limits or HttpLimits()
         self._clock = clock or Clock()
         self._client = httpx.Client(
-            verify=_tls(ca_file),
+            verify=_tls(self._url, ca_file),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(self._limits.read_seconds, connect=self._limits.connect_seconds),
@@ -243,7 +243,9 @@ def _errors_told() -> Iterator[None]:
         raise ExchangeRefusedError("what it gave to ask on with is no address") from None
 
 
-def _tls(ca_file: Path | None) -> ssl.SSLContext:
+def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    if url.startswith("http:") and ca_file is None:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; it would trust nobody
     if ca_file is None:
         return httpx.create_ssl_context(trust_env=False)
     try:

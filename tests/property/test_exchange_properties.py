@@ -84,7 +84,7 @@ def fetch_round(catalog, server, planned):
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-@settings(max_examples=max(5, settings().max_examples // 10))
+@settings(max_examples=max(3, settings().max_examples // 20))
 @given(plan=st.lists(rounds, min_size=1, max_size=4))
 def test_the_list_ends_as_the_feed(kind, plan, empty):
     with tempfile.TemporaryDirectory() as folder, serve(Feed(kind)) as server:

@@ -294,6 +294,12 @@ class Catalog:
             hash_list = lists.find_list(connection, list_name)
             return lookup.find_entries(connection, hash_list, selection)
 
+    def entries_by_digest(self, list_name: str, digests: Sequence[bytes]) -> dict[bytes, list[int]]:
+        """Which entries carry which of the digests. See `lookup.entries_by_digest`."""
+        with self._reading() as connection:
+            hash_list = lists.find_list(connection, list_name)
+            return lookup.entries_by_digest(connection, hash_list, digests)
+
     def standing(self, entry_ids: Sequence[int]) -> Standing:
         """How entries stand now: what an act on them would change. See `lookup.standing`."""
         with self._reading() as connection:

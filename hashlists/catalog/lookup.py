@@ -84,6 +84,20 @@ def find_entries(
     return sorted(found)
 
 
+def entries_by_digest(
+    connection: Connection, hash_list: Row[Any], digests: Sequence[bytes]
+) -> dict[bytes, list[int]]:
+    """Which entries of a list carry each digest in their newest version, in force or not.
+
+    Digests that none carries are left out.
+
+    Raises:
+        ValueError: a value is no digest.
+    """
+    found = _by_digest(connection, hash_list.list_id, digests)
+    return {digest: sorted(ids) for digest, ids in found.items()}
+
+
 def _known_ids(
     connection: Connection, hash_list: Row[Any], entry_ids: Sequence[int]
 ) -> Iterable[int]:

@@ -111,7 +111,7 @@ class FileEntries:
             problems.append(FileProblem(file.path, reason, detail, added=True))
             return {}
         (upright,) = (view for view in file.hashes.views if view.view == View.UPRIGHT)
-        kept = _usable(upright)
+        kept = usable_codes(upright)
         if HashKind.PDQ not in kept:
             detail = f"of PDQ quality {upright.quality}, where {QUALITY_FLOOR} is needed"
             reason = NotHashableReason.FEATURELESS.value
@@ -123,7 +123,7 @@ class FileEntries:
         wanted = {View.crop(share) for share in self.crops}
         found: dict[bytes, str] = {}
         for view in file.hashes.views:
-            code = _usable(view).get(HashKind.PDQ) if view.view in wanted else None
+            code = usable_codes(view).get(HashKind.PDQ) if view.view in wanted else None
             if code is not None:
                 found.setdefault(code, view.view)
         return [
@@ -135,7 +135,7 @@ class FileEntries:
 _KEYS = DIGEST_KINDS
 
 
-def _usable(view: ViewHashes) -> Mapping[HashKind, bytes]:
+def usable_codes(view: ViewHashes) -> Mapping[HashKind, bytes]:
     """Codes that tell something: of a picture with detail, and none that lists refuse."""
     if view.quality < QUALITY_FLOOR:
         return {}
@@ -151,4 +151,4 @@ def _media_type(file: HashedFile) -> str | None:
     return _MEDIA_TYPES.get(decoded.format) if isinstance(decoded, DecodedImage) else None
 
 
-__all__ = ["FileEntries", "FileProblem"]
+__all__ = ["FileEntries", "FileProblem", "usable_codes"]

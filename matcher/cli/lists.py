@@ -12,6 +12,7 @@ import click
 from matcher.cli import (
     lists_acts,
     lists_add,
+    lists_enrich,
     lists_entry,
     lists_export,
     lists_import,
@@ -139,6 +140,7 @@ def revisions(
 _OWN_MODULES = (
     lists_import.command,
     lists_add.command,
+    lists_enrich.command,
     lists_inspect.command,
     lists_export.command,
     lists_entry.command,

@@ -52,7 +52,10 @@ def _classification(
     return Classification(*parts)
 
 
-def _shares(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...]:
+def parse_shares(
+    ctx: click.Context, option: click.Parameter, text: str | None
+) -> tuple[float, ...]:
+    """Reads what `--crops` is given: a few shares, ascending, each once."""
     if text is None:
         return ()
     try:
@@ -82,7 +85,7 @@ def _shares(ctx: click.Context, option: click.Parameter, text: str | None) -> tu
 @click.option(
     "--crops",
     metavar="SHARE,...",
-    callback=_shares,
+    callback=parse_shares,
     help="Store codes of centred crops, too, each less this share on every side. With "
     "0.015,0.03,0.05 most copies that were cut by 1 to 6 % are near; without, few. Default: none.",
 )
@@ -245,4 +248,4 @@ def _print(report: ImportReport, entries: FileEntries) -> None:
         note(f"{entries.derived:,} codes of crops were stored with them.")
 
 
-__all__ = ["all_files", "command"]
+__all__ = ["all_files", "command", "parse_shares"]

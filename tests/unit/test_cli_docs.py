@@ -76,6 +76,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lists demote",
         "hashwarden lists retract",
         "hashwarden lists add",
+        "hashwarden lists enrich",
         "hashwarden lists restore",
         "hashwarden lists rollback",
         "hashwarden lists purge",

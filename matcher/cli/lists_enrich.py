@@ -1,0 +1,282 @@
+"""`hashwarden lists enrich`: entries of digests alone get codes, made from their very files.
+
+A file is an entry's own only where its SHA-256 or SHA-1 is the entry's; MD5 is not enough, for it
+can be forged. What is made is proposed, and matched only once somebody has confirmed it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import click
+
+from hashlists.model import HashKind
+from matcher.cli import options
+from matcher.cli.context import Session, pass_session
+from matcher.cli.files import HashedFile, UnreadableFile, as_text, hash_files
+from matcher.cli.lists_add import all_files, parse_shares
+from matcher.cli.output import note, print_json, print_table, progress
+from matcher.model import DecodeRequest, View, ViewSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from hashlists.catalog import Catalog, DerivedAction, DerivedHash
+    from hashlists.model import Entry
+
+EXIT_NOT_HASHED = 2
+#: Files whose digests are looked up together: each time the whole list is read.
+_FILES_AT_ONCE = 10_000
+_UPRIGHT = ViewSelection(stored=False, composited=False)
+#: Strong enough to say that a file is an entry's own.
+_NAMING = (HashKind.SHA256, HashKind.SHA1)
+_WHOLE = "file"
+
+
+@dataclass(slots=True)
+class _Enriched:
+    """What was done.
+
+    Attributes:
+        files: that were looked at.
+        named: of them, those that an entry without a PDQ code names.
+        proposed, confirmed: codes.
+        stale: proposed codes of entries that have another digest by now; they are left as they are.
+        not_hashed: files that could not be read, or named and not hashed.
+        revisions: that were made.
+    """
+
+    files: int = 0
+    named: int = 0
+    proposed: int = 0
+    confirmed: int = 0
+    stale: int = 0
+    not_hashed: int = 0
+    revisions: list[int] = field(default_factory=list)
+
+
+@click.command("enrich")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(readable=False))
+@click.option("--list", "list_name", required=True, metavar="NAME", help="The list to enrich.")
+@click.option(
+    "--crops",
+    metavar="SHARE,...",
+    callback=parse_shares,
+    help="Make codes of centred crops, too, as `lists add` does.",
+)
+@click.option(
+    "--confirm",
+    is_flag=True,
+    help="Without files: confirm every code that is proposed, so that it is matched.",
+)
+@click.option("--reason", metavar="TEXT", default="", help="Why; --confirm needs it.")
+@options.as_json
+@pass_session
+@click.pass_context
+def command(
+    ctx: click.Context,
+    session: Session,
+    *,
+    files: Sequence[str],
+    list_name: str,
+    crops: tuple[float, ...],
+    confirm: bool,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Give entries that have no PDQ code one, made from the very file that they name.
+
+    FILE may be a folder, as for `lists add`. A file is an entry's own where the entry has exactly
+    its SHA-256 or SHA-1. Of others nothing is kept. The codes are proposed, and are not matched
+    before --confirm; they count as derived, not as the source's, and no longer once the source
+    gives the entry another digest. Each 10,000 files make a revision.
+
+    Exit status: 0; 2 where a file could not be read, or an entry's own could not be hashed.
+    """
+    if bool(files) == confirm:
+        raise click.UsageError("name files, or give --confirm and no files")
+    if confirm and not reason.strip():
+        raise click.UsageError("--confirm needs a --reason; it is kept for those who ask why")
+    from hashlists.catalog import DerivedAction  # noqa: PLC0415  brings SQLAlchemy
+
+    done = _Enriched()
+    with session.catalog() as catalog:
+        catalog.get_list(list_name)
+        if confirm:
+            _confirm(catalog, list_name, session.author, reason, done)
+        else:
+            _propose(
+                session, catalog, list_name, files=files, crops=crops, reason=reason, done=done
+            )
+        pending = len(catalog.list_derived(list_name, action=DerivedAction.PROPOSE))
+    facts = {
+        "list": list_name,
+        **{name: getattr(done, name) for name in ("files", "named", "proposed", "confirmed")},
+        "stale": done.stale,
+        "pending": pending,
+        "revisions": done.revisions,
+        "not_hashed": done.not_hashed,
+    }
+    if as_json:
+        print_json(facts)
+    else:
+        rows = [(name, str(value)) for name, value in facts.items() if name != "revisions"]
+        print_table(("enrich", list_name), rows[1:])
+        if pending:
+            note(
+                f"{pending:,} codes wait: `lists enrich --list {list_name} --confirm --reason ...`"
+            )
+    ctx.exit(EXIT_NOT_HASHED if done.not_hashed else 0)
+
+
+def _propose(
+    session: Session,
+    catalog: Catalog,
+    list_name: str,
+    *,
+    files: Sequence[str],
+    crops: tuple[float, ...],
+    reason: str,
+    done: _Enriched,
+) -> None:
+    from hashlists.catalog import DerivedAction  # noqa: PLC0415
+
+    for batch in _hashed(session, files, crops, done):
+        rows = [row for file in _named(catalog, list_name, batch, done) for row in file]
+        acted = _act(
+            catalog,
+            list_name,
+            rows,
+            author=session.author,
+            reason=reason,
+            action=DerivedAction.PROPOSE,
+        )
+        done.proposed += len(rows) if acted else 0
+        done.revisions += acted
+
+
+def _hashed(
+    session: Session, files: Sequence[str], crops: tuple[float, ...], done: _Enriched
+) -> Iterator[list[HashedFile]]:
+    """The files in batches; those that cannot be read are told."""
+    request = DecodeRequest(_UPRIGHT, crops=crops)
+    max_bytes = session.settings.image_bytes
+    waiting: list[HashedFile] = []
+    with session.decode_pool() as pool, progress("Hashing") as advance:
+        for batch in hash_files(all_files(files), pool, request, max_bytes=max_bytes):
+            for file in batch:
+                done.files += 1
+                if isinstance(file, UnreadableFile):
+                    done.not_hashed += 1
+                    note(f"{as_text(file.path)}: unreadable: {file.detail}", style="yellow")
+                else:
+                    waiting.append(file)
+            advance(done.files, done.files, "files")
+            if len(waiting) >= _FILES_AT_ONCE:
+                yield waiting
+                waiting = []
+    if waiting:
+        yield waiting
+
+
+def _named(
+    catalog: Catalog, list_name: str, files: Sequence[HashedFile], done: _Enriched
+) -> Iterator[list[DerivedHash]]:
+    """The codes of each file that entries without a PDQ code name."""
+    digests = [file.hashes.digests[kind] for file in files for kind in _NAMING]
+    known = catalog.entries_by_digest(list_name, digests)
+    for file in files:
+        naming = {
+            entry_id: kind
+            for kind in reversed(_NAMING)  # the stronger one comes last and stays
+            for entry_id in known.get(file.hashes.digests[kind], ())
+            if not _has_pdq(catalog.entry(entry_id))
+        }
+        if not naming:
+            continue
+        done.named += 1
+        codes = _codes(file)
+        if not codes:
+            done.not_hashed += 1
+            note(f"{as_text(file.path)}: it has no PDQ code that could be kept", style="yellow")
+        yield _rows(file, naming, codes)
+
+
+def _has_pdq(entry: Entry) -> bool:
+    return HashKind.PDQ in entry.hashes or any(
+        kind is HashKind.PDQ for kind, _ in entry.extra_hashes
+    )
+
+
+def _codes(file: HashedFile) -> dict[bytes, str]:
+    """PDQ codes of the picture and its crops, each with how it was made."""
+    from matcher.cli.file_entries import usable_codes  # noqa: PLC0415
+
+    codes: dict[bytes, str] = {}
+    for view in file.hashes.views:
+        code = usable_codes(view).get(HashKind.PDQ)
+        if code is not None:
+            codes.setdefault(code, _WHOLE if view.view == View.UPRIGHT else view.view)
+    return codes
+
+
+def _rows(
+    file: HashedFile, naming: dict[int, HashKind], codes: dict[bytes, str]
+) -> list[DerivedHash]:
+    from hashlists.catalog import DerivedHash  # noqa: PLC0415
+
+    digests = file.hashes.digests
+    return [
+        DerivedHash(entry_id, HashKind.PDQ, code, derivation, kind, digests[kind])
+        for entry_id, kind in naming.items()
+        for code, derivation in codes.items()
+    ]
+
+
+def _confirm(catalog: Catalog, list_name: str, author: str, reason: str, done: _Enriched) -> None:
+    """Confirms what is proposed, but for codes of entries that have another digest by now."""
+    from hashlists.catalog import DerivedAction  # noqa: PLC0415
+
+    proposed = [
+        each.derived for each in catalog.list_derived(list_name, action=DerivedAction.PROPOSE)
+    ]
+    rows = [row for row in proposed if _still_fits(catalog.entry(row.entry_id), row)]
+    done.stale = len(proposed) - len(rows)
+    done.confirmed = len(rows)
+    done.revisions += _act(
+        catalog, list_name, rows, author=author, reason=reason, action=DerivedAction.CONFIRM
+    )
+
+
+def _still_fits(entry: Entry, row: DerivedHash) -> bool:
+    held = {*entry.hashes.items(), *entry.extra_hashes}
+    return (row.of_kind, row.of_digest) in held
+
+
+def _act(
+    catalog: Catalog,
+    list_name: str,
+    rows: Sequence[DerivedHash],
+    *,
+    author: str,
+    reason: str,
+    action: DerivedAction,
+) -> list[int]:
+    """Does it to all rows, in revisions of bounded size; the numbers of those."""
+    from hashlists.catalog.derived import MAX_DERIVED  # noqa: PLC0415
+
+    made = [
+        catalog.add_derived(
+            list_name,
+            rows[start : start + MAX_DERIVED],
+            author=author,
+            reason=reason,
+            action=action,
+        )
+        for start in range(0, len(rows), MAX_DERIVED)
+    ]
+    return [each.number for each in made if each is not None]
+
+
+__all__ = ["command"]

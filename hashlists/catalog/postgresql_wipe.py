@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 #: What followers call themselves to the server while they read.
 FOLLOWER = "hashwarden follower"
 
-#: Whatever a purge deletes rows of, the small ones first: what keeps one keeps all.
+#: Whatever a purge deletes rows of, and what feeds had set aside, the small ones first: what keeps
+#: one keeps all.
 WIPED_TABLES = (
     "list_counts",
     "handlings",
     "classifications",
+    "exchange_set_aside",
     "change_classifications",
     "retractions",
     "extra_hashes",

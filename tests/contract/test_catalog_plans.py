@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
 
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, Checkpoint, DerivedAction, DerivedHash, MatchDay, SetAside
 from hashlists.catalog.engine import writer
 from hashlists.catalog.on_postgresql import _LOCK_HEAD
-from hashlists.model import Classification, EntrySelection, Handling
+from hashlists.model import Classification, EntrySelection, Handling, HashKind
 from tests.catalog_support import (
     CLASS_2,
     DEMO,
     Item,
     bring,
+    ids_of,
     items,
     require_coverage,
     source,
+    value,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +38,18 @@ if TYPE_CHECKING:
 
 WHO = {"author": "an operator", "reason": "why"}
 MANY = 2_000
-#: Those with a row for each entry, version or act.
-LARGE = ("entries", "entry_versions", "extra_hashes", "retractions", "purged_entries", "tombstones")
+#: Those with a row for each entry, version, act, record that was set aside, or day.
+LARGE = (
+    "entries",
+    "entry_versions",
+    "extra_hashes",
+    "retractions",
+    "purged_entries",
+    "tombstones",
+    "derived_hashes",
+    "exchange_set_aside",
+    "match_days",
+)
 WHOLE = re.compile(rf"(?:SCAN|Seq Scan on) (?:{'|'.join(LARGE)})\b(?! USING)")
 RARE_CLASS = Classification("vics", "US", "rare")
 RARE_HANDLING = Handling("rare", ("nobody",))
@@ -49,9 +62,23 @@ def filled(catalog):
     many = [Item(str(n), classification=CLASS_2, source_id=str(n)) for n in range(MANY)]
     rare = Item("rare", classification=RARE_CLASS, handling=RARE_HANDLING, source_id="rare")
     bring(catalog, [*many, rare])
+    catalog.add_derived("demo", crops(catalog, many), action=DerivedAction.CONFIRM, **WHO)
     with writer(catalog._engine).begin() as connection:
         connection.exec_driver_sql("ANALYZE")
     return catalog
+
+
+def crops(catalog: Catalog, records: list[Item]) -> list[DerivedHash]:
+    """A code of a crop for each record."""
+    return [
+        DerivedHash(
+            *(entry_id, HashKind.PDQ, value(HashKind.PDQ, f"crop of {record.name}"), "crop:0.02"),
+            *(HashKind.MD5, record.hashes[HashKind.MD5]),
+        )
+        for record, entry_id in zip(
+            records, ids_of(catalog, *(record.name for record in records)), strict=True
+        )
+    ]
 
 
 def named(catalog: Catalog, *source_ids: str) -> list[int]:
@@ -114,6 +141,52 @@ def test_acts_read_by_index(filled, act):
     with explained(filled) as plans:
         assert getattr(filled, act)("demo", ids, **WHO) is not None
     require_no_whole_table(plans)
+
+
+@pytest.mark.parametrize("action", DerivedAction)
+def test_codes_are_derived_by_index(filled, action):
+    first = crops(filled, items("7"))
+    filled.add_derived("demo", first, action=DerivedAction.WITHDRAW, **WHO)
+    if action is DerivedAction.WITHDRAW:
+        filled.add_derived("demo", first, action=DerivedAction.PROPOSE, **WHO)
+    with explained(filled) as plans:
+        assert filled.add_derived("demo", first, action=action, **WHO) is not None
+    require_no_whole_table(plans)
+
+
+def test_a_rollback_reads_derived_codes_by_index(filled):
+    then = filled.head()
+    filled.add_derived("demo", crops(filled, items("7")), action=DerivedAction.WITHDRAW, **WHO)
+    with explained(filled) as plans:
+        assert filled.rollback("demo", then, **WHO) is not None
+    require_no_whole_table(plans)
+
+
+def test_an_exchange_moves_on_by_index(filled):
+    """Whatever other exchanges have set aside, and the lists have matched on other days."""
+    for name in map("feed-{}".format, range(10)):
+        record = filled.add_exchange(name, kind="made-up", list_name="demo", settings={})
+        filled.save_progress(
+            Checkpoint(record.exchange_id, {}, after=0), set_aside(name, MANY // 4)
+        )
+    today = datetime.now(UTC).date()
+    days = [MatchDay("demo", today - timedelta(n), "default", 1, 1, 0) for n in range(MANY)]
+    filled.add_match_days(days)
+    with writer(filled._engine).begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+    with explained(filled) as plans:
+        filled.save_progress(Checkpoint(record.exchange_id, {}, after=1), set_aside("new", 3))
+        filled.remove_exchange("feed-0")
+        filled.add_match_days(days[:1])
+    require_no_whole_table(plans)
+
+
+def set_aside(name: str, number: int) -> list[SetAside]:
+    """Records of a feed that could not be taken."""
+    return [
+        SetAside("page", f"record {n}", "field", "why", value(HashKind.SHA256, (name, n)))
+        for n in range(number)
+    ]
 
 
 def test_so_does_an_import(filled):

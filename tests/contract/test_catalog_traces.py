@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import make_url
 
-from hashlists.catalog import on_sqlite, wipe
+from hashlists.catalog import (
+    Checkpoint,
+    DerivedAction,
+    DerivedHash,
+    SetAside,
+    on_sqlite,
+    wipe,
+)
 from hashlists.errors import CatalogError
 from hashlists.model import Classification, Handling, HashKind
 from tests.catalog_support import (
@@ -90,6 +97,27 @@ def traces(record: Item) -> dict[str, bytes]:
     }
 
 
+def derive(catalog: Catalog, records: list[Item], action: DerivedAction) -> None:
+    """Proposes, confirms or withdraws a code of a crop for each record."""
+    rows = [
+        DerivedHash(
+            *(entry_id, HashKind.PDQ, crop_of(record), "crop:0.02"),
+            *(HashKind.SHA256, record.hashes[HashKind.SHA256]),
+        )
+        for record, entry_id in zip(records, ids_of(catalog, *names_of(records)), strict=True)
+    ]
+    assert catalog.add_derived("demo", rows, action=action, **WHO) is not None
+
+
+def crop_of(record: Item) -> bytes:
+    """Of each version another one, as the file is another."""
+    return value(HashKind.PDQ, f"crop {record.version} of {record.name}")
+
+
+def names_of(records: list[Item]) -> list[str]:
+    return [record.name for record in records]
+
+
 def found(record: Item, blob: bytes) -> list[str]:
     return [what for what, trace in traces(record).items() if trace in blob]
 
@@ -102,20 +130,27 @@ def test_nothing_of_what_was_purged_is_left(catalog, all_bytes, analyze):
     records = [made_up(name) for name in NAMES]
     later = [record.next() for record in records[:12]]
     bring(catalog, records)
+    derive(catalog, records, DerivedAction.CONFIRM)
     bring(catalog, later)
+    derive(catalog, later, DerivedAction.PROPOSE)
+    derive(catalog, later[:6], DerivedAction.CONFIRM)
+    derive(catalog, later[4:8], DerivedAction.WITHDRAW)
     catalog.retract("demo", ids_of(catalog, *NAMES[:4]), **WHO)
     staged = catalog.begin_import("demo", source())
     staged.stage(batch([record.next().next() for record in records[:10]]))
     staged.abort()
     analyze()
-    assert found(records[0], all_bytes()) == list(traces(records[0]))  # the search itself works
+    blob = all_bytes()
+    assert found(records[0], blob) == list(traces(records[0]))  # the search itself works
+    assert [record for record in [*records, *later] if crop_of(record) not in blob] == []
     gone_ids = [each for each in range(1, len(NAMES) + 1) if _name(catalog, each) in GONE]
     assert catalog.purge("demo", gone_ids, **WHO).traces_wiped
     blob = all_bytes()
     for record in [*records, *later]:
         if record.name in GONE:
-            assert found(record, blob) == []
+            assert (found(record, blob), crop_of(record) in blob) == ([], False)
     assert found(records[-1], blob) == list(traces(records[-1]))
+    assert crop_of(records[-1]) in blob
     require_coverage(catalog)
     with catalog.read() as reader:
         assert {each.code[5:] for each in reader.classifications().values()} == set(NAMES) - GONE
@@ -126,6 +161,33 @@ GONE = {*NAMES[:8], *NAMES[14:18]}
 
 def _name(catalog: Catalog, entry_id: int) -> str:
     return catalog.entry(entry_id).key[1:].decode()
+
+
+def test_what_an_exchange_had_set_aside_goes_with_it(catalog, all_bytes):
+    """It is deleted when the exchange is, or when it came again, and wiped with the next purge."""
+    catalog.create_list(DEMO, author="a person")
+    bring(catalog, [made_up("x-gone"), made_up("y-kept")])
+    gone, renewed = value(HashKind.SHA256, "a record"), value(HashKind.SHA256, "another record")
+
+    def set_aside(name: str, record_sha256: bytes, reason: str, *, after: int) -> None:
+        exchange = catalog.get_exchange(name).exchange_id
+        catalog.save_progress(
+            Checkpoint(exchange, {}, after=after),
+            [SetAside("page 1", "record 1", "field", reason, record_sha256)],
+        )
+
+    for name in ("feed", "other"):
+        catalog.add_exchange(name, kind="made-up", list_name="demo", settings={})
+    set_aside("feed", gone, "the-reason-for-the-first", after=0)
+    set_aside("other", renewed, "the-reason-at-first", after=0)
+    set_aside("other", renewed, "the-reason-now", after=1)
+    catalog.remove_exchange("feed")
+    assert catalog.purge("demo", ids_of(catalog, "x-gone"), **WHO).traces_wiped
+    blob = all_bytes()
+    left = (gone, b"the-reason-for-the-first", b"the-reason-at-first")
+    assert [trace for trace in left if trace in blob] == []
+    assert renewed in blob
+    assert b"the-reason-now" in blob
 
 
 def test_texts_that_others_have_stay(catalog):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hashlists import snapshot as snapshots
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, DerivedAction, DerivedHash
 from hashlists.model import HashKind
 from hashlists.snapshot import current_name
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, Objects
 from hashlists.snapshot.signing import Publication, load_verify_keys, verify
 from matcher.follow import build, build_snapshot
-from tests.catalog_support import DEMO, bring, items
+from tests.catalog_support import DEMO, bring, items, value
 from tests.snapshot_store_support import Keys, folders
 
 if TYPE_CHECKING:
@@ -53,6 +53,21 @@ class Machine:
         _, codes = columns.codes[HashKind.PDQ]
         self.catalog.purge("demo", [int(columns.entry_ids[0])], author="a", reason="by order")
         return codes[0].tobytes()
+
+    def derive(self) -> bytes:
+        """Gives the entry that is purged next a code of a crop, and tells the code."""
+        with self.catalog.read() as reader:
+            columns = next(iter(reader.entry_columns()))
+        _, digests = columns.codes[HashKind.MD5]
+        code = value(HashKind.PDQ, "crop")
+        row = DerivedHash(
+            *(int(columns.entry_ids[0]), HashKind.PDQ, code, "crop:0.02"),
+            *(HashKind.MD5, digests[0].tobytes()),
+        )
+        self.catalog.add_derived(
+            "demo", [row], author="a", reason="our own file", action=DerivedAction.CONFIRM
+        )
+        return code
 
     def publish(self, **changed: object) -> dict:
         """What the child process of a build does, and answers."""
@@ -122,6 +137,16 @@ class TestPurgedHashesOnDisk:
                     machine.build()
         assert holds(machine.root, code)
         machine.build()
+        assert not holds(machine.root, code)
+
+    @pytest.mark.parametrize("full", [False, True])
+    def test_codes_that_were_derived_go_with_their_entry(self, machine, full):
+        machine.build()
+        code = machine.derive()
+        machine.build(full=full)
+        assert holds(machine.root, code)
+        machine.purge()
+        machine.build(full=full)
         assert not holds(machine.root, code)
 
     def test_without_a_purge_the_one_before_stays(self, machine):

@@ -122,3 +122,23 @@ def test_what_does_not_go_together_is_refused(run, enrich, pictures, tmp_path):
     assert "name files" in run(*own, pictures, "--confirm", "--reason", "x", status=2).err
     assert "--reason" in run(*own, "--confirm", status=2).err
     assert "no list" in run("lists", "enrich", "--list", "nobody", pictures, status=2).err
+
+
+def test_a_code_of_a_file_that_the_entry_names_no_longer_is_not_confirmed(
+    run, enrich, pictures, tmp_path
+):
+    own, other = pictures / "0.png", pictures / "1.png"
+    md5 = digest("md5", own)
+    columns = [text for kind in ("key", "md5", "sha1") for text in ("--column", f"{kind}={kind}")]
+
+    def state(sha1):
+        file = tmp_path / "keyed.csv"
+        file.write_text(f"key,md5,sha1\nk1,{md5},{sha1}\n")
+        made = ("--list", "own", "--harm", "test", "--source", "x")
+        run("lists", "import", file, *made, *columns)
+
+    state(digest("sha1", own))
+    assert enrich(own)["proposed"] == 1
+    state(digest("sha1", other))
+    got = enrich("--confirm", "--reason", "looked at")
+    assert got.items() >= {"confirmed": 0, "stale": 1, "revisions": []}.items()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.model import Harm, HashList, ListState
+from hashlists.model import Handling, Harm, HashList, ListState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,9 @@ class Described:
     title: str | None
     legal_basis: str | None
     state: ListState | None
+    originator: str | None = None
+    releasable_to: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
 
     @property
     def suffices(self) -> bool:
@@ -33,9 +37,10 @@ class Described:
         """What was said of the list and does not hold of `held`: by field, in words."""
         wrong = {}
         for each in fields(self):
-            wanted, is_now = getattr(self, each.name), getattr(held, each.name)
+            place = held.handling if each.name in HANDLING else held
+            wanted, is_now = getattr(self, each.name), getattr(place, each.name)
             if wanted is not None and wanted != is_now:
-                told = f"{each.name.replace('_', ' ')} is {is_now or 'empty'}, not {wanted}"
+                told = f"{each.name.replace('_', ' ')} is {_shown(is_now)}, not {_shown(wanted)}"
                 wrong[each.name] = told
         return wrong
 
@@ -54,7 +59,30 @@ class Described:
             title=self.title or "",
             legal_basis=self.legal_basis or "",
             state=self.state or (ListState.SHADOW if at_server else ListState.LIVE),
+            handling=Handling(self.originator or "", self.releasable_to or (), self.expires_at),
         )
+
+
+#: What is said of an entry's handling where the entry itself says nothing.
+HANDLING = frozenset({"originator", "releasable_to", "expires_at"})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "nobody"
+    return str(value or "empty")
+
+
+def _names(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(given)) or None
+
+
+def _in_utc(
+    _context: click.Context, _option: click.Parameter, given: datetime | None
+) -> datetime | None:
+    return None if given is None else given.replace(tzinfo=UTC)
 
 
 def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -83,6 +111,26 @@ def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[...
             flag_value=ListState.LIVE,
             type=click.UNPROCESSED,
             help="Let it decide at once. Default without --server.",
+        ),
+        click.option(
+            "--originator",
+            metavar="NAME",
+            help="Who made the entries known, where they do not say so themselves.",
+        ),
+        click.option(
+            "--releasable-to",
+            metavar="NAME",
+            multiple=True,
+            callback=_names,
+            help="To whom entries that do not say so themselves may be released: the recipient "
+            "that `lists export` names. Nobody by default. May be repeated.",
+        ),
+        click.option(
+            "--expires",
+            "expires_at",
+            type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+            callback=_in_utc,
+            help="Until when, in UTC, entries that do not say so themselves may be used.",
         ),
     ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import HashlistsError, ListNotFoundError
 from hashlists.formats.harm import require_harm
 from hashlists.model import ChangeKind, Harm
+from matcher.cli.describing import HANDLING, Described
 from matcher.cli.importing import another_list, may_retract, no_such_list, seekable
 from matcher.cli.output import note, progress
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from hashlists.importing.full import Absent
     from hashlists.model import EntryBatch, HashList, Revision
     from matcher.cli.context import Session
-    from matcher.cli.describing import Described
     from matcher.cli.importing import ImportOrder
 
 _NEWEST = 100
@@ -143,7 +143,7 @@ def _list_plan(
     wrong = described.contradicted_by(existing)
     if not wrong:
         return None
-    if catalog.was_filled(name):
+    if catalog.was_filled(name) or not HANDLING.isdisjoint(wrong):
         raise another_list(name, wrong)
     return partial(_correct_list, catalog, name, described, list(wrong), author=author)
 

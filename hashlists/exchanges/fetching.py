@@ -185,12 +185,15 @@ class _Fetch:
             position = client.start(now)
         else:
             position = client.resume(position, now)
+        is_rest = client.without_next(position) is not None
         done = False
         while not done:
             page = asker.page(position)
             following, done = page.step.position, page.step.done
             self._take(page, following, done=done)
             position = following
+        if is_rest:  # of an earlier fetch; what changed behind it meanwhile comes with a new range
+            self._fetch_pages(client, asker)
 
     def _take(self, page: Page, following: Position, *, done: bool) -> None:
         """Makes a page and the checkpoint behind it one revision."""

@@ -142,6 +142,7 @@ def _index(session: Session, catalog: Catalog) -> MatchIndex:
         session.settings.snapshots_dir,
         session.policies,
         default_policy=session.settings.default_policy,
+        add_test_list=False,
     ).index
 
 

@@ -24,14 +24,24 @@ def open_generation(
     *,
     default_policy: str = "default",
     live_entries: int = 50_000,
+    add_test_list: bool = True,
 ) -> Generation:
     """Opens the catalog's newest revision, for one-shot use; builds in the calling thread.
+
+    Args:
+        catalog: what is opened; it gets the built-in list where it has none.
+        snapshots_dir: where snapshots lie, and a new one is built.
+        policies: by name.
+        default_policy: the name that an empty one stands for.
+        live_entries: as for `Follower`.
+        add_test_list: False leaves the catalog just as it is.
 
     Raises:
         CatalogError, SnapshotError, OSError: it cannot be read or built.
         PolicyError: the default policy does not fit the lists.
     """
-    ensure_test_list(catalog)
+    if add_test_list:
+        ensure_test_list(catalog)
     holder: Holder[Generation] = Holder()
     follower = Follower(
         catalog,

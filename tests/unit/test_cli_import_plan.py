@@ -92,7 +92,9 @@ def test_entries_of_known_good_lists_are_told(run, plan, tmp_path):
         *("--column", "md5=MD5"),
     )
     file = write(tmp_path / "a.csv", [f"{md5(4)},", f"{md5(9)},", f"{md5(0)},"])
+    before = run("lists", "revisions", "--json").out
     screening = plan(file, *NEW)["screening"]
+    assert run("lists", "revisions", "--json").out == before
     assert screening["known_good_lists"] == ["os-files"]
     assert screening["known_good"]["entries"] == 2
     assert screening["known_good"]["by_reference"] == {"os-files": 2}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hashlists.formats.json_stream import Chunk
-    from hashlists.model import Place
 
 #: Our template of an object, published in docs/misp.
 TEMPLATE: Final = "hashwarden-image"
@@ -175,11 +174,12 @@ class BatchMaker:
                 self._read_object(at, item)
         rows = self._rows
         stamps = [row.item.timestamp for row in rows]
+        places, at_row = self._chunk.place_at, [row.at for row in rows]  # and none of the records
         return RawBatch(
             rows=len(rows),
             header=header,
             hashes=self._hashes.columns(len(rows)),
-            place_at=self._place_at,
+            place_at=lambda row: places(at_row[row]),
             extra_hashes=self._hashes.extra,
             key_texts=[row.item.uuid for row in rows],
             codes=[row.code for row in rows],
@@ -197,9 +197,6 @@ class BatchMaker:
             rejections=self._chunk.rejections,
             notes=self._notes,
         )
-
-    def _place_at(self, row: int, /) -> Place:
-        return self._chunk.place_at(self._rows[row].at)
 
     def _read_attribute(self, at: int, item: Attribute) -> None:
         found = _digest(item)

@@ -170,8 +170,10 @@ def to_batch(
         if row.withdrawal is not None or _add_hashes(row, len(rows), hashes, notes):
             rows.append(row)
 
+    places, at_row = chunk.place_at, [row.at for row in rows]  # and none of the objects
+
     def place_at(row: int, /) -> Place:
-        return chunk.place_at(rows[row].at)
+        return places(at_row[row])
 
     codes, schemes, profiles = _classifications(rows, classes, header)
 

@@ -21,6 +21,7 @@ class StageResult:
         unchanged: entries that were not written, since they say what the list says already.
         kept_retracted: how many of the above stay retracted, since an operator retracted them.
         retracted: entries that their source retracted.
+        unknown: withdrawals of entries that the list never held.
         kinds: which hashes the accepted rows carry: how many rows by kinds bits.
         rejections: records that were not taken, in file order.
     """
@@ -30,6 +31,7 @@ class StageResult:
     unchanged: int = 0
     kept_retracted: int = 0
     retracted: int = 0
+    unknown: int = 0
     kinds: Counts = field(default_factory=Counts)
     rejections: list[Rejection] = field(default_factory=list)
 
@@ -45,5 +47,6 @@ class StageResult:
         self.unchanged += other.unchanged
         self.kept_retracted += other.kept_retracted
         self.retracted += other.retracted
+        self.unknown += other.unknown
         self.kinds.update(other.kinds)
         self.rejections += other.rejections

@@ -41,7 +41,7 @@ class StagedRetractions:
     def stage(
         self, connection: Connection, gone: Sequence[Retraction], result: StageResult
     ) -> None:
-        """Stages retractions; unknown keys need nothing."""
+        """Stages retractions; unknown keys need nothing, and are counted."""
         keys = list({retraction.key for retraction in gone})
         known = ids_of_keys(connection, self._change.by.list_id, keys)
         states = entry_states(connection, list(known.values()), upto=self._change.base)
@@ -49,6 +49,8 @@ class StagedRetractions:
         for retraction in gone:
             self._read += 1
             entry_id = known.get(retraction.key)
+            if entry_id is None:
+                result.unknown += 1
             if entry_id is None or entry_id in self._gone:
                 continue
             if entry_id in self._listed:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     #: Called with every validated batch, in order, before anything of it is staged.
     Observer = Callable[[EntryBatch], None]
 
+#: Noted, since a list whose keys are formed otherwise would lose every withdrawal unheard.
+UNKNOWN_WITHDRAWAL = "withdrawals of entries that the list never held, by that key"
 _REJECTIONS_IN_ERROR = 3
 
 
@@ -86,6 +88,8 @@ class Run:
         """Counts what was staged."""
         self._reject(result.rejections)
         result.rejections = []
+        if result.unknown:
+            self.notes.take({UNKNOWN_WITHDRAWAL: result.unknown})
         self.total.add(result)
 
     def require_share(self, share: float) -> None:

@@ -144,7 +144,7 @@ def _list_plan(
     if not wrong:
         return None
     if catalog.was_filled(name) or not HANDLING.isdisjoint(wrong):
-        raise another_list(name, wrong)
+        raise another_list(name, wrong, described.state)
     return partial(_correct_list, catalog, name, described, list(wrong), author=author)
 
 

@@ -96,7 +96,7 @@ def _is_there(client: Client, order: ImportOrder) -> bool:
         return False
     differing = order.described.contradicted_by(existing)
     if differing:
-        raise another_list(order.list_name, differing)
+        raise another_list(order.list_name, differing, order.described.state)
     return True
 
 

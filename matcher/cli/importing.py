@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashlists.errors import ListExistsError, ListNotFoundError
+from hashlists.model import ListState
 from matcher.cli.asking import agreed
 
 if TYPE_CHECKING:
@@ -104,9 +105,14 @@ def no_such_list(name: str) -> ListNotFoundError:
     return ListNotFoundError(f"no list is named {name}; add --harm and --source to create it")
 
 
-def another_list(name: str, differing: Mapping[str, str]) -> ListExistsError:
-    """What to say where the list is another than was described."""
+def another_list(
+    name: str, differing: Mapping[str, str], wanted: ListState | None
+) -> ListExistsError:
+    """What to say where the list is another, or in another state, than was described."""
+    advice = "import without that option, or name another list"
+    if "state" in differing:
+        act = "demote" if wanted is ListState.SHADOW else "promote"
+        advice = f"an import does not change its state, `lists {act} {name}` does; {advice}"
     return ListExistsError(
-        f"the list {name} exists already, and its {'; its '.join(differing.values())}; import "
-        "without that option, or name another list"
+        f"the list {name} exists already, and its {'; its '.join(differing.values())}; {advice}"
     )

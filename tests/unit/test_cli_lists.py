@@ -223,6 +223,19 @@ def test_import_into_a_list_that_is_another_than_described(run, records, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("first", "then", "act"), [("shadow", "live", "promote"), ("live", "shadow", "demote")]
+)
+def test_an_import_that_would_change_the_state_says_what_does(run, tmp_path, first, then, act):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    run("lists", "import", file, *NEW_LIST, f"--{first}", *MD5_COLUMN)
+    told = run("lists", "import", file, *NEW_LIST, f"--{then}", *MD5_COLUMN, status=2).err
+    assert f"its state is {first}, not {then}" in told
+    assert f"`lists {act} demo` does" in told
+    run("lists", act, "demo", "--reason", "looked at")
+    run("lists", "import", file, *NEW_LIST, f"--{then}", *MD5_COLUMN)
+
+
+@pytest.mark.parametrize(
     ("form", "text", "columns"),
     [
         ("vics", '{"value": [', ()),

@@ -50,6 +50,8 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.ExchangeConflictError, grpc.StatusCode.ABORTED),
     (lists.ExchangeAwayError, grpc.StatusCode.UNAVAILABLE),
     (lists.ExchangeError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.ExportTargetError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.EncryptionRecipientError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotStoreError, grpc.StatusCode.UNAVAILABLE),

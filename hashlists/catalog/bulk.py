@@ -54,7 +54,9 @@ class BulkInsert:
             return copy_rows(connection, self._table, self.columns, rows, unless=self._unless)
         packed = PackedColumns(columns)
         otherwise = f" ON CONFLICT ({', '.join(self._unless)}) DO NOTHING" if self._unless else ""
-        sql = f"INSERT INTO {self._table.name} ({', '.join(self.columns)}) {packed.sql}{otherwise}"
+        # OR ROLLBACK: else SQLite would keep a copy of every page that the statement changes.
+        into = f"INSERT OR ROLLBACK INTO {self._table.name} ({', '.join(self.columns)})"
+        sql = f"{into} {packed.sql}{otherwise}"
         return int(connection.exec_driver_sql(sql, tuple(packed.parameters)).rowcount)
 
 

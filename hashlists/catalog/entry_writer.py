@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from hashlists.catalog.bulk import (
     INSERT_EXTRA_HASHES,
@@ -24,7 +24,7 @@ from hashlists.catalog.interning import (
     intern_handling,
     note_classifications,
 )
-from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters
+from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters, entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,8 +69,7 @@ class EntryWriter:
         """Inserts entries under ids in a row.
 
         Returns:
-            The id of the first; None when the list holds one of the keys: then the caller must
-            undo what went in.
+            The id of the first; None when the list holds one of the keys: then nothing went in.
         """
         number = len(keys)
         first = _draw(connection, "entry_id", number)
@@ -83,7 +82,12 @@ class EntryWriter:
             pick(keys, order),
         ]
         inserted = INSERT_NEW_ENTRIES.run(connection, columns)
-        return first if inserted == number else None
+        if inserted == number:
+            return first
+        # No savepoint: SQLite would keep a copy of every page of the index over keys for it.
+        ids = entries.c.entry_id
+        connection.execute(delete(entries).where(ids >= first, ids < first + number))
+        return None
 
     def insert_versions(self, connection: Connection, rows: Rows, entry_ids: Sequence[int]) -> None:
         """Appends a version to each entry: those of `entry_ids`, row by row."""

@@ -1,8 +1,8 @@
 """A catalog in SQLite: one file of one host.
 
-Invariants: every connection enforces foreign keys, wipes what it deletes, and waits for a lock
-rather than failing at once; a reader's transaction is one snapshot; a writer takes the write lock
-when it begins, never half-way.
+Invariants: every connection wipes what it deletes, waits for a lock rather than failing at once,
+and enforces foreign keys, but for one that stages; a reader's transaction is one snapshot; a writer
+takes the write lock when it begins, never half-way.
 """
 
 from __future__ import annotations
@@ -89,12 +89,17 @@ class Sqlite(Database):
         return self.writer(engine)
 
     def staging_connection(self, engine: Engine) -> Connection:
-        """In `synchronous = NORMAL`, with a larger cache."""
+        """In `synchronous = NORMAL`, with a larger cache, and no row looked up for each other.
+
+        A change writes its entries before their versions, and whoever could delete what it refers
+        to waits for its end. Its commit is checked again: see `make_durable`.
+        """
         connection = self.writer(engine).connect()
         connection.detach()
         _pragmas(
             connection,
             "PRAGMA synchronous = NORMAL",
+            "PRAGMA foreign_keys = OFF",
             f"PRAGMA cache_size = -{_STAGING_CACHE_KIB}",
             f"PRAGMA wal_autocheckpoint = {_STAGING_CHECKPOINT_PAGES}",
         )
@@ -109,7 +114,7 @@ class Sqlite(Database):
 
     def make_durable(self, connection: Connection) -> None:
         """The next commit reaches the disk, with all that the log holds before it."""
-        _pragmas(connection, "PRAGMA synchronous = FULL")
+        _pragmas(connection, "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON")
 
     def hold_change(self, connection: Connection, catalog_id: str, change_id: int) -> None:
         """Does nothing: the owner's name in the row tells who stages."""

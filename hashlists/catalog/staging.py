@@ -251,13 +251,10 @@ class StagedImport:
         number = len(keys)
         if len(set(keys)) != number:
             return False
-        savepoint = connection.begin_nested()
         first = self._writer.insert_entries(connection, keys)
         if first is None:
-            savepoint.rollback()
             return False
         self._writer.insert_versions(connection, rows, range(first, first + number))
-        savepoint.commit()
         self._seen.add_range(first, number)
         accepted = Counts(zip(rows.kinds, rows.handling_ids, strict=True))
         self._change.counts.update(accepted)

@@ -190,10 +190,10 @@ def set_aside(name: str, number: int) -> list[SetAside]:
 
 
 def test_so_does_an_import(filled):
-    first = items(*map(str, range(5)))
+    first, then = items(*map(str, range(5))), filled.head()
     with explained(filled) as plans:
         bring(filled, [Item("new"), *[each.next() for each in first]])
-        filled.rollback("demo", 2, **WHO)
+        filled.rollback("demo", then, **WHO)
         filled.begin_import("demo", source()).abort()
     require_no_whole_table(plans)
 

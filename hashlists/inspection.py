@@ -73,6 +73,7 @@ class Reading:
         tells_retractions: whether the format can say that.
         harm: the only kind of harm that the format's entries are about; None for any.
         problems: the first rejections, and what stopped the reader, in words.
+        refused: the file is not of the format, damaged or cut off: an import would refuse it.
         notes: what was left aside, and how often.
         coverage: of the good entries.
     """
@@ -88,6 +89,7 @@ class Reading:
     tells_retractions: bool
     harm: Harm | None
     problems: tuple[str, ...]
+    refused: bool
     notes: Mapping[str, int]
     coverage: Coverage
 
@@ -239,7 +241,7 @@ class _Look:
         self._notes = Notes()
         self._problems: list[str] = []
         self._estimate = 0
-        self._whole = False
+        self._whole = self._refused = False
 
     def reading(self) -> Reading:
         """Reads, and says what was seen."""
@@ -247,6 +249,7 @@ class _Look:
             self._read()
         except HashlistsError as error:
             self._problems.append(without_values(str(error)))
+            self._refused = isinstance(error, FormatError)
         return Reading(
             format=self._name,
             options=self._options,
@@ -259,6 +262,7 @@ class _Look:
             tells_retractions=find_format(self._name).tells_retractions,
             harm=find_format(self._name).harm,
             problems=tuple(self._problems),
+            refused=self._refused,
             notes={without_values(note): times for note, times in self._notes.items()},
             coverage=Coverage(self._entries, dict(self._by_kind), self._near),
         )

@@ -94,14 +94,14 @@ def command(
 
 
 def suggested_command(files: Sequence[Path], found: Sequence[FileInspection]) -> str | None:
-    """How to import the files together; None where they are not of one format."""
+    """How to import the files together; None where no import would take them."""
     readings = [part.reading for each in found for part in each.parts]
     ways = {
         (reading.format, tuple(sorted(reading.options.items())))
         for reading in readings
         if reading is not None
     }
-    if len(ways) != 1 or None in readings:
+    if len(ways) != 1 or None in readings or any(each and each.refused for each in readings):
         return None
     ((name, given),) = ways
     words = ["hashwarden", "lists", "import", *map(str, files), "--list", "NAME", "--format", name]
@@ -121,7 +121,8 @@ def _harm(found: Sequence[FileInspection]) -> str:
 
 def _is_readable(found: FileInspection) -> bool:
     return not found.problem and all(
-        part.reading is not None and part.reading.header is not None for part in found.parts
+        part.reading is not None and part.reading.header is not None and not part.reading.refused
+        for part in found.parts
     )
 
 

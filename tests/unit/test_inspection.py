@@ -190,6 +190,9 @@ class TestCommand:
         good, odd = write("a.json", vics(1)), write("b", bytes(20))
         assert self.run(capsys, good, odd)[0] == 2
         assert self.run(capsys, write("c", b"BZh91AY&SY"))[0] == 2
+        code, told = self.run(capsys, write("cut.json", vics(1, 2)[:-20]))
+        assert code == 2
+        assert "To import" not in told.err
         assert self.run(capsys, good, "--option", "x")[0] == 2
         assert self.run(capsys, good, "--format", "odd")[0] == 2
 

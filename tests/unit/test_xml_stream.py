@@ -236,7 +236,7 @@ def test_records_are_numbered_over_containers_and_rejections():
     stream, rows, _ = read(data)
     assert [number for number, _ in rows] == [1, 2, 3]
     assert [(each.name, each.records) for each in stream.containers] == [("items", 2), ("items", 1)]
-    assert dict(stream.notes) == {"element of unknown meaning left aside: <other>": 1}
+    assert dict(stream.notes) == {"element of unknown meaning left aside: other": 1}
 
 
 def test_an_aside_is_kept_whole():

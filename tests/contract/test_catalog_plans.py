@@ -16,7 +16,7 @@ from sqlalchemy import event, text
 
 from hashlists.catalog import Catalog, Checkpoint, DerivedAction, DerivedHash, MatchDay, SetAside
 from hashlists.catalog.engine import writer
-from hashlists.catalog.on_postgresql import _LOCK_HEAD
+from hashlists.catalog.on_postgresql import _LIMIT_WRITER, _LOCK_HEAD
 from hashlists.model import Classification, EntrySelection, Handling, HashKind
 from tests.catalog_support import (
     CLASS_2,
@@ -86,8 +86,10 @@ def named(catalog: Catalog, *source_ids: str) -> list[int]:
 
 
 def has_lock(connection: Connection) -> bool:
+    """Whether a connection's transactions hold the lock, or, of one that stages, the last one."""
     options = connection.get_execution_options()
-    return bool(options.get("catalog_writes")) or options.get("catalog_begins") == (_LOCK_HEAD,)
+    locks = options.get("catalog_begins") in {(_LOCK_HEAD,), (_LIMIT_WRITER,)}
+    return bool(options.get("catalog_writes")) or locks
 
 
 @contextmanager

@@ -281,6 +281,18 @@ class ListReader(Protocol):
 RETRACTED = "retracted"
 
 
+class BatchReader:
+    """Iterates over the batches that a reader makes, one after the other, in `_batches`."""
+
+    _batches: Iterator[RawBatch]
+
+    def __iter__(self) -> Iterator[RawBatch]:
+        return self
+
+    def __next__(self) -> RawBatch:
+        return next(self._batches)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The beginning of a file, by which formats are told apart.

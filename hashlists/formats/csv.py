@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import OptionsError
 from hashlists.formats import csv_cells, own_layout
-from hashlists.formats.base import FileHeader, Format
+from hashlists.formats.base import BatchReader, FileHeader, Format
 from hashlists.formats.csv_likeness import looks_like
 from hashlists.formats.csv_table import ENCODINGS, UNENDED_NOTE, Block, CsvTable
 from hashlists.formats.csv_writer import CsvWriter
@@ -30,7 +30,7 @@ from hashlists.formats.field_mapping import FieldMapping, yes_or_no
 from hashlists.formats.mapped_batch import mapped_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from hashlists.formats.base import RawBatch
     from hashlists.limits import ImportLimits
@@ -72,7 +72,7 @@ class CsvOptions:
         )
 
 
-class CsvReader:
+class CsvReader(BatchReader):
     """Iterates over a CSV file (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -107,12 +107,6 @@ class CsvReader:
     def bytes_read(self) -> int:
         """Bytes taken from the stream; a little ahead of the lines handed on."""
         return self._stream.tell()
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _to_batch(self, block: Block) -> RawBatch:
         """Turns cells into the columns that were asked for."""

@@ -32,7 +32,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv
-from hashlists.formats.base import Encoding, FileHeader, Format, HashColumn, Likeness, RawBatch
+from hashlists.formats.base import (
+    BatchReader,
+    Encoding,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    RawBatch,
+)
 from hashlists.formats.digest_lines import (
     KIND_OF_DIGITS,
     LISTED,
@@ -70,7 +78,7 @@ _NOTES: Mapping[Aside, str] = {
 _LOOKED_AT: Final = 20
 
 
-class DigestsReader:
+class DigestsReader(BatchReader):
     """Iterates over a text file of digests (see `base.ListReader`); the module names the option.
 
     Raises:
@@ -103,12 +111,6 @@ class DigestsReader:
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
         return self._lines.bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for block in self._lines.blocks():

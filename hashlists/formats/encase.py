@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from hashlists.errors import FormatError
-from hashlists.formats.base import Encoding, FileHeader, Format, HashColumn, Likeness, RawBatch
+from hashlists.formats.base import (
+    BatchReader,
+    Encoding,
+    FileHeader,
+    Format,
+    HashColumn,
+    Likeness,
+    RawBatch,
+)
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.unreadable import refuse_unreadable, take_sample
 from hashlists.model import HashKind, Place
@@ -33,7 +41,7 @@ HEAD_BYTES: Final = 1152
 _RECORD: Final = np.dtype([("md5", np.uint8, (16,)), ("rest", np.uint8, (2,))])
 
 
-class EncaseReader:
+class EncaseReader(BatchReader):
     """Iterates over an EnCase hash set (see `base.ListReader`). It has no options.
 
     Raises:
@@ -69,12 +77,6 @@ class EncaseReader:
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
         return HEAD_BYTES + self._taken * _RECORD.itemsize
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         self._stream.seek(HEAD_BYTES)

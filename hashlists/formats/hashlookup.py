@@ -25,6 +25,7 @@ import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -71,7 +72,7 @@ _DECODER = msgspec.json.Decoder(_Record)
 _ANY = msgspec.json.Decoder()
 
 
-class HashlookupReader:
+class HashlookupReader(BatchReader):
     """Iterates over an export (see `base.ListReader`); the module names the option.
 
     Raises:
@@ -100,12 +101,6 @@ class HashlookupReader:
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
         return self._lines.bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for block in self._lines.blocks():

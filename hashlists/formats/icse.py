@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
-from hashlists.formats.base import FileHeader, Format, Likeness
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.csv import codec, with_block
 from hashlists.formats.csv_likeness import header_cells
 from hashlists.formats.csv_table import Block, CsvTable
@@ -53,7 +53,7 @@ from hashlists.formats.mapped_batch import mapped_batch
 from hashlists.model import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from hashlists.formats.base import RawBatch, Sample
     from hashlists.limits import ImportLimits
@@ -67,7 +67,7 @@ _CHOICES: Final[Mapping[str, tuple[str, str]]] = {
 _YES: Final = frozenset({"1", "t", "true", "y", "yes"})
 
 
-class IcseReader:
+class IcseReader(BatchReader):
     """Iterates over an ICSE hash CSV (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -113,12 +113,6 @@ class IcseReader:
     def bytes_read(self) -> int:
         """Bytes taken from the stream; a little ahead of the lines handed on."""
         return self._stream.tell()
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _to_batch(self, block: Block) -> RawBatch:
         cells: dict[str, Sequence[str]] = {

@@ -26,7 +26,7 @@ import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
-from hashlists.formats.base import FileHeader, Format, Likeness
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kind_named
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
@@ -46,7 +46,7 @@ _END_MEMBER: Final = "records"
 _decode = msgspec.json.Decoder().decode
 
 
-class JsonLinesReader:
+class JsonLinesReader(BatchReader):
     """Iterates over a JSON Lines file (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -80,12 +80,6 @@ class JsonLinesReader:
     def bytes_read(self) -> int:
         """Bytes taken from the stream; a little ahead of the lines handed on."""
         return self._lines.bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _require_header(self) -> None:
         first = self._lines.take_first()

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.base import FileHeader, Format, Likeness, RawBatch
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.json_tree import EACH, Entered, JsonTreeStream, Member, Path, Records
 from hashlists.formats.misp_records import (
     TEMPLATE,
@@ -79,7 +79,7 @@ class _Nothing(msgspec.Struct, gc=False):
     """A record of which nothing matters yet."""
 
 
-class MispReader:
+class MispReader(BatchReader):
     """Iterates over MISP events (see `base.ListReader` and `paged_set.PagedReader`).
 
     Options:
@@ -116,12 +116,6 @@ class MispReader:
     def bytes_read(self) -> int:
         """Bytes consumed in the pass that yields batches."""
         return self._bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def join(self, pages: PagedSet) -> None:  # noqa: ARG002  # events are no pages of one another
         """Says that the file comes with others, as in a feed, whose companions are left aside."""

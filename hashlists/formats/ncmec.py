@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -130,7 +131,7 @@ def _plain_feedback(space: str, name: str) -> str:
 _PLAIN_ENTRY: Final = _plain_entry()
 
 
-class NcmecReader:
+class NcmecReader(BatchReader):
     """Iterates over a page of entries (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -172,12 +173,6 @@ class NcmecReader:
     def page(self) -> PageInfo:
         """Path and query of the next page, and the newest time stamp of this one."""
         return self._page
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for chunk in self._document.chunks():

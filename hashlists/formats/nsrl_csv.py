@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -59,7 +60,7 @@ _NO_HEADER: Final = (
 )
 
 
-class NsrlCsvReader:
+class NsrlCsvReader(BatchReader):
     """Iterates over an `NSRLFile.txt` (see `base.ListReader`). It has no options.
 
     Raises:
@@ -92,12 +93,6 @@ class NsrlCsvReader:
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
         return self._lines.bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         yield from self._batch(2, self._first.lines[1:], open_ended=self._first.open_ended)

@@ -23,7 +23,7 @@ import numpy as np
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
-from hashlists.formats.base import FileHeader, Format, Likeness
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarrow_modules
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
@@ -54,7 +54,7 @@ _SHOWN_COLUMNS: Final = 50
 _SHOWN_CHARS: Final = 40
 
 
-class ParquetReader:
+class ParquetReader(BatchReader):
     """Iterates over a Parquet file (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -102,12 +102,6 @@ class ParquetReader:
         """As large a share of the file as of its rows were read."""
         rows = self._file.metadata.num_rows
         return self._length * self._done // rows if rows else self._length
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     @contextmanager
     def _converted(self) -> Iterator[None]:

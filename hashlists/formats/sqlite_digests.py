@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hashlists.formats.base import Encoding, FieldNames, FileHeader, HashColumn, RawBatch
+from hashlists.formats.base import (
+    BatchReader,
+    Encoding,
+    FieldNames,
+    FileHeader,
+    HashColumn,
+    RawBatch,
+)
 from hashlists.formats.encodings import kind_name
 from hashlists.model import HashKind, Place, Rejection
 
@@ -36,7 +43,7 @@ class DigestTable:
     key_kinds: Sequence[HashKind]
 
 
-class DigestTableReader:
+class DigestTableReader(BatchReader):
     """Iterates over the rows of a table (see `base.ListReader`)."""
 
     def __init__(self, file: SqliteFile, wanted: DigestTable, header: FileHeader) -> None:
@@ -62,12 +69,6 @@ class DigestTableReader:
         """A share of the file as large as that of the rows read; SQLite tells no bytes."""
         share = min(self._at / self._last, 1.0) if self._last > 0 else 0.0
         return int(self._file.length * share)
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         wanted = self._wanted

@@ -26,7 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.base import FileHeader, Format, Likeness, RawBatch
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sharing import SHARING_OPTIONS, Sharing
@@ -50,7 +50,7 @@ _BUNDLE_ID = re.compile(rb'"id"\s*:\s*"bundle--')
 _HAS_FILES = re.compile(rb'"(?:file|artifact|indicator)--[0-9a-fA-F]{8}-')
 
 
-class StixReader:
+class StixReader(BatchReader):
     """Iterates over a STIX bundle (see `base.ListReader`).
 
     Options:
@@ -88,12 +88,6 @@ class StixReader:
     def bytes_read(self) -> int:
         """Bytes consumed in the pass that yields batches."""
         return self._bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _open(self, record_type: type[RecordT]) -> JsonArrayStream[RecordT]:
         self._stream.seek(0)

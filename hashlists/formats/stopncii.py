@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -79,7 +80,7 @@ class _Record(msgspec.Struct, gc=False, rename="camel"):
     hash_regions: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
-class StopNciiReader:
+class StopNciiReader(BatchReader):
     """Iterates over a page of records (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -118,12 +119,6 @@ class StopNciiReader:
     def page(self) -> PageInfo:
         """Token of the next page, and the time from which to ask later."""
         return self._page
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for chunk in self._records.chunks():

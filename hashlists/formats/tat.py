@@ -21,6 +21,7 @@ import msgspec
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -91,7 +92,7 @@ class _Record(msgspec.Struct, gc=False):
     updated_on: int | float | str | None = None
 
 
-class TatReader:
+class TatReader(BatchReader):
     """Iterates over a page of records (see `base.ListReader`).
 
     Raises:
@@ -129,12 +130,6 @@ class TatReader:
     def page(self) -> PageInfo:
         """Path and query of the next page, and the checkpoint of this one."""
         return self._page
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for chunk in self._records.chunks():

@@ -36,6 +36,7 @@ import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -127,7 +128,7 @@ _TAG_WORDS = msgspec.json.Decoder(list[str | None])
 _TAG_OBJECTS = msgspec.json.Decoder(_Tags)
 
 
-class ThreatExchangeReader:
+class ThreatExchangeReader(BatchReader):
     """Iterates over a page of indicators (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -165,12 +166,6 @@ class ThreatExchangeReader:
     def page(self) -> PageInfo:
         """Cursor of the next page, and the latest change on this one."""
         return self._page
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         for chunk in self._records.chunks():

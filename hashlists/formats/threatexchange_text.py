@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, NoReturn
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import (
+    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -75,7 +76,7 @@ class _Line(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-class ThreatExchangeTextReader:
+class ThreatExchangeTextReader(BatchReader):
     """Iterates over a text file (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -106,12 +107,6 @@ class ThreatExchangeTextReader:
     def bytes_read(self) -> int:
         """Bytes consumed so far."""
         return self._source.bytes_read
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _read(self) -> Iterator[RawBatch]:
         while taken := self._source.take():

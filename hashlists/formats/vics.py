@@ -30,7 +30,7 @@ import re
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.base import FileHeader, Format, RawBatch
+from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.vics_context import (
@@ -55,7 +55,7 @@ _COUNT_TEXT = re.compile(r"[0-9]{1,20}", re.ASCII)
 _OPTIONS: Final = ("cases", "profile")
 
 
-class VicsReader:
+class VicsReader(BatchReader):
     """Iterates over a VICS file (see `base.ListReader` and `paged_set.PagedReader`).
 
     Options:
@@ -94,12 +94,6 @@ class VicsReader:
     def join(self, pages: PagedSet) -> None:
         """Says that the file comes with the other pages of its set."""
         self._pages = pages
-
-    def __iter__(self) -> Iterator[RawBatch]:
-        return self
-
-    def __next__(self) -> RawBatch:
-        return next(self._batches)
 
     def _open(self, *, case_file: bool = False) -> JsonArrayStream[Media]:
         self._stream.seek(0)

@@ -193,7 +193,7 @@ def loaded(target: str, rate: float, out: Path) -> Iterator[None]:
     out.unlink(missing_ok=True)
     child = subprocess.Popen(command, cwd=_ROOT)
     try:
-        while not (out.exists() and out.stat().st_size):
+        while not out.exists():
             if child.poll() is not None:
                 raise SystemExit("the load generator did not start")
             time.sleep(_POLL_SECONDS)
@@ -205,7 +205,10 @@ def loaded(target: str, rate: float, out: Path) -> Iterator[None]:
 
 
 def latency_rows(phases: Sequence[Phase], answers: Path) -> Iterator[tuple[str, ...]]:
-    """For each phase: requests, failures, median and 99th percentile in milliseconds, ratio."""
+    """For each phase: requests, failures, median and 99th percentile in milliseconds, ratio.
+
+    Then the 99th percentile of how late requests were sent, which is the machine's doing.
+    """
     records = load.read(answers)
     usual = 0.0
     for phase in phases:
@@ -222,6 +225,7 @@ def latency_rows(phases: Sequence[Phase], answers: Path) -> Iterator[tuple[str, 
             f"{median:.1f}",
             f"{late:.1f}",
             f"{late / usual:.2f}",
+            f"{np.percentile(some['late'], 99) * 1e3:.1f}",
         )
 
 
@@ -299,7 +303,15 @@ def measure_all(options: argparse.Namespace, folder: Path) -> Run:
     print(f"  {ready:.1f} s; {options.rate:g} requests a second\n")
     header = ("change", "times", "median s", "worst s")
     print(measure.markdown_table(header, delay_rows(run.delays)), end="\n\n")
-    columns = ("phase", "requests", "failed", "median ms", "p99 ms", "p99 to quiet")
+    columns = (
+        "phase",
+        "requests",
+        "failed",
+        "median ms",
+        "p99 ms",
+        "p99 to quiet",
+        "sent late p99",
+    )
     rows = list(latency_rows(run.phases, answers))
     print(measure.markdown_table(columns, rows), end="\n\n")
     own = (f"{name} {megabytes:.0f}" for name, megabytes in run.memory.items())

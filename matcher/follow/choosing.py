@@ -24,6 +24,10 @@ REVISIONS_AT_ONCE = 4
 HIDDEN_SHARE = 4
 #: or past so many, where that is more.
 HIDDEN_ROWS = 100_000
+#: So with what changed since base, but only while few changes come: a full build takes longest, and
+#: what comes meanwhile is held in memory. `matcher.follow.snapshots` has the bound for busy times.
+RECENT_SHARE = 4
+RECENT_ROWS = 100_000
 
 
 class Need(enum.IntEnum):
@@ -56,7 +60,24 @@ def fits_in_memory(
     return changed <= at_once * live_entries and len(start.delta) + changed <= most
 
 
-def is_worn(view: View, now: int) -> bool:
+def wants_full_build(view: View, now: int, *, calm: bool) -> bool:
+    """Whether everything should be built anew, although what changed would do.
+
+    Args:
+        view: what is served.
+        now: seconds since 1970 UTC.
+        calm: few changes are live, and none are waiting.
+    """
+    return _is_worn(view, now) or (calm and _has_outgrown_base(view))
+
+
+def _has_outgrown_base(view: View) -> bool:
+    """Whether much of the snapshot changed since base, so that each build of it takes long."""
+    base, *recent = (len(each.entries) for each in view.sealed.index.segments)
+    return sum(recent) > max(RECENT_ROWS, base // RECENT_SHARE)
+
+
+def _is_worn(view: View, now: int) -> bool:
     """Whether so much of the snapshot has long expired or is superseded that it should go."""
     sealed = view.sealed.index
     expired = sealed.expired_rows(now - EXPIRED_KEPT_SECONDS)  # what a build would leave out
@@ -69,4 +90,4 @@ def withdraws(view: View) -> bool:
     return len(view.sealed.index.rows_of(view.delta.gone())) > 0
 
 
-__all__ = ["Need", "fits_in_memory", "is_worn", "withdraws"]
+__all__ = ["Need", "fits_in_memory", "wants_full_build", "withdraws"]

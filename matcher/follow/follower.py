@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from matcher.follow.adopting import carried, caught_up, standing
 from matcher.follow.building import Puller
-from matcher.follow.choosing import Need, fits_in_memory, is_worn, withdraws
+from matcher.follow.choosing import Need, fits_in_memory, wants_full_build, withdraws
 from matcher.follow.makers import make_builder
 from matcher.follow.making import Making
 from matcher.follow.opening import Opener
@@ -331,9 +331,13 @@ class Follower:
         return hidden
 
     def _need_for(self, view: View) -> Need:
-        full = len(view.delta) > self._live_entries // 2
-        wanted = full or self._is_untold(view) or view.purged or is_worn(view, int(self._time()))
+        many = len(view.delta) > self._live_entries // 2
+        wanted = many or self._is_untold(view) or view.purged or self._wants_full_build(view)
         return Need.SOON if wanted else Need.NONE
+
+    def _wants_full_build(self, view: View) -> bool:
+        calm = self._need is not Need.NOW and len(view.delta) <= self._live_entries
+        return wants_full_build(view, int(self._time()), calm=calm)
 
     def _is_untold(self, view: View) -> bool:
         """Whether replicas are to have a snapshot of what is served here from memory alone."""
@@ -404,8 +408,8 @@ class Follower:
             return False  # a newer one is there already
         if self._source is not None:
             return self._making.pull(repair=self._opener.refused)
-        worn = self._view is not None and is_worn(self._view, int(self._time()))
-        return self._making.build(needed=self._need is not Need.NONE, full=worn)
+        full = self._view is not None and self._wants_full_build(self._view)
+        return self._making.build(needed=self._need is not Need.NONE, full=full)
 
     def _wait_for_first(self) -> None:
         """Has a first snapshot made, here or in another process, and serves it.

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 #: So many changed entries are built beside the base before everything is built anew,
 RECENT_ENTRIES = 100_000
-#: or this share of the base, where that is more.
-RECENT_SHARE = 4
+#: or this share of the base, where that is more. Servers ask for it sooner once few changes come
+#: (`matcher.follow.choosing`).
+RECENT_SHARE = 2
 
 
 def build_snapshot(

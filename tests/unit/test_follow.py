@@ -523,6 +523,27 @@ def test_a_snapshot_that_is_mostly_expired_is_built_anew(rig, monkeypatch):
     assert len(rig.holder.current.index.entries) == 0
 
 
+def test_base_is_built_anew_sooner_once_few_changes_come(rig, monkeypatch):
+    monkeypatch.setattr("matcher.follow.choosing.RECENT_ROWS", 0)
+    monkeypatch.setattr("matcher.follow.snapshots.RECENT_ENTRIES", 0)
+
+    def segments(live_entries):
+        rig.start(live_entries=live_entries)
+        rig.follower.refresh()
+        assert is_known(rig.holder.current, 29)
+        return [len(each.entries) for each in rig.holder.current.index.segments]
+
+    fill(rig.catalog, rig.folder, range(20))
+    build_snapshot(rig.catalog, rig.snapshots)
+    fill(rig.catalog, rig.folder, range(20, 29))
+    build_snapshot(rig.catalog, rig.snapshots)  # more than a quarter, less than half of base
+    fill(rig.catalog, rig.folder, [29])
+    assert segments(live_entries=0) == [20, 10]  # what is live is much
+    fill(rig.catalog, rig.folder, [0], name="other")
+    assert segments(live_entries=10) == [31]
+    assert segments(live_entries=10) == [31]  # once
+
+
 def test_what_comes_while_the_clock_is_wrong_is_not_lost(rig, monkeypatch):
     rig.start(live_entries=100)
     rig.follower.refresh()

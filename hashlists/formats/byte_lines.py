@@ -66,12 +66,16 @@ class ByteLines:
         self._ended = False
 
     def take_first(self) -> ByteLine | None:
-        """The first line that is not blank; None where there is none."""
-        lines = self.take()
-        if not lines:
-            return None
-        self._waiting = lines[1:] + self._waiting
-        return lines[0]
+        """Takes the first line that is not blank; None where there is none."""
+        first = self.see_first()
+        self._waiting = self._waiting[1:]
+        return first
+
+    def see_first(self) -> ByteLine | None:
+        """The first line that is not blank, which is left to be taken; None where there is none."""
+        while not self._waiting and not self._ended:
+            self._read()
+        return self._waiting[0] if self._waiting else None
 
     def take(self) -> list[ByteLine]:
         """The next lines; none at the end of the file."""

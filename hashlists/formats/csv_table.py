@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import GET_AGAIN, cut_line
 from hashlists.formats.csv_lines import Lines, block_columns
+from hashlists.formats.shown_columns import show_columns
 from hashlists.model import Place, Rejection
 
 if TYPE_CHECKING:
@@ -40,11 +42,7 @@ ENCODINGS: Final[Mapping[str, str]] = {
 }
 #: Note of a batch whose last row is open-ended.
 UNENDED_NOTE: Final = "last line without line end taken as whole"
-#: A header cell that may be a hash, since the file has no header line: never shown.
-_HASH_LIKE = re.compile(r"[0-9A-Za-z+/=,\s]{24,}|[0-9A-Fa-f]{12,}")
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SHOWN_COLUMNS = 50
-_SHOWN_CHARS = 40
 _Row = list[str]
 
 
@@ -121,21 +119,10 @@ class CsvTable:
                 problem = "has more than once" if found else "does not have"
                 raise OptionsError(
                     f"columns.{field} (--column {field}=NAME) names the column {name!r}, which "
-                    f"the file {problem}; its columns are: {self.shown_columns()}"
+                    f"the file {problem}; its columns are: {show_columns(self.columns)}"
                 )
             positions[field] = self.columns.index(name)
         return positions
-
-    def shown_columns(self) -> str:
-        """The names of the columns for a message; what may be a hash is not shown."""
-        shown = [
-            f"(column {number}, not shown: it looks like a hash, so the header line may be missing)"
-            if _HASH_LIKE.fullmatch(name)
-            else repr(name[:_SHOWN_CHARS])
-            for number, name in enumerate(self.columns[:_SHOWN_COLUMNS], start=1)
-        ]
-        more = len(self.columns) - len(shown)
-        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
     def blocks(self) -> Iterator[Block]:
         """All records behind the header, once.
@@ -163,6 +150,8 @@ class CsvTable:
             header = next(self._rows, None)
         except csv.Error as error:
             raise FormatError(f"no header: {error}", place=Place("line", 1)) from None
+        if header is None:
+            raise FormatError("the file is empty")
         if not header:
             raise FormatError("the first line must name the columns", place=Place("line", 1))
         if len(header) > self._limits.max_columns:
@@ -231,22 +220,19 @@ class CsvTable:
         place = Place("line", line)
         if "unexpected end of data" in problem or "field larger than field limit" in problem:
             raise FormatError(
-                "a quoted cell that starts here is never closed; the file is cut off or damaged",
+                "a quoted cell that starts here is never closed; the file is cut off or damaged: "
+                + GET_AGAIN,
                 place=place,
             ) from None
         last = self._lines.number
         if last > line:
             raise FormatError(
                 f"quotes make one record of the lines up to {last}, which does not fit: {problem}; "
-                "a quote that is never closed may have swallowed other records",
+                "a quote that is never closed may have swallowed other records; " + GET_AGAIN,
                 place=place,
             ) from None
         if self._lines.open_ended:
-            raise FormatError(
-                "the file ends inside a record: it was cut off, for its last line has no line end "
-                f"and does not hold a whole record ({problem})",
-                place=place,
-            ) from None
+            raise cut_line(f"does not hold a whole record ({problem})", place) from None
         return Rejection(place, "", f"not a row of this table: {problem}")
 
 

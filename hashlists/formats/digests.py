@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv
+from hashlists.formats.advice import cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -188,10 +189,8 @@ class DigestsReader(BatchReader):
     def _refuse_cut_value(self, kind: HashKind, number: int) -> None:
         """A last value without line end must be of a kind that came before: a cut one is not."""
         if self._seen and kind not in self._seen:
-            raise FormatError(
-                "the file ends inside a value: it was cut off, for its last line has no line end"
-                " and a value of another length than all others",
-                place=Place("line", number),
+            raise cut_line(
+                "has a value of another length than all others", Place("line", number), unit="value"
             )
 
     def _batch(  # what a batch is made of
@@ -284,11 +283,7 @@ def _any_bare(block: LineBlock, matches: Sequence[re.Match[str] | None]) -> bool
 
 def _refuse_cut(block: LineBlock, number: int, problem: str) -> None:
     if block.open_ended and number == block.first + len(block.lines) - 1:
-        raise FormatError(
-            "the file ends inside a record: it was cut off, for its last line has no line end and "
-            f"does not hold a whole record ({problem})",
-            place=Place("line", number),
-        )
+        raise cut_line(f"does not hold a whole record ({problem})", Place("line", number))
 
 
 def looks_like(sample: Sample) -> Likeness | None:

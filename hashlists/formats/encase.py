@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import numpy as np
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -56,11 +57,13 @@ class EncaseReader(BatchReader):
         sample = take_sample(stream)
         refuse_unreadable(sample)
         if not sample.head.startswith(MAGIC):
-            raise FormatError("the file does not begin as an EnCase hash set does (HASH, FF 00)")
+            raise FormatError(
+                f"the file does not begin as an EnCase hash set does (HASH, FF 00); {INSPECT}"
+            )
         if len(sample.head) < HEAD_BYTES:
             raise FormatError(
                 f"the file ends inside its head: it has {len(sample.head)} of {HEAD_BYTES} bytes; "
-                "it was cut off"
+                f"it was cut off: {GET_AGAIN}"
             )
         self._stream = stream
         self._rows = max(1, min(limits.max_batch_rows, limits.block_bytes // _RECORD.itemsize))
@@ -85,7 +88,7 @@ class EncaseReader(BatchReader):
             rows, left_over = divmod(len(data), _RECORD.itemsize)
             if left_over:
                 raise FormatError(
-                    "the file ends inside this record; it was cut off",
+                    f"the file ends inside this record; it was cut off: {GET_AGAIN}",
                     place=_Places(self._taken)(rows),
                 )
             digits = np.frombuffer(data, _RECORD)["md5"].tobytes().hex()

@@ -135,7 +135,7 @@ def detect_encoding(text: str, kind: HashKind) -> Encoding:
     nbytes = kind.nbytes
     if len(text) == _base64_size(nbytes):
         return Encoding.BASE64
-    if len(text.rstrip("=")) == _base32_size(nbytes) and text == text.upper():
+    if len(text.rstrip("=")) == _base32_size(nbytes):
         return Encoding.BASE32
     return Encoding.HEX
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -211,11 +212,7 @@ def _require_objects(head: bytes) -> None:
 def _reject(block: LineBlock, number: int, problem: str) -> Rejection:
     place = Place("line", number)
     if block.open_ended:
-        raise FormatError(
-            "the file ends inside a record: it was cut off, for its last line has no line end and "
-            f"is {problem}",
-            place=place,
-        )
+        raise cut_line(f"is {problem}", place)
     return Rejection(place, "", problem)
 
 

@@ -30,6 +30,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.csv import codec, with_block
 from hashlists.formats.csv_likeness import header_cells
@@ -91,7 +92,7 @@ class IcseReader(BatchReader):
         if missing:
             raise FormatError(
                 f"not an ICSE hash CSV: the first line does not name {', '.join(missing)}, between "
-                "semicolons",
+                f"semicolons; {INSPECT}",
                 place=Place("line", 1),
             )
         asked = [_CHOICES[name] for name in _CHOICES if yes_or_no(name, options.get(name, "no"))]

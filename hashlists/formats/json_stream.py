@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 import msgspec
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
 from hashlists.model import Place, PlaceAt, Rejection
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _FOREIGN = (
     (b"\xff\xfe", "is UTF-16; JSON files are UTF-8"),
     (b"\xfe\xff", "is UTF-16; JSON files are UTF-8"),
     (b"{\x00", "is UTF-16; JSON files are UTF-8"),
-    (b"<", "is XML or HTML, not JSON"),
+    (b"<", f"is XML or HTML, not JSON; {INSPECT}"),
 )
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ANY = msgspec.json.Decoder()
@@ -128,7 +129,8 @@ class JsonArrayStream(Generic[RecordT]):
             self._read_members()
         if not self.has_array:
             raise FormatError(
-                f'the JSON object has no array "{self._array_key}", where the records should be',
+                f'the JSON object has no array "{self._array_key}", where the records should be; '
+                + INSPECT,
                 place=Place("record", 1, self._text.offset),
             )
 
@@ -305,7 +307,7 @@ class JsonArrayStream(Generic[RecordT]):
         try:
             self._text.take_value(0)
         except _CutOffError:
-            self._fail("the file ends here; it was cut off")
+            self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
         except _NoValueError:
             self._fail("not JSON: no value where a member should be")
 
@@ -326,7 +328,7 @@ class JsonArrayStream(Generic[RecordT]):
         try:
             return self._text.take_value(self._limits.max_member_bytes)
         except _CutOffError:
-            self._fail("the file ends here; it was cut off")
+            self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
         except _NoValueError:
             self._fail(f"not JSON: no value where a {what} should be")
 
@@ -355,7 +357,7 @@ class JsonArrayStream(Generic[RecordT]):
         """Takes the last brace and makes sure that nothing follows."""
         self._expect(CLOSE_BRACE, "a comma or the closing } of the JSON object")
         if self._text.peek() != _END:
-            self._fail("the JSON object is closed, but the file goes on")
+            self._fail(f"the JSON object is closed, but the file goes on; {GET_OR_INSPECT}")
         self._done = True
 
     def _refuse_foreign(self) -> None:
@@ -375,7 +377,7 @@ class JsonArrayStream(Generic[RecordT]):
         found = self._text.peek()
         if found != byte:
             problem = "the file ends here; it was cut off" if found == _END else "not JSON"
-            self._fail(f"{problem}; expected {what}")
+            self._fail(f"{problem}; expected {what}; {GET_OR_INSPECT}")
         self._text.pos += 1
 
     def _fail(self, problem: str) -> NoReturn:
@@ -392,7 +394,9 @@ class JsonArrayStream(Generic[RecordT]):
                     raise _not_json(place, error) from None
             except RecursionError:
                 pass
-        raise FormatError("the file ends inside or behind this record; it was cut off", place=place)
+        raise FormatError(
+            f"the file ends inside or behind this record; it was cut off: {GET_AGAIN}", place=place
+        )
 
 
 class _CutOffError(Exception):
@@ -637,4 +641,6 @@ def _not_json(place: Place, error: msgspec.DecodeError) -> FormatError:
     if byte:
         message = message[: byte.start()]
         offset += int(byte.group(1))
-    return FormatError(f"not JSON: {message}", place=Place(place.unit, place.number, offset))
+    return FormatError(
+        f"not JSON: {message}; {GET_OR_INSPECT}", place=Place(place.unit, place.number, offset)
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
+from hashlists.formats.advice import GET_OR_INSPECT
 from hashlists.formats.json_stream import (
     CLOSE_BRACE,
     CLOSE_BRACKET,
@@ -100,7 +101,7 @@ class JsonTreeStream(JsonArrayStream[Any]):
         self._refuse_foreign()
         yield from self._value(())
         if self._text.peek() != _END:
-            self._fail("the JSON document ends here, but the file goes on")
+            self._fail(f"the JSON document ends here, but the file goes on; {GET_OR_INSPECT}")
 
     def _value(self, path: Path) -> Iterator[Entered | Member | Records]:
         byte = self._text.peek()

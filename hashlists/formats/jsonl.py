@@ -26,6 +26,7 @@ import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
+from hashlists.formats.advice import GET_AGAIN, INSPECT, cut_line
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kind_named
@@ -65,6 +66,8 @@ class JsonLinesReader(BatchReader):
         if self._own:
             self._wanted |= {own_layout.FURTHER: own_layout.FURTHER}
             self._require_header()
+        else:
+            self._require_object()
         version = str(VERSION) if self._own else ""
         self._header = FileHeader("jsonl", version, self._mapping.scheme, self._mapping.profile)
         self._records = 0
@@ -97,6 +100,25 @@ class JsonLinesReader(BatchReader):
                 f"the file is of another version of the layout than {VERSION}, the one known here",
                 place=Place("line", first.number if first else 1),
             )
+
+    def _require_object(self) -> None:
+        """Refuses a file that surely is another, before each of its lines is rejected.
+
+        Raises:
+            FormatError: it is empty, or its first line does not begin as an object does.
+        """
+        first = self._lines.see_first()
+        if first is None:
+            raise FormatError("the file is empty")
+        if first.text is None or first.text.startswith(b"{"):
+            return
+        array = first.text.startswith(b"[")
+        raise FormatError(
+            "the file is a JSON array; write its objects one on a line (jq -c '.[]')"
+            if array
+            else f"the first line is no JSON object; expected one on each line; {INSPECT}",
+            place=Place("line", first.number, first.offset),
+        )
 
     def _read(self) -> Iterator[RawBatch]:
         while lines := self._lines.take():
@@ -131,11 +153,7 @@ class JsonLinesReader(BatchReader):
         except _DECODE_ERRORS as error:
             problem = _in_words(error)
             if not line.is_ended:
-                raise FormatError(
-                    "the file ends inside a record: it was cut off, for its last line has no line "
-                    f"end and is no whole JSON object ({problem})",
-                    place=place,
-                ) from None
+                raise cut_line(f"is no whole JSON object ({problem})", place) from None
             return Rejection(place, "", problem)
         if isinstance(record, dict):
             return record
@@ -164,11 +182,12 @@ class JsonLinesReader(BatchReader):
         if self._announced is None:
             raise FormatError(
                 f"the file was cut off: it holds {self._records} records and does not end with the "
-                "line that says how many there are"
+                f"line that says how many there are; {GET_AGAIN}"
             )
         if self._announced != self._records:
             raise FormatError(
-                f"the file says that it holds {self._announced} records, and holds {self._records}"
+                f"the file says that it holds {self._announced} records, and holds "
+                f"{self._records}; {GET_AGAIN}"
             )
 
     def _to_batch(

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.json_tree import EACH, Entered, JsonTreeStream, Member, Path, Records
 from hashlists.formats.misp_records import (
@@ -163,7 +164,8 @@ class MispReader(BatchReader):
         contexts.close()
         if not is_misp:
             raise FormatError(
-                'the file holds no MISP event: neither "Event" nor the members of one were found'
+                'the file holds no MISP event: neither "Event" nor the members of one were found; '
+                + INSPECT
             )
         return contexts
 

@@ -22,6 +22,7 @@ import re
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -179,11 +180,7 @@ def _reject(number: int, *, open_ended: bool) -> Rejection:
     """
     place = Place("line", number)
     if open_ended:
-        raise FormatError(
-            "the file ends inside a record: it was cut off, for its last line has no line end and "
-            "does not hold all columns",
-            place=place,
-        )
+        raise cut_line("does not hold all columns", place)
     return Rejection(place, "", "the line does not hold the columns that the first line names")
 
 

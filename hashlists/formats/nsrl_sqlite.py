@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import FileHeader, Format, Likeness
 from hashlists.formats.nsrl_csv import KEY_KINDS
 from hashlists.formats.options import refuse_unknown_options
@@ -71,14 +72,18 @@ def _find_table(file: SqliteFile) -> DigestTable:
             size = next((table.columns[s] for s in _SIZES if s in table.columns), None)
             return DigestTable(table, digests, size, KEY_KINDS)
         raise FormatError(
-            f"the table {name} has no stored column sha1, md5 or sha256, so this is no RDS 3"
+            f"the table {name} has no stored column sha1, md5 or sha256, so this is no RDS 3; "
+            + INSPECT
         )
     if file.has_other(_TABLES[0]):
         raise FormatError(
             "FILE is a view, and views of a foreign file are never run; the table METADATA, which "
-            "the view of an RDS 3 reads, is not there"
+            "the view of an RDS 3 reads, is not there. If you know whose view it is, copy its rows "
+            "into a table FILE of a new database and import that"
         )
-    raise FormatError("the database has neither a table FILE nor METADATA, so this is no RDS 3")
+    raise FormatError(
+        f"the database has neither a table FILE nor METADATA, so this is no RDS 3; {INSPECT}"
+    )
 
 
 def looks_like(sample: Sample) -> Likeness | None:

@@ -23,11 +23,13 @@ import numpy as np
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
+from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarrow_modules
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
 from hashlists.formats.parquet_writer import ParquetWriter
+from hashlists.formats.shown_columns import show_columns
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place
 
@@ -50,8 +52,6 @@ _MAX_ROWS_BYTES: Final = 64 * 1024 * 1024
 _MAX_REPEATED_BYTES: Final = 256 * 1024 * 1024
 #: Rows that a file may have whatever its length, before their number is measured by it.
 _ROWS_FREE: Final = 1_000_000
-_SHOWN_COLUMNS: Final = 50
-_SHOWN_CHARS: Final = 40
 
 
 class ParquetReader(BatchReader):
@@ -122,7 +122,7 @@ class ParquetReader(BatchReader):
         if found is None:
             raise OptionsError(
                 "the file is not of Hashwarden's own layout; for another say which column holds "
-                f"what, e.g. --column md5=NAME; its columns are: {self._shown()}"
+                f"what, e.g. --column md5=NAME; its columns are: {show_columns(self._schema.names)}"
             )
         if found != LAYOUT_VERSION.encode():
             raise FormatError(
@@ -152,18 +152,13 @@ class ParquetReader(BatchReader):
                 problem = "has more than once" if at else "does not have"
                 raise OptionsError(
                     f"columns.{field} (--column {field}=NAME) names the column {name!r}, which "
-                    f"the file {problem}; its columns are: {self._shown()}"
+                    f"the file {problem}; its columns are: {show_columns(self._schema.names)}"
                 )
             kind = fields.field(at[0]).type
             fields = kind if self._pa.types.is_struct(kind) else None
         if fields is not None:
             raise OptionsError(f"the column {name!r} is a structure; name the part that is meant")
         return path
-
-    def _shown(self) -> str:
-        names = [repr(name[:_SHOWN_CHARS]) for name in self._schema.names[:_SHOWN_COLUMNS]]
-        more = len(self._schema.names) - len(names)
-        return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
     def _require_modest(self) -> None:
         """Refuses a file that says itself that it holds more than its length can.
@@ -335,9 +330,9 @@ def _read_footer(stream: BinaryIO) -> tuple[int, bytes]:
     if _ENCRYPTED_MAGIC in (head, tail[-len(_MAGIC) :]):
         raise FormatError("the Parquet file is encrypted; decrypt it first")
     if head != _MAGIC:
-        raise FormatError("the file is not Parquet")
+        raise FormatError(f"the file is not Parquet; {INSPECT}")
     if tail[-len(_MAGIC) :] != _MAGIC or length < len(_MAGIC) + _TAIL_BYTES:
-        raise FormatError("the Parquet file has no end: it was cut off")
+        raise FormatError(f"the Parquet file has no end: it was cut off; {GET_AGAIN}")
     footer = int.from_bytes(tail[: _TAIL_BYTES - len(_MAGIC)], "little")
     if footer > min(_MAX_FOOTER_BYTES, length - _TAIL_BYTES):
         raise FormatError("the Parquet file's table of contents is larger than it may be")

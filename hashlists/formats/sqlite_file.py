@@ -29,6 +29,7 @@ from urllib.parse import quote
 from weakref import finalize
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.unpacking import descriptor_of, named
 from hashlists.model import Place
 
@@ -59,7 +60,7 @@ _LIMITS: Mapping[int, int] = {
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
 _PROBLEMS: Mapping[str, str] = {
-    "SQLITE_NOTADB": "the file is no SQLite database, or is encrypted",
+    "SQLITE_NOTADB": f"the file is no SQLite database, or is encrypted; {INSPECT}",
     "SQLITE_TOOBIG": "a value is longer than any record may be; this is no set of hashes",
     "SQLITE_INTERRUPT": "reading takes more steps than so few rows can need; the file is damaged",
     "SQLITE_AUTH": "reading it would run what the file brings along, which is never done",
@@ -67,7 +68,7 @@ _PROBLEMS: Mapping[str, str] = {
     "SQLITE_IOERR": "the file cannot be read",
     "SQLITE_NOMEM": "SQLite needs more memory for it than there is",
 }
-_DAMAGED: Final = "the database is damaged; get the file again from its source"
+_DAMAGED: Final = f"the database is damaged; {GET_AGAIN}"
 
 Row = tuple[object, ...]
 
@@ -145,7 +146,9 @@ class SqliteFile:
         stream.seek(0)
         head = stream.read(_HEAD_BYTES)
         if not head.startswith(MAGIC):
-            raise FormatError("the file is no SQLite database; it does not begin as one does")
+            raise FormatError(
+                f"the file is no SQLite database, for it does not begin as one does; {INSPECT}"
+            )
         self.length = os.fstat(descriptor_of(stream)).st_size
         _check_head(head, self.length)
         self._limits = limits
@@ -286,7 +289,7 @@ def _all_columns(table: Table) -> Sequence[str]:
 def _check_head(head: bytes, length: int) -> None:
     """Compares what the file says of itself with its length."""
     if len(head) < _HEAD_BYTES:
-        raise FormatError("the file ends inside its head; it was cut off")
+        raise FormatError(f"the file ends inside its head; it was cut off: {GET_AGAIN}")
     page = int.from_bytes(head[16:18], "big")
     page = 65536 if page == 1 else page
     if page < 512 or page & (page - 1):  # noqa: PLR2004  # the least size of a page
@@ -296,7 +299,7 @@ def _check_head(head: bytes, length: int) -> None:
     if length % page or (is_count_valid and pages * page > length):
         raise FormatError(
             f"the file has {length} bytes, which is less than its head says, or ends inside a page:"
-            " it was cut off"
+            f" it was cut off: {GET_AGAIN}"
         )
 
 

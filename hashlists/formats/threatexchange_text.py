@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import csv
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import INSPECT, cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -40,6 +41,7 @@ from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose, refuse_pickle
 from hashlists.formats.threatexchange import INDICATOR_TYPES, SCHEME, TAG_PROFILE, parse_tags
+from hashlists.formats.unreadable import take_sample
 from hashlists.model import HashKind, Place, Rejection
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ _SIMPLE_NAME = re.compile(r"simple\.(?P<type>[A-Za-z0-9_]+)\.te")
 _LOCAL_LINE = re.compile(
     rb"(?P<type>[A-Za-z][A-Za-z0-9_]{1,30}) +(?P<value>[0-9A-Fa-f]{32,288})\r?"
 )
+#: A signal's type; a name of another shape, such as a digest, shows that the file is another.
+_TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+]{1,30}", re.ASCII)
 _MIN_CELLS, _MAX_CELLS = 1, 4
 
 
@@ -93,6 +97,8 @@ class ThreatExchangeTextReader(BatchReader):
         self._tags = parse_tags(options)
         refuse_pickle(stream)
         _refuse_foreign(stream)
+        if not self._is_simple and self._type is None:
+            _require_signals(stream)
         self._max_line = limits.max_line_chars
         self._source = ByteLines(stream, limits, max_line=self._max_line)
         self._notes = Notes()
@@ -116,7 +122,8 @@ class ThreatExchangeTextReader(BatchReader):
                 outcome = self._parse(each)
                 if isinstance(outcome, Rejection):
                     if not each.is_ended:
-                        _fail_cut_off(outcome)
+                        problem = f"does not hold a whole record ({outcome.reason})"
+                        raise cut_line(problem, outcome.place, unit="line")
                     rejections.append(outcome)
                 elif outcome is not None:
                     lines.append(outcome)
@@ -141,7 +148,7 @@ class ThreatExchangeTextReader(BatchReader):
         if self._type is not None:
             return _Line(place, self._type, text)
         name, space, value = text.partition(" ")
-        if not space:
+        if not space or not _TYPE_NAME.fullmatch(name):
             return Rejection(
                 place, "", 'expected "<signal type> <value>"; for values alone, say option type=...'
             )
@@ -191,14 +198,6 @@ class ThreatExchangeTextReader(BatchReader):
         return next((tag for tag in self._tags if tag in line.labels), None)
 
 
-def _fail_cut_off(rejection: Rejection) -> NoReturn:
-    raise FormatError(
-        "the file ends inside a line: it was cut off, for its last line has no line end and does "
-        f"not hold a whole record ({rejection.reason})",
-        place=rejection.place,
-    )
-
-
 def _parse_type(options: Mapping[str, str], *, is_needed: bool) -> HashKind | None:
     name = options.get("type")
     if name is None:
@@ -221,9 +220,27 @@ def _refuse_foreign(stream: BinaryIO) -> None:
     if not head:
         raise FormatError("the file is empty")
     if b"\x00" in head:
-        raise FormatError("the file is not UTF-8 text")
+        raise FormatError(f"the file is not UTF-8 text; {INSPECT}")
     if head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"[", b"<"):
-        raise FormatError("the file is JSON or XML, not lines of signals")
+        raise FormatError(f"the file is JSON or XML, not lines of signals; {INSPECT}")
+
+
+def _require_signals(stream: BinaryIO) -> None:
+    """Refuses a file that surely is another, before each of its lines is left aside unheard.
+
+    Raises:
+        FormatError: none of the first lines begins with a type of hash.
+    """
+    names = {
+        line.split()[0].decode("ascii", "replace").lower()
+        for line in take_sample(stream).head.removeprefix(_BOM).split(b"\n")
+        if line.strip()
+    }
+    if names.isdisjoint(_TYPES):
+        raise FormatError(
+            'none of the first lines begins with a type of hash; expected "<signal type> <value>", '
+            "or for values alone the option type=...; " + INSPECT
+        )
 
 
 def looks_like(sample: Sample) -> Likeness | None:

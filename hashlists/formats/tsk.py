@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import FileHeader, Format, Likeness
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sqlite_digests import DigestTable, DigestTableReader
@@ -60,7 +61,7 @@ def open_reader(stream: BinaryIO, options: Mapping[str, str], limits: ImportLimi
     if table is None or not digests:
         raise FormatError(
             "the database has no table hashes with a stored column md5, sha1 or sha2_256, "
-            "so this is no hash database of The Sleuth Kit"
+            f"so this is no hash database of The Sleuth Kit; {INSPECT}"
         )
     wanted = DigestTable(table, digests, None, _KEY_KINDS)
     return DigestTableReader(file, wanted, FileHeader(_NAME, _VERSION, "", ""))
@@ -70,7 +71,8 @@ def _require_version(file: SqliteFile) -> None:
     table = file.table(_PROPERTIES)
     if table is None or not {"name", "value"} <= table.columns.keys():
         raise FormatError(
-            "the database has no table db_properties, so this is no hash database of The Sleuth Kit"
+            "the database has no table db_properties, so this is no hash database of The Sleuth "
+            f"Kit; {INSPECT}"
         )
     names = [table.columns["name"], table.columns["value"]]
     properties: dict[object, object] = {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from xml.parsers import expat
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT
 from hashlists.formats.notes import Notes
 
 if TYPE_CHECKING:
@@ -354,9 +355,9 @@ _CUT_OFF: Final = frozenset(
 
 def _describe(code: int, *, is_final: bool) -> str:
     if is_final and code in _CUT_OFF:
-        return "the file ends here, before its outermost element does; it was cut off"
+        return f"the file ends here, before its outermost element does; it was cut off: {GET_AGAIN}"
     if code == expat.errors.codes[expat.errors.XML_ERROR_JUNK_AFTER_DOC_ELEMENT]:
-        return "the outermost element is closed, but the file goes on"
+        return f"the outermost element is closed, but the file goes on; {GET_OR_INSPECT}"
     if code == expat.errors.codes[expat.errors.XML_ERROR_UNDEFINED_ENTITY]:
         return "an entity that is not one of XML's own (&amp; and the like); no others are taken"
-    return f"not XML: {expat.ErrorString(code)}"
+    return f"not XML: {expat.ErrorString(code)}; {GET_OR_INSPECT}"

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.json_stream import Chunk
 from hashlists.formats.xml_parser import Container, Element, GuardedParser, Layout
 from hashlists.model import Place, Rejection
@@ -42,8 +43,8 @@ _FOREIGN: Final = (
     (b"\xfe\xff", "is UTF-16; save it as UTF-8"),
     (b"<\x00", "is UTF-16; save it as UTF-8"),
     (b"\x00<", "is UTF-16; save it as UTF-8"),
-    (b"{", "is JSON, not XML"),
-    (b"[", "is JSON, not XML"),
+    (b"{", f"is JSON, not XML; {INSPECT}"),
+    (b"[", f"is JSON, not XML; {INSPECT}"),
 )
 
 
@@ -240,4 +241,4 @@ def _refuse_foreign(start: bytes) -> None:
         if head.startswith(magic):
             raise FormatError(f"the file {problem}")
     if not head.startswith(b"<"):
-        raise FormatError("the file is not XML: it does not begin with <")
+        raise FormatError(f"the file is not XML, for it does not begin with <; {INSPECT}")

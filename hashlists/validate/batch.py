@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hashlists.errors import FormatError
+from hashlists.formats.advice import cut_line
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import EntryBatch, Handling, Rejection, Retraction
 from hashlists.validate.check import UNPRINTABLE, Check
@@ -117,11 +117,8 @@ def _refuse_cut_off(batch: RawBatch, check: Check) -> None:
     last = batch.rows - 1
     if batch.open_ended and last in check.faults:
         name, reason = check.faults[last]
-        raise FormatError(
-            "the file ends inside a record: it was cut off, for its last line has no line end and "
-            f"does not hold a whole record ({name + ': ' if name else ''}{reason})",
-            place=batch.place_at(last),
-        )
+        problem = f"{name + ': ' if name else ''}{reason}"
+        raise cut_line(f"does not hold a whole record ({problem})", batch.place_at(last))
 
 
 __all__ = ["Validated", "validate"]

@@ -250,7 +250,7 @@ def test_many_columns_are_not_all_shown():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "must name the columns"),
+        (b"", "the file is empty"),
         (b"\n", "must name the columns"),
         (b'"a', "no header"),
         (b"a,b,c,d\n", "4 columns; at most 3"),

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from hashlists.errors import FormatError, HashlistsError
 from hashlists.formats.base import Sample
 from hashlists.formats.notes import Notes
-from hashlists.formats.pages import MORE_PAGES_NOTE, PageReader, is_unfinished
+from hashlists.formats.page_reader import PageReader
+from hashlists.formats.pages import MORE_PAGES_NOTE, is_unfinished
 from hashlists.formats.registry import FORMATS, find_format, open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name

@@ -229,10 +229,18 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """A source's own word that an entry is no longer on its list."""
+    """A source's own word that an entry is no longer on its list.
+
+    Attributes:
+        key: of the entry.
+        reason: why, as the source says it.
+        unmatchable: the source lists it still, but by nothing that could be matched; so the list
+            need not have held it.
+    """
 
     key: bytes = field(repr=False)
     reason: str = ""
+    unmatchable: bool = False
 
 
 class PlaceAt(Protocol):

@@ -336,6 +336,7 @@ class Server:
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one small class
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body at once: apart they wait for each other's acknowledgement
 
         def log_message(self, *_arguments) -> None:
             pass

@@ -2,37 +2,54 @@
 
 Invariants: an entry counts as absent iff it was in force when the import began and the import has
 neither listed nor retracted it. What an operator or the source had retracted before needs nothing.
-The cost is one pass over the ids of the list's entries, and work for those that are absent; memory
-is a part of them. Nothing here writes.
+The cost is one pass over the ids of the list's entries, and work for those that are absent; what
+is found takes one bit for each id that the catalog ever gave. Nothing here writes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import select
 
+from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import entries
 from hashlists.catalog.states import entry_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from sqlalchemy import Connection, Engine
 
-    from hashlists.catalog.id_set import IdSet
-    from hashlists.catalog.states import EntryState
-
 _FETCHED_ROWS = 20_000
 
 
-def absent_entries(
-    engine: Engine, *, list_id: int, base: int, named: IdSet, size: int
-) -> Iterator[Mapping[int, EntryState]]:
-    """States at revision `base` of the entries that are absent, at most `size` at a time.
+@dataclass(frozen=True, slots=True)
+class AbsentEntries:
+    """The entries that are absent.
+
+    Attributes:
+        counts: how many there are, by what they carry.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    _ids: IdSet = field(default_factory=IdSet)
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def parts(self, size: int) -> Iterator[list[int]]:
+        """Their ids in order, at most `size` at a time."""
+        return self._ids.parts(size)
+
+
+def absent_entries(engine: Engine, *, list_id: int, base: int, named: IdSet) -> AbsentEntries:
+    """Finds them at revision `base`.
 
     Args:
         engine: of the catalog. Read on a connection of its own: the one that stages reads by index
@@ -40,19 +57,29 @@ def absent_entries(
         list_id: the list.
         base: the revision at which the import began.
         named: the entries that the import has listed or retracted.
-        size: entries of a part.
 
     Raises:
         CatalogError: the database failed.
     """
+    counts, found = Counts(), IdSet()
     with catalog_errors(), engine.connect() as connection:
-        waiting = np.empty(0, np.int64)
-        for ids in _ids_of(connection, list_id):
-            waiting = np.concatenate([waiting, named.missing_of(ids)])
-            while len(waiting) >= size:
-                yield from _in_force(connection, waiting[:size], base)
-                waiting = waiting[size:]
-        yield from _in_force(connection, waiting, base)
+        for ids in _missing(connection, list_id, named):
+            for entry_id, state in entry_states(connection, ids, upto=base).items():
+                if state.in_force:
+                    counts[state.count_key] += 1
+                    found.add(entry_id)
+    return AbsentEntries(counts, found)
+
+
+def _missing(connection: Connection, list_id: int, named: IdSet) -> Iterator[list[int]]:
+    """Entries of the list that are not named, many at a time, as looking them up costs least."""
+    waiting = np.empty(0, np.int64)
+    for ids in _ids_of(connection, list_id):
+        waiting = np.concatenate([waiting, named.missing_of(ids)])
+        if len(waiting) >= _FETCHED_ROWS:
+            yield np.sort(waiting).tolist()
+            waiting = waiting[:0]
+    yield np.sort(waiting).tolist()
 
 
 def _ids_of(connection: Connection, list_id: int) -> Iterator[NDArray[np.int64]]:
@@ -63,10 +90,4 @@ def _ids_of(connection: Connection, list_id: int) -> Iterator[NDArray[np.int64]]
         yield np.array(part, np.int64)
 
 
-def _in_force(
-    connection: Connection, entry_ids: NDArray[np.int64], base: int
-) -> Iterator[Mapping[int, EntryState]]:
-    states = entry_states(connection, np.sort(entry_ids).tolist(), upto=base)
-    standing = {entry_id: state for entry_id, state in states.items() if state.in_force}
-    if standing:
-        yield standing
+__all__ = ["AbsentEntries", "absent_entries"]

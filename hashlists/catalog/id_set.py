@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
+
+_BYTES_AT_A_TIME = 8192
 
 
 class IdSet:
@@ -42,6 +46,19 @@ class IdSet:
         self._bits[byte] |= 256 - (1 << (first & 7))
         self._bits[byte + 1 : last_byte] = b"\xff" * (last_byte - byte - 1)
         self._bits[last_byte] |= (1 << (end & 7)) - 1
+
+    def parts(self, size: int) -> Iterator[list[int]]:
+        """All ids in order, at most `size` at a time."""
+        bits = np.frombuffer(self._bits, np.uint8)
+        waiting = np.empty(0, np.int64)
+        for start in range(0, len(bits), _BYTES_AT_A_TIME):
+            block = np.unpackbits(bits[start : start + _BYTES_AT_A_TIME], bitorder="little")
+            waiting = np.concatenate([waiting, np.flatnonzero(block) + 8 * start])
+            while len(waiting) >= size:
+                yield waiting[:size].tolist()
+                waiting = waiting[size:]
+        if len(waiting):
+            yield waiting.tolist()
 
     def _make_room(self, entry_id: int) -> None:
         missing = (entry_id >> 3) + 2 - len(self._bits)  # one more, for the end of a range

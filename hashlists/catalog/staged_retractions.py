@@ -49,7 +49,7 @@ class StagedRetractions:
         for retraction in gone:
             self._read += 1
             entry_id = known.get(retraction.key)
-            if entry_id is None:
+            if entry_id is None and not retraction.unmatchable:
                 result.unknown += 1
             if entry_id is None or entry_id in self._gone:
                 continue
@@ -68,13 +68,10 @@ class StagedRetractions:
             connection.execute(insert(retractions), rows)
         result.retracted += len(rows)
 
-    def stage_absent(
-        self, connection: Connection, states: Mapping[int, EntryState], reason: str
-    ) -> None:
+    def stage_absent(self, connection: Connection, entry_ids: Sequence[int], reason: str) -> None:
         """Stages the retraction of entries in force that neither `stage` nor the file named."""
         rows = []
-        for entry_id, state in states.items():
-            self._change.counts[state.count_key] -= 1
+        for entry_id in entry_ids:
             self._gone.add(entry_id)
             rows.append(retraction_row(entry_id, self._change.change_id, reason))
         connection.execute(insert(retractions), rows)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import update
 
-from hashlists.catalog.absent import absent_entries
+from hashlists.catalog.absent import AbsentEntries, absent_entries
 from hashlists.catalog.bulk import kinds_of, pick, take
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.entry_writer import EntryWriter, Rows
@@ -35,7 +35,7 @@ from hashlists.catalog.states import (
 from hashlists.model import EntryBatch, Rejection, Retraction, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection
@@ -142,45 +142,40 @@ class StagedImport:
         self._change.totals.retracted += result.retracted
         return result
 
-    def absent(self) -> Iterator[Sequence[int]]:
+    def absent(self) -> AbsentEntries:
         """The entries of the list that what was staged so far has neither listed nor retracted.
 
         Only those that were in force when the import began; the same ones, however often it is
         asked. A record that was rejected may name one of them, so judge `rejections` first.
 
-        Yields:
-            Parts of at most `ROWS_PER_TRANSACTION` ids.
-
         Raises:
             CatalogError: the database failed; nothing of the import will be seen.
         """
-        for states in self._absent():
-            yield list(states)
-
-    def stage_absent(self, *, reason: str) -> StageResult:
-        """Retracts `absent` in the source's name, so that a file that lists them brings them back.
-
-        To be called last: what is staged afterwards and names one of them takes that back.
-
-        Raises:
-            CatalogError: the database failed; nothing of the import will be seen.
-        """
-        result = StageResult()
-        for states in self._absent():
-            with self._change.transaction() as connection:
-                self._gone.stage_absent(connection, states, reason)
-            result.retracted += len(states)
-            self._change.totals.retracted += len(states)
-        return result
-
-    def _absent(self) -> Iterator[Mapping[int, EntryState]]:
         return absent_entries(
             self._change.engine,
             list_id=self._list_id,
             base=self._change.base,
             named=self._gone.or_listed(),
-            size=ROWS_PER_TRANSACTION,
         )
+
+    def stage_absent(self, absent: AbsentEntries, *, reason: str) -> StageResult:
+        """Retracts them in the source's name, so that a file that lists them brings them back.
+
+        To be called last: what is staged afterwards and names one of them takes that back.
+
+        Args:
+            absent: as `absent` gave them; nothing may have been staged since.
+            reason: kept with each retraction.
+
+        Raises:
+            CatalogError: the database failed; nothing of the import will be seen.
+        """
+        for entry_ids in absent.parts(ROWS_PER_TRANSACTION):
+            with self._change.transaction() as connection:
+                self._gone.stage_absent(connection, entry_ids, reason)
+        self._change.counts.subtract(absent.counts)
+        self._change.totals.retracted += len(absent)
+        return StageResult(retracted=len(absent))
 
     def commit(
         self,

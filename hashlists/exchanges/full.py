@@ -88,7 +88,8 @@ def fetch_full(
             report.take_page(page.read)
             watch()
             position, done = page.step.position, page.step.done
-        report.absent = sum(map(len, staged.absent()))
+        absent = staged.absent()
+        report.absent = len(absent)
         against = list(_against(staged, client, aside, report.absent)) if not force else []
         refusal = None
         if report.absent and against:
@@ -99,7 +100,7 @@ def fetch_full(
                 "--force"
             )
         elif report.absent:
-            report.take_result(staged.stage_absent(reason=_REASON))
+            report.take_result(staged.stage_absent(absent, reason=_REASON))
     except BaseException:
         staged.abort()
         raise

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from hashlists.catalog import SetAside
 from hashlists.errors import ExchangePageError, FormatError
 from hashlists.exchanges.times import read_moment
-from hashlists.formats.base import PageInfo
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.registry import open_reader
 from hashlists.validate import validate
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hashlists.exchanges.base import Client
     from hashlists.exchanges.http import Answer
-    from hashlists.formats.base import RawBatch
+    from hashlists.formats.base import PageInfo, RawBatch
     from hashlists.limits import ImportLimits
     from hashlists.model import EntryBatch, Handling, Rejection, Retraction
 
@@ -118,10 +118,8 @@ def _read(
     reader = open_reader(
         answer.stream, format=client.format, options=client.reader_options, limits=limits
     )
-    batches = list(reader)
-    info = getattr(reader, "page", None)
-    assert isinstance(info, PageInfo), "readers of exchanges tell of their page"
-    return batches, info
+    assert isinstance(reader, PageReader), "readers of exchanges tell of their page"
+    return list(reader), reader.page
 
 
 def _times(raw: RawBatch) -> Iterable[str | None]:

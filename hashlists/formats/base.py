@@ -28,7 +28,7 @@ from hashlists.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hashlists.limits import ImportLimits
 
@@ -175,6 +175,9 @@ class RawBatch:
         expires_at: until when each may be used, in RFC 3339; None where the record does not say.
         retracted: rows by which the source withdraws the entry; such a row needs a key alone.
         retraction_reasons: why, in the source's words.
+        unmatchable: rows among the retracted ones that the source lists still, but by nothing that
+            could be matched: whatever the list holds of such an entry is out of date, and that it
+            holds nothing of it is no surprise.
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
@@ -206,6 +209,7 @@ class RawBatch:
     expires_at: Sequence[str | None] | None = None
     retracted: Sequence[bool] | None = None
     retraction_reasons: Sequence[str | None] | None = None
+    unmatchable: Collection[int] = frozenset()
     names: FieldNames = FieldNames()
     rejections: Sequence[Rejection] = ()
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
@@ -238,11 +242,19 @@ class PageInfo:
             alone. None on the last page. It may be a secret of the exchange: never shown or logged.
         checkpoint: from where to go on once all pages were read; None where the page does not say.
         complete: whether this page is the last one.
+        follows: whether pages stand before this one; None where the page does not say.
+        is_delta: whether the page says that it holds only what changed after some moment.
+        total: how many records all pages hold, as the page says; None where it does not.
+        records: how many this page holds, those that were left aside included; told with `total`.
     """
 
     next: str | None = field(default=None, repr=False)
     checkpoint: str | None = None
     complete: bool = True
+    follows: bool | None = None
+    is_delta: bool = False
+    total: int | None = None
+    records: int = 0
 
 
 class ListReader(Protocol):

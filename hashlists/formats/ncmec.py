@@ -12,6 +12,10 @@ Never taken over: names of members, reasons, links to large fingerprints (noted,
 whether an entry is of an image or a video. Negative feedback has no place in an entry: it is noted,
 so that an operator can look at the source. So are categorizations, whose layout is not public.
 
+An entry that has nothing but fingerprints behind links or of unknown kinds can be matched by
+nothing. It is counted and not taken over, and what the list held of it by other fingerprints is
+withdrawn, since the source stands by those no longer. One without any fingerprint is malformed.
+
 How a PhotoDNA hash is written is not public either: hex, base64 and decimal numbers are told apart.
 
 A page holds what changed in a range of time, so importing one page alone is fine and never takes
@@ -31,7 +35,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import (
-    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -46,6 +49,7 @@ from hashlists.formats.base import (
 )
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import (
     choose,
     link_target,
@@ -89,6 +93,10 @@ _NAMES = FieldNames(
 _PARTS: Final = ("member", "timestamp", "id", "classification", "fingerprints", "feedback")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NEGATIVE_NOTE: Final = "entry with negative feedback, which is not kept"
+_UNMATCHABLE: Final = "no fingerprint that can be matched"
+_UNMATCHABLE_NOTE: Final = (
+    "entry known only by fingerprints that cannot be matched, such as links: not in the list"
+)
 _OPTIONS: Final = ("check_count",)
 
 
@@ -131,7 +139,7 @@ def _plain_feedback(space: str, name: str) -> str:
 _PLAIN_ENTRY: Final = _plain_entry()
 
 
-class NcmecReader(BatchReader):
+class NcmecReader(PageReader[Row]):
     """Iterates over a page of entries (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -140,6 +148,7 @@ class NcmecReader(BatchReader):
     """
 
     format: Final = "ncmec"
+    _records: XmlRecordStream
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         refuse_unknown_options(options, _OPTIONS, self.format)
@@ -148,42 +157,21 @@ class NcmecReader(BatchReader):
         self._notes = Notes()
         self._verified: dict[int, int] = {}
         self._extra: list[RawHash] = []
-        self._page = PageInfo()
+        self._unmatchable: set[int] = set()
         shape = Shape(
             layout=_LAYOUT,
             records=_ENTRIES,
             interpret=self._interpret,
             plain=_PLAIN_ENTRY,
         )
-        self._document = XmlRecordStream(stream, shape, limits)
-        self._document.open_root()
-        self._batches = self._read()
+        records = XmlRecordStream(stream, shape, limits)
+        records.open_root()
+        super().__init__(records)
 
     @property
     def header(self) -> FileHeader:
         """The version is that of the namespace."""
         return FileHeader("ncmec", "2", "ncmec", "")
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes consumed so far."""
-        return self._document.bytes_read
-
-    @property
-    def page(self) -> PageInfo:
-        """Path and query of the next page, and the newest time stamp of this one."""
-        return self._page
-
-    def _read(self) -> Iterator[RawBatch]:
-        for chunk in self._document.chunks():
-            if chunk.records or chunk.rejections:
-                yield self._to_batch(chunk)
-        for container in self._document.containers:
-            self._check_count(container)
-        self._page = self._read_page()
-        self._notes.update(self._document.notes)
-        if self._notes:
-            yield RawBatch.of_notes(self.header, dict(self._notes))
 
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)
@@ -192,8 +180,9 @@ class NcmecReader(BatchReader):
         if any(feedback):
             self._read_plain_feedback(feedback, members)
         verified, extra, notes = self._verified, self._extra, self._notes
+        unmatchable, self._unmatchable = self._unmatchable, set()
         self._verified, self._extra, self._notes = {}, [], Notes()
-        gone = [kind in _DELETED for kind in kinds]
+        gone = [kind in _DELETED or row in unmatchable for row, kind in enumerate(kinds)]
         return RawBatch(
             rows=rows,
             header=self.header,
@@ -210,7 +199,12 @@ class NcmecReader(BatchReader):
             updated_at=times,
             verified_counts=[verified.get(row) for row in range(rows)] if verified else None,
             retracted=gone if any(gone) else None,
-            retraction_reasons=kinds if any(gone) else None,
+            retraction_reasons=[
+                _UNMATCHABLE if row in unmatchable else kind for row, kind in enumerate(kinds)
+            ]
+            if any(gone)
+            else None,
+            unmatchable=unmatchable,
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -234,25 +228,36 @@ class NcmecReader(BatchReader):
             return Rejection(place, "member", "the entry has no member with a number as its id")
         if not (own := _text(parts, "id")):
             return Rejection(place, "id", "the entry has no id")
-        hashes = self._read_fingerprints(parts.get("fingerprints"), row)
+        hashes, others = self._read_fingerprints(parts.get("fingerprints"), row)
+        if others and not any(hashes) and element.name not in _DELETED:
+            self._unmatchable.add(row)
+            self._notes[_UNMATCHABLE_NOTE] += 1
         self._read_feedback(element, row, member)
         code = _text(parts, "classification")
         return element.name, member, _text(parts, "timestamp"), own, code, *hashes, None
 
-    def _read_fingerprints(self, element: Element | None, row: int) -> Sequence[str | None]:
-        """The first value of each kind; further ones are kept beside the columns."""
+    def _read_fingerprints(
+        self, element: Element | None, row: int
+    ) -> tuple[Sequence[str | None], int]:
+        """The first value of each kind, and how many were left aside.
+
+        Further values of a kind are kept beside the columns.
+        """
         hashes: dict[str, str] = {}
+        others = 0
         for child in element.children if element is not None else ():
             tag, kind = child.name, _KINDS.get(child.name)
             if "href" in child.attributes:
                 self._notes.add_named("fingerprint behind a link left aside", tag)
+                others += 1
             elif kind is None:
                 self._notes.add_named("fingerprint of unknown kind left aside", tag)
+                others += 1
             elif tag in hashes:
                 self._extra.append(RawHash(row, kind, child.text, Encoding.DETECT, tag))
             elif child.text.strip():
                 hashes[tag] = child.text
-        return [hashes.get(tag) for tag, _ in FINGERPRINTS]
+        return [hashes.get(tag) for tag, _ in FINGERPRINTS], others
 
     def _read_feedback(self, entry: Element, row: int, submitter: str) -> None:
         """Feedback that the parser read."""
@@ -304,7 +309,10 @@ class NcmecReader(BatchReader):
             )
 
     def _read_page(self) -> PageInfo:
-        paging = self._document.asides.get("paging")
+        """Path and query of the next page, and the newest time stamp of this one."""
+        for container in self._records.containers:
+            self._check_count(container)
+        paging = self._records.asides.get("paging")
         link = paging.find("next") if paging is not None else None
         text = link.text.strip() if link is not None else ""
         return PageInfo(
@@ -313,10 +321,14 @@ class NcmecReader(BatchReader):
             complete=not text,
         )
 
+    def _last_notes(self) -> Mapping[str, int]:
+        self._notes.update(self._records.notes)
+        return dict(self._notes)
+
     def _newest(self) -> str | None:
         """The latest `maxTimestamp`, verbatim."""
         times: dict[datetime, str] = {}
-        for container in self._document.containers:
+        for container in self._records.containers:
             text = container.attributes.get("maxTimestamp", "").strip()
             if not text:
                 continue

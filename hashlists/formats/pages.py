@@ -1,4 +1,4 @@
-"""What readers of an exchange's pages share: links, tokens, counts, options, pickles.
+"""What pages of an exchange say: links, tokens, counts; whether pages are a whole list; options.
 
 Of a link only path and query are ever kept: the exchange client joins them to the address that its
 operator configured, so that no answer can send it, and its credentials, somewhere else.
@@ -7,8 +7,8 @@ operator configured, so that no answer can send it, and its credentials, somewhe
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final, Protocol, runtime_checkable
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, BinaryIO, Final
+from urllib.parse import parse_qs, urlsplit
 
 from hashlists.errors import FormatError, OptionsError
 
@@ -23,19 +23,40 @@ _MAX_LINK_CHARS: Final = 8192
 _VISIBLE = re.compile(r"[!-~]*+")
 
 
-@runtime_checkable
-class PageReader(Protocol):
-    """A reader of pages of an exchange."""
-
-    @property
-    def page(self) -> PageInfo:
-        """Where the page stands among the others; once the reader is exhausted."""
-        ...
-
-
 def is_unfinished(pages: Sequence[PageInfo]) -> bool:
     """Whether more pages follow those that were read; not so where there are none."""
     return bool(pages) and not any(page.complete for page in pages)
+
+
+def why_not_whole(pages: Sequence[PageInfo]) -> str | None:
+    """What shows that pages are not all that their source has; None where nothing does.
+
+    That they are all is never shown: most formats tell neither the first page of a set nor the
+    moment from which it was asked for. Pages of several sets may be given together.
+    """
+    if is_unfinished(pages):
+        return "the last page is not among them"
+    if any(page.is_delta for page in pages):
+        return "they hold only what changed after some moment"
+    leading = sum(not page.complete for page in pages)
+    following = sum(page.follows is True for page in pages)
+    if following > leading:
+        return "pages before them are not among them"
+    if following < leading and all(page.follows is not None for page in pages):
+        return "the page behind one of them is not among them"
+    held = sum(page.records for page in pages)
+    total = max((page.total or 0 for page in pages), default=0)
+    if total > held:
+        return f"they hold {held:,} records where there are {total:,}"
+    return None
+
+
+def link_query(link: object) -> Mapping[str, Sequence[str]]:
+    """Names and values of a link's query, which may hold tokens; none for what is no link."""
+    try:
+        return parse_qs(urlsplit(link).query) if isinstance(link, str) else {}
+    except ValueError:
+        return {}
 
 
 def link_target(link: str) -> str:

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.formats.base import (
-    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -41,6 +40,7 @@ from hashlists.formats.base import (
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import (
     check_page_count,
     choose,
@@ -51,7 +51,7 @@ from hashlists.formats.picked import pick
 from hashlists.model import Harm, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from hashlists.formats.json_stream import Chunk
     from hashlists.limits import ImportLimits
@@ -80,7 +80,7 @@ class _Record(msgspec.Struct, gc=False, rename="camel"):
     hash_regions: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
 
-class StopNciiReader(BatchReader):
+class StopNciiReader(PageReader[_Record]):
     """Iterates over a page of records (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -89,47 +89,35 @@ class StopNciiReader(BatchReader):
     """
 
     format: Final = "stopncii"
+    _records: JsonArrayStream[_Record]
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         refuse_unknown_options(options, ("check_count",), self.format)
         self._checks_count = choose(options, "check_count", ("yes", "no"), "yes") == "yes"
         refuse_pickle(stream)
-        self._records = JsonArrayStream(
+        records = JsonArrayStream(
             stream,
             array_key="hashRecords",
             record_type=_Record,
             wanted=(_TOKEN, _SINCE, _MORE, _COUNT),
             limits=limits,
         )
-        self._records.open_array()
-        self._page = PageInfo()
-        self._batches = self._read()
+        records.open_array()
+        super().__init__(records)
 
     @property
     def header(self) -> FileHeader:
         """The scheme of the statuses."""
         return FileHeader("stopncii", "1", "stopncii", "")
 
-    @property
-    def bytes_read(self) -> int:
-        """Bytes consumed so far."""
-        return self._records.bytes_read
-
-    @property
-    def page(self) -> PageInfo:
+    def _read_page(self) -> PageInfo:
         """Token of the next page, and the time from which to ask later."""
-        return self._page
-
-    def _read(self) -> Iterator[RawBatch]:
-        for chunk in self._records.chunks():
-            if chunk.records or chunk.rejections:
-                yield self._to_batch(chunk)
         members = self._records.members
         if self._checks_count:
             check_page_count(members.get(_COUNT), self._records.records_read)
         token, since = members.get(_TOKEN), members.get(_SINCE)
         has_more = bool(members.get(_MORE))
-        self._page = PageInfo(
+        return PageInfo(
             next=page_token(token) if has_more else None,
             checkpoint=page_token(since),
             complete=not has_more,

@@ -10,7 +10,8 @@ algorithm, such as SHA-512, are counted and left out.
 
 Of a page the path and query of the next one and the checkpoint are kept for the exchange client as
 `page`; a report notes that there are more. A record says what is so now, so one page alone may be
-imported. `count` is that of the whole list, so nothing is compared with it. There are no options.
+imported. `count` is that of the whole list, so it is compared only with pages that are said to be
+that. There are no options.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import msgspec
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import (
-    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -35,7 +35,9 @@ from hashlists.formats.base import (
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import (
+    link_query,
     link_target,
     page_token,
     refuse_pickle,
@@ -44,7 +46,7 @@ from hashlists.formats.picked import pick
 from hashlists.model import Harm, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from hashlists.formats.json_stream import Chunk
     from hashlists.limits import ImportLimits
@@ -92,7 +94,7 @@ class _Record(msgspec.Struct, gc=False):
     updated_on: int | float | str | None = None
 
 
-class TatReader(BatchReader):
+class TatReader(PageReader[_Record]):
     """Iterates over a page of records (see `base.ListReader`).
 
     Raises:
@@ -101,47 +103,40 @@ class TatReader(BatchReader):
     """
 
     format: Final = "tat"
+    _records: JsonArrayStream[_Record]
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         refuse_unknown_options(options, (), self.format)
         refuse_pickle(stream)
-        self._records = JsonArrayStream(
+        records = JsonArrayStream(
             stream,
             array_key="results",
             record_type=_Record,
-            wanted=("next", "checkpoint"),
+            wanted=("next", "previous", "checkpoint", "count"),
             limits=limits,
         )
-        self._records.open_array()
-        self._page = PageInfo()
-        self._batches = self._read()
+        records.open_array()
+        super().__init__(records)
 
     @property
     def header(self) -> FileHeader:
         """The scheme of the ideologies."""
         return FileHeader("tat", "2", "tat", "")
 
-    @property
-    def bytes_read(self) -> int:
-        """Bytes consumed so far."""
-        return self._records.bytes_read
-
-    @property
-    def page(self) -> PageInfo:
+    def _read_page(self) -> PageInfo:
         """Path and query of the next page, and the checkpoint of this one."""
-        return self._page
-
-    def _read(self) -> Iterator[RawBatch]:
-        for chunk in self._records.chunks():
-            if chunk.records or chunk.rejections:
-                yield self._to_batch(chunk)
-        link, checkpoint = (self._records.members.get(name) for name in ("next", "checkpoint"))
+        members = self._records.members
+        link, before, total = (members.get(name) for name in ("next", "previous", "count"))
         if link is not None and not isinstance(link, str):
             raise FormatError('"next" is no link to the next page')
-        self._page = PageInfo(
+        return PageInfo(
             next=link_target(link) if link else None,
-            checkpoint=page_token(checkpoint),
+            checkpoint=page_token(members.get("checkpoint")),
             complete=not link,
+            follows=bool(before) if "previous" in members else None,
+            is_delta=any("after" in link_query(each) for each in (link, before)),
+            total=total if isinstance(total, int) else None,
+            records=self._records.records_read,
         )
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:

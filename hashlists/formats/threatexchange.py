@@ -30,13 +30,12 @@ Options:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import (
-    BatchReader,
     Encoding,
     FieldNames,
     FileHeader,
@@ -50,8 +49,10 @@ from hashlists.formats.base import (
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import (
     choose,
+    link_query,
     page_token,
     refuse_pickle,
 )
@@ -59,7 +60,7 @@ from hashlists.formats.picked import pick
 from hashlists.model import HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from hashlists.formats.json_stream import Chunk
     from hashlists.limits import ImportLimits
@@ -79,6 +80,8 @@ _NAMES = FieldNames(key="id", source_id="id", category="status", updated_at="las
 _SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
 _LATEST: Final = 10**10 - 1
 _HARMLESS: Final = "NON_MALICIOUS"
+#: What an address may limit the changes by.
+_BOUNDS: Final = ("start_time", "stop_time", "since", "until")
 
 
 class _Tag(msgspec.Struct, gc=False):
@@ -122,13 +125,14 @@ class _Cursors(msgspec.Struct, gc=False):
 class _Paging(msgspec.Struct, gc=False):
     cursors: _Cursors | None = None
     next: str | None = None
+    previous: Any = None
 
 
 _TAG_WORDS = msgspec.json.Decoder(list[str | None])
 _TAG_OBJECTS = msgspec.json.Decoder(_Tags)
 
 
-class ThreatExchangeReader(BatchReader):
+class ThreatExchangeReader(PageReader[_Record]):
     """Iterates over a page of indicators (see `base.ListReader`); the module names the options.
 
     Raises:
@@ -137,6 +141,7 @@ class ThreatExchangeReader(BatchReader):
     """
 
     format: Final = "threatexchange"
+    _records: JsonArrayStream[_Record]
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
         refuse_unknown_options(options, ("non_malicious", "tags"), self.format)
@@ -144,50 +149,37 @@ class ThreatExchangeReader(BatchReader):
         self._withdraws_harmless = choice == "withdraw"
         self._tags = parse_tags(options)
         refuse_pickle(stream)
-        self._records = JsonArrayStream(
+        records = JsonArrayStream(
             stream, array_key="data", record_type=_Record, wanted=("paging",), limits=limits
         )
-        self._records.open_array()
+        records.open_array()
         self._newest: float | None = None
-        self._page = PageInfo()
-        self._batches = self._read()
+        super().__init__(records)
 
     @property
     def header(self) -> FileHeader:
         """The scheme of the statuses."""
         return FileHeader(self.format, "", SCHEME, "")
 
-    @property
-    def bytes_read(self) -> int:
-        """Bytes consumed so far."""
-        return self._records.bytes_read
-
-    @property
-    def page(self) -> PageInfo:
-        """Cursor of the next page, and the latest change on this one."""
-        return self._page
-
-    def _read(self) -> Iterator[RawBatch]:
-        for chunk in self._records.chunks():
-            if chunk.records or chunk.rejections:
-                yield self._to_batch(chunk)
-        self._page = self._read_page()
-
     def _read_page(self) -> PageInfo:
+        """Cursor of the next page, and the latest change on this one."""
         try:
             paging = msgspec.convert(self._records.members.get("paging"), _Paging | None)
         except msgspec.ValidationError:
             raise FormatError(
                 '"paging" does not tell the next page as ThreatExchange does'
             ) from None
-        has_more = paging is not None and bool(paging.next)
-        cursor = paging.cursors.after if paging is not None and paging.cursors else None
+        paging = paging or _Paging()
+        has_more = bool(paging.next)
+        cursor = paging.cursors.after if paging.cursors else None
         if has_more and not cursor:
             raise FormatError('"paging" names a next page, but not its cursor "after"')
         return PageInfo(
             next=page_token(cursor) if has_more else None,
             checkpoint=None if self._newest is None else str(int(self._newest)),
             complete=not has_more,
+            follows=True if paging.previous else None,
+            is_delta=any(map(_asks_for_changes, (paging.next, paging.previous))),
         )
 
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
@@ -287,6 +279,12 @@ def _is_known(record: _Record, notes: Notes) -> bool:
         return True
     notes.add_named("indicator of another type left aside", record.type)
     return False
+
+
+def _asks_for_changes(link: object) -> bool:
+    """Whether a link to another page asks for what changed after some moment, or up to one."""
+    query = link_query(link)
+    return any(value != "0" for name in _BOUNDS for value in query.get(name, ()))
 
 
 def _descriptors(record: _Record) -> Sequence[_Descriptor]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.page_reader import PageReader
 from hashlists.formats.paged_set import PagedReader, PagedSet
-from hashlists.formats.pages import MORE_PAGES_NOTE, PageReader, is_unfinished
+from hashlists.formats.pages import MORE_PAGES_NOTE, is_unfinished
 from hashlists.formats.registry import open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name

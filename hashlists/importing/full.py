@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hashlists.errors import FullListRefusedError, ImportDeclinedError, OptionsError
-from hashlists.formats.pages import is_unfinished
+from hashlists.formats.pages import why_not_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,16 +80,17 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
 
     Raises:
         FullListRefusedError: something speaks against it, and it was not forced; or the files are
-            pages of an exchange and the last one is not among them, forced or not.
+            pages of an exchange and show that they are not all of them, forced or not.
         ImportDeclinedError: it was not confirmed.
     """
-    if is_unfinished(run.records.pages):
+    if why := why_not_whole(run.records.pages):
         raise FullListRefusedError(
-            "the files are pages of an exchange and the last page is not among them, so they are "
-            "no whole list; fetch all pages from the beginning and import them together, or import"
-            " these without saying that they are the whole list; nothing was imported"
+            f"the files are pages of an exchange and {why}, so they are no whole list; fetch all "
+            "pages from the beginning and import them together, or import these without saying "
+            "that they are the whole list; nothing was imported"
         )
-    absent = Absent(sum(map(len, staged.absent())), staged.before.entries)
+    found = staged.absent()
+    absent = Absent(len(found), staged.before.entries)
     if not absent.entries:
         return
     against = list(_against(run, staged, full, absent))
@@ -100,7 +101,7 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
         )
     if ask:
         _require_consent(full, absent)
-    run.take(staged.stage_absent(reason=_REASON))
+    run.take(staged.stage_absent(found, reason=_REASON))
     run.absent = absent.entries
 
 

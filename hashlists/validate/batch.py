@@ -109,7 +109,11 @@ def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) ->
 def _retraction(row: int, rows: Rows, batch: RawBatch, limits: ImportLimits) -> Retraction:
     """A withdrawal holds whatever its reason looks like: that is only made fit to be kept."""
     reason = batch.retraction_reasons[row] if batch.retraction_reasons is not None else None
-    return Retraction(rows.keys[row], UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars])
+    return Retraction(
+        rows.keys[row],
+        UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars],
+        unmatchable=row in batch.unmatchable,
+    )
 
 
 def _refuse_cut_off(batch: RawBatch, check: Check) -> None:

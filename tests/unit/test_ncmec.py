@@ -144,6 +144,39 @@ def test_fingerprints_behind_links_are_noted_and_their_addresses_kept_nowhere():
     }
 
 
+LINK = '<tmk-pdqf rel="self" href="/v2/entries/1/fingerprints/TMK_PDQF"/>'
+UNMATCHABLE = (
+    "entry known only by fingerprints that cannot be matched, such as links: not in the list"
+)
+
+
+@pytest.mark.parametrize("hashes", [LINK, "<netclean>abc</netclean>", LINK + "<md5> </md5>"])
+def test_an_entry_that_nothing_can_match_is_counted_and_withdrawn(hashes):
+    unmatchable = entry(f"<fingerprints>{hashes}</fingerprints>", kind="video", own="v")
+    data = page(entry(), entry(own="b"), videos=f"<videos>{unmatchable}</videos>")
+    rows, retractions, rejections, notes = run(data)
+    assert [row.source_id for row in rows] == ["image1", "b"]
+    reason = "no fingerprint that can be matched"
+    assert retractions == [Retraction(TEXT_KEY_TAG + b"42/v", reason, unmatchable=True)]
+    assert (rejections, notes[UNMATCHABLE]) == ([], 1)
+
+
+def test_an_entry_without_any_fingerprint_is_malformed():
+    for hashes in ("", "<md5></md5>"):
+        _, retractions, rejections, notes = run(
+            page(entry(f"<fingerprints>{hashes}</fingerprints>"))
+        )
+        assert [each.reason for each in rejections] == ["the record has no hash"]
+        assert (retractions, notes) == ([], {})
+
+
+def test_a_deletion_with_links_is_a_deletion():
+    gone = entry(f"<fingerprints>{LINK}</fingerprints>", kind="deletedImage")
+    _, retractions, _, notes = run(page(gone))
+    assert retractions == [Retraction(TEXT_KEY_TAG + b"42/image1", "deletedImage")]
+    assert UNMATCHABLE not in notes
+
+
 def feedback(*opinions):
     return f'<feedback lastUpdateTimestamp="2023-06-01T12:48:14Z">{"".join(opinions)}</feedback>'
 

@@ -137,3 +137,97 @@ class TestSets:
         assert catalog.get_list(DEMO.name).coverage.entries == 10
         whole = [pages[0], make(range(5, 9), [], more=False)]
         assert bring_all(catalog, tmp_path, make, *whole, full=full).retracted == 1
+
+
+API = "https://api.example/x"
+WHOLE = FullList(force=True)
+
+
+def tat_page(numbers, **members):
+    return json.dumps({**json.loads(tat(numbers, [], more=False)), **members})
+
+
+def threatexchange_page(numbers, **paging):
+    document = json.loads(threatexchange(numbers, [], more=False))
+    document["paging"].update(paging)
+    return json.dumps(document)
+
+
+PARTS = {
+    "ThreatExchange's last page": (
+        threatexchange,
+        [threatexchange_page(range(9), previous=API)],
+        "pages before them",
+    ),
+    "ThreatExchange's changes since a moment": (
+        threatexchange,
+        [
+            threatexchange_page(range(5), next=f"{API}?start_time=1700000000"),
+            threatexchange_page(range(5, 9)),
+        ],
+        "only what changed after some moment",
+    ),
+    "TAT's last page": (tat, [tat_page(range(9), previous=API)], "pages before them"),
+    "TAT's changes since a checkpoint": (
+        tat,
+        [tat_page(range(9), previous=f"{API}?after=1700000000,7&limit=5")],
+        "only what changed after some moment",
+    ),
+    "TAT's first page and another whole list": (
+        tat,
+        [tat_page(range(5), previous=None, next=API), tat_page(range(5, 9), previous=None)],
+        "the page behind one of them",
+    ),
+    "TAT's first and last page without those between": (
+        tat,
+        [
+            tat_page(range(5), previous=None, next=API, count=10),
+            tat_page(range(5, 9), previous=API, count=10),
+        ],
+        "9 records where there are 10",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "texts", "why"), PARTS.values(), ids=list(PARTS))
+def test_pages_that_show_that_they_are_a_part_are_no_whole_list(
+    make, texts, why, catalog, tmp_path
+):
+    bring_all(catalog, tmp_path, make, make(range(10), [], more=False))
+    with pytest.raises(FullListRefusedError, match=why) as raised:
+        bring_all(catalog, tmp_path, make, *texts, full=WHOLE)
+    assert API not in str(raised.value)
+    assert catalog.get_list(DEMO.name).coverage.entries == 10
+    assert bring_all(catalog, tmp_path, make, *texts).unchanged == 9
+
+
+def test_all_pages_of_a_set_are_a_whole_list(catalog, tmp_path):
+    bring_all(catalog, tmp_path, tat, tat(range(10), [], more=False))
+    whole = [
+        tat_page(range(5), previous=None, next=API, count=9),
+        tat_page(range(5, 9), previous=API, count=9),
+    ]
+    assert bring_all(catalog, tmp_path, tat, *whole, full=FullList()).retracted == 1
+
+
+def linked(number):
+    """An entry of NCMEC's that is known only by what its server keeps."""
+    return (
+        f'<video><member id="42">x</member><id>{number}</id><fingerprints>'
+        '<tmk-pdqf rel="self" href="/v2/x"/></fingerprints></video>'
+    )
+
+
+def test_entries_that_nothing_can_match_neither_fail_an_import_nor_stay(catalog, tmp_path):
+    bring_all(catalog, tmp_path, ncmec, ncmec(range(10), [], more=False))
+    videos = "".join(map(linked, [*range(100, 150), 4]))
+    known = [number for number in range(10) if number != 4]
+    text = ncmec(known, [], more=False).replace("</images>", f"</images><videos>{videos}</videos>")
+    report = bring_all(catalog, tmp_path, ncmec, text, full=FullList())
+    assert (report.read, report.rejected, report.retracted, report.absent) == (60, 0, 1, 0)
+    assert UNKNOWN_WITHDRAWAL not in report.notes
+    note = next(each for each in report.notes if "cannot be matched" in each)
+    assert report.notes[note] == 51
+    assert bring_all(catalog, tmp_path, ncmec, text, full=FullList()).revision == 0
+    back = bring_all(catalog, tmp_path, ncmec, ncmec(range(10), [], more=False))
+    assert (back.updated, back.unchanged) == (1, 9)

@@ -102,10 +102,16 @@ def test_pages():
     link = "https://app.example.org/api/hash-list/v2/all?limit=1000&offset=1000"
     found = run(page(record(), next=link), "tat")
     target = "/api/hash-list/v2/all?limit=1000&offset=1000"
-    assert found.reader.page == PageInfo(target, "1704085200,124", complete=False)
+    assert found.reader.page == PageInfo(
+        target, "1704085200,124", complete=False, follows=False, total=99999, records=1
+    )
     last = run(page(checkpoint=None), "tat")
-    assert last.reader.page == PageInfo(None, None, complete=True)
+    assert last.reader.page == PageInfo(follows=False, total=99999)
     assert last.notes == {}
+    second = {"previous": link, "next": f"{link}&after=1704085200%2C124", "count": "many"}
+    assert run(page(record(), **second), "tat").reader.page.follows
+    assert run(page(record(), **second), "tat").reader.page.is_delta
+    assert run(page(record(), **second), "tat").reader.page.total is None
     with pytest.raises(FormatError, match="no link to the next page"):
         run(page(next=7), "tat")
     with pytest.raises(FormatError, match="no address"):

@@ -169,6 +169,24 @@ def test_pages_are_kept_without_their_addresses():
     assert run(page(), "threatexchange").reader.page == PageInfo()
 
 
+@pytest.mark.parametrize(
+    ("link", "is_delta"),
+    [
+        ("https://graph.example/v1/threat_updates?start_time=1700000000&after=x", True),
+        ("https://graph.example/v1/threat_updates?until=1700000000", True),
+        ("https://graph.example/v1/threat_updates?start_time=0&after=x", False),
+        ("https://graph.example/v1/threat_updates?after=x", False),
+        ("https://[x", False),
+        (7, False),
+    ],
+)
+def test_what_a_link_tells_of_the_other_pages(link, is_delta):
+    paging = {"cursors": {"after": "x"}, "previous": link}
+    last = run(page(record(1), paging=paging), "threatexchange").reader.page
+    assert (last.complete, last.follows, last.is_delta) == (True, True, is_delta)
+    assert "graph.example" not in repr(last)
+
+
 @pytest.mark.parametrize("time", ["x", "nan", "inf", -1, 10**11, 10**400, 1e300, "1" * 5000, None])
 def test_a_time_that_is_none_moves_no_checkpoint(time):
     reader = run(page(record(2), record(1, last_updated=time)), "threatexchange").reader

@@ -240,6 +240,12 @@ class ImportProcessError(HashlistsError):
     reason = "IMPORT_PROCESS_ENDED"
 
 
+class ExportProcessError(HashlistsError):
+    """The process that ran an export ended early. What came of the file is no whole one."""
+
+    reason = "EXPORT_PROCESS_ENDED"
+
+
 class SnapshotError(HashlistsError):
     """A snapshot is damaged, foreign, or of a version this build does not read."""
 

@@ -17,12 +17,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hashlists.catalog import ExportSelection
 from hashlists.errors import HarmMismatchError
-from hashlists.exporting.layers import Measured, outgoing
+from hashlists.exporting.layers import outgoing
+from hashlists.exporting.measured import Measured
 from hashlists.exporting.report import ExportReport, report_to_dict
-from hashlists.exporting.request import Compression, ExportRequest, compression_for
+from hashlists.exporting.request import (
+    AGE_MEDIA_TYPE,
+    AGE_SUFFIX,
+    Compression,
+    ExportRequest,
+    compression_for,
+)
 from hashlists.exporting.whole_file import whole_file
 from hashlists.formats.base import RETRACTED
-from hashlists.formats.registry import open_writer
+from hashlists.formats.registry import find_format, open_writer
 from hashlists.model import Harm
 
 if TYPE_CHECKING:
@@ -117,11 +124,24 @@ def export_to_stream(
         expired=held_back.expired,
         bytes=measured.bytes,
         sha256=measured.sha256,
+        media_type=_media_type(request, compression),
+        ending=_ending(request, compression),
         compression=compression.value,
         encrypted_to=tuple(request.encrypt_to),
         seconds=time.monotonic() - started,
     )
     return replace(report, warnings=tuple(_warnings(report, harm)))
+
+
+def _media_type(request: ExportRequest, compression: Compression) -> str:
+    if request.encrypt_to:
+        return AGE_MEDIA_TYPE
+    return compression.media_type or find_format(request.format).media_type
+
+
+def _ending(request: ExportRequest, compression: Compression) -> str:
+    encrypted = AGE_SUFFIX if request.encrypt_to else ""
+    return f"{find_format(request.format).ending}{compression.suffix}{encrypted}"
 
 
 def _write_all(export: Export, writer: ListWriter, progress: Progress | None) -> tuple[int, int]:

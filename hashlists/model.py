@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
 
 class HashKind(StrEnum):
@@ -397,6 +397,32 @@ class Revision:
     updated: int = 0
     retracted: int = 0
     restored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MatchDay:
+    """One list on one day, as one policy saw it.
+
+    Attributes:
+        list_name: the list, in shadow or live.
+        day: in UTC.
+        policy: by which the uploads were judged.
+        uploads: that were judged while the list counted for the policy.
+        exact: those of them that have a digest of an entry.
+        near: those of the others that are near an entry.
+    """
+
+    list_name: str
+    day: date
+    policy: str
+    uploads: int
+    exact: int
+    near: int
+
+    @property
+    def share(self) -> float:
+        """Uploads that matched as a share of all, 0..1."""
+        return (self.exact + self.near) / self.uploads if self.uploads else 0.0
 
 
 @dataclass(frozen=True, slots=True)

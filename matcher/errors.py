@@ -79,6 +79,12 @@ class OverloadedError(MatcherError):
     reason = "OVERLOADED"
 
 
+class ExportNotAllowedError(MatcherError):
+    """This server exports nothing to callers over the network."""
+
+    reason = "EXPORT_NOT_ALLOWED"
+
+
 class DecoderContractError(MatcherError):
     """A decoder gave back something other than its contract; the item counts as failed."""
 

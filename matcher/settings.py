@@ -271,6 +271,8 @@ class Settings:
             clients spread over processes and machines.
         danger_listen_without_tls: accept another address than loopback without TLS or credentials:
             whoever reaches the port can query and change the lists.
+        danger_export_without_tls: export lists to callers on another address than loopback, too:
+            whoever reaches the port can have every entry that may go to anybody.
         message_bytes: largest gRPC message, bytes.
         image_bytes: largest image as received, bytes; below `message_bytes`, so that "too large" is
             an answer for one item and never the end of a stream.
@@ -327,6 +329,7 @@ class Settings:
     admin_listen: str = _knob(_address_or_none, "127.0.0.1:9464")
     max_connection_age_seconds: float = _knob(_real(1, 86_400, "seconds"), 600.0)
     danger_listen_without_tls: bool = _knob(_boolean, default=False)
+    danger_export_without_tls: bool = _knob(_boolean, default=False)
     message_bytes: int = _knob(_size(_MIB, _GIB), 32 * _MIB)
     image_bytes: int = _knob(_size(64 * _KIB, _GIB), 25 * _MIB)
     stream_window: int = _knob(_whole(1, 10_000), 32)
@@ -361,6 +364,11 @@ class Settings:
     def listens_on_loopback(self) -> bool:
         """True when only this machine can reach `listen`."""
         return _is_loopback(self.listen)
+
+    @property
+    def may_export(self) -> bool:
+        """Whether callers may have lists exported: those on this machine, or whoever reaches it."""
+        return self.listens_on_loopback or self.danger_export_without_tls
 
     @property
     def admin_on_loopback(self) -> bool:

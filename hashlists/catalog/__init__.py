@@ -13,12 +13,11 @@ from hashlists.catalog.exchange_records import (
     SetAsideRecord,
 )
 from hashlists.catalog.export import Export, ExportSelection
-from hashlists.catalog.match_days import MatchDay
 from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
 from hashlists.catalog.stage_result import StageResult
 from hashlists.catalog.staging import StagedImport
-from hashlists.model import PurgeReport
+from hashlists.model import MatchDay, PurgeReport
 
 __all__ = [
     "Catalog",

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
         SetAsideRecord,
     )
     from hashlists.catalog.lookup import Standing
-    from hashlists.catalog.match_days import MatchDay
     from hashlists.catalog.staging import StagedImport
     from hashlists.model import (
         Entry,
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
         Harm,
         HashList,
         ListState,
+        MatchDay,
         PurgeReport,
         Revision,
         RollbackReport,

@@ -6,8 +6,7 @@ itself, so that a day's row is the sum over all of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -16,6 +15,7 @@ from hashlists.catalog.bulk import upsert
 from hashlists.catalog.engine import catalog_errors, writer
 from hashlists.catalog.lists import find_list
 from hashlists.catalog.schema import hash_lists, match_days
+from hashlists.model import MatchDay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,35 +25,14 @@ if TYPE_CHECKING:
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
-@dataclass(frozen=True, slots=True)
-class MatchDay:
-    """One list on one day, as one policy saw it.
-
-    Attributes:
-        list_name: the list, in shadow or live.
-        day: in UTC.
-        policy: by which the uploads were judged.
-        uploads: that were judged while the list counted for the policy.
-        exact: those of them that have a digest of an entry.
-        near: those of the others that are near an entry.
-    """
-
-    list_name: str
-    day: date
-    policy: str
-    uploads: int
-    exact: int
-    near: int
-
-    @property
-    def share(self) -> float:
-        """Uploads that matched as a share of all, 0..1."""
-        return (self.exact + self.near) / self.uploads if self.uploads else 0.0
-
-
 def today() -> date:
     """The present day in UTC."""
     return datetime.now(UTC).date()
+
+
+def first_of(days: int) -> date:
+    """The first of so many days that end with the present one."""
+    return today() - timedelta(days=days - 1)
 
 
 def add_match_days(engine: Engine, days: Sequence[MatchDay]) -> None:

@@ -6,7 +6,6 @@ written afterwards, such as by a library that closes its file when it is collect
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from typing_extensions import Buffer
+
+    from hashlists.exporting.measured import Measured
 
 
 class Sink(Protocol):
@@ -34,39 +35,6 @@ class Sink(Protocol):
     def abandon(self) -> None:
         """The content stays without an end."""
         ...
-
-
-class Measured:
-    """Hands bytes on to a stream and tells, once all went through, what they were.
-
-    Attributes:
-        bytes: how many.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-        self.bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        """Of all bytes so far, in lower-case hex."""
-        return self._digest.hexdigest()
-
-    def write(self, data: bytes) -> None:
-        """Hands a piece on, whole."""
-        left = memoryview(data)
-        while left:  # an unbuffered stream may take a part only
-            left = left[self._stream.write(left) :]
-        self._digest.update(data)
-        self.bytes += len(data)
-
-    def finish(self) -> None:
-        """Hands on what the stream still holds."""
-        self._stream.flush()
-
-    def abandon(self) -> None:
-        """Nothing holds anything here."""
 
 
 class _Gate:
@@ -109,4 +77,4 @@ def outgoing(
     top.finish()
 
 
-__all__ = ["Measured", "Sink", "outgoing"]
+__all__ = ["Sink", "outgoing"]

@@ -32,6 +32,8 @@ class ExportReport:
         expired: entries that were held back since nobody may use them any longer.
         bytes: of the file.
         sha256: of the file, packed and encrypted as it is, in lower-case hex.
+        media_type: of the file, packed and encrypted as it is.
+        ending: what names of such files end with, e.g. `.json.gz.age`.
         compression: how it is packed; `none` where it is not.
         encrypted_to: the public keys that it is encrypted to.
         seconds: wall-clock time.
@@ -54,6 +56,8 @@ class ExportReport:
     expired: int
     bytes: int
     sha256: str
+    media_type: str
+    ending: str
     compression: str
     encrypted_to: tuple[str, ...]
     seconds: float
@@ -89,6 +93,8 @@ def report_to_dict(report: ExportReport) -> dict[str, Any]:
         },
         "bytes": report.bytes,
         "sha256": report.sha256,
+        "media_type": report.media_type,
+        "ending": report.ending,
         "compression": report.compression,
         "encrypted_to": list(report.encrypted_to),
         "seconds": round(report.seconds, 3),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import OptionsError
+from hashlists.model import Classification, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from hashlists.model import Classification, HashKind
-
-_AGE_SUFFIX = ".age"
+#: What names of encrypted files end with.
+AGE_SUFFIX = ".age"
+#: Of them; age has registered none.
+AGE_MEDIA_TYPE = "application/octet-stream"
 
 
 class Compression(StrEnum):
@@ -27,6 +29,11 @@ class Compression(StrEnum):
     def suffix(self) -> str:
         """What names of such files end with."""
         return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
+
+    @property
+    def media_type(self) -> str:
+        """Of such files; empty where the content says it."""
+        return {"none": "", "gzip": "application/gzip", "zstd": "application/zstd"}[self.value]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,38 @@ class ExportRequest:
             raise OptionsError("the first revision of a range must not be after its last")
 
 
+def request_to_dict(request: ExportRequest) -> dict[str, Any]:
+    """The request as plain JSON-able values."""
+    classes, kinds = request.classifications, request.kinds
+    return {
+        "list_names": list(request.list_names),
+        "format": request.format,
+        "recipients": None if request.recipients is None else list(request.recipients),
+        "options": dict(request.options),
+        "since": request.since,
+        "upto": request.upto,
+        "classifications": None
+        if classes is None
+        else [each and [each.scheme, each.profile, each.code] for each in classes],
+        "kinds": None if kinds is None else [kind.value for kind in kinds],
+        "compression": request.compression and request.compression.value,
+        "encrypt_to": list(request.encrypt_to),
+    }
+
+
+def request_from_dict(plain: Mapping[str, Any]) -> ExportRequest:
+    """The request that `request_to_dict` gave these values for."""
+    classes, kinds, packed = plain["classifications"], plain["kinds"], plain["compression"]
+    return ExportRequest(
+        **{
+            **plain,
+            "classifications": classes and [each and Classification(*each) for each in classes],
+            "kinds": kinds and [HashKind(kind) for kind in kinds],
+            "compression": packed and Compression(packed),
+        }
+    )
+
+
 def compression_for(name: str, request: ExportRequest) -> Compression:
     """How a file of that name is packed, so that name and content say the same.
 
@@ -80,13 +119,13 @@ def compression_for(name: str, request: ExportRequest) -> Compression:
         OptionsError: they would not.
     """
     inner = name.lower()
-    if inner.endswith(_AGE_SUFFIX):
+    if inner.endswith(AGE_SUFFIX):
         if not request.encrypt_to:
             raise OptionsError(
                 f"{name} would not be encrypted, though its name says so: add recipients with "
                 "--encrypt-to, or take another name"
             )
-        inner = inner.removesuffix(_AGE_SUFFIX)
+        inner = inner.removesuffix(AGE_SUFFIX)
     by_name = next(
         (each for each in Compression if each.suffix and inner.endswith(each.suffix)), None
     )
@@ -100,4 +139,12 @@ def compression_for(name: str, request: ExportRequest) -> Compression:
     return request.compression
 
 
-__all__ = ["Compression", "ExportRequest", "compression_for"]
+__all__ = [
+    "AGE_MEDIA_TYPE",
+    "AGE_SUFFIX",
+    "Compression",
+    "ExportRequest",
+    "compression_for",
+    "request_from_dict",
+    "request_to_dict",
+]

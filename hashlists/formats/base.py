@@ -387,6 +387,8 @@ class Format:
             that a later whole file lacks is a candidate only.
         known_good: its entries are known to be harmless; they go into lists of that harm alone.
         harm: the only kind of harm that its entries are about; None where the format does not say.
+        ending: what names of files that are written end with, e.g. `.json`.
+        media_type: of files that are written, as IANA or the format's own standard names it.
     """
 
     name: str
@@ -397,6 +399,8 @@ class Format:
     tells_retractions: bool = False
     known_good: bool = False
     harm: Harm | None = None
+    ending: str = ""
+    media_type: str = "application/octet-stream"
 
     def __post_init__(self) -> None:
         """Known-good formats name their harm, too."""

@@ -160,4 +160,6 @@ FORMAT = Format(
     open_writer=CsvWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    ending=".csv",
+    media_type="text/csv",
 )

@@ -156,4 +156,6 @@ FORMAT = Format(
     open_reader=IcseReader,
     open_writer=IcseWriter,
     looks_like=looks_like,
+    ending=".csv",
+    media_type="text/csv",
 )

@@ -270,4 +270,6 @@ FORMAT = Format(
     open_writer=JsonLinesWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    ending=".jsonl",
+    media_type="application/jsonl",
 )

@@ -386,4 +386,6 @@ FORMAT = Format(
     open_writer=_open_writer,
     looks_like=looks_like,
     tells_retractions=True,
+    ending=".xml",
+    media_type="application/xml",
 )

@@ -354,4 +354,6 @@ FORMAT = Format(
     open_writer=ParquetWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    ending=".parquet",
+    media_type="application/vnd.apache.parquet",
 )

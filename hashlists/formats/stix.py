@@ -160,4 +160,6 @@ FORMAT = Format(
     open_writer=StixWriter,
     looks_like=_looks_like,
     tells_retractions=True,
+    ending=".json",
+    media_type="application/stix+json;version=2.1",
 )

@@ -217,4 +217,6 @@ FORMAT = Format(
     open_reader=VicsReader,
     open_writer=VicsWriter,
     looks_like=looks_like,
+    ending=".json",
+    media_type="application/json",
 )

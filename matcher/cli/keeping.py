@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         EntryActReport,
         EntrySelection,
         HashList,
+        MatchDay,
         PurgeReport,
         Revision,
         RollbackReport,
@@ -54,6 +55,10 @@ class Keeper(Protocol):
 
     def revisions(self, name: str | None, limit: int) -> list[Revision]:
         """The newest revisions of one list, or of all."""
+        ...
+
+    def match_days(self, name: str, days: int) -> list[MatchDay]:
+        """What a list did to uploads, in so many days that end with today."""
         ...
 
     def retract(
@@ -119,6 +124,12 @@ class LocalKeeper:
     def revisions(self, name: str | None, limit: int) -> list[Revision]:
         """See `Keeper`."""
         return list(islice(self._all_revisions(name), limit))
+
+    def match_days(self, name: str, days: int) -> list[MatchDay]:
+        """See `Keeper`."""
+        from hashlists.catalog.match_days import first_of  # noqa: PLC0415  brings SQLAlchemy
+
+        return self._catalog.match_days(name, since=first_of(days))
 
     def _all_revisions(self, name: str | None) -> Iterator[Revision]:
         before: int | None = None
@@ -188,6 +199,10 @@ class RemoteKeeper:
         """See `Keeper`."""
         found = self._client.list_revisions(name) if name else self._client.list_revisions()
         return list(islice(found, limit))
+
+    def match_days(self, name: str, days: int) -> list[MatchDay]:
+        """See `Keeper`."""
+        return list(self._client.list_stats(name, days=days))
 
 
 @contextmanager

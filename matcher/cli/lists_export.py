@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from hashlists.exporting.request import Compression
+from hashlists.exporting.request import Compression, ExportRequest
 from hashlists.model import Classification, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
@@ -19,7 +19,7 @@ from matcher.cli.refusal import RefusalError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashlists.exporter import ExportReport, ExportRequest
+    from hashlists.exporting.report import ExportReport
 
 _STDOUT: Final = Path("-")
 _NO_CLASS: Final = "none"
@@ -143,6 +143,7 @@ class _ClassType(click.ParamType[Any]):
     help="Encrypt it to every public key in this file, one a line. Repeat for several.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@options.server
 @options.as_json
 @pass_session
 def command(
@@ -162,6 +163,7 @@ def command(
     encrypt_to: Sequence[str],
     key_files: Sequence[Path],
     force: bool,
+    server: str | None,
     as_json: bool,
 ) -> None:
     """Export lists to a file in an exchange format.
@@ -172,13 +174,20 @@ def command(
     The file is written whole or not at all, for its owner alone to read, and never over one that is
     there without --force. With "-" the report goes to standard error.
 
+    With --server that server's lists are exported, and the file is written here. Nothing goes out
+    over the network but for a --recipient. The server's log names the caller by address, until
+    callers are authenticated.
+
     Exit status: 0 where the file was written; 2 where it was not; 130 where it was interrupted.
     """
-    from hashlists.exporter import ExportRequest  # noqa: PLC0415  brings the catalog
-
     if own_copy == bool(recipients):
         raise click.UsageError(
             "say who gets the file: --recipient NAME, or --own-copy where it stays with you"
+        )
+    if own_copy and server is not None:
+        raise click.UsageError(
+            "--own-copy is for the machine that has the catalog; over --server name who gets the "
+            "file: --recipient NAME"
         )
     if upto is not None and since is not None and upto < since:
         raise click.UsageError("--up-to is before --since")
@@ -200,7 +209,10 @@ def command(
             "standard output is a terminal, which would show the list; name a file with --to, or "
             "send the output on to a program"
         )
-    report = _export_here(session, request, target, force=force)
+    if server is None:
+        report = _export_here(session, request, target, force=force)
+    else:
+        report = _export_there(session, server, request, target, force=force)
     tell_export(report, target, as_json=as_json, aside=target == _STDOUT)
 
 
@@ -213,6 +225,17 @@ def _export_here(
         if target == _STDOUT:
             return export_to_stream(catalog, sys.stdout.buffer, request)
         return export_lists(catalog, target, request, force=force)
+
+
+def _export_there(
+    session: Session, server: str, request: ExportRequest, target: Path, *, force: bool
+) -> ExportReport:
+    from matcher.client import Client  # noqa: PLC0415  brings grpc
+
+    with Client(server) as client:
+        if target == _STDOUT:
+            return client.export_to_stream(sys.stdout.buffer, request, author=session.author)
+        return client.export_list(target, request, force=force, author=session.author)
 
 
 def _keys_in(files: Sequence[Path]) -> Iterator[str]:

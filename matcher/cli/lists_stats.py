@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,13 +9,13 @@ import click
 from hashlists.model import ListState
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
+from matcher.cli.keeping import keeper
 from matcher.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hashlists.catalog import MatchDay
-    from hashlists.model import HashList
+    from hashlists.model import HashList, MatchDay
 
 _DEFAULT_DAYS = 30
 _MOST_DAYS = 3_660
@@ -32,9 +31,10 @@ _MOST_DAYS = 3_660
     type=click.IntRange(1, _MOST_DAYS),
     help="How many days back, today included; days are those of UTC.",
 )
+@options.server
 @options.as_json
 @pass_session
-def command(session: Session, *, name: str, days: int, as_json: bool) -> None:
+def command(session: Session, *, name: str, days: int, server: str | None, as_json: bool) -> None:
     """Tell what the list NAME did to uploads, or would have done while it is in shadow.
 
     For each day and policy: how many uploads and lookups a server judged while the list counted,
@@ -43,11 +43,9 @@ def command(session: Session, *, name: str, days: int, as_json: bool) -> None:
     this catalog count, replicas do not, and each hands its numbers over every half minute; what it
     counted since is lost where it is killed.
     """
-    from hashlists.catalog.match_days import today  # noqa: PLC0415  brings SQLAlchemy
-
-    with session.catalog(create=False) as catalog:
-        hash_list = catalog.get_list(name).hash_list
-        found = catalog.match_days(name, since=today() - timedelta(days=days - 1))
+    with keeper(session, server) as lists:
+        hash_list = lists.get_list(name).hash_list
+        found = lists.match_days(name, days)
     if as_json:
         for each in found:
             print_json(_record(hash_list, each))

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from hashlists.exporting.request import compression_for
+from hashlists.exporting.whole_file import whole_file
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.client import messages
-from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
+from matcher.client import exports, messages
+from matcher.client.channels import (
+    DEFAULT_STATS_DAYS,
+    DEFAULT_TIMEOUT_SECONDS,
+    OPTIONS,
+    OwnErrors,
+)
 from matcher.client.streams import responses
 from matcher.errors import ServerError
 
@@ -22,11 +30,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from hashlists.exporting.report import ExportReport
+    from hashlists.exporting.request import ExportRequest
     from hashlists.model import (
         EntryActReport,
         EntrySelection,
         HashKind,
         HashList,
+        MatchDay,
         PurgeReport,
         Revision,
         RollbackReport,
@@ -241,6 +252,53 @@ class AsyncClient:
             async with aclosing(responses(self._lists.ImportHashList(requests()))) as answers:
                 async for response in answers:
                     yield messages.import_answer(start, response)
+
+    async def export_list(
+        self,
+        path: Path,
+        request: ExportRequest,
+        *,
+        force: bool = False,
+        author: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109 - of the call, as gRPC takes it
+    ) -> ExportReport:
+        """As `Client.export_list`; the file is written in threads."""
+        packed = replace(request, compression=compression_for(path.name, request))
+        async with exports.in_threads(whole_file(path, force=force)) as stream:
+            return await self.export_to_stream(stream, packed, author=author, timeout=timeout)
+
+    async def export_to_stream(
+        self,
+        stream: BinaryIO,
+        request: ExportRequest,
+        *,
+        author: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109 - of the call, as gRPC takes it
+    ) -> ExportReport:
+        """As `Client.export_to_stream`; the stream is written in threads."""
+        file = exports.ReceivedFile(stream, request)
+        call = self._lists.ExportHashList(
+            exports.export_request(request, author=author), timeout=timeout
+        )
+        with self._own_errors:
+            async with aclosing(responses(call)) as answers:
+                async for response in answers:
+                    await asyncio.to_thread(file.take, response)
+        return await asyncio.to_thread(file.finish)
+
+    async def list_stats(
+        self, name: str, *, days: int = DEFAULT_STATS_DAYS
+    ) -> AsyncIterator[MatchDay]:
+        """As `Client.list_stats`."""
+        request = messages.stats_request(name, days)
+        while True:
+            with self._own_errors:
+                page = await self._lists.ListStats(request, timeout=self._timeout)
+            for each in page.match_days:
+                yield messages.stats_answer(name, each)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def retract_entries(
         self,

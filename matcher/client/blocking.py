@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from hashlists.exporting.request import compression_for
+from hashlists.exporting.whole_file import whole_file
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.client import messages
-from matcher.client.channels import DEFAULT_TIMEOUT_SECONDS, OPTIONS, OwnErrors
+from matcher.client import exports, messages
+from matcher.client.channels import (
+    DEFAULT_STATS_DAYS,
+    DEFAULT_TIMEOUT_SECONDS,
+    OPTIONS,
+    OwnErrors,
+)
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
@@ -20,11 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from hashlists.exporting.report import ExportReport
+    from hashlists.exporting.request import ExportRequest
     from hashlists.model import (
         EntryActReport,
         EntrySelection,
         HashKind,
         HashList,
+        MatchDay,
         PurgeReport,
         Revision,
         RollbackReport,
@@ -47,7 +58,7 @@ class Client:
     Args:
         target: `host:port`.
         credentials: None for a server on this machine without TLS.
-        timeout: seconds for one call; streams, imports and acts on entries have none.
+        timeout: seconds for one call; streams, imports, exports and acts on entries have none.
     """
 
     def __init__(
@@ -302,6 +313,81 @@ class Client:
             requests = chain([start], messages.import_chunks(file, sent))
             for response in self._lists.ImportHashList(requests):
                 yield messages.import_answer(start, response)
+
+    def export_list(
+        self,
+        path: Path,
+        request: ExportRequest,
+        *,
+        force: bool = False,
+        author: str = "",
+        timeout: float | None = None,
+    ) -> ExportReport:
+        """Has lists exported to a file, which is there, and whole, or is not.
+
+        Args:
+            path: the file, readable by its owner alone; its folder must be there. A name that ends
+                with `.gz` or `.zst` says how it is packed, `.age` behind it that it is encrypted.
+            request: what goes out and to whom; recipients are required.
+            force: a file that is there is replaced, once the new one is whole.
+            author: who asks; the server keeps it in its log, as unverified.
+            timeout: seconds for all of it; None for as long as it takes.
+
+        Raises:
+            ServerError: the server refuses, fails, cannot be reached or broke off.
+            DigestMismatchError: other bytes came than the server sent.
+            OptionsError: the file's name says another thing than the request.
+            ExportTargetError: the file must not, or cannot, be written.
+            After any of them there is no such file, or the one that was there before.
+        """
+        packed = replace(request, compression=compression_for(path.name, request))
+        with whole_file(path, force=force) as stream:
+            return self.export_to_stream(stream, packed, author=author, timeout=timeout)
+
+    def export_to_stream(
+        self,
+        stream: BinaryIO,
+        request: ExportRequest,
+        *,
+        author: str = "",
+        timeout: float | None = None,
+    ) -> ExportReport:
+        """As `export_list`, to a stream that stays open; what came before an error is of no use.
+
+        Raises:
+            OSError: the stream takes no more.
+            ServerError, DigestMismatchError: as for `export_list`.
+        """
+        file = exports.ReceivedFile(stream, request)
+        message = exports.export_request(request, author=author)
+        with self._own_errors:
+            call = self._lists.ExportHashList(message, timeout=timeout)
+            try:
+                for response in call:
+                    file.take(response)
+            finally:
+                call.cancel()  # changes nothing once it has ended
+        return file.finish()
+
+    def list_stats(self, name: str, *, days: int = DEFAULT_STATS_DAYS) -> Iterator[MatchDay]:
+        """What a list did to uploads by day and policy, oldest day first.
+
+        Args:
+            name: the list.
+            days: how many back, today included; days are those of UTC.
+
+        Raises:
+            ServerError: `LIST_NOT_FOUND`, or the server refuses or cannot be reached.
+        """
+        request = messages.stats_request(name, days)
+        while True:
+            with self._own_errors:
+                page = self._lists.ListStats(request, timeout=self._timeout)
+            for each in page.match_days:
+                yield messages.stats_answer(name, each)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def retract_entries(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import UTC
+from datetime import UTC, date
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from hashlists.model import (
@@ -15,6 +15,7 @@ from hashlists.model import (
     Handling,
     HashKind,
     HashList,
+    MatchDay,
     PurgeReport,
     Revision,
     RollbackReport,
@@ -280,6 +281,23 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
         updated=message.updated,
         retracted=message.retracted,
         restored=message.restored,
+    )
+
+
+def stats_request(name: str, days: int) -> lists_pb2.ListStatsRequest:
+    """What a list did in the last days."""
+    return lists_pb2.ListStatsRequest(parent=wire.LIST_COLLECTION + name, days=days)
+
+
+def stats_answer(list_name: str, message: lists_pb2.MatchDay) -> MatchDay:
+    """What a list did on one day."""
+    return MatchDay(
+        list_name,
+        date.fromisoformat(message.date),
+        message.policy,
+        message.uploads,
+        message.exact_matches,
+        message.near_matches,
     )
 
 

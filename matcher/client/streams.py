@@ -24,7 +24,7 @@ _WAIT_SECONDS = 5.0
 
 
 async def responses(
-    call: grpc.aio.StreamStreamCall[Any, Response],
+    call: grpc.aio.StreamStreamCall[Any, Response] | grpc.aio.UnaryStreamCall[Any, Response],
 ) -> AsyncGenerator[Response, None]:
     """The call's responses; closing this before their end cancels the call.
 

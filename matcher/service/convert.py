@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf import timestamp_pb2
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Coverage,
         EntryActReport,
         HashKind,
+        MatchDay,
         PurgeReport,
         Revision,
         RollbackReport,
@@ -191,6 +192,37 @@ def revision_to_proto(revision: Revision) -> lists_pb.Revision:
         retracted=revision.retracted,
         restored=revision.restored,
     )
+
+
+def match_day_to_proto(day: MatchDay) -> lists_pb.MatchDay:
+    """What a list did on one day."""
+    return lists_pb.MatchDay(
+        date=day.day.isoformat(),
+        policy=day.policy,
+        uploads=day.uploads,
+        exact_matches=day.exact,
+        near_matches=day.near,
+    )
+
+
+def match_day_token(day: MatchDay) -> str:
+    """What asks for the page after this day and policy."""
+    return f"{day.day.isoformat()}/{day.policy}"
+
+
+def match_day_after(token: str) -> tuple[date, str]:
+    """The day and policy after which a page begins; before all of them where there is no token.
+
+    Raises:
+        InvalidRequestError: it is none that this service gave.
+    """
+    if not token:
+        return date.min, ""
+    day, _, policy = token.partition("/")
+    try:
+        return date.fromisoformat(day), policy
+    except ValueError:
+        raise InvalidRequestError("is not one that this service gave", field="page_token") from None
 
 
 def retracted_to_proto(report: EntryActReport) -> lists_pb.RetractEntriesResponse:

@@ -16,9 +16,9 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hashlists import errors as list_errors
-from hashlists.errors import DigestMismatchError, HashlistsError, ImportProcessError
+from hashlists.errors import DigestMismatchError, ImportProcessError
 from matcher.errors import InvalidRequestError
+from matcher.service.child_errors import error_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -178,7 +178,7 @@ async def run_import(
         async for line in child.stdout:
             message: Mapping[str, Any] = json.loads(line)
             if "error" in message:
-                raise _error_from(message["error"])
+                raise error_of(message["error"])
             reported = "report" in message
             yield message
         if await child.wait() or not reported:
@@ -212,12 +212,3 @@ def _arguments(catalog_url: str, file: int, order: ImportOrder, spool_dir: Path)
         if order.whole_list.max_absent_entries is not None:
             arguments.append(f"--max-absent={order.whole_list.max_absent_entries}")
     return arguments
-
-
-def _error_from(message: Mapping[str, str]) -> HashlistsError:
-    """The child's error as the class that carries its reason."""
-    for each in vars(list_errors).values():
-        if isinstance(each, type) and issubclass(each, HashlistsError):  # noqa: SIM102 - read apart
-            if each.reason == message["reason"]:
-                return each(message["message"])
-    return HashlistsError(message["message"])

@@ -6,27 +6,29 @@ The catalog is asked in threads, so that a slow disk never holds up matching.
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hashlists.catalog import acts
+from hashlists.catalog.match_days import first_of
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
 from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
 from matcher.admission import Admission
 from matcher.errors import InvalidRequestError
-from matcher.service import convert
+from matcher.service import convert, list_files
 from matcher.service.errors import abort
-from matcher.service.imports import ImportOrder, Spool, WholeList, run_import
+from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
 from matcher.service.validation import (
     check_author,
+    check_days,
     check_list,
     check_newest_revision,
     check_reason,
     check_revision_number,
     check_selection,
-    check_text,
-    check_texts,
 )
 
 if TYPE_CHECKING:
@@ -34,8 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import Catalog
+    from hashlists.exporting.request import ExportRequest
+    from matcher.service.exports import Exports
     from matcher.service.late_catalog import LateCatalog
 
+_log = logging.getLogger(__name__)
 R = TypeVar("R")
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
 
@@ -76,14 +81,20 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     Args:
         catalog: the lists; while they are away, all calls end with `UNAVAILABLE`.
         imports: how imports run.
+        exports: runs exports.
         changed: called after every change, so that the index follows at once.
     """
 
     def __init__(
-        self, catalog: LateCatalog, imports: ImportSettings, changed: Callable[[], None]
+        self,
+        catalog: LateCatalog,
+        imports: ImportSettings,
+        exports: Exports,
+        changed: Callable[[], None],
     ) -> None:
         self._late_catalog = catalog
         self._imports = imports
+        self._exports = exports
         self._changed = changed
         self._turn = asyncio.Semaphore(imports.parallel)
         self._uploads = Admission(max_items=imports.waiting, max_bytes=_ANY_SIZE)
@@ -194,6 +205,26 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 
+    async def ListStats(  # noqa: N802 - named by the proto
+        self, request: pb.ListStatsRequest, context: Context
+    ) -> pb.ListStatsResponse:
+        """A page of what a list did to uploads, oldest day first."""
+        try:
+            size = _page_size(request.page_size)
+            days = await self._threads.run(
+                self._catalog.match_days,
+                convert.list_name(request.parent, field="parent"),
+                since=first_of(check_days(request.days)),
+            )
+            after = convert.match_day_after(request.page_token)
+            left = [each for each in days if (each.day, each.policy) > after]
+            more = convert.match_day_token(left[size - 1]) if len(left) > size else ""
+            return pb.ListStatsResponse(
+                match_days=map(convert.match_day_to_proto, left[:size]), next_page_token=more
+            )
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
     async def RetractEntries(  # noqa: N802 - named by the proto
         self, request: pb.RetractEntriesRequest, context: Context
     ) -> pb.RetractEntriesResponse:
@@ -286,7 +317,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             async with self._turn:
                 url, folder = self._imports.catalog_url, self._imports.spool_dir
                 async for message in run_import(url, file, order, folder):
-                    yield _import_response(message)
+                    yield list_files.import_response(message)
             if not order.validate_only:
                 self._changed()
         finally:
@@ -299,27 +330,43 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         first = await _next(requests, self._imports.idle_seconds)
         if first is None or first.WhichOneof("payload") != "start":
             raise InvalidRequestError("is the first message of an import", field="start")
-        start = first.start
-        given = start.max_rejected_share if start.HasField("max_rejected_share") else None
-        return ImportOrder(
-            list_name=convert.list_name(start.hash_list, field="start.hash_list"),
-            format=check_text(start.format, field="start.format"),
-            options=check_texts(start.format_options, field="start.format_options"),
-            sha256=start.sha256,
-            length=start.length,
-            idempotency_key=check_text(start.idempotency_key, field="start.idempotency_key"),
-            max_rejected_share=self._imports.max_rejected_share if given is None else given,
-            reason=check_text(start.reason, field="start.reason"),
-            importer=_author(start.author, context, field="start.author"),
-            validate_only=start.validate_only,
-            whole_list=_whole_list(start) if start.HasField("whole_list") else None,
+        author = _author(first.start.author, context, field="start.author")
+        return list_files.import_order(
+            first.start, author=author, max_rejected_share=self._imports.max_rejected_share
         )
 
+    async def ExportHashList(  # noqa: N802 - named by the proto
+        self, request: pb.ExportHashListRequest, context: Context
+    ) -> AsyncIterator[pb.ExportHashListResponse]:
+        """Writes lists to a file and sends it; the report comes last."""
+        try:
+            author = _author(request.author, context)
+            order = list_files.export_request(request)
+            self._late_catalog.opened()  # or it is away, which is told at once
+            what = _export_in_words(order)
+            _log.info("%s: asked for by %s", what, author)  # a caller that goes away had some of it
+            async with aclosing(self._exports.run(order)) as contents:
+                async for content in contents:
+                    if not isinstance(content, bytes):
+                        _log_export(what, content)
+                    yield list_files.export_response(content)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
 
-def _whole_list(start: pb.ImportStart) -> WholeList:
-    most = start.whole_list
-    number = most.max_absent_entries if most.HasField("max_absent_entries") else None
-    return WholeList(most.force, number)
+
+def _export_in_words(order: ExportRequest) -> str:
+    names, recipients = ", ".join(order.list_names), ", ".join(order.recipients or ())
+    return f"export of {names} as {order.format} to {recipients}"
+
+
+def _log_export(what: str, report: Any) -> None:
+    """Keeps a trace of what left."""
+    _log.info(
+        "%s: revision %d, %d entries and %d withdrawals, %d held back",
+        what,
+        *(report[name] for name in ("revision", "entries", "retracted")),
+        report["held_back"]["entries"],
+    )
 
 
 async def _next(
@@ -369,34 +416,3 @@ def _revision_token(token: str) -> int | None:
     if not (token.isascii() and token.isdecimal() and len(token) <= _MOST_DIGITS):
         raise InvalidRequestError("is not one that this service gave", field="page_token")
     return int(token)
-
-
-def _import_response(message: Any) -> pb.ImportHashListResponse:
-    if "progress" in message:
-        progress = message["progress"]
-        return pb.ImportHashListResponse(
-            progress=pb.ImportProgress(
-                bytes_read=progress["bytes_read"], records_read=progress["records_read"]
-            )
-        )
-    return pb.ImportHashListResponse(report=_report(message["report"]))
-
-
-def _report(report: Any) -> pb.ImportReport:
-    counts = (
-        *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
-        *("kept_retracted", "absent"),
-    )
-    coverage = report["coverage"]
-    return pb.ImportReport(
-        **{name: report[name] for name in counts},
-        seconds=report["seconds"],
-        coverage=pb.Coverage(
-            entries=coverage["entries"],
-            entries_by_kind=coverage["by_kind"],
-            near_matchable_entries=coverage["near_matchable"],
-        ),
-        rejections=[pb.Rejection(**each) for each in report["rejections"]],
-        repeated_import=report["repeated"],
-        notes=report["notes"],
-    )

@@ -14,7 +14,8 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hashlists.catalog.match_days import MatchDay, today
+from hashlists.catalog.match_days import today
+from hashlists.model import MatchDay
 from matcher.service.threads import Threads
 
 if TYPE_CHECKING:

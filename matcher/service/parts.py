@@ -28,6 +28,7 @@ from matcher.errors import NotReadyError
 from matcher.follow import Follower, Publication, build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
+from matcher.service.exports import Exports, ExportSettings
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_servicer import ImportSettings, ListServicer
@@ -167,7 +168,10 @@ class Parts:
             max_file_bytes=self.settings.import_file_bytes,
             max_rejected_share=self.settings.max_rejected_share,
         )
-        self._lists = ListServicer(catalog, imports, self._changed.set)
+        exports = ExportSettings(
+            catalog_url=self.settings.catalog_url, allowed=self.settings.may_export
+        )
+        self._lists = ListServicer(catalog, imports, Exports(exports), self._changed.set)
         lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
 
     async def load(self, *, wait: bool = True) -> None:

@@ -39,6 +39,9 @@ MAX_TEXT_CHARS = 2000
 MAX_TEXTS = 64
 #: Entries that one act may name; 32 MiB hold more of them.
 MAX_SELECTED = 200_000
+#: As the command line has them.
+MAX_STATS_DAYS = 3_660
+_DEFAULT_STATS_DAYS = 30
 _MAX_NAME_CHARS = 100
 _MAX_AUTHOR_CHARS = 200
 #: Unicode's control, surrogate and unassigned characters.
@@ -69,6 +72,17 @@ def check_author(author: str, *, field: str) -> str:
     if len(name.splitlines()) > 1 or "\t" in name:
         raise InvalidRequestError("is a name, on one line", field=field)
     return name
+
+
+def check_line(text: str, *, field: str) -> str:
+    """A text on one line.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds control characters or several lines.
+    """
+    if len(check_text(text, field=field).splitlines()) > 1 or "\t" in text:
+        raise InvalidRequestError("is on one line", field=field)
+    return text
 
 
 def check_texts(texts: Mapping[str, str], *, field: str) -> dict[str, str]:
@@ -286,6 +300,17 @@ def check_reason(reason: str) -> str:
     if not reason.strip():
         raise InvalidRequestError("is required: why this is done", field="reason")
     return check_text(reason, field="reason")
+
+
+def check_days(days: int) -> int:
+    """How many days of a list are asked for.
+
+    Raises:
+        InvalidRequestError: they are negative, or too many.
+    """
+    if not 0 <= days <= MAX_STATS_DAYS:
+        raise InvalidRequestError(f"is from 1 to {MAX_STATS_DAYS}", field="days")
+    return days or _DEFAULT_STATS_DAYS
 
 
 def check_newest_revision(number: int) -> int | None:

@@ -33,7 +33,8 @@ from hashlists.exporter import (
     report_to_dict,
 )
 from hashlists.exporting import age
-from hashlists.exporting.layers import Measured, outgoing
+from hashlists.exporting.layers import outgoing
+from hashlists.exporting.measured import Measured
 from hashlists.formats.sealed_spool import SealedSpool
 from hashlists.model import Classification, Handling, Harm, HashKind, HashList
 from tests.catalog_support import CLASS_1, CLASS_2, DEMO, bring, ids_of, items

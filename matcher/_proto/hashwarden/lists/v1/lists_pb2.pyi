@@ -70,6 +70,25 @@ LIST_STATE_SHADOW: ListState.ValueType  # 1
 LIST_STATE_LIVE: ListState.ValueType  # 2
 Global___ListState: _TypeAlias = ListState  # noqa: Y015
 
+class _Compression:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompressionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compression.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPRESSION_UNSPECIFIED: _Compression.ValueType  # 0
+    """Not packed."""
+    COMPRESSION_GZIP: _Compression.ValueType  # 1
+    COMPRESSION_ZSTD: _Compression.ValueType  # 2
+
+class Compression(_Compression, metaclass=_CompressionEnumTypeWrapper): ...
+
+COMPRESSION_UNSPECIFIED: Compression.ValueType  # 0
+"""Not packed."""
+COMPRESSION_GZIP: Compression.ValueType  # 1
+COMPRESSION_ZSTD: Compression.ValueType  # 2
+Global___Compression: _TypeAlias = Compression  # noqa: Y015
+
 @_typing.final
 class Handling(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -670,6 +689,404 @@ class Rejection(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class ExportHashListRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FormatOptionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HASH_LISTS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    FORMAT_OPTIONS_FIELD_NUMBER: _builtins.int
+    RECIPIENTS_FIELD_NUMBER: _builtins.int
+    SINCE_REVISION_FIELD_NUMBER: _builtins.int
+    UPTO_REVISION_FIELD_NUMBER: _builtins.int
+    CLASSIFICATIONS_FIELD_NUMBER: _builtins.int
+    UNCLASSIFIED_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    COMPRESSION_FIELD_NUMBER: _builtins.int
+    ENCRYPTION_KEYS_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    format: _builtins.str
+    """A format that can be written, e.g. "vics", "csv" or "jsonl"; docs/formats.md names them all."""
+    since_revision: _builtins.int
+    """The revision that the recipients have, for what changed since, withdrawals included; 0 for
+    all that is in force.
+    """
+    upto_revision: _builtins.int
+    """The revision to show; absent for the newest."""
+    unclassified: _builtins.bool
+    """Entries without a class too, or alone."""
+    compression: Global___Compression.ValueType
+    author: _builtins.str
+    """Who asks, in the caller's words; see CreateHashListRequest. It stands in the server's log."""
+    @_builtins.property
+    def hash_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"hashLists/{hash_list}", in the order in which they go out; all of one kind of harm."""
+
+    @_builtins.property
+    def format_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Format options by name, e.g. "profile" = "US" for vics."""
+
+    @_builtins.property
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Who gets the file, as entries' handling names them: an entry goes out only where
+        its handling names every one.
+        """
+
+    @_builtins.property
+    def classifications(self) -> _containers.RepeatedCompositeFieldContainer[Global___Classification]:
+        """Only entries of these classes; none of them and not `unclassified` for all entries."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only hashes of these kinds, by their lower-case names, and entries that have any; empty for
+        all.
+        """
+
+    @_builtins.property
+    def encryption_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Public keys of age (age1...) or SSH (ssh-ed25519 ..., ssh-rsa ...) to which the file is
+        encrypted; each of them alone can read it. Empty for a file in the clear.
+        """
+
+    def __init__(
+        self,
+        *,
+        hash_lists: _abc.Iterable[_builtins.str] | None = ...,
+        format: _builtins.str = ...,
+        format_options: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        recipients: _abc.Iterable[_builtins.str] | None = ...,
+        since_revision: _builtins.int = ...,
+        upto_revision: _builtins.int | None = ...,
+        classifications: _abc.Iterable[Global___Classification] | None = ...,
+        unclassified: _builtins.bool = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        compression: Global___Compression.ValueType = ...,
+        encryption_keys: _abc.Iterable[_builtins.str] | None = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision", "upto_revision", b"upto_revision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision", "author", b"author", "classifications", b"classifications", "compression", b"compression", "encryption_keys", b"encryption_keys", "format", b"format", "format_options", b"format_options", "hash_lists", b"hash_lists", "kinds", b"kinds", "recipients", b"recipients", "since_revision", b"since_revision", "unclassified", b"unclassified", "upto_revision", b"upto_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__upto_revision: _TypeAlias = _typing.Literal["upto_revision"]  # noqa: Y015
+    _WhichOneofArgType__upto_revision: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__upto_revision) -> _WhichOneofReturnType__upto_revision | None: ...
+
+Global___ExportHashListRequest: _TypeAlias = ExportHashListRequest  # noqa: Y015
+
+@_typing.final
+class Classification(_message.Message):
+    """A class as its source issued it, kept verbatim, e.g. ("vics", "US", "1")."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEME_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    scheme: _builtins.str
+    profile: _builtins.str
+    """May be empty."""
+    code: _builtins.str
+    def __init__(
+        self,
+        *,
+        scheme: _builtins.str = ...,
+        profile: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "profile", b"profile", "scheme", b"scheme"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Classification: _TypeAlias = Classification  # noqa: Y015
+
+@_typing.final
+class ExportHashListResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """At most 1 MiB."""
+    @_builtins.property
+    def report(self) -> Global___ExportReport: ...
+    def __init__(
+        self,
+        *,
+        chunk: _builtins.bytes = ...,
+        report: Global___ExportReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "payload", b"payload", "report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "payload", b"payload", "report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_payload: _TypeAlias = _typing.Literal["chunk", "report"]  # noqa: Y015
+    _WhichOneofArgType_payload: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payload) -> _WhichOneofReturnType_payload | None: ...
+
+Global___ExportHashListResponse: _TypeAlias = ExportHashListResponse  # noqa: Y015
+
+@_typing.final
+class ExportReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LossesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    RETRACTED_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
+    UNTOLD_FIELD_NUMBER: _builtins.int
+    PURGED_FIELD_NUMBER: _builtins.int
+    LOSSES_FIELD_NUMBER: _builtins.int
+    HELD_BACK_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    FILE_ENDING_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The one that the file shows."""
+    entries: _builtins.int
+    """Entries in force that the file holds."""
+    retracted: _builtins.int
+    """Withdrawals that it tells."""
+    left_out: _builtins.int
+    """Entries that the format cannot hold at all; `losses` says why."""
+    untold: _builtins.int
+    """Withdrawals that the format cannot tell."""
+    purged: _builtins.int
+    """Entries that were purged since `since_revision`; nothing is left to name them by."""
+    length: _builtins.int
+    """Bytes of the file."""
+    sha256: _builtins.bytes
+    """Of the file, packed and encrypted as it is; 32 bytes."""
+    media_type: _builtins.str
+    """Of the file, packed and encrypted as it is, e.g. "application/gzip"."""
+    file_ending: _builtins.str
+    """What names of such files end with, e.g. ".json.gz"."""
+    seconds: _builtins.float
+    @_builtins.property
+    def losses(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """What the format cannot carry, in words, and of how many entries."""
+
+    @_builtins.property
+    def held_back(self) -> Global___HeldBack: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What to do, or to know, beside handing the file on, in words."""
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        entries: _builtins.int = ...,
+        retracted: _builtins.int = ...,
+        left_out: _builtins.int = ...,
+        untold: _builtins.int = ...,
+        purged: _builtins.int = ...,
+        losses: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        held_back: Global___HeldBack | None = ...,
+        length: _builtins.int = ...,
+        sha256: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+        file_ending: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_back", b"held_back"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "file_ending", b"file_ending", "held_back", b"held_back", "left_out", b"left_out", "length", b"length", "losses", b"losses", "media_type", b"media_type", "purged", b"purged", "retracted", b"retracted", "revision", b"revision", "seconds", b"seconds", "sha256", b"sha256", "untold", b"untold", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportReport: _TypeAlias = ExportReport  # noqa: Y015
+
+@_typing.final
+class HeldBack(_message.Message):
+    """Entries that were chosen and did not go out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UnreleasableByRecipientEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    UNRELEASABLE_FIELD_NUMBER: _builtins.int
+    UNRELEASABLE_BY_RECIPIENT_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    unreleasable: _builtins.int
+    """Their handling does not name every recipient."""
+    expired: _builtins.int
+    """Nobody may use them any longer."""
+    @_builtins.property
+    def unreleasable_by_recipient(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many of them each recipient is not named for."""
+
+    def __init__(
+        self,
+        *,
+        unreleasable: _builtins.int = ...,
+        unreleasable_by_recipient: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        expired: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expired", b"expired", "unreleasable", b"unreleasable", "unreleasable_by_recipient", b"unreleasable_by_recipient"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldBack: _TypeAlias = HeldBack  # noqa: Y015
+
+@_typing.final
+class ListStatsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """"hashLists/{hash_list}" """
+    days: _builtins.int
+    """How many days back, today included; days are those of UTC. 1 to 3660; 0 for 30."""
+    page_size: _builtins.int
+    """At most 1000; 0 for 100."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        days: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatsRequest: _TypeAlias = ListStatsRequest  # noqa: Y015
+
+@_typing.final
+class ListStatsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCH_DAYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def match_days(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchDay]: ...
+    def __init__(
+        self,
+        *,
+        match_days: _abc.Iterable[Global___MatchDay] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_days", b"match_days", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatsResponse: _TypeAlias = ListStatsResponse  # noqa: Y015
+
+@_typing.final
+class MatchDay(_message.Message):
+    """A list on one day, as one policy saw it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATE_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    EXACT_MATCHES_FIELD_NUMBER: _builtins.int
+    NEAR_MATCHES_FIELD_NUMBER: _builtins.int
+    date: _builtins.str
+    """In UTC, e.g. "2026-11-22"."""
+    policy: _builtins.str
+    uploads: _builtins.int
+    """Uploads and lookups that were judged while the list counted for the policy."""
+    exact_matches: _builtins.int
+    """Those of them that have a digest of an entry."""
+    near_matches: _builtins.int
+    """Those of the others that are near an entry."""
+    def __init__(
+        self,
+        *,
+        date: _builtins.str = ...,
+        policy: _builtins.str = ...,
+        uploads: _builtins.int = ...,
+        exact_matches: _builtins.int = ...,
+        near_matches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "exact_matches", b"exact_matches", "near_matches", b"near_matches", "policy", b"policy", "uploads", b"uploads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchDay: _TypeAlias = MatchDay  # noqa: Y015
 
 @_typing.final
 class PromoteHashListRequest(_message.Message):

@@ -55,6 +55,11 @@ class HashListServiceStub:
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListResponse.FromString,
                 _registered_method=True)
+        self.ExportHashList = channel.unary_stream(
+                '/hashwarden.lists.v1.HashListService/ExportHashList',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListResponse.FromString,
+                _registered_method=True)
         self.PromoteHashList = channel.unary_unary(
                 '/hashwarden.lists.v1.HashListService/PromoteHashList',
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListRequest.SerializeToString,
@@ -64,6 +69,11 @@ class HashListServiceStub:
                 '/hashwarden.lists.v1.HashListService/DemoteHashList',
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
+                _registered_method=True)
+        self.ListStats = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/ListStats',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsResponse.FromString,
                 _registered_method=True)
         self.ListRevisions = channel.unary_unary(
                 '/hashwarden.lists.v1.HashListService/ListRevisions',
@@ -124,6 +134,17 @@ class HashListServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportHashList(self, request, context):
+        """Writes lists to a file in an exchange format, and sends its bytes in order. Only what may
+        be released to every recipient goes out. The last message is the report; it holds the
+        length and the SHA-256 of all bytes before it. Without a report that agrees with what
+        came, whatever came is no whole file: some formats do not show that they were cut off.
+        A caller that takes nothing for a minute is given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PromoteHashList(self, request, context):
         """Makes a list that is in shadow live, so that what it holds decides from then on.
         ABORTED while an import into it is under way. May be repeated safely.
@@ -135,6 +156,13 @@ class HashListServiceServicer:
     def DemoteHashList(self, request, context):
         """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
         May be repeated safely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStats(self, request, context):
+        """What a list did to uploads by day and policy, or in shadow would have done; oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +234,11 @@ def add_HashListServiceServicer_to_server(servicer, server):
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListRequest.FromString,
                     response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ImportHashListResponse.SerializeToString,
             ),
+            'ExportHashList': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportHashList,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListResponse.SerializeToString,
+            ),
             'PromoteHashList': grpc.unary_unary_rpc_method_handler(
                     servicer.PromoteHashList,
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.PromoteHashListRequest.FromString,
@@ -215,6 +248,11 @@ def add_HashListServiceServicer_to_server(servicer, server):
                     servicer.DemoteHashList,
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.FromString,
                     response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.SerializeToString,
+            ),
+            'ListStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStats,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsResponse.SerializeToString,
             ),
             'ListRevisions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRevisions,
@@ -362,6 +400,33 @@ class HashListService:
             _registered_method=True)
 
     @staticmethod
+    def ExportHashList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/ExportHashList',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ExportHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PromoteHashList(request,
             target,
             options=(),
@@ -405,6 +470,33 @@ class HashListService:
             '/hashwarden.lists.v1.HashListService/DemoteHashList',
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/ListStats',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

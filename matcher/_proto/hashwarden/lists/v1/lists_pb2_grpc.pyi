@@ -42,6 +42,13 @@ class HashListServiceStub:
     message is the report. A stream that ends before `length` bytes have come, or
     whose bytes do not have the announced SHA-256, imports nothing.
     """
+    ExportHashList: _grpc.UnaryStreamMultiCallable[_lists_pb2.ExportHashListRequest, _lists_pb2.ExportHashListResponse]
+    """Writes lists to a file in an exchange format, and sends its bytes in order. Only what may
+    be released to every recipient goes out. The last message is the report; it holds the
+    length and the SHA-256 of all bytes before it. Without a report that agrees with what
+    came, whatever came is no whole file: some formats do not show that they were cut off.
+    A caller that takes nothing for a minute is given up.
+    """
     PromoteHashList: _grpc.UnaryUnaryMultiCallable[_lists_pb2.PromoteHashListRequest, _lists_pb2.PromoteHashListResponse]
     """Makes a list that is in shadow live, so that what it holds decides from then on.
     ABORTED while an import into it is under way. May be repeated safely.
@@ -50,6 +57,8 @@ class HashListServiceStub:
     """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
     May be repeated safely.
     """
+    ListStats: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]
+    """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListRevisionsRequest, _lists_pb2.ListRevisionsResponse]
     """Newest first."""
     RetractEntries: _grpc.UnaryUnaryMultiCallable[_lists_pb2.RetractEntriesRequest, _lists_pb2.RetractEntriesResponse]
@@ -86,6 +95,13 @@ class HashListServiceAsyncStub(HashListServiceStub):
     message is the report. A stream that ends before `length` bytes have come, or
     whose bytes do not have the announced SHA-256, imports nothing.
     """
+    ExportHashList: _aio.UnaryStreamMultiCallable[_lists_pb2.ExportHashListRequest, _lists_pb2.ExportHashListResponse]  # type: ignore[assignment]
+    """Writes lists to a file in an exchange format, and sends its bytes in order. Only what may
+    be released to every recipient goes out. The last message is the report; it holds the
+    length and the SHA-256 of all bytes before it. Without a report that agrees with what
+    came, whatever came is no whole file: some formats do not show that they were cut off.
+    A caller that takes nothing for a minute is given up.
+    """
     PromoteHashList: _aio.UnaryUnaryMultiCallable[_lists_pb2.PromoteHashListRequest, _lists_pb2.PromoteHashListResponse]  # type: ignore[assignment]
     """Makes a list that is in shadow live, so that what it holds decides from then on.
     ABORTED while an import into it is under way. May be repeated safely.
@@ -94,6 +110,8 @@ class HashListServiceAsyncStub(HashListServiceStub):
     """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
     May be repeated safely.
     """
+    ListStats: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]  # type: ignore[assignment]
+    """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
     ListRevisions: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListRevisionsRequest, _lists_pb2.ListRevisionsResponse]  # type: ignore[assignment]
     """Newest first."""
     RetractEntries: _aio.UnaryUnaryMultiCallable[_lists_pb2.RetractEntriesRequest, _lists_pb2.RetractEntriesResponse]  # type: ignore[assignment]
@@ -153,6 +171,19 @@ class HashListServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ExportHashList(
+        self,
+        request: _lists_pb2.ExportHashListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lists_pb2.ExportHashListResponse], _abc.AsyncIterator[_lists_pb2.ExportHashListResponse]]:
+        """Writes lists to a file in an exchange format, and sends its bytes in order. Only what may
+        be released to every recipient goes out. The last message is the report; it holds the
+        length and the SHA-256 of all bytes before it. Without a report that agrees with what
+        came, whatever came is no whole file: some formats do not show that they were cut off.
+        A caller that takes nothing for a minute is given up.
+        """
+
+    @_abc_1.abstractmethod
     def PromoteHashList(
         self,
         request: _lists_pb2.PromoteHashListRequest,
@@ -171,6 +202,14 @@ class HashListServiceServicer(metaclass=_abc_1.ABCMeta):
         """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
         May be repeated safely.
         """
+
+    @_abc_1.abstractmethod
+    def ListStats(
+        self,
+        request: _lists_pb2.ListStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ListStatsResponse, _abc.Awaitable[_lists_pb2.ListStatsResponse]]:
+        """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
 
     @_abc_1.abstractmethod
     def ListRevisions(

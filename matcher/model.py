@@ -258,6 +258,9 @@ class Match:
         closeness: how near, coarsely.
         classification: as its source issued it.
         severity: what the operator's table makes of it; "unmapped" means review.
+        derivation: how the entry's hash was made that the upload met: "" where the list's source
+            gave it, e.g. `crop:0.02` or `file` where it was derived from the entry's own file;
+            None where that is not known. It says nothing of what is decided.
     """
 
     list_name: str
@@ -270,6 +273,7 @@ class Match:
     closeness: Closeness
     classification: Classification | None
     severity: str
+    derivation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,15 +266,17 @@ def _by_item(lookup: _Lookup, hits: Candidates) -> Iterator[tuple[int, Candidate
         part = slice(start, stop)
         yield (
             int(rows[start]),
-            Candidates(hits.query_rows[part], hits.entry_rows[part], hits.distances[part]),
+            Candidates(
+                *(hits.query_rows[part], hits.entry_rows[part]),
+                *(hits.distances[part], hits.derivation_rows[part]),
+            ),
         )
 
 
 def _candidates(index: MatchIndex, found: _Found) -> Iterator[Candidate]:
     for lookup, hits in found.parts:
-        for query, row, distance in zip(
-            hits.query_rows.tolist(), hits.entry_rows.tolist(), hits.distances.tolist(), strict=True
-        ):
+        columns = (hits.query_rows, hits.entry_rows, hits.distances, hits.derivation_rows)
+        for query, row, distance, made in zip(*(each.tolist() for each in columns), strict=True):
             entry = index.entry(row)
             hash_list = index.lists[entry.list_row]
             yield Candidate(
@@ -289,6 +291,7 @@ def _candidates(index: MatchIndex, found: _Found) -> Iterator[Candidate]:
                 classification=entry.classification,
                 flags=entry.flags,
                 entry_size=entry.size,
+                derivation=index.derivations[made],
             )
 
 
@@ -309,6 +312,7 @@ def _columns(generation: Generation, found: _Found) -> HitColumns:
         queries=queries,
         lists=generation.lists,
         classifications=generation.index.classifications,
+        derivations=generation.index.derivations,
         query_rows=np.concatenate(query_rows),
         distances=np.concatenate([hits.distances for _, hits in found.parts]),
         entry_ids=entries.catalog_ids,
@@ -316,6 +320,7 @@ def _columns(generation: Generation, found: _Found) -> HitColumns:
         classification_rows=entries.classification_rows,
         flags=entries.flags,
         sizes=entries.sizes,
+        derivation_rows=np.concatenate([hits.derivation_rows for _, hits in found.parts]),
     )
 
 

@@ -36,8 +36,9 @@ UNIVERSE = {
     for kind in HashKind
 }
 
-#: What is known of an entry: list, size, flags, classification, values.
-Known = tuple[str, int | None, int, object, frozenset[tuple[HashKind, bytes]]]
+Values = frozenset[tuple[HashKind, bytes]]
+#: What is known of an entry: list, size, flags, classification, how values were derived, values.
+Known = tuple[str, int | None, int, object, frozenset[tuple[HashKind, bytes, str | None]], Values]
 
 
 @dataclass
@@ -63,9 +64,16 @@ def read_state(reader: CatalogReader) -> State:
     state = State(lists={each.name: each.state for each in records.values()})
     for columns in reader.entry_columns():
         values: list[set[tuple[HashKind, bytes]]] = [set() for _ in range(len(columns))]
+        own: list[set[tuple[HashKind, bytes]]] = [set() for _ in range(len(columns))]
+        made: list[dict[tuple[HashKind, bytes], set[str]]] = [{} for _ in range(len(columns))]
         for kind, (rows, codes) in columns.codes.items():
-            for row, code in zip(rows.tolist(), codes, strict=True):
-                values[row].add((kind, code.tobytes()))
+            derived = dict(zip(*map(list, columns.derived.get(kind, ((), ()))), strict=True))
+            for place, (row, code) in enumerate(zip(rows.tolist(), codes, strict=True)):
+                values[row].add(each := (kind, code.tobytes()))
+                if place in derived:
+                    made[row].setdefault(each, set()).add(derived[place])
+                else:
+                    own[row].add(each)
         for row, entry_id in enumerate(columns.entry_ids.tolist()):
             size = int(columns.sizes[row])
             state.entries[entry_id] = (
@@ -73,6 +81,9 @@ def read_state(reader: CatalogReader) -> State:
                 None if size < 0 else size,
                 int(columns.flags[row]),
                 classes.get(int(columns.classification_ids[row])),
+                frozenset(
+                    (*each, min(names)) for each, names in made[row].items() if each not in own[row]
+                ),
                 frozenset(values[row]),
             )
             state.expires[entry_id] = int(columns.expires[row])
@@ -82,10 +93,15 @@ def read_state(reader: CatalogReader) -> State:
 def found_in(index: MatchIndex) -> dict[int, Known]:
     """Everything that searches find, by the entries that they lead to."""
     rows: dict[int, set[tuple[HashKind, bytes]]] = {}
+    made: dict[int, set[tuple[HashKind, bytes, str | None]]] = {}
     for kind, queries in UNIVERSE.items():
         hits = index.search(kind, queries, 0)
-        for query, row in zip(hits.query_rows.tolist(), hits.entry_rows.tolist(), strict=True):
-            rows.setdefault(row, set()).add((kind, queries[query].tobytes()))
+        columns = (hits.query_rows, hits.entry_rows, hits.derivation_rows)
+        for query, row, name in zip(*(each.tolist() for each in columns), strict=True):
+            code = queries[query].tobytes()
+            rows.setdefault(row, set()).add((kind, code))
+            if (how := index.derivations[name]) != "":
+                made.setdefault(row, set()).add((kind, code, how))
     found: dict[int, Known] = {}
     for row, values in rows.items():
         entry = index.entry(row)
@@ -95,6 +111,7 @@ def found_in(index: MatchIndex) -> dict[int, Known]:
             entry.size,
             int(entry.flags),
             entry.classification,
+            frozenset(made.get(row, ())),
             frozenset(values),
         )
     return found

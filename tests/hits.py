@@ -19,6 +19,7 @@ def to_columns(hits: Sequence[Candidate]) -> HitColumns:
     """The hits in the form in which an index gives many of them."""
     queries = list(dict.fromkeys(Query(h.kind, h.view, h.quality) for h in hits))
     lists = list(dict.fromkeys((h.list_name, h.harm, h.list_state) for h in hits))
+    made = list(dict.fromkeys(h.derivation for h in hits))
     classes = [None, *dict.fromkeys(h.classification for h in hits if h.classification)]
     return HitColumns(
         queries=queries,
@@ -35,4 +36,6 @@ def to_columns(hits: Sequence[Candidate]) -> HitColumns:
         classification_rows=np.array([classes.index(h.classification) for h in hits], np.uint32),
         flags=np.array([h.flags for h in hits], np.uint16),
         sizes=np.array([-1 if h.entry_size is None else h.entry_size for h in hits], np.int64),
+        derivations=made,
+        derivation_rows=np.array([made.index(h.derivation) for h in hits], np.uint32),
     )

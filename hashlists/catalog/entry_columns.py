@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
+    #: For each kind rows and values, as in `EntryColumns.codes`.
+    _Codes = dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]]
+    #: For each kind places and how each was made, as in `EntryColumns.derived`.
+    _Derived = dict[HashKind, tuple[NDArray[np.int64], tuple[str, ...]]]
+    #: For each kind further values: row, value, and how it was made (None: the source's own).
+    _More = dict[HashKind, list[tuple[int, bytes, str | None]]]
+
 #: Stands for "size unknown" in `EntryColumns.sizes`.
 UNKNOWN_SIZE = -1
 #: Stands for "no classification" in `EntryColumns.classification_ids`.
@@ -56,6 +63,8 @@ class EntryColumns:
             rounded up; 0 for never, and for what lies past the year 2106.
         codes: for each kind that any of these entries carries: rows of this batch `(K,) int64`,
             ascending, and values `(K, kind.nbytes) uint8`. A row comes once for every value.
+        derived: for each kind with codes that are not the source's own: their places `(D,) int64`
+            among `codes`, ascending, and how each was made, e.g. `crop:0.02`.
     """
 
     entry_ids: NDArray[np.int64]
@@ -65,6 +74,9 @@ class EntryColumns:
     sizes: NDArray[np.int64]
     expires: NDArray[np.uint32]
     codes: Mapping[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]] = field(repr=False)
+    derived: Mapping[HashKind, tuple[NDArray[np.int64], tuple[str, ...]]] = field(
+        default_factory=dict, repr=False
+    )
 
     def __len__(self) -> int:
         return len(self.entry_ids)
@@ -156,10 +168,11 @@ class EntryBatches:
             kind: _codes(kind, columns[_FIRST_HASH + position])
             for position, kind in enumerate(KIND_BITS)
         }
+        derived: _Derived = {}
         if self._has_extras:
-            self._add_extras(codes, columns[_VERSION])
+            _add_values(codes, derived, self._extras(columns[_VERSION]))
         if self._has_derived:
-            self._add_derived(codes, columns[_ENTRY])
+            _add_values(codes, derived, self._made_here(codes, columns[_ENTRY]))
         return EntryColumns(
             entry_ids=np.array(columns[_ENTRY], np.int64),
             list_ids=list_ids.astype(np.int32),
@@ -168,30 +181,23 @@ class EntryBatches:
             sizes=np.array(columns[_SIZE], np.int64),
             expires=_seconds(expires_at),
             codes={kind: pair for kind, pair in codes.items() if len(pair[0])},
+            derived=derived,
         )
 
-    def _add_extras(
-        self,
-        codes: dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]],
-        version_ids: Sequence[int],
-    ) -> None:
+    def _extras(self, version_ids: Sequence[int]) -> _More:
+        """Values beyond the first of their kind."""
         row_of = {version_id: row for row, version_id in enumerate(version_ids)}
-        more: dict[HashKind, list[tuple[int, bytes]]] = {}
+        more: _More = {}
+        table = extra_hashes.c
+        query = select(table.version_id, table.kind, table.value, table.derivation)
         for chunk in chunks(version_ids):
-            query = select(extra_hashes.c.version_id, extra_hashes.c.kind, extra_hashes.c.value)
-            for version_id, kind, value in self._connection.execute(
-                query.where(extra_hashes.c.version_id.in_(chunk)).order_by(
-                    extra_hashes.c.version_id, extra_hashes.c.ordinal
-                )
+            for version_id, kind, value, derivation in self._connection.execute(
+                query.where(table.version_id.in_(chunk)).order_by(table.version_id, table.ordinal)
             ):
-                more.setdefault(HashKind(kind), []).append((row_of[version_id], value))
-        _add_values(codes, more)
+                more.setdefault(HashKind(kind), []).append((row_of[version_id], value, derivation))
+        return more
 
-    def _add_derived(
-        self,
-        codes: dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]],
-        entry_ids: Sequence[int],
-    ) -> None:
+    def _made_here(self, codes: _Codes, entry_ids: Sequence[int]) -> _More:
         """Codes that were made here from the file that the entry's newest version names."""
         row_of = {entry_id: row for row, entry_id in enumerate(entry_ids)}
         chosen = entries_with_derived(self._connection, entry_ids)
@@ -201,25 +207,38 @@ class EntryBatches:
             rows, values = codes[kind]
             for place in np.flatnonzero(np.isin(rows, wanted)).tolist():
                 digests[entry_ids[rows[place]]].add((kind, values[place].tobytes()))
-        more: dict[HashKind, list[tuple[int, bytes]]] = {}
+        more: _More = {}
         for entry_id, found in confirmed(self._connection, digests).items():
             for each in found:
-                more.setdefault(each.kind, []).append((row_of[entry_id], each.value))
-        _add_values(codes, more)
+                made = row_of[entry_id], each.value, each.derivation
+                more.setdefault(each.kind, []).append(made)
+        return more
 
 
-def _add_values(
-    codes: dict[HashKind, tuple[NDArray[np.int64], NDArray[np.uint8]]],
-    more: Mapping[HashKind, Sequence[tuple[int, bytes]]],
-) -> None:
-    """Puts further values, each with its row, behind those that the rows have."""
-    for kind, pairs in more.items():
+def _add_values(codes: _Codes, derived: _Derived, more: _More) -> None:
+    """Puts further values behind those that the rows have, and tells which were derived."""
+    for kind, found in more.items():
         rows, values = codes[kind]
-        extra_rows = np.array([row for row, _ in pairs], np.int64)
-        extra_values = _matrix(kind, [value for _, value in pairs])
+        extra_rows = np.array([row for row, _, _ in found], np.int64)
+        extra_values = _matrix(kind, [value for _, value, _ in found])
         both = np.concatenate([rows, extra_rows])
         order = np.argsort(both, kind="stable")
         codes[kind] = both[order], np.concatenate([values, extra_values])[order]
+        new = [(len(rows) + at, made) for at, (_, _, made) in enumerate(found) if made is not None]
+        places, names = derived.get(kind, (np.empty(0, np.int64), ()))
+        told = [*zip(places.tolist(), names, strict=True), *new]
+        if told:
+            derived[kind] = _moved(told, order)
+
+
+def _moved(
+    told: Sequence[tuple[int, str]], order: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Places and what is told of them, once the values stand in another order."""
+    new_place = np.empty(len(order), np.int64)
+    new_place[order] = np.arange(len(order))
+    moved = sorted((int(new_place[place]), made) for place, made in told)
+    return np.array([place for place, _ in moved], np.int64), tuple(made for _, made in moved)
 
 
 def whole_entries(parts: Iterator[Sequence[Any]], size: int) -> Iterator[list[Any]]:

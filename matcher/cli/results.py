@@ -33,7 +33,9 @@ _PLAIN_COLUMNS = (
     "view",
     "distance",
     "severity",
+    "derivation",
 )
+_NOT_KNOWN = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ def _match_record(match: Match) -> dict[str, Any]:
         "distance": match.distance,
         "classification": _classification_record(match.classification),
         "severity": match.severity,
+        "derivation": match.derivation,
     }
 
 
@@ -259,12 +262,13 @@ def _others(outcome: MatchResult) -> str:
 
 
 def _evidence(match: Match) -> str:
-    """E.g. "exact sha1" or "near pdq: 4 bits, upright"."""
+    """E.g. "exact sha1" or "near pdq: 4 bits, upright, by a derived code (crop:0.02)"."""
     if match.basis is Basis.EXACT:
         return f"exact {match.kind.value}"
     unit = "squared L2" if match.kind.value == "photodna" else "bits"
     near = match.closeness.value if match.distance is None else f"{match.distance} {unit}"
-    return f"near {match.kind.value}: {near}" + (f", {match.view}" if match.view else "")
+    told = f"near {match.kind.value}: {near}" + (f", {match.view}" if match.view else "")
+    return told + (f", by a derived code ({match.derivation})" if match.derivation else "")
 
 
 def _plain_cells(outcome: Outcome) -> tuple[str, ...]:
@@ -276,5 +280,6 @@ def _plain_cells(outcome: Outcome) -> tuple[str, ...]:
         return (*head, *[""] * (len(_PLAIN_COLUMNS) - len(head)))
     best = outcome.matches[0]
     distance = "" if best.distance is None else str(best.distance)
-    evidence = (best.kind.value, best.basis.value, best.view, distance, best.severity)
+    made = _NOT_KNOWN if best.derivation is None else best.derivation
+    evidence = (best.kind.value, best.basis.value, best.view, distance, best.severity, made)
     return (*head, best.list_name, str(best.entry_id), *evidence)

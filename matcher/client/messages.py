@@ -446,6 +446,7 @@ def _match(message: match_pb2.Match) -> Match:
         if message.HasField("classification")
         else None,
         severity=message.severity,
+        derivation=message.derivation if message.HasField("derivation") else None,
     )
 
 

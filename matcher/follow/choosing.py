@@ -68,7 +68,12 @@ def wants_full_build(view: View, now: int, *, calm: bool) -> bool:
         now: seconds since 1970 UTC.
         calm: few changes are live, and none are waiting.
     """
-    return _is_worn(view, now) or (calm and _has_outgrown_base(view))
+    return _is_worn(view, now) or (calm and (_has_outgrown_base(view) or _is_of_old(view)))
+
+
+def _is_of_old(view: View) -> bool:
+    """Whether an earlier build made base, which does not tell which codes were derived."""
+    return view.sealed.index.segments[0].derivations is None
 
 
 def _has_outgrown_base(view: View) -> bool:

@@ -105,7 +105,10 @@ class Piece:
             builder = IndexBuilder()
             builder.add(rows)
             segment = Segment.from_arrays(
-                builder.arrays(), lists=tables.lists, classifications=tables.classifications
+                builder.arrays(),
+                lists=tables.lists,
+                classifications=tables.classifications,
+                derivations=builder.derivations,
             )
             counts = segment.codes_by_list(tables.lists)
         return cls(since, until, touched, rows, segment, _NO_ROWS, counts)
@@ -264,10 +267,15 @@ def join_rows(parts: Iterable[IndexRows]) -> IndexRows:
     """The rows of all parts, in their order."""
     parts = list(parts)
     codes: dict[HashKind, list[tuple[Int64Array, UInt8Array]]] = {}
+    derived: dict[HashKind, list[tuple[Int64Array, Sequence[str]]]] = {}
     start = 0
+    held: Counter[HashKind] = Counter()
     for part in parts:
+        for kind, (places, names) in part.derived.items():
+            derived.setdefault(kind, []).append((places + held[kind], names))
         for kind, (owners, values) in part.codes.items():
             codes.setdefault(kind, []).append((owners + start, values))
+            held[kind] += len(owners)
         start += len(part.catalog_ids)
     columns = {
         name: np.concatenate([np.empty(0, dtype), *(getattr(part, name) for part in parts)])
@@ -281,6 +289,13 @@ def join_rows(parts: Iterable[IndexRows]) -> IndexRows:
                 np.concatenate([values for _, values in pieces]),
             )
             for kind, pieces in codes.items()
+        },
+        derived={
+            kind: (
+                np.concatenate([places for places, _ in pieces]),
+                [name for _, names in pieces for name in names],
+            )
+            for kind, pieces in derived.items()
         },
     )
 
@@ -304,7 +319,7 @@ def _pick(rows: IndexRows, order: Int64Array) -> IndexRows:
     """The rows at `order`, each at most once; codes keep their order and follow their rows."""
     new_row = np.full(len(rows.catalog_ids), -1, np.int64)
     new_row[order] = np.arange(len(order))
-    codes = {}
+    codes, derived = {}, {}
     for kind, (owners, values) in rows.codes.items():
         moved = new_row[owners]
         left = moved >= 0
@@ -312,8 +327,19 @@ def _pick(rows: IndexRows, order: Int64Array) -> IndexRows:
             codes[kind] = moved, values
         elif left.any():
             codes[kind] = moved[left], values[left]
+        if kind in rows.derived and left.any():
+            derived[kind] = _left_of(*rows.derived[kind], left)
     columns = {name: getattr(rows, name)[order] for name in COLUMNS}
-    return IndexRows(**columns, codes=codes)
+    return IndexRows(**columns, codes=codes, derived=derived)
+
+
+def _left_of(
+    places: Int64Array, names: Sequence[str], left: NDArray[np.bool_]
+) -> tuple[Int64Array, Sequence[str]]:
+    """The same derived codes among those that are `left (K,)` alone."""
+    stays = left[places]
+    new_places = np.cumsum(left)[places[stays]] - 1
+    return new_places, [name for name, each in zip(names, stays.tolist(), strict=True) if each]
 
 
 def is_in(ids: Int64Array, among: Int64Array) -> NDArray[np.bool_]:

@@ -61,11 +61,14 @@ class Candidates:
         query_rows: `(C,) int64`, row in the batch.
         entry_rows: `(C,) int64`, row in the entry table.
         distances: `(C,) uint32`, as in `Hits`.
+        derivation_rows: `(C,) uint32`, how the nearest code was made: row in the searched index's
+            `derivations`; 0 where it is the source's own, also where others are as near.
     """
 
     query_rows: Int64Array = field(repr=False)
     entry_rows: Int64Array = field(repr=False)
     distances: UInt32Array = field(repr=False)
+    derivation_rows: UInt32Array = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.query_rows)

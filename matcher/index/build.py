@@ -15,6 +15,7 @@ import numpy as np
 
 from hashlists.model import HashKind
 from matcher.index.counts import count_codes
+from matcher.index.derivations import DerivedCodes, derived_arrays
 from matcher.index.documents import (
     BASE,
     SEGMENTS,
@@ -53,6 +54,8 @@ class IndexRows:
         expires: `(M,) uint32`, seconds since 1970 UTC at which the entry expires; 0 is never.
         codes: for each kind `(rows (K,) int64, values (K, kind.nbytes) uint8)`: which row of this
             batch carries which value; a row may carry several.
+        derived: for each kind with codes that are not their source's own: their places `(D,)
+            int64` among these values, ascending, and how each was made.
     """
 
     catalog_ids: Int64Array = field(repr=False)
@@ -62,6 +65,9 @@ class IndexRows:
     sizes: Int64Array = field(repr=False)
     expires: UInt32Array = field(repr=False)
     codes: Mapping[HashKind, tuple[Int64Array, UInt8Array]] = field(repr=False)
+    derived: Mapping[HashKind, tuple[Int64Array, Sequence[str]]] = field(
+        default_factory=dict, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class IndexBuilder:
         }
         self._owners: dict[HashKind, GrowingArray[np.uint32]] = {}
         self._values: dict[HashKind, GrowingArray[np.uint8]] = {}
+        self._derived = DerivedCodes()
         self._count = 0
         self._last_id: int | None = None
         self._used_up = False
@@ -107,7 +114,11 @@ class IndexBuilder:
             raise ValueError(f"an index holds at most {MAX_ROWS} entries")
         for kind, (owners, values) in rows.codes.items():
             _check_codes(kind, owners, values, len(entries))
+        for kind, (places, names) in rows.derived.items():
+            _check_derived(kind, places, names, rows)
         self._check_ids(entries.catalog_ids)
+        for kind, (places, names) in rows.derived.items():
+            self._derived.add(kind, places + self._gathered(kind), names)
         for kind, (owners, values) in rows.codes.items():
             if len(owners):
                 self._gather(kind, owners, values)
@@ -116,6 +127,11 @@ class IndexBuilder:
         self._count += len(entries)
         if len(entries):
             self._last_id = int(entries.catalog_ids[-1])
+
+    @property
+    def derivations(self) -> tuple[str, ...]:
+        """How derived codes were made, row 1 first, for `Segment.from_arrays`."""
+        return self._derived.names
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The arrays of a live segment by name, for `Segment.from_arrays`.
@@ -130,9 +146,12 @@ class IndexBuilder:
         for kind in HashKind:
             if kind in self._values:
                 values = self._values[kind].view()
-                groups = group_codes(values, self._owners[kind].view())
+                marks = self._derived.marks(kind, len(values))
+                groups = group_codes(values, self._owners[kind].view(), marks)
                 arrays |= code_arrays(kind, values[groups.picked])
                 arrays |= {f"{kind}.{OFFSETS}": groups.offsets, f"{kind}.{ROWS}": groups.rows}
+                derived = derived_arrays(groups.marks)
+                arrays |= {f"{kind}.{name}": array for name, array in derived.items()}
         return arrays
 
     def write_segment(
@@ -175,7 +194,8 @@ class IndexBuilder:
             kinds[kind], by_list = self._write_kind(writer, segment, kind, list_rows, lists)
             for row in np.flatnonzero(by_list).tolist():
                 counts[row][kind] = int(by_list[row])
-        return WrittenSegment(SegmentInfo(self._count, 0, kinds), counts)
+        info = SegmentInfo(self._count, 0, kinds, self._derived.names)
+        return WrittenSegment(info, counts)
 
     def _write_kind(
         self,
@@ -188,9 +208,12 @@ class IndexBuilder:
         """Writes the codes of a kind; tells of them, and how many each list holds."""
         prefix = f"{segment}.{kind}"
         values = self._values.pop(kind).view()
-        groups = group_codes(values, self._owners.pop(kind).view())
+        marks = self._derived.marks(kind, len(values))
+        groups = group_codes(values, self._owners.pop(kind).view(), marks)
         writer.add_array(f"{prefix}.{OFFSETS}", groups.offsets)
         writer.add_array(f"{prefix}.{ROWS}", groups.rows)
+        for name, array in derived_arrays(groups.marks).items():
+            writer.add_array(f"{prefix}.{name}", array)
         by_list = count_codes(groups.offsets, list_rows[groups.rows], lists)
         picked = groups.picked
         del groups
@@ -199,7 +222,7 @@ class IndexBuilder:
             # Straight to disk, and mapped from there: in memory they would be a second time.
             writer.add_array_in_parts(
                 f"{prefix}.{_CODES}",
-                _gathered(values, picked),
+                _picked(values, picked),
                 dtype=np.uint8,
                 row_shape=(kind.nbytes,),
             )
@@ -212,6 +235,9 @@ class IndexBuilder:
             if name != _CODES:
                 writer.add_array(f"{prefix}.{name}", array)
         return KindInfo(count, search), by_list
+
+    def _gathered(self, kind: HashKind) -> int:
+        return len(self._values[kind]) if kind in self._values else 0
 
     def _gather(self, kind: HashKind, owners: Int64Array, values: UInt8Array) -> None:
         if kind not in self._values:
@@ -235,7 +261,7 @@ class IndexBuilder:
             raise ValueError(f"{column} refer to row {int(rows.max())} of {limit}")
 
 
-def _gathered(values: UInt8Array, picked: UInt32Array) -> Iterator[UInt8Array]:
+def _picked(values: UInt8Array, picked: UInt32Array) -> Iterator[UInt8Array]:
     """`values[picked]` in parts."""
     for start in range(0, len(picked), _GATHERED):
         yield values[picked[start : start + _GATHERED]]
@@ -248,6 +274,19 @@ def _check_codes(kind: HashKind, owners: Int64Array, values: UInt8Array, entries
         raise ValueError(f"{kind} rows have shape (K,) and dtype int64")
     if len(owners) and not 0 <= owners.min() <= owners.max() < entries:
         raise ValueError(f"{kind} rows refer to entries outside the batch of {entries}")
+
+
+def _check_derived(
+    kind: HashKind, places: Int64Array, names: Sequence[str], rows: IndexRows
+) -> None:
+    values = rows.codes[kind][1] if kind in rows.codes else ()
+    if places.dtype != np.int64 or places.shape != (len(names),):
+        raise ValueError(f"places of derived {kind} values have shape (D,) and dtype int64")
+    ascend = (places[1:] > places[:-1]).all()
+    if len(places) and not (ascend and 0 <= int(places[0]) <= int(places[-1]) < len(values)):
+        raise ValueError(f"places of derived {kind} values do not ascend within {len(values)}")
+    if not all(names):
+        raise ValueError(f"a derived {kind} value does not say how it was made")
 
 
 __all__ = ["IndexBuilder", "IndexRows", "WrittenSegment"]

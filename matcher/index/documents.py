@@ -19,7 +19,9 @@ LISTS = "lists"
 CLASSIFICATIONS = "classifications"
 INDEX = "index"
 #: Raised whenever an older build could misread the arrays.
-LAYOUT = 3
+LAYOUT = 4
+#: An earlier one, which is read as well: it does not say which codes were derived.
+LAYOUT_WITHOUT_DERIVATIONS = 3
 #: The sealed segments of a snapshot: entries at one revision, and those changed after it.
 BASE, RECENT = SEGMENTS = ("base", "recent")
 
@@ -113,11 +115,14 @@ class SegmentInfo:
         entries: how many it has.
         dead: how many of them were superseded or retracted after it was built.
         kinds: by kind; a kind that no entry carries is absent.
+        derivations: how codes were made that are not their source's own, row 1 first; None where
+            an earlier build did not keep it.
     """
 
     entries: int
     dead: int
     kinds: Mapping[HashKind, KindInfo]
+    derivations: tuple[str, ...] | None
 
 
 def index_to_json(segments: Mapping[str, SegmentInfo]) -> dict[str, Any]:
@@ -126,18 +131,26 @@ def index_to_json(segments: Mapping[str, SegmentInfo]) -> dict[str, Any]:
         "layout": LAYOUT,
         "segments": {
             name: {
-                "entries": int(segment.entries),
-                "dead": int(segment.dead),
-                "kinds": {
-                    kind.value: {
-                        "codes": int(info.codes),
-                        "distance": _distance(kind),
-                        "search": dict(info.search),
-                    }
-                    for kind, info in segment.kinds.items()
-                },
+                **_plain_segment_to_json(segment),
+                "derivations": None if segment.derivations is None else list(segment.derivations),
             }
             for name, segment in segments.items()
+        },
+    }
+
+
+def _plain_segment_to_json(segment: SegmentInfo) -> dict[str, Any]:
+    """A segment without its derivations, as in the earlier layout."""
+    return {
+        "entries": int(segment.entries),
+        "dead": int(segment.dead),
+        "kinds": {
+            kind.value: {
+                "codes": int(info.codes),
+                "distance": _distance(kind),
+                "search": dict(info.search),
+            }
+            for kind, info in segment.kinds.items()
         },
     }
 
@@ -149,21 +162,43 @@ def index_from_json(document: Any) -> dict[str, SegmentInfo]:
         ValueError, TypeError, KeyError, AttributeError: it is not of that form, or of the layout of
             another build.
     """
-    if document["layout"] != LAYOUT:
-        raise ValueError(f"its layout is {document['layout']}, this build reads {LAYOUT}")
+    if document["layout"] not in (LAYOUT, LAYOUT_WITHOUT_DERIVATIONS):
+        raise ValueError(
+            f"its layout is {document['layout']}, this build reads {LAYOUT} and"
+            f" {LAYOUT_WITHOUT_DERIVATIONS}"
+        )
     named = document["segments"]
-    segments = {name: _segment(named[name]) for name in SEGMENTS if name in named}
-    if BASE not in segments or document != index_to_json(segments):
+    if document["layout"] == LAYOUT_WITHOUT_DERIVATIONS:
+        segments = {name: _segment(named[name], None) for name in SEGMENTS if name in named}
+        plain = {name: _plain_segment_to_json(each) for name, each in segments.items()}
+        same = document == {"layout": LAYOUT_WITHOUT_DERIVATIONS, "segments": plain}
+    else:
+        segments = {
+            name: _segment(named[name], _derivations(named[name]["derivations"]))
+            for name in SEGMENTS
+            if name in named
+        }
+        same = document == index_to_json(segments)
+    if BASE not in segments or not same:
         raise ValueError(f"its document {INDEX!r} does not describe segments of this build")
     return segments
 
 
-def _segment(value: Any) -> SegmentInfo:
+def _derivations(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(_text(each) for each in _rows(value))
+    if list(names) != sorted(set(names)) or not all(names):
+        raise ValueError("how codes were derived is not told in texts that ascend")
+    return names
+
+
+def _segment(value: Any, derivations: tuple[str, ...] | None) -> SegmentInfo:
     kinds = {
         HashKind(kind): KindInfo(codes=_count(info["codes"]), search=dict(info["search"]))
         for kind, info in value["kinds"].items()
     }
-    return SegmentInfo(_count(value["entries"]), _count(value["dead"]), kinds)
+    return SegmentInfo(_count(value["entries"]), _count(value["dead"]), kinds, derivations)
 
 
 def _distance(kind: HashKind) -> str:

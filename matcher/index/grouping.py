@@ -31,19 +31,24 @@ class Groups:
         picked: `(C,) uint32`, the row of a value for each distinct code, in the order of the bytes.
         offsets: `(C + 1,) uint32`, where each code's entries start in `rows`.
         rows: `(R,) uint32`, entry rows; ascending and distinct within a code.
+        marks: `(R,) uint32`, the least mark of the values behind each; None where none were given.
     """
 
     picked: UInt32Array = field(repr=False)
     offsets: UInt32Array = field(repr=False)
     rows: UInt32Array = field(repr=False)
+    marks: UInt32Array | None = field(repr=False, default=None)
 
 
-def group_codes(values: UInt8Array, owners: Int64Array | UInt32Array) -> Groups:
+def group_codes(
+    values: UInt8Array, owners: Int64Array | UInt32Array, marks: UInt32Array | None = None
+) -> Groups:
     """Groups codes with the entries that carry them.
 
     Args:
         values: `(K, nbytes) uint8`, in any order, with repetitions.
         owners: `(K,)`, the entry row of each value, below 2**32.
+        marks: `(K,) uint32`, what is to be told of each value; None for nothing.
 
     Raises:
         ValueError: there are too many of them for 32 bits.
@@ -52,14 +57,18 @@ def group_codes(values: UInt8Array, owners: Int64Array | UInt32Array) -> Groups:
         raise ValueError(f"an index holds at most {MAX_ROWS} codes of a kind")
     order, starts = _sort(values)
     rows = owners[order].astype(np.uint32, copy=False)
+    marks = None if marks is None else marks[order]
     if starts.all():
-        return Groups(order, np.arange(len(order) + 1, dtype=np.uint32), rows)
+        return Groups(order, np.arange(len(order) + 1, dtype=np.uint32), rows, marks)
     if (~starts[1:] & (rows[1:] <= rows[:-1])).any():
-        rows = rows[np.lexsort((rows, np.cumsum(starts)))]
+        keys = (rows, np.cumsum(starts))
+        inner = np.lexsort(keys if marks is None else (marks, *keys))
+        rows, marks = rows[inner], None if marks is None else marks[inner]
     kept = starts.copy()
     kept[1:] |= rows[1:] != rows[:-1]
     offsets = np.concatenate([[0], np.cumsum(kept)])[np.append(starts, True)]  # the end
-    return Groups(order[starts], offsets.astype(np.uint32), rows[kept])
+    marks = None if marks is None else marks[kept]
+    return Groups(order[starts], offsets.astype(np.uint32), rows[kept], marks)
 
 
 def _sort(values: UInt8Array) -> tuple[UInt32Array, NDArray[np.bool_]]:

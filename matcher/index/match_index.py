@@ -25,6 +25,7 @@ import numpy as np
 from hashlists.model import EntryFlag
 from hashlists.snapshot import SnapshotError
 from matcher.index.base import Candidates, check_queries
+from matcher.index.derivations import DerivationTable
 from matcher.index.documents import IndexedList
 from matcher.index.entries import EntryTable, IndexedEntry
 from matcher.index.overlay import Overlay
@@ -79,6 +80,7 @@ class MatchIndex:
             if segment.lists > len(lists) or segment.classifications > len(classifications):
                 raise ValueError("a segment points into longer tables than are given")
         self._entries = EntryTable([segment.entries for segment in segments])
+        self._derivations = DerivationTable([segment.derivations for segment in segments])
         if not isinstance(hidden, Overlay):
             rows = np.empty(0, np.int64) if hidden is None else hidden
             hidden = Overlay(len(self._entries)).extended(rows)
@@ -174,6 +176,11 @@ class MatchIndex:
         return self._classifications
 
     @property
+    def derivations(self) -> tuple[str | None, ...]:
+        """How codes were made, by row: "" for the source's own, None where it is not known."""
+        return self._derivations.names
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The segments, sealed ones first."""
         return self._segments
@@ -240,11 +247,13 @@ class MatchIndex:
         """
         queries, threshold = check_queries(kind, queries, threshold)
         parts = []
-        for start, segment in zip(self._entries.starts, self._segments, strict=True):
+        starts = self._entries.starts
+        for number, (start, segment) in enumerate(zip(starts, self._segments, strict=True)):
             found = segment.search(kind, queries, threshold)
             if len(found):
                 rows = found.entry_rows + start
-                parts.append(Candidates(found.query_rows, rows, found.distances))
+                made = self._derivations.rows(number, found.derivation_rows)
+                parts.append(Candidates(found.query_rows, rows, found.distances, made))
         candidates = self._without_hidden(_join(parts))
         repeats = any(kind in each.codes and each.codes[kind].repeats for each in self._segments)
         return _nearest_by_entry(candidates) if repeats else _by_query(candidates)
@@ -279,6 +288,7 @@ def _join(parts: Sequence[Candidates]) -> Candidates:
         query_rows=np.concatenate([part.query_rows for part in parts]),
         entry_rows=np.concatenate([part.entry_rows for part in parts]),
         distances=np.concatenate([part.distances for part in parts]),
+        derivation_rows=np.concatenate([part.derivation_rows for part in parts]),
     )
 
 
@@ -291,8 +301,16 @@ def _by_query(candidates: Candidates) -> Candidates:
 
 
 def _nearest_by_entry(candidates: Candidates) -> Candidates:
-    """Keeps the smallest distance of each pair of query and entry, ordered by both."""
-    order = np.lexsort((candidates.distances, candidates.entry_rows, candidates.query_rows))
+    """Keeps the smallest distance of each pair of query and entry, ordered by both.
+
+    Among codes that are equally near, the source's own is told.
+    """
+    order = np.lexsort(
+        (
+            *(candidates.derivation_rows, candidates.distances),
+            *(candidates.entry_rows, candidates.query_rows),
+        )
+    )
     queries, entries = candidates.query_rows[order], candidates.entry_rows[order]
     first = np.ones(len(order), np.bool_)
     first[1:] = (queries[1:] != queries[:-1]) | (entries[1:] != entries[:-1])
@@ -304,6 +322,7 @@ def _select(candidates: Candidates, at: Int64Array) -> Candidates:
         candidates.query_rows[at],
         candidates.entry_rows[at],
         candidates.distances[at],
+        candidates.derivation_rows[at],
     )
 
 

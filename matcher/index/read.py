@@ -102,6 +102,7 @@ def _segment(
             known.arrays.keys() == arrays.keys()
             and all(known.arrays[name] is array for name, array in arrays.items())
             and known.searches == searches
+            and known.derivations == info.derivations
             and known.lists <= lists
             and known.classifications <= classifications
         ):
@@ -109,7 +110,11 @@ def _segment(
             break
     else:
         segment = Segment.from_arrays(
-            arrays, lists=lists, classifications=classifications, searches=searches
+            arrays,
+            lists=lists,
+            classifications=classifications,
+            searches=searches,
+            derivations=info.derivations,
         )
     counts = {kind: len(codes.index) for kind, codes in segment.codes.items()}
     said = {kind: each.codes for kind, each in info.kinds.items()}

@@ -29,6 +29,7 @@ from matcher.index.base import (
     expand_ranges,
 )
 from matcher.index.counts import codes_by_list
+from matcher.index.derivations import NAME_ROWS, PLACES, check_derived, name_rows_at
 from matcher.index.digest import DigestIndex, split_digests
 from matcher.index.entries import COLUMNS, EntryArrays
 from matcher.index.expiry import Expiry
@@ -37,7 +38,7 @@ from matcher.index.photodna import PhotoDnaIndex
 from matcher.index.sealed import open_sealed, sealed_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,21 +66,27 @@ class CodeEntries:
         offsets: `(C + 1,) uint32`, where each code's entries start in `rows`.
         rows: `(R,) uint32`, entry rows; ascending and distinct within a code.
         repeats: some entry carries several of the codes, so it may be found several times.
+        derived: `(D,) uint32` places in `rows`, ascending, whose codes are not the source's own,
+            and `(D,) uint32`, from 1, which of the segment's `derivations` made them; None for
+            none.
     """
 
     index: CodeIndex
     offsets: UInt32Array = field(repr=False)
     rows: UInt32Array = field(repr=False)
     repeats: bool
+    derived: tuple[UInt32Array, UInt32Array] | None = field(repr=False)
 
     def expand(self, hits: Hits) -> Candidates:
         """Hits of codes -> hits of entries; an entry occurs once for each of its codes."""
         first = self.offsets[hits.code_rows].astype(np.int64)
         count = self.offsets[hits.code_rows + 1].astype(np.int64) - first
+        places = expand_ranges(first, count)
         return Candidates(
             query_rows=np.repeat(hits.query_rows, count),
-            entry_rows=self.rows[expand_ranges(first, count)].astype(np.int64),
+            entry_rows=self.rows[places].astype(np.int64),
             distances=np.repeat(hits.distances.astype(np.uint32), count),
+            derivation_rows=name_rows_at(self.derived, places),
         )
 
 
@@ -96,6 +103,8 @@ class Segment:
         arrays: what it was made of, by name.
         searches: for each sealed kind the method and parameters that the arrays were made for;
             empty for a live segment.
+        derivations: how codes were made that are not their source's own, row 1 first; None where
+            an earlier build did not keep it.
     """
 
     entries: EntryArrays
@@ -105,6 +114,7 @@ class Segment:
     classifications: int
     arrays: Mapping[str, NDArray[Any]] = field(repr=False)
     searches: Mapping[HashKind, Mapping[str, Any]] = field(repr=False)
+    derivations: tuple[str, ...] | None
 
     @classmethod
     def from_arrays(
@@ -114,6 +124,7 @@ class Segment:
         lists: int,
         classifications: int,
         searches: Mapping[HashKind, Mapping[str, Any]] | None = None,
+        derivations: Sequence[str] | None = (),
     ) -> Segment:
         """Makes a segment of the arrays that `matcher.index.build` makes.
 
@@ -123,6 +134,7 @@ class Segment:
             classifications: how many classifications, row 0 (none) included.
             searches: for each kind how its codes were sealed; None for a live segment, which keeps
                 plain codes.
+            derivations: as the attribute.
 
         Raises:
             ValueError: an array is missing, unknown, or contradicts another; names the array.
@@ -141,7 +153,7 @@ class Segment:
         for kind, search in searches.items():
             own = {name: arrays[f"{kind}.{name}"] for name in names[kind]}
             index = _open_live(kind, own) if live else open_sealed(kind, own, search)
-            codes[kind] = _join_entries(kind, index, arrays, len(entries))
+            codes[kind] = _join_entries(kind, index, arrays, len(entries), len(derivations or ()))
         return cls(
             entries=entries,
             codes=codes,
@@ -150,6 +162,7 @@ class Segment:
             classifications=classifications,
             arrays=dict(arrays),
             searches={} if live else dict(searches),
+            derivations=None if derivations is None else tuple(derivations),
         )
 
     def rows_of(self, catalog_ids: Int64Array) -> Int64Array:
@@ -174,7 +187,10 @@ class Segment:
         return codes_by_list(codes, self.entries.list_rows, lists, dead)
 
     def search(self, kind: HashKind, queries: UInt8Array, threshold: int) -> Candidates:
-        """Finds entries; unlike `MatchIndex.search`, once for each code of theirs that is near."""
+        """Finds entries; unlike `MatchIndex.search`, once for each code of theirs that is near.
+
+        Derivation rows are of this segment: 0 for the source's own, then its `derivations`.
+        """
         codes = self.codes.get(kind)
         if codes is None:
             return no_candidates()
@@ -183,7 +199,10 @@ class Segment:
 
 def no_candidates() -> Candidates:
     """What a search that found nothing answers."""
-    return Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint32))
+    return Candidates(
+        *(np.empty(0, np.int64), np.empty(0, np.int64)),
+        *(np.empty(0, np.uint32), np.empty(0, np.uint32)),
+    )
 
 
 def code_arrays(kind: HashKind, codes: UInt8Array) -> dict[str, NDArray[Any]]:
@@ -202,7 +221,11 @@ def _open_live(kind: HashKind, arrays: Mapping[str, NDArray[Any]]) -> CodeIndex:
 
 
 def _join_entries(
-    kind: HashKind, index: CodeIndex, arrays: Mapping[str, NDArray[Any]], entries: int
+    kind: HashKind,
+    index: CodeIndex,
+    arrays: Mapping[str, NDArray[Any]],
+    entries: int,
+    derivations: int,
 ) -> CodeEntries:
     offsets, rows = arrays[f"{kind}.{OFFSETS}"], arrays[f"{kind}.{ROWS}"]
     for name, array in ((OFFSETS, offsets), (ROWS, rows)):
@@ -215,7 +238,13 @@ def _join_entries(
         raise ValueError(f"{kind}.{OFFSETS} does not ascend from 0 to the number of entry rows")
     carried = np.zeros(entries, np.bool_)
     carried[rows] = True
-    return CodeEntries(index, offsets, rows, repeats=int(carried.sum()) < len(rows))
+    derived = None
+    if f"{kind}.{PLACES}" in arrays:
+        derived = arrays[f"{kind}.{PLACES}"], arrays[f"{kind}.{NAME_ROWS}"]
+        check_derived(*derived, entry_rows=len(rows), names=derivations, prefix=f"{kind}.")
+    return CodeEntries(
+        index, offsets, rows, repeats=int(carried.sum()) < len(rows), derived=derived
+    )
 
 
 def _check_names(
@@ -224,6 +253,9 @@ def _check_names(
     needed = set(ENTRY_ARRAYS.values())
     for kind, own in names.items():
         needed.update(f"{kind}.{name}" for name in (*own, OFFSETS, ROWS))
+        derived = {f"{kind}.{name}" for name in (PLACES, NAME_ROWS)}
+        if derived & arrays.keys():
+            needed |= derived
     if missing := sorted(needed - set(arrays)):
         raise ValueError(f"array {missing[0]} is missing")
     if unknown := sorted(set(arrays) - needed):

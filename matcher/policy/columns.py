@@ -55,9 +55,9 @@ class HitColumns:
     """`N` hits of one upload joined with their entries, in any order.
 
     Attributes:
-        queries, lists, classifications: what the row numbers below count; row 0 of the
-            classifications is none.
-        query_rows, list_rows, classification_rows: `(N,)`, integers.
+        queries, lists, classifications, derivations: what the row numbers below count; row 0 of
+            the classifications is none.
+        query_rows, list_rows, classification_rows, derivation_rows: `(N,)`, integers.
         distances: `(N,)`, integers; as in `Candidate`.
         entry_ids: `(N,) int64`, the catalog's ids.
         flags: `(N,)`, integers, `EntryFlag` bits.
@@ -67,6 +67,7 @@ class HitColumns:
     queries: Sequence[Query]
     lists: Sequence[ListInfo]
     classifications: Sequence[Classification | None]
+    derivations: Sequence[str | None]
     query_rows: NDArray[Any] = field(repr=False)
     distances: NDArray[Any] = field(repr=False)
     entry_ids: NDArray[Any] = field(repr=False)
@@ -74,6 +75,7 @@ class HitColumns:
     classification_rows: NDArray[Any] = field(repr=False)
     flags: NDArray[Any] = field(repr=False)
     sizes: NDArray[Any] = field(repr=False)
+    derivation_rows: NDArray[Any] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.query_rows)
@@ -95,6 +97,7 @@ class HitColumns:
             classification=self.classifications[int(self.classification_rows[row])],
             flags=EntryFlag(int(self.flags[row])),
             entry_size=None if size < 0 else size,
+            derivation=self.derivations[int(self.derivation_rows[row])],
         )
 
 

@@ -66,6 +66,7 @@ class Candidate:
             looked at for digests and PhotoDNA).
         distance: bits; PhotoDNA: squared L2; digests: 0.
         classification, flags, entry_size: the entry's; size in bytes, None where unknown.
+        derivation: how the entry's code was made, as in `Match`; told on, and judges nothing.
     """
 
     list_name: str
@@ -79,6 +80,7 @@ class Candidate:
     classification: Classification | None = None
     flags: EntryFlag = NO_FLAGS
     entry_size: int | None = None
+    derivation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,7 @@ class Judge:
             closeness=Closeness.of(candidate.distance, self._limits_of(candidate).threshold or 0),
             classification=candidate.classification,
             severity=self._severity(candidate),
+            derivation=candidate.derivation,
         )
 
     def ruling(self, candidate: Candidate) -> Ruling:

@@ -91,6 +91,8 @@ def match_to_proto(match: Match, *, exact_distances: bool) -> pb.Match:
     )
     if exact_distances and match.distance is not None:
         message.distance = match.distance
+    if match.derivation is not None:
+        message.derivation = match.derivation
     if match.classification is not None:
         message.classification.scheme = match.classification.scheme
         message.classification.profile = match.classification.profile

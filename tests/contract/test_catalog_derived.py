@@ -9,15 +9,17 @@ import pytest
 from hashlists.catalog import DerivedAction, DerivedHash, DerivedRecord, ExportSelection
 from hashlists.catalog import acts as operator
 from hashlists.errors import DerivedHashError, EntryNotFoundError, ListNotFoundError
-from hashlists.model import ChangeKind, EntrySelection, HashKind
+from hashlists.model import ChangeKind, EntrySelection, ExtraHash, HashKind
 from tests.catalog_support import (
     DEMO,
     Item,
+    batch,
     bring,
     ids_of,
     in_force,
     items,
     require_coverage,
+    source,
     value,
 )
 
@@ -101,6 +103,40 @@ def test_followers_are_told(demo):
         (columns,) = reader.entry_columns(entry_ids=reader.changed_ids(since))
     rows, found = columns.codes[HashKind.PDQ]
     assert (rows.tolist(), found.tobytes()) == ([0], CROP)
+    places, names = columns.derived[HashKind.PDQ]
+    assert (places.tolist(), names) == ([0], ("crop:0.02",))
+
+
+def test_followers_are_told_how_each_code_was_made(demo):
+    """By its source, in a file that says so, or here."""
+    extra = value(HashKind.PDQ, "further")
+    z = Item("z", (HashKind.MD5, HashKind.PDQ), extra=((HashKind.PDQ, extra),))
+    told = replace(batch([z, Item("a")]), extra_hashes=[])
+    with demo.begin_import("demo", source()) as staged:
+        more = [ExtraHash(0, HashKind.PDQ, CROP, "crop:0.05"), ExtraHash(0, HashKind.PDQ, extra)]
+        staged.stage(replace(told, extra_hashes=more))
+        staged.commit()
+    act(demo, made(demo, "z", item=z, code=WHOLE, derivation="file"))
+    act(demo, made(demo, "z", item=z, code=extra, derivation="crop:0.1"))
+    act(demo, made(demo))
+    found = {}
+    with demo.read() as reader:
+        for columns in reader.entry_columns():
+            owners, values = columns.codes[HashKind.PDQ]
+            derived = dict(zip(*map(list, columns.derived[HashKind.PDQ]), strict=True))
+            for place, (row, code) in enumerate(zip(owners.tolist(), values, strict=True)):
+                entry_id = int(columns.entry_ids[row])
+                found.setdefault(entry_id, set()).add((code.tobytes(), derived.get(place)))
+    (x,), (y,), (z_id,) = (ids_of(demo, name) for name in "xyz")
+    assert found[x] == {(CROP, "crop:0.02")}
+    assert found[y] == {(Item("y").hashes[HashKind.PDQ], None)}
+    assert found[z_id] == {
+        (z.hashes[HashKind.PDQ], None),
+        (extra, None),
+        (CROP, "crop:0.05"),
+        (WHOLE, "file"),
+        (extra, "crop:0.1"),
+    }
 
 
 def test_coverage_and_exports_tell_of_the_sources_codes_alone(demo):

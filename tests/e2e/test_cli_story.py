@@ -27,7 +27,10 @@ from matcher import cli, demo
 SOURCE = Path(matcher.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "matcher.cli"]
 RESULT_KEYS = ["path", "decision", "reason", "match_id", "matches"]
-MATCH_KEYS = ["list", "entry", "kind", "basis", "view", "distance", "classification", "severity"]
+MATCH_KEYS = [
+    *("list", "entry", "kind", "basis", "view"),
+    *("distance", "classification", "severity", "derivation"),
+]
 
 
 def environment(**more):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +23,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from hashlists.catalog import Catalog
-from hashlists.errors import CatalogError
+from hashlists.catalog import Catalog, DerivedAction, DerivedHash
+from hashlists.errors import CatalogError, DerivedHashError
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashKind, HashList, ListState
 from matcher.follow import Follower, build_snapshot, choosing, delta, snapshots
 from matcher.follow.building import BackgroundBuilder
@@ -239,6 +240,27 @@ class FollowMachine(RuleBasedStateMachine):
 
     def some_ids(self, name: str, names: list[str]) -> list[int]:
         return [self.ids[name, each] for each in names if (name, each) in self.ids]
+
+    @rule(
+        name=a_list,
+        names=some_names,
+        action=st.sampled_from(DerivedAction),
+        made=st.sampled_from(["crop:0.02", "file"]),
+    )
+    def derive(self, name: str, names: list[str], action: DerivedAction, made: str) -> None:
+        rows = []
+        for each in names:
+            for entry_id in self.some_ids(name, [each]):
+                hashes = self.catalog.entry(entry_id).hashes
+                digest = next((of for of in hashes.items() if of[0].is_digest), None)
+                if digest is not None:
+                    codes = {extra(each)[1], hashes.get(HashKind.PDQ, extra(each)[1])}
+                    rows += [
+                        DerivedHash(entry_id, HashKind.PDQ, code, made, *digest) for code in codes
+                    ]
+        with suppress(DerivedHashError):  # what was purged does not come back
+            self.catalog.add_derived(name, rows, action=action, **WHO)
+        self.remember()
 
     @rule(name=a_list, names=some_names)
     def retract(self, name: str, names: list[str]) -> None:

@@ -29,6 +29,7 @@ CLASSES = (None, None)
 #: The table of revisions after the first: it grew at its end.
 MORE_LISTS = [*LISTS, IndexedList("three", Harm.CSAM, ListState.SHADOW, 0, {})]
 NOW = 5
+MADE = ["", "", "crop:0.02", "crop:0.05", "file"]
 SIZES = [0, 1, 2, 4, 5, 16, 17, 33]
 MULTI = {"method": "multi_index", "chunk_bits": [9] * 28}
 
@@ -47,6 +48,7 @@ class Entry:
     list_row: int
     expires: int
     codes: dict[HashKind, list[bytes]] = field(default_factory=dict)
+    made: dict[HashKind, list[str]] = field(default_factory=dict)  # of each code; "": its source
 
 
 Catalog = dict[int, Entry]
@@ -77,7 +79,12 @@ class World:
             if self.rng.random() < 0.7
         }
         expires = int(self.rng.choice([0, 0, NOW - 1, NOW, NOW + 1, NOW + 7]))
-        return Entry(int(self.rng.integers(lists)), expires, codes)
+        made = {
+            kind: [str(self.rng.choice(MADE)) for _ in values]
+            for kind, values in codes.items()
+            if self.rng.random() < 0.7
+        }
+        return Entry(int(self.rng.integers(lists)), expires, codes, made)
 
     def add(self, count: int, lists: int = 3) -> set[int]:
         ids = set(range(self.next_id, self.next_id + count))
@@ -100,17 +107,19 @@ class World:
         """Those of `ids` that are in force."""
         wanted = sorted(ids & self.entries.keys())
         entries = [self.entries[each] for each in wanted]
-        codes = {}
+        codes, derived = {}, {}
         for kind in KINDS:
-            pairs = [
-                (row, value)
-                for row, entry in enumerate(entries)
-                for value in entry.codes.get(kind, [])
+            told = [
+                (row, *each) for row, entry in enumerate(entries) for each in codes_of(entry, kind)
             ]
-            if pairs:
-                owners, values = zip(*pairs, strict=True)
+            if told:
+                owners, values, made = zip(*told, strict=True)
                 raw = np.frombuffer(b"".join(values), np.uint8).reshape(-1, kind.nbytes)
                 codes[kind] = np.array(owners, np.int64), raw
+                places = [place for place, each in enumerate(made) if each]
+                if places or self.rng.random() < 0.5:
+                    names = [made[place] for place in places]
+                    derived[kind] = np.array(places, np.int64), names
         return IndexRows(
             catalog_ids=np.array(wanted, np.int64),
             list_rows=np.array([each.list_row for each in entries], np.uint16),
@@ -119,21 +128,31 @@ class World:
             sizes=np.full(len(wanted), -1, np.int64),
             expires=np.array([each.expires for each in entries], np.uint32),
             codes=codes,
+            derived=derived,
         )
 
     def found(self, kind: HashKind, queries: np.ndarray, threshold: int) -> dict:
-        """(query, catalog id) -> smallest distance, by brute force over what is in force."""
+        """(query, catalog id) -> smallest distance, by brute force over what is in force.
+
+        With how that code was made: "", for its source, comes before all names.
+        """
         found = {}
         for number, query in enumerate(queries):
             for each, entry in self.entries.items():
                 if 0 < entry.expires <= NOW:
                     continue
-                for value in entry.codes.get(kind, []):
+                for value, made in codes_of(entry, kind):
                     distance = distance_of(kind, query, np.frombuffer(value, np.uint8))
                     if distance <= threshold:
                         key = (number, each)
-                        found[key] = min(found.get(key, distance), distance)
+                        found[key] = min(found.get(key, (distance, made)), (distance, made))
         return found
+
+
+def codes_of(entry: Entry, kind: HashKind) -> list[tuple[bytes, str]]:
+    """Each code of an entry, and how it was made."""
+    codes = entry.codes.get(kind, [])
+    return list(zip(codes, entry.made.get(kind, [""] * len(codes)), strict=True))
 
 
 def distance_of(kind: HashKind, one: np.ndarray, other: np.ndarray) -> int:
@@ -164,7 +183,9 @@ def check(index: MatchIndex, world: World, sealed_ids: set[int]) -> None:
         taken = index.entries.take(found.entry_rows).catalog_ids.tolist()
         pairs = list(zip(found.query_rows.tolist(), taken, strict=True))
         assert len(set(pairs)) == len(pairs), "an entry occurs once for a query"
-        answer = dict(zip(pairs, found.distances.tolist(), strict=True))
+        made = [index.derivations[row] for row in found.derivation_rows.tolist()]
+        told = zip(found.distances.tolist(), made, strict=True)
+        answer = dict(zip(pairs, told, strict=True))
         assert answer == world.found(kind, queries, threshold)
     wanted = ids_of(sealed_ids | {10**12})
     rows = index.rows_of(wanted)
@@ -220,8 +241,9 @@ def test_what_is_in_force_is_found_and_nothing_else(sizes, seed, identical, mult
         check_counts(index, world, changed)
 
         changed = world.change(sizes[2])
+        behind = builder(world.rows(changed))
         live = Segment.from_arrays(
-            builder(world.rows(changed)).arrays(), lists=3, classifications=2
+            behind.arrays(), lists=3, classifications=2, derivations=behind.derivations
         )
         check_revision(index, world, changed, live=[live])
 

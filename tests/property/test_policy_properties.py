@@ -60,6 +60,7 @@ LISTS = {
 }
 COUNTABLE = ("alpha", "beta", "gamma", "trial")
 VIEWS = ("upright", "stored", "mirrored:flipx", "frame:3")
+DERIVATIONS = ("", None, "crop:0.02", "file")
 CLASSES = (None, Classification("x", "", "9"), *BUILT_IN_ROWS)
 SEVERITIES = SeverityTable().names
 SHA256 = b"\x01" * 32
@@ -128,6 +129,7 @@ def candidates(draw: st.DrawFn) -> Candidate:
     seed = entry + 7 * sorted(LISTS).index(name)
     kind = draw(st.sampled_from(list(HashKind)))
     view = "" if kind.is_digest else draw(st.sampled_from(VIEWS))
+    distance = 0 if kind.is_digest else draw(st.integers(0, 40))
     return Candidate(
         list_name=name,
         harm=harm,
@@ -136,10 +138,11 @@ def candidates(draw: st.DrawFn) -> Candidate:
         kind=kind,
         view=view,
         quality=QUALITIES[view] if view else 0,
-        distance=0 if kind.is_digest else draw(st.integers(0, 40)),
+        distance=distance,
         classification=CLASSES[seed % len(CLASSES)],
         flags=EntryFlag.SUSPECTED if seed % 5 == 0 else EntryFlag(0),
         entry_size=(None, 1000, 999)[seed % 3],
+        derivation=DERIVATIONS[(seed + distance) % 4],
     )
 
 
@@ -222,6 +225,7 @@ def test_many_hits_as_columns_are_judged_as_objects_are(
             quality=90,
             distance=one % 37,
             classification=CLASSES[one % 211 % len(CLASSES)],
+            derivation=DERIVATIONS[(one % 211 + one % 37) % 4],
         )
         for one in seeds
     ]

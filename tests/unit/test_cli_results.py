@@ -26,6 +26,7 @@ MATCH = Match(
     classification=Classification("vics", "Default", "0"),
     severity="unmapped",
 )
+WAYS = ("crop:0.02", "", None)
 EXACT = replace(MATCH, kind=HashKind.SHA1, basis=Basis.EXACT, view="", distance=0)
 UNKNOWN = MatchResult(
     decision=Decision.NO_KNOWN_MATCH,
@@ -54,7 +55,10 @@ UNHASHABLE = replace(
 )
 UNREADABLE = Failure("unreadable", "No such file or directory")
 KEYS = ["path", "decision", "reason", "match_id", "matches"]
-MATCH_KEYS = ["list", "entry", "kind", "basis", "view", "distance", "classification", "severity"]
+MATCH_KEYS = [
+    *("list", "entry", "kind", "basis", "view"),
+    *("distance", "classification", "severity", "derivation"),
+]
 
 
 def report(outcomes, **options):
@@ -77,6 +81,7 @@ def test_record_has_the_promised_shape():
         "distance": 4,
         "classification": {"scheme": "vics", "profile": "Default", "code": "0"},
         "severity": "unmapped",
+        "derivation": None,
     }
 
 
@@ -92,6 +97,28 @@ def test_record_says_null_where_there_is_nothing_to_say():
     hidden = replace(EXACT, distance=None, classification=None)
     (match,) = to_record("path", "a", replace(REVIEW, matches=(hidden,)))["matches"]
     assert (match["view"], match["distance"], match["classification"]) == (None, None, None)
+
+
+def test_a_derived_code_is_told(seen):
+    """Text says so of derived ones alone; for programs "" is the source's own, null not known."""
+    tables, _ = seen
+    made = [replace(REVIEW, matches=(replace(MATCH, derivation=each),)) for each in WAYS]
+    assert [to_record("path", "a", each)["matches"][0]["derivation"] for each in made] == [*WAYS]
+    report(made, as_json=False).finish()
+    ((_, rows),) = tables
+    assert [row[3] for row in rows] == [
+        "near pdq: 4 bits, upright, by a derived code (crop:0.02)",
+        "near pdq: 4 bits, upright",
+        "near pdq: 4 bits, upright",
+    ]
+
+
+def test_plain_lines_tell_a_derived_code(capsys):
+    made = [replace(REVIEW, matches=(replace(MATCH, derivation=each),)) for each in WAYS]
+    report(made, as_json=False).finish()
+    header, *lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert header[-1] == "derivation"
+    assert [line[-1] for line in lines] == ["crop:0.02", "", "?"]
 
 
 def test_record_tells_how_many_matched_where_not_all_are_listed():

@@ -35,8 +35,10 @@ from matcher.decode.pool import InProcessPool
 from matcher.demo_data import published_test_image
 from matcher.errors import PolicyError, SelfTestError
 from matcher.follow import Follower, build_snapshot, open_generation
+from matcher.follow.view import Sealed
 from matcher.hashing import golden
 from matcher.hashing.digests import digest_bytes
+from matcher.index.documents import index_to_json
 from matcher.index.holder import Holder
 from matcher.model import Decision, DecodeRequest, ImageHashes
 from matcher.pipeline import DEFAULT_OPTIONS, Generation, hash_items, match_items
@@ -308,6 +310,33 @@ def test_a_snapshot_of_another_layout_is_built_anew(rig, monkeypatch, caplog):
     assert rig.follower.refresh()
     assert is_known(rig.holder.current, 1)
     assert "its layout is 1" in caplog.text
+
+
+def test_an_earlier_layout_is_served_until_all_is_built_anew(rig, monkeypatch):
+    """It does not tell which codes were derived, and that is no reason not to match."""
+    fill(rig.catalog, rig.folder, [1])
+    with monkeypatch.context() as patch:
+        patch.setattr("matcher.index.write.index_to_json", _earlier_index)
+        build_snapshot(rig.catalog, rig.snapshots)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.catalog, "read", _fail(CatalogError("away")))
+        assert rig.follower.refresh()
+        assert is_known(rig.holder.current, 1)
+        assert [each.derivations for each in rig.holder.current.index.segments] == [None]
+    fill(rig.catalog, rig.folder, [2], name="more")
+    assert rig.follower.refresh()
+    rig.follower.refresh()
+    assert is_known(rig.holder.current, 1)
+    assert is_known(rig.holder.current, 2)
+    sealed = Sealed.open_current(rig.snapshots).index
+    assert (sealed.segment_names, sealed.segments[0].derivations) == (("base",), ())
+
+
+def _earlier_index(segments):
+    document = index_to_json(segments)
+    for each in document["segments"].values():
+        del each["derivations"]
+    return {**document, "layout": 3}
 
 
 def test_codes_are_counted_and_not_entries(rig):

@@ -153,8 +153,8 @@ def test_what_was_purged_does_not_stay_in_a_piece_that_is_kept(catalog, tmp_path
 
 def _none_of(columns):
     """A batch without any entry."""
-    arrays = {each.name: getattr(columns, each.name)[:0] for each in fields(columns)[:-1]}
-    return replace(columns, **arrays, codes={})
+    arrays = {each.name: getattr(columns, each.name)[:0] for each in fields(columns)[:-2]}
+    return replace(columns, **arrays, codes={}, derived={})
 
 
 def rows(ids):

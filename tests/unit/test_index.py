@@ -504,12 +504,18 @@ class TestWrongSnapshots:
             ("index", []),
             ("index", None),
             ("index", {"layout": 2, "entries": 3, "kinds": {}}),
-            ("index", {"layout": 4, "segments": {}}),
-            ("index", {"layout": 3}),
-            ("index", {"layout": 3, "segments": {}}),
-            ("index", {"layout": 3, "segments": {"base": {}}}),
-            ("index", {"layout": 3, "segments": {"base": None}}),
-            ("index", {"layout": 3, "segments": {"base": {"entries": 3, "dead": 0, "kinds": {}}}}),
+            ("index", {"layout": 5, "segments": {}}),
+            *(
+                ("index", {"layout": layout, **more})
+                for layout in (3, 4)
+                for more in (
+                    {},
+                    {"segments": {}},
+                    {"segments": {"base": {}}},
+                    {"segments": {"base": None}},
+                    {"segments": {"base": {"entries": 3, "dead": 0, "kinds": {}}}},
+                )
+            ),
             ("lists", {}),
             ("lists", []),
             ("lists", [None, None]),

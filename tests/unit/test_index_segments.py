@@ -341,8 +341,8 @@ class TestRefusals:
         self.refused(first, "does not describe", document=document)
 
     def test_a_later_layout(self, first):
-        document = {**first.documents["index"], "layout": 4}
-        self.refused(first, "layout is 4, this build reads 3", document=document)
+        document = {**first.documents["index"], "layout": 5}
+        self.refused(first, "layout is 5, this build reads 4 and 3", document=document)
 
     def test_a_recent_segment_that_is_damaged(self, second):
         """On disk, so that the digest tells."""

@@ -152,7 +152,7 @@ def test_an_entry_told_twice_is_wrong(index, monkeypatch):
 
     def twice(self, *arguments):
         found = search(self, *arguments)
-        columns = (found.query_rows, found.entry_rows, found.distances)
+        columns = (getattr(found, each.name) for each in dataclasses.fields(found))
         return Candidates(*(np.concatenate([each, each]) for each in columns))
 
     monkeypatch.setattr(MatchIndex, "search", twice)

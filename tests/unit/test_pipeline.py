@@ -11,6 +11,7 @@ from hashlists import snapshot
 from hashlists.model import Classification, EntryFlag, Harm, HashKind, ListState
 from matcher import pipeline
 from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
+from matcher.client.messages import match_answer
 from matcher.errors import InvalidRequestError, PolicyError, UnknownPolicyError
 from matcher.index.build import IndexBuilder, IndexRows
 from matcher.index.entries import COLUMNS
@@ -291,6 +292,9 @@ def test_few_and_many_hits_are_judged_alike(tmp_path, monkeypatch):
         flags=RNG.integers(0, sum(EntryFlag) + 1, n).astype(np.uint16),
         more={HashKind.SHA256: (np.arange(40), digests)},
     )
+    places = np.flatnonzero(RNG.integers(0, 2, n))
+    names = [f"crop:0.0{1 + place % 3}" for place in places]
+    rows = replace(rows, derived={HashKind.PDQ: (places, names)})
     generation = Generation(build(tmp_path, rows), {"default": default_policy()})
     views = tuple(
         ViewHashes(view, 90, {HashKind.PDQ: flip(CODES[0], bits)})
@@ -350,3 +354,15 @@ def test_no_flag_shows_on_the_wire(tmp_path):
         "list csam: near by pdq; pixels not hashed: cut off"
     }
     assert {each.not_hashable.detail for each in messages} == {messages[0].explanation}
+
+
+@pytest.mark.parametrize("made", ["", "crop:0.02", None])
+def test_how_a_code_was_made_goes_over_the_wire(generation, made):
+    (result,) = match(generation, item(CODES[0]))
+    assert [each.derivation for each in result.matches] == [""]
+    told = replace(result, matches=(replace(result.matches[0], derivation=made),))
+    message = pb.MatchResult.FromString(
+        result_to_proto(told, provenance=pb.Provenance()).SerializeToString()
+    )
+    assert message.matches[0].HasField("derivation") is (made is not None)
+    assert match_answer(message).result.matches[0].derivation == made

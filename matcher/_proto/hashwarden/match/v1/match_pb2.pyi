@@ -640,6 +640,7 @@ class Match(_message.Message):
     DISTANCE_FIELD_NUMBER: _builtins.int
     CLASSIFICATION_FIELD_NUMBER: _builtins.int
     SEVERITY_FIELD_NUMBER: _builtins.int
+    DERIVATION_FIELD_NUMBER: _builtins.int
     hash_list: _builtins.str
     """Name of the list, e.g. "hashLists/example"."""
     harm: _builtins.str
@@ -655,6 +656,11 @@ class Match(_message.Message):
     """Absent unless the caller's role allows exact distances."""
     severity: _builtins.str
     """From the operator's table; "unmapped" where it has none."""
+    derivation: _builtins.str
+    """How the entry's hash was made that matched: empty where the list's source gave
+    it, else how it was derived from the entry's own file, e.g. "crop:0.02" for a
+    picture cut by 2 % on every side, or "file". Absent where that is not known.
+    """
     @_builtins.property
     def classification(self) -> Global___Classification: ...
     def __init__(
@@ -670,13 +676,19 @@ class Match(_message.Message):
         distance: _builtins.int | None = ...,
         classification: Global___Classification | None = ...,
         severity: _builtins.str = ...,
+        derivation: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "classification", b"classification", "distance", b"distance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_derivation", b"_derivation", "_distance", b"_distance", "classification", b"classification", "derivation", b"derivation", "distance", b"distance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance", b"_distance", "basis", b"basis", "classification", b"classification", "closeness", b"closeness", "distance", b"distance", "entry", b"entry", "harm", b"harm", "hash_list", b"hash_list", "kind", b"kind", "severity", b"severity", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_derivation", b"_derivation", "_distance", b"_distance", "basis", b"basis", "classification", b"classification", "closeness", b"closeness", "derivation", b"derivation", "distance", b"distance", "entry", b"entry", "harm", b"harm", "hash_list", b"hash_list", "kind", b"kind", "severity", b"severity", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__derivation: _TypeAlias = _typing.Literal["derivation"]  # noqa: Y015
+    _WhichOneofArgType__derivation: _TypeAlias = _typing.Literal["_derivation", b"_derivation"]  # noqa: Y015
     _WhichOneofReturnType__distance: _TypeAlias = _typing.Literal["distance"]  # noqa: Y015
     _WhichOneofArgType__distance: _TypeAlias = _typing.Literal["_distance", b"_distance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__derivation) -> _WhichOneofReturnType__derivation | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__distance) -> _WhichOneofReturnType__distance | None: ...
 
 Global___Match: _TypeAlias = Match  # noqa: Y015

@@ -96,6 +96,12 @@ class EncryptionRecipientError(HashlistsError):
     reason = "ENCRYPTION_RECIPIENT_INVALID"
 
 
+class DecryptionKeyError(HashlistsError):
+    """What should be a private key for decryption is none, or is open to others."""
+
+    reason = "DECRYPTION_KEY_INVALID"
+
+
 class CatalogError(HashlistsError):
     """The catalog cannot be opened, or is of another version."""
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import StagedImport
+    from hashlists.formats.unpacking.age_files import Identity
     from hashlists.importing.run import Observer, Progress
     from hashlists.model import Handling
 
@@ -57,6 +58,7 @@ def import_file(
     dry_run: bool = False,
     full: FullList | None = None,
     spool_dir: Path | None = None,
+    identities: Sequence[Identity] = (),
 ) -> ImportReport:
     """Imports one file into a list, as one revision: `import_files` of that file."""
     return import_files(
@@ -77,6 +79,7 @@ def import_file(
         dry_run=dry_run,
         full=full,
         spool_dir=spool_dir,
+        identities=identities,
     )
 
 
@@ -99,6 +102,7 @@ def import_files(
     dry_run: bool = False,
     full: FullList | None = None,
     spool_dir: Path | None = None,
+    identities: Sequence[Identity] = (),
 ) -> ImportReport:
     """Imports the files of one set into a list, as one revision.
 
@@ -130,6 +134,7 @@ def import_files(
             run asks nobody. None where they only add and change.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
             temporary files.
+        identities: private keys, for files that are encrypted with age.
 
     Raises:
         ListNotFoundError: no list goes by that name.
@@ -156,7 +161,7 @@ def import_files(
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_leftovers(spool_dir)
     with open_files(paths) as files, no_cycle_collection():
-        records = RecordSource(files, format, options, limits, spool_dir)
+        records = RecordSource(files, format, options, limits, spool_dir, identities)
         digest, length = identify(files)
         source = ImportSource(
             format=format,

@@ -7,37 +7,45 @@ file: of its texts only names of columns and kinds go on, and what readers quote
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, HashlistsError
 from hashlists.formats.base import Sample
+from hashlists.formats.foreign_files import is_utf16
 from hashlists.formats.notes import Notes
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import MORE_PAGES_NOTE, is_unfinished
 from hashlists.formats.registry import FORMATS, find_format, open_reader
+from hashlists.formats.shown_text import without_values
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
-from hashlists.formats.unreadable import why_unreadable
+from hashlists.formats.unreadable import refuse_unreadable, why_unreadable
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, Harm, HashKind, Rejection
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hashlists.formats.base import FileHeader, RawBatch
     from hashlists.formats.unpacking import Part
+    from hashlists.formats.unpacking.age_files import Identity
     from hashlists.model import EntryBatch
 
 #: Records that are read unless all are to be counted.
 RECORDS_READ: Final = 10_000
 _SAMPLE_BYTES: Final = 64 * 1024
 _PROBLEMS: Final = 10
-_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_COLUMNS: Final = "columns"
+#: Formats whose columns are declared.
+_TABLES: Final = ("csv", "jsonl", "parquet")
+_UTF16_ADVICE: Final = (
+    "text in UTF-16 that no format here reads so; write it in UTF-8 instead: "
+    "iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,8 @@ class Reading:
         tells_retractions: whether the format can say that.
         harm: the only kind of harm that the format's entries are about; None for any.
         problems: the first rejections, and what stopped the reader, in words.
-        refused: the file is not of the format, damaged or cut off: an import would refuse it.
+        refused: an import with these options would refuse the file: it is not of the format,
+            damaged or cut off, an option is missing or wrong, or too many records are rejected.
         notes: what was left aside, and how often.
         coverage: of the good entries.
     """
@@ -119,6 +128,7 @@ class FileInspection:
     Attributes:
         name: fit to be shown, without folders.
         size: bytes on disk.
+        encryption: `age`, or empty.
         compression: `gzip`, `zstd`, `zip`, or empty.
         parts: as far as they could be opened.
         problem: why the file cannot be opened to its end; empty where it can.
@@ -131,6 +141,7 @@ class FileInspection:
     parts: tuple[PartInspection, ...]
     problem: str = ""
     notes: Mapping[str, int] = field(default_factory=dict)
+    encryption: str = ""
 
 
 def inspect_file(
@@ -140,15 +151,18 @@ def inspect_file(
     options: Mapping[str, str] | None = None,
     max_records: int | None = RECORDS_READ,
     limits: ImportLimits = DEFAULT_LIMITS,
+    identities: Sequence[Identity] = (),
 ) -> FileInspection:
     """Looks at one file.
 
     Args:
         path: the file; not a pipe.
         format: read by this format, whatever the file looks like; None for the likeliest.
-        options: options of the format, before those that the file shows.
+        options: options of the format, before those that the file shows; where they declare
+            columns, the file is taken for a table, and no other columns are.
         max_records: about how many records to read of each part; None for all.
         limits: ceilings, as for an import.
+        identities: private keys, for a file that is encrypted; all of it is decrypted then.
 
     Raises:
         UnknownFormatError: there is no such format.
@@ -158,7 +172,8 @@ def inspect_file(
         find_format(format)
     try:
         with path.open("rb") as stream:
-            return _inspect(stream, path.name, _Plan(format, options or {}, max_records, limits))
+            plan = _Plan(format, options or {}, max_records, limits, identities)
+            return _inspect(stream, path.name, plan)
     except OSError as error:
         raise FormatError(f"the file cannot be read: {error.strerror}") from error
 
@@ -176,15 +191,21 @@ def candidates_of(sample: Sample) -> tuple[Candidate, ...]:
     return tuple(sorted(found, key=lambda each: (-each.score, each.format)))
 
 
-def likeliest(path: Path, limits: ImportLimits = DEFAULT_LIMITS) -> Candidate | None:
-    """The likeliest format of a file's first part; None where none fits or it cannot be opened."""
-    try:
-        with path.open("rb") as stream:
-            parts = open_parts(stream, path.name, limits)
-            with parts.part(0, prove=False) as part:
-                return next(iter(candidates_of(_sample(part.stream, part.name))), None)
-    except (FormatError, OSError):
-        return None
+def likeliest(
+    path: Path, limits: ImportLimits = DEFAULT_LIMITS, identities: Sequence[Identity] = ()
+) -> Candidate | None:
+    """The likeliest format of a file's first part; None where none fits.
+
+    Raises:
+        FormatError: the file cannot be opened, or is known to be nothing that is read here.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        parts = open_parts(stream, path.name, limits, identities=identities)
+        with parts.part(0, prove=False) as part:
+            sample = _sample(part.stream, part.name)
+            refuse_unreadable(sample)
+            return next(iter(candidates_of(sample)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +214,17 @@ class _Plan:
     options: Mapping[str, str]
     max_records: int | None
     limits: ImportLimits
+    identities: Sequence[Identity]
 
 
 def _inspect(stream: BinaryIO, name: str, plan: _Plan) -> FileInspection:
     shown = shown_name(name)
     size = stream.seek(0, 2)
     try:
-        parts = open_parts(stream, name, plan.limits)
+        parts = open_parts(stream, name, plan.limits, identities=plan.identities)
     except FormatError as error:
         return FileInspection(shown, size, "", (), without_values(str(error)))
+    several = parts.compression == "zip"
     found: list[PartInspection] = []
     problem = ""
     for number in range(len(parts.names)):
@@ -209,8 +232,11 @@ def _inspect(stream: BinaryIO, name: str, plan: _Plan) -> FileInspection:
             with parts.part(number, prove=False) as part:
                 found.append(_inspect_part(part, plan))
         except FormatError as error:
-            problem = problem or without_values(f"{parts.names[number]}: {error}")
-    return FileInspection(shown, size, parts.compression, tuple(found), problem, parts.notes)
+            which = f"{parts.names[number]}: " if several else ""
+            problem = problem or without_values(f"{which}{error}")
+    return FileInspection(
+        shown, size, parts.compression, tuple(found), problem, parts.notes, parts.encryption
+    )
 
 
 def _inspect_part(part: Part, plan: _Plan) -> PartInspection:
@@ -219,13 +245,36 @@ def _inspect_part(part: Part, plan: _Plan) -> PartInspection:
     if advice is not None and plan.format is None:
         return PartInspection(part.name, (), None, advice)
     candidates = candidates_of(sample)
-    name, options = plan.format, plan.options
-    if candidates and name in (None, candidates[0].format):
-        name = candidates[0].format
-        options = {**candidates[0].options, **options}
-    if name is None:
-        return PartInspection(part.name, candidates, None)
+    fitting = [each for each in candidates if _may_be_read_as(each.format, plan)]
+    if not fitting and plan.format is None:
+        return PartInspection(
+            part.name, candidates, None, _UTF16_ADVICE if is_utf16(sample.head) else ""
+        )
+    name = plan.format or fitting[0].format
+    shown = next((each.options for each in fitting if each.format == name), {})
+    options = _with_shown(plan.options, shown)
     return PartInspection(part.name, candidates, _Look(part, name, options, plan).reading())
+
+
+def _is_column(option: str) -> bool:
+    return option.partition(".")[0] == _COLUMNS
+
+
+def _declares_columns(options: Mapping[str, str]) -> bool:
+    return any(map(_is_column, options))
+
+
+def _may_be_read_as(name: str, plan: _Plan) -> bool:
+    if plan.format is not None:
+        return name == plan.format
+    return name in _TABLES or not _declares_columns(plan.options)
+
+
+def _with_shown(given: Mapping[str, str], shown: Mapping[str, str]) -> Mapping[str, str]:
+    """The given options, and those that the file shows beside them."""
+    if _declares_columns(given):
+        shown = {key: value for key, value in shown.items() if not _is_column(key)}
+    return {**shown, **given}
 
 
 class _Look:
@@ -250,7 +299,9 @@ class _Look:
             self._read()
         except HashlistsError as error:
             self._problems.append(without_values(str(error)))
-            self._refused = isinstance(error, FormatError)
+            self._refused = True
+        else:
+            self._judge_share()
         return Reading(
             format=self._name,
             options=self._options,
@@ -286,6 +337,17 @@ class _Look:
         if isinstance(reader, PageReader) and is_unfinished([reader.page]):
             self._notes[MORE_PAGES_NOTE] += 1
 
+    def _judge_share(self) -> None:
+        """Says where an import would give up over the share of rejected records."""
+        share = self._plan.limits.max_rejected_share
+        if self._rejected > share * self._records:
+            self._refused = True
+            self._problems.append(
+                f"{self._rejected:,} of {self._records:,} records were rejected, more than the "
+                f"limit of {share:.1%}: an import would take none of them, unless "
+                "--max-rejected-share allows for it"
+            )
+
     def _take(self, raw: RawBatch) -> None:
         good = validate(raw, default_handling=NO_ONWARD_SHARING, limits=self._plan.limits)
         self._records += len(good.entries) + len(good.retractions) + len(good.rejections)
@@ -305,12 +367,6 @@ class _Look:
             if kind in CODE_KINDS:
                 near.update(rows)
         self._near += len(near)
-
-
-def without_values(text: str, *, sparing_quotes: bool = False) -> str:
-    """The text without what it may have from a file: quoted parts, and what looks like a hash."""
-    kept = text if sparing_quotes else _QUOTED.sub("...", text)
-    return " ".join(shown_name(word) for word in kept.split(" "))
 
 
 def _in_words(rejection: Rejection) -> str:

@@ -65,6 +65,8 @@ _CHOICES: Final[Mapping[str, tuple[str, str]]] = {
     "agency": ("originator", AGENCY),
     "submissions": ("verified_count", SUBMISSIONS),
 }
+#: Columns that a file may lack and still be told for what it should be.
+_NEARLY: Final = 3
 _YES: Final = frozenset({"1", "t", "true", "y", "yes"})
 
 
@@ -89,6 +91,12 @@ class IcseReader(BatchReader):
         )
         names = {name.lower(): name for name in self._table.columns}
         missing = [name for name in TELLING if name.lower() not in names]
+        if len(names) == 1:
+            raise FormatError(
+                "not an ICSE hash CSV: its first line has no semicolons, between which its columns "
+                "stand",
+                place=Place("line", 1),
+            )
         if missing:
             raise FormatError(
                 f"not an ICSE hash CSV: the first line does not name {', '.join(missing)}, between "
@@ -144,10 +152,20 @@ def looks_like(sample: Sample) -> Likeness | None:
         return None
     cells, delimiter, encoding = found
     names = {cell.lower() for cell in cells}
-    if delimiter != DELIMITER or not {name.lower() for name in TELLING} <= names:
+    missing = [name for name in TELLING if name.lower() not in names]
+    options = {} if encoding == "utf-8" else {"encoding": encoding}
+    if not missing and delimiter == DELIMITER:
+        why = f"its first line names the {len(TELLING)} columns by which the ICSE hash CSV is told"
+        return Likeness(92, why, options)
+    if len(missing) > _NEARLY:
         return None
-    why = f"its first line names the {len(TELLING)} columns by which the ICSE hash CSV is told"
-    return Likeness(92, why, {} if encoding == "utf-8" else {"encoding": encoding})
+    why = f"its first line names {len(TELLING) - len(missing)} of the {len(TELLING)} columns by"
+    why += " which the ICSE hash CSV is told"
+    if missing:
+        why += f", but not {' nor '.join(missing)}"
+    if delimiter != DELIMITER:
+        why += ", but not between semicolons"
+    return Likeness(60, f"{why}; its columns can be declared as those of a table (csv)", options)
 
 
 FORMAT = Format(

@@ -28,6 +28,7 @@ from hashlists.formats import (
     tsk,
     vics,
 )
+from hashlists.formats.foreign_files import HEAD_BYTES, refuse_foreign
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
 if TYPE_CHECKING:
@@ -101,12 +102,14 @@ def open_reader(
     Raises:
         UnknownFormatError: no reader goes by that name.
         OptionsError: an option is unknown or does not fit the file.
-        FormatError: the file is not of that format.
+        FormatError: the file is not of that format, or no list at all.
     """
     opener = find_format(format).open_reader
     if opener is None:
         known = ", ".join(format_names())
         raise UnknownFormatError(f"{format} is only written; formats that are read: {known}")
+    stream.seek(0)
+    refuse_foreign(stream.read(HEAD_BYTES))
     stream.seek(0)
     return opener(stream, dict(options or {}), limits)
 

@@ -1,4 +1,6 @@
-"""Files of hashes that are known by sight and never read, with the way around each.
+"""Files that are known by sight and never read, with the way around each.
+
+What is no list at all, `foreign_files` tells by its first bytes; the rest are lists of hashes.
 
 Binary files whose layout is not published are told by their names, since nothing else is known of
 them; SQL, and what lies beside the events of a MISP feed, are told by their text. Nothing here
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.base import Sample
+from hashlists.formats.foreign_files import what_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEAD_BYTES: Final = 64 * 1024
+_EMPTY: Final = "empty; the download or the export has failed: get it again from its source"
 _SUFFIXES: Mapping[str, str] = {
     ".hke": (
         "a HashKeeper .hke file, whose layout is not published; export the hash set as HashKeeper's"
@@ -59,12 +63,16 @@ _SQL_START = re.compile(
 
 def why_unreadable(sample: Sample) -> str | None:
     """What a file is that no reader takes, and what to import instead; None for any other."""
+    if not sample.head:
+        return _EMPTY
     path = PurePath(sample.name)
     if (known := _SUFFIXES.get(path.suffix.lower())) is not None:
         return known
     if path.stem.upper() == "RHDB" or path.suffix.upper() == ".RHDB":
         return _RHDB
-    return _SQL if is_sql(sample.head) else why_no_event(sample.head)
+    if is_sql(sample.head):
+        return _SQL
+    return why_no_event(sample.head) or what_it_is(sample.head)
 
 
 def why_no_event(head: bytes) -> str | None:
@@ -97,8 +105,6 @@ def refuse_unreadable(sample: Sample) -> None:
     Raises:
         FormatError: the file is empty, or one of those that are never read.
     """
-    if not sample.head:
-        raise FormatError("the file is empty")
     why = why_unreadable(sample)
     if why is not None:
         raise FormatError(f"the file is {why}")

@@ -33,12 +33,8 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
-from hashlists.formats.vics_context import (
-    CONTEXT_KEYS,
-    find_context,
-    looks_like,
-    parse_context,
-)
+from hashlists.formats.vics_context import CONTEXT_KEYS, find_context, parse_context
+from hashlists.formats.vics_likeness import looks_like
 from hashlists.formats.vics_records import Media, to_batch
 from hashlists.formats.vics_writer import VicsWriter
 

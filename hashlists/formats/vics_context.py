@@ -8,13 +8,12 @@ these are.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.base import FileHeader, Likeness, Sample
+from hashlists.formats.base import FileHeader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +25,7 @@ _CONTEXT = re.compile(
     r"(?:/(?P<profile>[^/#$?]+))?(?:/\$metadata)?#(?P<entity_set>\w+)",
     re.IGNORECASE,
 )
-_MEMBER = re.compile(rb'"(?:@odata\.context|odata\.metadata)"\s*:\s*("(?:[^"\\]|\\.){0,512}+")')
-_MEDIA_ID = re.compile(rb'"MediaID"\s*:')
-_MEDIA_MD5 = re.compile(rb'"MD5"\s*:')
 _SHOWN_CHARS: Final = 64
-_PRINTABLE = re.compile(r"[ -~\u00a0-\u024f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,42 +86,4 @@ def parse_context(context: object) -> Context:
     return Context(version, match["profile"] or "", entity_set == "cases")
 
 
-def looks_like(sample: Sample) -> Likeness | None:
-    """Tells VICS by its context, or without one by members that its records have."""
-    head = sample.head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not head.startswith(b"{"):
-        return None
-    member = _MEMBER.search(head)
-    if member is not None:
-        return _by_context(member[1])
-    if b'"value"' in head and _MEDIA_ID.search(head) and _MEDIA_MD5.search(head):
-        return Likeness(
-            60, 'JSON with records that have "MediaID" and "MD5"; the OData context may follow them'
-        )
-    return None
-
-
-def _by_context(text: bytes) -> Likeness | None:
-    try:
-        context = parse_context(json.loads(text))
-    except (FormatError, ValueError):
-        return None
-    profile = context.profile
-    named = (
-        f"profile {profile[:_SHOWN_CHARS]}"
-        if _PRINTABLE.fullmatch(profile)
-        else "no profile; the option profile says whose categories these are"
-    )
-    if context.is_case_file:
-        return Likeness(
-            95,
-            f"its OData context names a VICS {context.version} case file (#Cases), {named}; the "
-            "option cases=media takes its media alone",
-            {"cases": "media"},
-        )
-    return Likeness(
-        98, f"its OData context names a VICS {context.version} hash set (#Media), {named}"
-    )
-
-
-__all__ = ["CONTEXT_KEYS", "Context", "find_context", "looks_like", "parse_context"]
+__all__ = ["CONTEXT_KEYS", "Context", "find_context", "parse_context"]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hashlists.formats.base import ListReader, PageInfo, RawBatch
     from hashlists.formats.unpacking import Part, Parts
+    from hashlists.formats.unpacking.age_files import Identity
     from hashlists.limits import ImportLimits
     from hashlists.model import Place, PlaceAt
 
@@ -102,6 +103,7 @@ class RecordSource:
         files: open, in order.
         format, options, limits: as for `open_reader`.
         spool_dir: where unpacked copies lie, for readers that need them.
+        identities: private keys, for files that are encrypted.
         bytes_read: of the files as they are on disk, so far.
         notes: what was left aside beside the records: what archives hold beside list files.
         pages: where those files that are pages of an exchange, and were read, stand among others.
@@ -112,6 +114,7 @@ class RecordSource:
     options: Mapping[str, str] | None
     limits: ImportLimits
     spool_dir: Path | None = None
+    identities: Sequence[Identity] = ()
     bytes_read: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     pages: list[PageInfo] = field(default_factory=list)
@@ -164,7 +167,13 @@ class RecordSource:
         several = len(self.files) > 1
         with _naming(file.name if several else ""):
             name = file.name if several else ""
-            return open_parts(file.stream, name, self.limits, spool_dir=self.spool_dir)
+            return open_parts(
+                file.stream,
+                name,
+                self.limits,
+                spool_dir=self.spool_dir,
+                identities=self.identities,
+            )
 
     def _of_file(self, parts: Parts, pages: PagedSet | None, *, named: bool) -> Iterator[RawBatch]:
         before = self.bytes_read

@@ -22,6 +22,7 @@ from matcher.cli.exchange_output import (
     print_set_aside,
 )
 from matcher.cli.output import note, print_json, printable, progress
+from matcher.cli.paths import ExistingPath
 from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def command() -> None:
 )
 @click.option(
     "--ca-file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=ExistingPath(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Certificates (PEM) that count instead of the system's.",
 )

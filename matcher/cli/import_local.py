@@ -66,6 +66,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 prepare_list=prepare,
                 full=_full(order, before_asking=watched.close),
                 spool_dir=settings.spool_dir,
+                identities=order.identities,
             )
 
 
@@ -106,6 +107,7 @@ def try_here(
             dry_run=True,
             full=None if order.whole is None else FullList(force=order.whole.force),
             spool_dir=settings.spool_dir,
+            identities=order.identities,
         )
 
 

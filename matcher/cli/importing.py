@@ -18,6 +18,7 @@ from matcher.cli.asking import agreed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from hashlists.formats.unpacking.age_files import Identity
     from matcher.cli.describing import Described
 
 _STDIN = Path("-")
@@ -49,6 +50,7 @@ class ImportOrder:
         idempotency_key: the same key and file again give the first report again; None for none.
         described: what was said of the list.
         whole: what to do with entries that the files do not name; None: they stay.
+        identities: private keys, for files that are encrypted.
     """
 
     files: Sequence[Path]
@@ -60,6 +62,7 @@ class ImportOrder:
     idempotency_key: str | None
     described: Described
     whole: WholeOrder | None = None
+    identities: Sequence[Identity] = ()
 
     @property
     def shown_files(self) -> str:

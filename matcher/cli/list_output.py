@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hashlists.model import HashKind
+from hashlists.model import CODE_KINDS, HashKind
 from matcher.cli.output import is_terminal, note, print_paragraphs, print_table
 
 if TYPE_CHECKING:
@@ -111,8 +111,10 @@ def warn_of_coverage(coverage: Coverage) -> None:
     exact_only = coverage.entries - coverage.near_matchable
     if exact_only:
         note(
-            f"{_counted(exact_only, coverage.entries)} of the entries match exact copies only: "
-            "they have no hash of a kind that is computed from uploads.",
+            f"{_counted(exact_only, coverage.entries)} of the entries match only files that are "
+            "the same byte for byte: no copy that was resized or saved anew is found by them, "
+            "since they have no hash that shows likeness and is computed from uploads "
+            f"({', '.join(kind.value for kind in CODE_KINDS)}).",
             style="yellow",
         )
 

@@ -40,7 +40,7 @@ def _classification(
     parts = text.split("/", _CLASS_PARTS - 1)
     if len(parts) != _CLASS_PARTS or not parts[0] or not parts[2] or not text.isprintable():
         raise click.BadParameter(
-            "is SCHEME/PROFILE/CODE, e.g. vics/UK/1; a scheme without profiles leaves that empty, "
+            "is SCHEME/PROFILE/CODE, e.g. vics/US/1; a scheme without profiles leaves that empty, "
             "e.g. ncmec//A1",
             ctx,
             option,
@@ -79,7 +79,7 @@ def parse_shares(
     "--classification",
     metavar="SCHEME/PROFILE/CODE",
     callback=_classification,
-    help="Of all the files, e.g. vics/UK/1 or ncmec//A1; docs/policy.md maps them to severities. "
+    help="Of all the files, e.g. vics/US/1 or ncmec//A1; docs/policy.md maps them to severities. "
     "Default: none, which means review.",
 )
 @click.option(

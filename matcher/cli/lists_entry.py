@@ -41,8 +41,10 @@ class _EntryId(click.ParamType[int]):
         """The number."""
         try:
             return parse_entry_id(str(value).strip().removeprefix("#"))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        except ValueError:
+            self.fail(
+                "no entry's id, which is a number as `match` and `lookup` show it", param, ctx
+            )
 
 
 @click.command("entry", short_help="Show one entry and its history.")

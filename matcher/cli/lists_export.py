@@ -14,6 +14,7 @@ from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.export_output import tell_export
 from matcher.cli.output import is_terminal
+from matcher.cli.paths import ExistingPath
 from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class _ClassType(click.ParamType[Any]):
     "--encrypt-to-file",
     "key_files",
     multiple=True,
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=ExistingPath(dir_okay=False, path_type=Path),
     help="Encrypt it to every public key in this file, one a line. Repeat for several.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")

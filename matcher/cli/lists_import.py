@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hashlists.formats.field_mapping import FIELDS
-from hashlists.model import EntryFlag, HashKind
-from matcher.cli import options
+from matcher.cli import options, reading
 from matcher.cli.asking import require_someone_to_ask
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
 from matcher.cli.importing import ImportOrder, WholeOrder
 from matcher.cli.output import print_json
-from matcher.settings import load_mapping
+from matcher.cli.paths import ExistingPath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hashlists.formats.unpacking.age_files import Identity
     from matcher.cli.import_output import ShownImport
 
-_FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
 _MAX_KEY_CHARS = 200
 #: Table formats whose columns are declared anyway; every other format is named by whoever imports.
 _FORMATS_BY_SUFFIX = {
@@ -33,7 +31,6 @@ _FORMATS_BY_SUFFIX = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_PACKED_SUFFIXES = (".gz", ".zst")
 _STDIN = Path("-")
 
 
@@ -50,7 +47,7 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     nargs=-1,
     required=True,
     metavar="FILE...",
-    type=click.Path(dir_okay=False, exists=True, allow_dash=True, path_type=Path),
+    type=ExistingPath(dir_okay=False, allow_dash=True, path_type=Path),
 )
 @click.option("--list", "list_name", required=True, metavar="NAME", help="The list to fill.")
 @click.option(
@@ -61,33 +58,10 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     "Only tables go without, by the file's name: .csv or .tsv for csv, .jsonl or .ndjson for "
     "jsonl, .parquet for parquet.",
 )
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="FIELD=COLUMN",
-    help="CSV, JSON Lines, Parquet: which column holds a field, e.g. md5=MD5. Fields: "
-    f"{', '.join(HashKind)}, with .2, .3 and so on for further columns of a kind; "
-    f"{', '.join(FIELDS)}; columns of yes or no: {_FLAG_NAMES}. category needs scheme, a column or "
-    "--option scheme=NAME. Repeat for each.",
-)
-@click.option(
-    "--mapping",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="A TOML file with columns and options, for sources that come again and again; examples "
-    "are in docs/mappings. What --column and --option say goes before it.",
-)
-@click.option(
-    "--option",
-    "format_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An option of the format; docs/formats.md has them all. CSV: scheme and profile of the "
-    "categories (docs/policy.md maps vics, uk, iwf, ncmec, interpol); delimiter, one character or "
-    "tab; encoding, utf-8, utf-16, latin-1 or cp1252; hash_encoding.KIND, e.g. "
-    "hash_encoding.md5=base64: hex, base64, base32, decimal or detect, the default; "
-    "multiline=yes. Repeat for each.",
-)
+@reading.column
+@reading.mapping
+@reading.option
+@reading.identity
 @click.option(
     "--max-rejected-share",
     metavar="SHARE",
@@ -130,7 +104,7 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     "references",
     multiple=True,
     metavar="DIR",
-    type=click.Path(exists=True),
+    type=ExistingPath(),
     help="With --plan: pictures known to be harmless, which no entry should be near: a "
     "folder, with all below it, or a file. Repeat for each.",
 )
@@ -147,6 +121,7 @@ def command(
     columns: Sequence[str],
     mapping: Path | None,
     format_options: Sequence[str],
+    key_files: Sequence[Path],
     max_rejected_share: float | None,
     reason: str,
     idempotency_key: str | None,
@@ -163,10 +138,10 @@ def command(
 
     Several files, like the members of a ZIP archive, are one set: all are imported as one revision,
     or none is. Files packed with gzip or Zstandard are read as they are. FILE may be "-" for
-    standard input, with --format. A record that is wrong is left out and
-    reported with its place; the rest is imported, unless too large a share is wrong: then nothing
-    is. A list that does not exist yet is created where --harm and --source are given; of one that
-    never held an entry, what is given is corrected.
+    standard input, with --format. Files encrypted with age are opened with --identity. A record
+    that is wrong is left out and reported with its place; the rest is imported, unless too large a
+    share is wrong: then nothing is. A list that does not exist yet is created where --harm and
+    --source are given; of one that never held an entry, what is given is corrected.
 
     In the report, kept_retracted counts entries that an operator has retracted here and that stay
     so; repeated is true only for an import that had been made before under the same
@@ -178,8 +153,8 @@ def command(
     for the whole list otherwise. Over --server the file is sent twice, first only to be looked at.
 
     With --server the file goes to that server, which then holds the list. A list that is there
-    already is never corrected, and the revision names the caller by address, until callers are
-    authenticated.
+    already is never corrected. The revision names your account and your address, as unverified,
+    until callers are authenticated.
 
     With --plan nothing is imported. The report tells what would be added, changed and retracted,
     and what was found of the entries: those near pictures that are known to be harmless (about a
@@ -196,11 +171,19 @@ def command(
         raise click.UsageError("--reference goes with --plan")
     if _STDIN in files and len(files) > 1:
         raise click.UsageError("standard input is imported alone, not with other files")
+    if server is not None and key_files:
+        raise click.UsageError(
+            "--identity works on the machine that has the catalog, not with --server, which would "
+            "send the decrypted file on; that is done by: age -d -i KEY_FILE FILE | hashwarden "
+            "lists import - ..."
+        )
+    identities = reading.identities_of(key_files)
     order = ImportOrder(
         files=files,
         list_name=list_name,
-        format=file_format or _format_by_suffix(files),
-        options=_format_options(files, mapping, columns, format_options),
+        format=file_format or _format_by_suffix(files, identities),
+        options=reading.settled_options(files, mapping, columns, format_options),
+        identities=identities,
         max_rejected_share=max_rejected_share,
         reason=reason,
         idempotency_key=idempotency_key,
@@ -252,44 +235,28 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
     return import_at_server(session, server, order)
 
 
-def _format_options(
-    files: Sequence[Path],
-    mapping: Path | None,
-    columns: Sequence[str],
-    format_options: Sequence[str],
-) -> dict[str, str]:
-    """The options of the format as its reader takes them."""
-    settled = load_mapping(mapping) if mapping is not None else {}
-    settled.update(options.pairs("--option", format_options))
-    for field, column in options.pairs("--column", columns).items():
-        settled[f"columns.{field}"] = column
-    if all(_suffix(each) == ".tsv" for each in files):
-        settled.setdefault("delimiter", "tab")
-    return settled
-
-
-def _format_by_suffix(files: Sequence[Path]) -> str:
+def _format_by_suffix(files: Sequence[Path], identities: Sequence[Identity]) -> str:
     """The format of tables by their names.
 
     Raises:
         UsageError: it has to be named; says what the file looks like.
+        FormatError: it is nothing that could be imported.
     """
-    known = {_FORMATS_BY_SUFFIX.get(_suffix(each)) for each in files}
+    known = {_FORMATS_BY_SUFFIX.get(reading.suffix_of(each)) for each in files}
     if len(known) == 1 and (found := known.pop()) is not None:
         return found
     raise click.UsageError(
-        f"add --format; {_likeness(files[0])}`hashwarden lists inspect` tells more"
+        f"add --format; {_likeness(files[0], identities)}`hashwarden lists inspect` tells more"
     )
 
 
-def _likeness(file: Path) -> str:
-    """What the file looks like, as the beginning of a sentence; empty where nothing can be said."""
+def _likeness(file: Path, identities: Sequence[Identity]) -> str:
+    """What the file looks like, as the beginning of a sentence; empty where nothing can be said.
+
+    Raises:
+        FormatError: it is nothing that could be imported.
+    """
     from hashlists.inspection import likeliest  # noqa: PLC0415  brings every format
 
-    found = likeliest(file) if file.is_file() else None
+    found = likeliest(file, identities=identities) if file.is_file() else None
     return "" if found is None else f"{file.name} looks like {found.format} ({found.title}), and "
-
-
-def _suffix(file: Path) -> str:
-    name = file.with_suffix("") if file.suffix.lower() in _PACKED_SUFFIXES else file
-    return name.suffix.lower()

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from matcher.cli import options
+from matcher.cli import options, reading
 from matcher.cli.list_output import coverage_facts, coverage_record
 from matcher.cli.output import note, print_json, print_table
+from matcher.cli.paths import ExistingPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 EXIT_UNKNOWN = 2
 _SHOWN_PARTS = 20
-_COLUMN_PREFIX = "columns."
 
 
 @click.command("inspect")
@@ -28,7 +28,7 @@ _COLUMN_PREFIX = "columns."
     nargs=-1,
     required=True,
     metavar="FILE...",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=ExistingPath(dir_okay=False, path_type=Path),
 )
 @click.option(
     "--format",
@@ -36,14 +36,10 @@ _COLUMN_PREFIX = "columns."
     metavar="FORMAT",
     help="Read it by this format, whatever it looks like.",
 )
-@click.option(
-    "--option",
-    "format_options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="An option of the format, as for `lists import`; --column is columns.FIELD=COLUMN here. "
-    "Repeat for each.",
-)
+@reading.column
+@reading.mapping
+@reading.option
+@reading.identity
 @click.option(
     "--count",
     is_flag=True,
@@ -56,7 +52,10 @@ def command(
     *,
     files: Sequence[Path],
     file_format: str | None,
+    columns: Sequence[str],
+    mapping: Path | None,
     format_options: Sequence[str],
+    key_files: Sequence[Path],
     count: bool,
     as_json: bool,
 ) -> None:
@@ -65,13 +64,18 @@ def command(
     Names the formats that a file may be of, likeliest first; how it is packed and what an archive
     holds; version and profile; and, from about the first 10,000 records, what is wrong with them,
     which kinds of hash they have, and whether entries are withdrawn. No hash, id or other value of
-    a file is shown. The command that would import the files is suggested, not run.
+    a file is shown. The command that would import the files is suggested, not run. --column and
+    --mapping say which columns a table has, as for `lists import`.
 
-    Exit status: 0 where each file can be read by some format, as far as was looked; 2 otherwise.
+    What is no list at all (an image, a spreadsheet, a web page that was saved in its place) is
+    named, with what to do. Files encrypted with age are opened with --identity.
+
+    Exit status: 0 where an import would take each file, as far as was looked; 2 otherwise.
     """
     from hashlists.inspection import RECORDS_READ, inspect_file  # noqa: PLC0415  brings all formats
 
-    given = options.pairs("--option", format_options)
+    given = reading.settled_options(files, mapping, columns, format_options)
+    identities = reading.identities_of(key_files)
     found = []
     for file in files:
         found.append(
@@ -80,41 +84,44 @@ def command(
                 format=file_format,
                 options=given,
                 max_records=None if count else RECORDS_READ,
+                identities=identities,
             )
         )
         if as_json:
             print_json(_record(found[-1]))
         else:
             _print(found[-1])
-    suggested = suggested_command(files, found)
+    suggested = suggested_command(files, found, mapping, key_files)
     if not as_json and suggested is not None:
         note(f"To import: {suggested}")
         note(f"For a list that is not there yet, add --harm{_harm(found)} and --source.")
     ctx.exit(0 if all(map(_is_readable, found)) else EXIT_UNKNOWN)
 
 
-def suggested_command(files: Sequence[Path], found: Sequence[FileInspection]) -> str | None:
+def suggested_command(
+    files: Sequence[Path],
+    found: Sequence[FileInspection],
+    mapping: Path | None = None,
+    key_files: Sequence[Path] = (),
+) -> str | None:
     """How to import the files together; None where no import would take them."""
+    if not all(map(_is_readable, found)):
+        return None
     readings = [part.reading for each in found for part in each.parts]
     ways = {
-        (reading.format, tuple(sorted(reading.options.items())))
-        for reading in readings
-        if reading is not None
+        (each.format, tuple(sorted(each.options.items()))) for each in readings if each is not None
     }
-    if len(ways) != 1 or None in readings or any(each and each.refused for each in readings):
+    if len(ways) != 1:
         return None
     ((name, given),) = ways
     words = ["hashwarden", "lists", "import", *map(str, files), "--list", "NAME", "--format", name]
-    for key, value in given:
-        column = key.removeprefix(_COLUMN_PREFIX)
-        words += ["--option" if column == key else "--column", f"{column}={value}"]
-    return shlex.join(words)
+    return shlex.join([*words, *reading.option_words(dict(given), mapping, key_files)])
 
 
 def _harm(found: Sequence[FileInspection]) -> str:
     """The harm that a list must be about to take the files, where their format says so."""
     readings = [part.reading for each in found for part in each.parts]
-    harms = {reading.harm for reading in readings if reading is not None}
+    harms = {each.harm for each in readings if each is not None}
     harm = harms.pop() if len(harms) == 1 else None
     return "" if harm is None else f" {harm}"
 
@@ -131,6 +138,7 @@ def _record(found: FileInspection) -> dict[str, Any]:
     return {
         "file": found.name,
         "bytes": found.size,
+        "encryption": found.encryption or None,
         "compression": found.compression or None,
         "problem": found.problem or None,
         "notes": dict(found.notes),
@@ -156,24 +164,24 @@ def _candidate_record(candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _reading_record(reading: Reading) -> dict[str, Any]:
-    header = reading.header
+def _reading_record(seen: Reading) -> dict[str, Any]:
+    header = seen.header
     return {
-        "format": reading.format,
-        "options": dict(reading.options),
+        "format": seen.format,
+        "options": dict(seen.options),
         "version": header.version if header else None,
         "scheme": header.scheme if header else None,
         "profile": header.profile if header else None,
-        "records": reading.records,
-        "whole": reading.whole,
-        "estimate": reading.estimate,
-        "rejected": reading.rejected,
-        "withdrawn": reading.withdrawn,
-        "tells_retractions": reading.tells_retractions,
-        "harm": reading.harm,
-        "problems": list(reading.problems),
-        "notes": dict(reading.notes),
-        "coverage": coverage_record(reading.coverage),
+        "records": seen.records,
+        "whole": seen.whole,
+        "estimate": seen.estimate,
+        "rejected": seen.rejected,
+        "withdrawn": seen.withdrawn,
+        "tells_retractions": seen.tells_retractions,
+        "harm": seen.harm,
+        "problems": list(seen.problems),
+        "notes": dict(seen.notes),
+        "coverage": coverage_record(seen.coverage),
     }
 
 
@@ -198,7 +206,8 @@ def _tell_notes(notes: Mapping[str, int]) -> None:
 
 
 def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]:
-    facts = [("packed with", found.compression or "nothing"), ("bytes", f"{found.size:,}")]
+    packed = ", ".join(filter(None, (found.encryption, found.compression)))
+    facts = [("packed with", packed or "nothing"), ("bytes", f"{found.size:,}")]
     facts += [
         (f"looks like {each.format}", f"{each.score} of 100: {each.why}")
         for each in part.candidates
@@ -210,18 +219,16 @@ def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]
     return facts
 
 
-def _reading_facts(reading: Reading) -> list[tuple[str, str]]:
-    header = reading.header
-    shown = f"{reading.records:,}" + (
-        "" if reading.whole else f" read, about {reading.estimate:,} in all"
-    )
-    told = f"{reading.withdrawn:,} here" if reading.tells_retractions else "the format cannot say"
+def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
+    header = seen.header
+    shown = f"{seen.records:,}" + ("" if seen.whole else f" read, about {seen.estimate:,} in all")
+    told = f"{seen.withdrawn:,} here" if seen.tells_retractions else "the format cannot say"
     return [
-        ("read as", reading.format),
+        ("read as", seen.format),
         ("version", header.version if header else ""),
         ("profile", (header.profile or "none named") if header else ""),
         ("records", shown),
-        ("rejected", f"{reading.rejected:,}"),
+        ("rejected", f"{seen.rejected:,}"),
         ("withdrawn", told),
-        *coverage_facts(reading.coverage),
+        *coverage_facts(seen.coverage),
     ]

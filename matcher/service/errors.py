@@ -53,6 +53,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.ExchangeError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ExportTargetError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.EncryptionRecipientError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.DecryptionKeyError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.ExportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),

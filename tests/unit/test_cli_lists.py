@@ -168,7 +168,10 @@ def test_import_for_a_person_tells_coverage_and_rejects(run, tmp_path):
     facts = dict(line.split("\t") for line in captured.out.splitlines())
     assert facts["added"] == "30"
     assert facts["can match near"].startswith("0 ")
-    assert "30 (100.0%) of the entries match exact copies only" in captured.err
+    assert (
+        "30 (100.0%) of the entries match only files that are the same byte for byte"
+        in captured.err
+    )
     assert captured.err.count("rejected: line") == 20
     assert "and 10 more" in captured.err
 

@@ -10,7 +10,8 @@ import shlex
 import pytest
 
 from hashlists.errors import FormatError, UnknownFormatError
-from hashlists.inspection import inspect_file, likeliest, without_values
+from hashlists.formats.shown_text import without_values
+from hashlists.inspection import inspect_file, likeliest
 from matcher import cli
 from tests.archive_support import zipped
 
@@ -48,11 +49,13 @@ class TestFiles:
         assert "VICS 2.0" in best.why
         assert (reading.header.version, reading.header.profile) == ("2.0", "UK")
         assert (reading.records, reading.whole, reading.rejected) == (5, True, 2)
+        assert reading.refused
         assert reading.coverage.entries == reading.coverage.near_matchable == 3
         assert {str(k): n for k, n in reading.coverage.by_kind.items()} == {"md5": 3, "pdq": 3}
         assert not reading.tells_retractions
-        assert len(reading.problems) == 2
+        assert len(reading.problems) == 3
         assert "record 4" in reading.problems[0]
+        assert "2 of 5 records were rejected" in reading.problems[2]
 
     def test_some_records_or_all(self, write):
         path = write("x.json", vics(*range(1, 5000)))
@@ -117,7 +120,8 @@ class TestFiles:
         found = inspect_file(write("x", b"\x00\x01\x02" * 100))
         assert found.parts[0].reading is None
         assert likeliest(write("y", b"\x00\x01")) is None
-        assert likeliest(write("z", b"Rar!\x1a\x07\x00")) is None
+        with pytest.raises(FormatError, match="packed with RAR"):
+            likeliest(write("z", b"Rar!\x1a\x07\x00"))
 
 
 def test_no_value_of_a_file_is_told(write):
@@ -145,7 +149,7 @@ class TestCommand:
         return status, capsys.readouterr()
 
     def test_as_json(self, capsys, write):
-        path = write("x.json.gz", gzip.compress(vics(1, bad=1)))
+        path = write("x.json.gz", gzip.compress(vics(*range(1, 31), bad=1)))
         status, told = self.run(capsys, path, "--json")
         record = json.loads(told.out)
         assert status == 0
@@ -153,18 +157,18 @@ class TestCommand:
         (part,) = record["parts"]
         assert part["candidates"][0]["format"] == "vics"
         assert part["reading"]["profile"] == "UK"
-        assert part["reading"]["coverage"]["by_kind"]["md5"] == 1
+        assert part["reading"]["coverage"]["by_kind"]["md5"] == 30
         assert (part["reading"]["rejected"], part["reading"]["whole"]) == (1, True)
 
     def test_for_a_person(self, capsys, write):
-        path = write("a list.json", vics(1, bad=1))
+        path = write("a list.json", vics(*range(1, 31), bad=1))
         status, told = self.run(capsys, path, "--count")
         facts = dict(line.split("\t", 1) for line in told.out.splitlines())
         assert status == 0
         assert facts["looks like vics"].startswith("98 of 100")
         assert facts["withdrawn"] == "the format cannot say"
-        assert facts["records"] == "2"
-        assert "record 2 (byte " in told.err
+        assert facts["records"] == "31"
+        assert "record 31 (byte " in told.err
         suggestion = next(line for line in told.err.splitlines() if "To import" in line)
         words = shlex.split(suggestion.partition(": ")[2])
         assert words[:4] == ["hashwarden", "lists", "import", str(path)]

@@ -438,7 +438,7 @@ def test_max_batch_rows_bounds_records_read_singly():
         (b"PK\x03\x04abc", "ZIP"),
         (b"\xff\xfe{\x00", "UTF-16"),
         (b"{\x00}\x00", "UTF-16"),
-        (b"<html>", "XML"),
+        (b"<html>", "web page"),
         (b"[1, 2]", "expected a JSON object"),
         (b"{", "no key"),
         (b"{}", 'no array "value"'),

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from hashlists.formats.sealed_spool import SealedStream
 from hashlists.formats.unpacking.private_folder import private_folder
-from hashlists.formats.unpacking.stream import UnpackedStream, nameless_copy
+from hashlists.formats.unpacking.stream import UnpackedStream, nameless_copy, refuse_clear_copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
@@ -30,10 +31,13 @@ def descriptor_of(stream: BinaryIO) -> int:
     Whoever reads from the descriptor itself moves the position of a plain file's stream, too.
 
     Raises:
-        FormatError: the stream unpacks what is damaged or too much, or the disk takes no more.
+        FormatError: the stream unpacks what is damaged or too much, or the disk takes no more; or
+            it came encrypted, and then nothing of it may lie on the disk in the clear.
     """
     if isinstance(stream, UnpackedStream):
         return stream.descriptor()
+    if isinstance(stream, SealedStream):
+        refuse_clear_copy()
     try:
         return stream.fileno()
     except io.UnsupportedOperation:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.unpacking import zip_archive, zstd
+from hashlists.formats.unpacking.age_files import decrypted, is_age
 from hashlists.formats.unpacking.descriptors import descriptor_of, named
 from hashlists.formats.unpacking.stream import Budget, UnpackedStream
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from hashlists.formats.unpacking.age_files import Identity
     from hashlists.formats.unpacking.stream import Unpacker
 
 _GZIP: Final = b"\x1f\x8b"
@@ -71,14 +73,24 @@ class Parts:
     Going on from a part proves the rest of it, checksums included, though its reader had stopped.
 
     Attributes:
-        compression: how the file is packed: `gzip`, `zstd`, `zip`, or empty for a plain file.
+        encryption: how the file is encrypted: `age`, or empty for not at all.
+        compression: how the file is packed, below that: `gzip`, `zstd`, `zip`, or empty for a plain
+            file.
         names: of all parts, fit to be shown.
         notes: what an archive holds beside them, in words, and how many.
     """
 
     def __init__(
-        self, stream: BinaryIO, name: str, limits: ImportLimits, spool_dir: Path | None
+        self,
+        stream: BinaryIO,
+        name: str,
+        limits: ImportLimits,
+        spool_dir: Path | None,
+        identities: Sequence[Identity],
     ) -> None:
+        self.encryption = "age" if is_age(_head(stream)) else ""
+        if self.encryption:
+            stream = decrypted(stream, identities, spool_dir)
         self._stream = stream
         self._size = stream.seek(0, io.SEEK_END)
         self._name = shown_name(name)
@@ -133,20 +145,27 @@ class Parts:
             return unpacker
 
         what = f"{self.compression} file"
-        stream = UnpackedStream(begin, self._budget, what, spool_dir=self._spool_dir)
+        stream = self._unpacked(begin, what)
         return Part(self._name, stream, self._size, lambda _: self._stream.tell())
 
     def _member(self, archive: zip_archive.Archive, number: int) -> Part:
         member, name = archive.members[number], self.names[number]
         what = f"file {name} of the ZIP archive"
-        stream = UnpackedStream(
-            lambda: archive.begin(member), self._budget, what, spool_dir=self._spool_dir
-        )
+        stream = self._unpacked(lambda: archive.begin(member), what)
 
         def packed_read(done: int) -> int:
             return done * member.packed_size // max(member.size, 1)
 
         return Part(name, stream, member.packed_size, packed_read)
+
+    def _unpacked(self, begin: Callable[[], Unpacker], what: str) -> UnpackedStream:
+        return UnpackedStream(
+            begin,
+            self._budget,
+            what,
+            spool_dir=self._spool_dir,
+            is_secret=bool(self.encryption),
+        )
 
 
 def open_parts(
@@ -155,6 +174,7 @@ def open_parts(
     limits: ImportLimits = DEFAULT_LIMITS,
     *,
     spool_dir: Path | None = None,
+    identities: Sequence[Identity] = (),
 ) -> Parts:
     """Looks at a file and finds its parts.
 
@@ -164,12 +184,14 @@ def open_parts(
         limits: ceilings of the import.
         spool_dir: where unpacked copies on disk lie, for readers that need them; None for the
             folder of temporary files.
+        identities: private keys, for a file that is encrypted.
 
     Raises:
-        FormatError: the file is packed in a way that is not read here, or its archive is not
-            whole. What only unpacking shows is raised while the parts are read.
+        FormatError: the file is encrypted and none of the keys opens it, is packed in a way that
+            is not read here, or its archive is not whole. What only unpacking shows is raised
+            while the parts are read.
     """
-    return Parts(stream, name, limits, spool_dir)
+    return Parts(stream, name, limits, spool_dir, identities)
 
 
 def compression_of(head: bytes) -> str:
@@ -178,22 +200,27 @@ def compression_of(head: bytes) -> str:
     Raises:
         FormatError: in a way that is not read here.
     """
+    packed = packing_of(head)
+    if packed in ("", "gzip", "zstd", "zip"):
+        return packed
+    raise FormatError(
+        f"the file is packed with {packed}, which is not read here; unpack it first (gzip, "
+        "zip and zstd files are read as they are)"
+    )
+
+
+def packing_of(head: bytes) -> str:
+    """The name of what a file that begins so is packed with; empty for nothing that is known."""
     if head.startswith(_GZIP):
         return "gzip"
     if zstd.is_zstd(head):
         return "zstd"
     if head.startswith(zip_archive.MAGICS):
         return "zip"
-    foreign = next((name for magic, name in _FOREIGN if magic.match(head)), None)
     where, magic = _TAR_MAGIC
-    if foreign is None and head[where] == magic:
-        foreign = "tar"
-    if foreign is not None:
-        raise FormatError(
-            f"the file is packed with {foreign}, which is not read here; unpack it first (gzip, "
-            "zip and zstd files are read as they are)"
-        )
-    return ""
+    if head[where] == magic:
+        return "tar"
+    return next((name for magic, name in _FOREIGN if magic.match(head)), "")
 
 
 def shown_name(name: str) -> str:
@@ -205,13 +232,16 @@ def shown_name(name: str) -> str:
 def _require_no_archive(stream: BinaryIO) -> None:
     """An archive within an archive is refused: limits must see all that is unpacked."""
     head = _head(stream)
-    try:
-        packed = compression_of(head)
-    except FormatError:
-        packed = "another archive"
+    if is_age(head):
+        raise FormatError(
+            "what the file holds is encrypted with age; unpack it once, and open what comes out "
+            "with --identity KEY_FILE"
+        )
+    packed = packing_of(head)
     if packed:
         raise FormatError(
-            "what the file holds is itself packed; unpack it once and import what comes out"
+            f"what the file holds is itself packed ({packed}); unpack it once and import what "
+            "comes out"
         )
 
 

@@ -12,7 +12,7 @@ import shutil
 import struct
 import tempfile
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, Protocol
 from zipfile import BadZipFile
 
 import zstandard
@@ -175,6 +175,7 @@ class UnpackedStream(io.BufferedReader):
         what: str,
         *,
         spool_dir: Path | None = None,
+        is_secret: bool = False,
     ) -> None:
         """Opens nothing yet.
 
@@ -184,7 +185,9 @@ class UnpackedStream(io.BufferedReader):
             what: what is unpacked, in words, for errors.
             spool_dir: where a copy on disk lies, if one is needed; None for the folder of temporary
                 files.
+            is_secret: no copy may lie on the disk in the clear.
         """
+        self._is_secret = is_secret
         self._unpacked = _RawUnpacked(begin, budget, what)
         super().__init__(self._unpacked, _READ_BYTES)
         self.spool_dir = spool_dir
@@ -203,9 +206,11 @@ class UnpackedStream(io.BufferedReader):
         """A descriptor of an unnamed copy on disk, valid until the stream is closed.
 
         Raises:
-            FormatError: as when reading; or the disk takes no more.
+            FormatError: as when reading; or the disk takes no more, or must not.
         """
         if self._spooled is None:
+            if self._is_secret:
+                refuse_clear_copy()
             at = self.tell()
             self.seek(0)
             self._spooled = nameless_copy(self, self.spool_dir)
@@ -217,6 +222,18 @@ class UnpackedStream(io.BufferedReader):
         if self._spooled is not None:
             self._spooled.close()
         super().close()
+
+
+def refuse_clear_copy() -> NoReturn:
+    """What came encrypted is read from memory or sealed on the disk, in order.
+
+    Raises:
+        FormatError: always; says what to do.
+    """
+    raise FormatError(
+        "the encrypted file holds a database, which can only be read from a file in the clear, and "
+        "none is written of what came encrypted; decrypt it yourself and import what comes out"
+    )
 
 
 def nameless_copy(stream: BinaryIO, spool_dir: Path | None) -> BinaryIO:
@@ -260,4 +277,11 @@ def _in_words(error: Exception) -> str:
     return "its bytes are not what they should be"
 
 
-__all__ = ["DAMAGE", "Budget", "UnpackedStream", "Unpacker", "nameless_copy"]
+__all__ = [
+    "DAMAGE",
+    "Budget",
+    "UnpackedStream",
+    "Unpacker",
+    "nameless_copy",
+    "refuse_clear_copy",
+]

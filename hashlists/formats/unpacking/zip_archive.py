@@ -30,6 +30,14 @@ _ENCRYPTED: Final = 0x2041  # encrypted, strongly so, or its directory masked
 _DIRECTORY_BYTES_A_MEMBER: Final = 256
 _MIN_DIRECTORY_BYTES: Final = 256 * 1024
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_AS_CSV: Final = "open it, save each sheet as CSV (UTF-8), and import those"
+#: By a member that only they have.
+_DOCUMENTS: Final = {
+    "xl/workbook.xml": f"an Excel workbook (XLSX); {_AS_CSV}",
+    "xl/workbook.bin": f"an Excel workbook (XLSB); {_AS_CSV}",
+    "word/document.xml": "a Word document (DOCX); ask the source for the list as CSV",
+    "META-INF/manifest.xml": f"an OpenDocument file (ODS, ODT); if it is a table: {_AS_CSV}",
+}
 #: What Mac OS and Windows put beside the files themselves.
 _SYSTEM_FOLDERS: Final = "__MACOSX/"
 _SYSTEM_FILES: Final = frozenset({".ds_store", "desktop.ini", "thumbs.db"})
@@ -75,6 +83,7 @@ class Archive:
                 "the ZIP archive is cut off or damaged; get it again from its source"
             ) from None
         infos = self._zip.infolist()
+        _refuse_documents({each.filename for each in infos})
         self._require_plain(infos, limits)
         self.left_aside: Mapping[str, int] = _count_left_aside(infos)
         files = sorted((each for each in infos if not _aside(each)), key=lambda each: each.filename)
@@ -159,6 +168,13 @@ class _Guarded(io.RawIOBase):
 
     def seekable(self) -> bool:
         return True
+
+
+def _refuse_documents(names: set[str]) -> None:
+    """Office documents are archives, too, whose members are no lists."""
+    found = next((what for name, what in _DOCUMENTS.items() if name in names), None)
+    if found is not None:
+        raise FormatError(f"the file is {found}")
 
 
 def _require_readable(info: zipfile.ZipInfo) -> None:

@@ -94,7 +94,7 @@ class IcseReader(BatchReader):
         if len(names) == 1:
             raise FormatError(
                 "not an ICSE hash CSV: its first line has no semicolons, between which its columns "
-                "stand",
+                f"stand; {INSPECT}",
                 place=Place("line", 1),
             )
         if missing:

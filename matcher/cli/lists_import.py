@@ -235,7 +235,7 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
     return import_at_server(session, server, order)
 
 
-def _format_by_suffix(files: Sequence[Path], identities: Sequence[Identity]) -> str:
+def _format_by_suffix(files: Sequence[Path], identities: Sequence[Identity] = ()) -> str:
     """The format of tables by their names.
 
     Raises:

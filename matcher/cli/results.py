@@ -94,7 +94,7 @@ class Report:
 
     def _keep(self, item: str | int, outcome: Outcome, gaps: Gaps) -> None:
         unknown = isinstance(outcome, MatchResult) and outcome.decision is Decision.NO_KNOWN_MATCH
-        quiet = unknown and not outcome.detail and not gaps.remarks()
+        quiet = unknown and not _said(outcome) and not gaps.remarks()
         if quiet and self._counts[_word(outcome)] >= _MOST_QUIET_ROWS:
             self._left_out += 1
         else:
@@ -166,13 +166,18 @@ def to_record(
     if outcome.truncated:
         record["total_matches"] = outcome.total_matches
     if _left_out_of_account(outcome):
-        record["detail"] = outcome.detail
+        record["detail"] = _said(outcome)
     return record
 
 
 def _left_out_of_account(outcome: MatchResult) -> bool:
     """Whether it would read as if nothing were known, but for the allow-list or the severities."""
-    return outcome.decision is Decision.NO_KNOWN_MATCH and bool(outcome.detail)
+    return outcome.decision is Decision.NO_KNOWN_MATCH and bool(_said(outcome))
+
+
+def _said(outcome: MatchResult) -> str:
+    """The answer's one line, in full where this machine's operator may have it."""
+    return outcome.detail_for_operator or outcome.detail
 
 
 def _match_record(match: Match) -> dict[str, Any]:
@@ -197,7 +202,7 @@ def _classification_record(issued: Classification | None) -> dict[str, str] | No
 
 def _details(result: MatchResult) -> dict[str, Any]:
     return {
-        "detail": result.detail_for_operator or result.detail,
+        "detail": _said(result),
         "total_matches": result.total_matches,
         "shadow_matches": result.shadow_matches,
         "kinds_tried": [kind.value for kind in result.kinds_tried],
@@ -229,7 +234,7 @@ def _summary_remarks(outcome: Outcome, gaps: Gaps) -> list[str]:
     if gaps.views_left_out:
         told.append("with views that limits left out")
     if _left_out_of_account(outcome):
-        told.append(f"{_shown(outcome.decision)}: {outcome.detail}")
+        told.append(f"{_shown(outcome.decision)}: {_said(outcome)}")
     return told
 
 
@@ -238,7 +243,7 @@ def _human_cells(outcome: Outcome, gaps: Gaps) -> tuple[str, ...]:
         return (_ERROR, "", outcome.detail, "")
     word = _word(outcome)
     if not outcome.matches:
-        told = outcome.detail_for_operator or outcome.detail or (outcome.reason or "")
+        told = _said(outcome) or (outcome.reason or "")
         return (word, "", "; ".join(filter(None, (told, *gaps.remarks()))), "")
     best = outcome.matches[0]
     evidence = "; ".join((_evidence(best) + _others(outcome), *gaps.remarks()))

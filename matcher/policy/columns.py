@@ -131,6 +131,7 @@ def decide_columns(
             suppressed=_distinct(keys[allowed]),
             ignored=_distinct(keys[ignored]),
             hit_lists=sorts.lists(counted[listed | shadow]),
+            ignored_lists=frozenset(name for name, _ in sorts.lists(counted[ignored])),
         ),
     )
 

@@ -158,19 +158,26 @@ def check_max_matches(max_matches: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many matches there were of each fate, and in which lists; see `Judgement`."""
+    """How many matches there were of each fate, and in which lists; see `Judgement`.
+
+    Attributes:
+        ignored_lists: the lists of those that are ignored, since a list that calls an upload
+            harmless may disagree with one that does not.
+    """
 
     matches: int
     shadow: int
     suppressed: int
     ignored: int
     hit_lists: frozenset[tuple[str, bool]]
+    ignored_lists: frozenset[str] = frozenset()
 
     def remarks(self) -> list[str]:
         """What became of matches that are not listed, for the operator."""
+        lists = ", ".join(sorted(self.ignored_lists))
         counted = (
             (self.suppressed, "suppressed by the allow-list"),
-            (self.ignored, "of a class that decides nothing"),
+            (self.ignored, f"of a class that decides nothing (in {lists})"),
         )
         return [f"{n} match{'es' * (n > 1)} {what}" for n, what in counted if n]
 
@@ -246,6 +253,7 @@ class _Tally:
             hit_lists=frozenset(
                 (list_name, exact) for list_name, _, exact in (*self.best, *self.shadow)
             ),
+            ignored_lists=frozenset(list_name for list_name, _, _ in self.ignored),
         )
 
 

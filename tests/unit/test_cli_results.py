@@ -227,7 +227,7 @@ def test_person_sees_every_list_and_that_a_trial_is_one(seen):
     assert rows[1][2] == "industry #7"
 
 
-SUPPRESSED = replace(UNKNOWN, detail="1 match suppressed by the allow-list")
+SUPPRESSED = replace(UNKNOWN, detail_for_operator="1 match suppressed by the allow-list")
 CUT = Gaps(truncated=True, frames=12, views_left_out=("trimmed",))
 
 

@@ -184,12 +184,16 @@ class TestSeverity:
         judgement = judge(exact(classification=Classification("vics", "US", code)))
         assert judgement.decision is Decision.NO_KNOWN_MATCH
         assert (judgement.total_matches, judgement.ignored_matches) == (0, 1)
-        assert "1 match of a class that decides nothing" in judgement.detail_for_operator
+        told = "1 match of a class that decides nothing (in industry)"
+        assert told in judgement.detail_for_operator
         assert judgement.detail == ""
 
     def test_harmless_class_cancels_nothing(self) -> None:
         harmless = exact(classification=Classification("vics", "US", "0"), list_name="other")
-        assert judge(harmless, exact()).decision is Decision.MATCH
+        judgement = judge(harmless, exact())
+        assert judgement.decision is Decision.MATCH
+        assert "decides nothing (in other)" in judgement.detail_for_operator
+        assert "other" not in judgement.detail
 
     def test_suspected_entries_are_for_review(self) -> None:
         judgement = judge(exact(flags=EntryFlag.SUSPECTED))

@@ -57,8 +57,9 @@ if TYPE_CHECKING:
     from hashlists.limits import ImportLimits
 
 _KINDS: Final = {"ImagePDQ": HashKind.PDQ, "VideoMD5": HashKind.MD5}
-_IN_FORCE: Final = frozenset({"Received", "Active"})
-_WITHDRAWN: Final = frozenset({"Withdrawn", "Deleted"})
+#: In whatever case they are written: a withdrawal must not be missed for its spelling.
+_IN_FORCE: Final = frozenset({"received", "active"})
+_WITHDRAWN: Final = frozenset({"withdrawn", "deleted"})
 _NAMES = FieldNames(key="hashValue", category="hashStatus", updated_at="lastModtimestamp")
 _TOKEN, _SINCE, _MORE, _COUNT = "nextPageToken", "nextSetTimestamp", "hasMoreRecords", "count"
 _AFFIRMATIVE: Final = "Blocked"
@@ -127,8 +128,9 @@ class StopNciiReader(PageReader[_Record]):
         notes = Notes()
         records, place_at = pick(chunk, lambda record: _is_known(record, notes))
         statuses = [record.hash_status for record in records]
-        for status in statuses:
-            if status not in _IN_FORCE and status not in _WITHDRAWN:
+        words = [(status or "").strip().lower() for status in statuses]
+        for word in words:
+            if word not in _IN_FORCE and word not in _WITHDRAWN:
                 notes["record of unknown status, taken over as it is"] += 1
         return RawBatch(
             rows=len(records),
@@ -142,7 +144,7 @@ class StopNciiReader(PageReader[_Record]):
             codes=statuses,
             updated_at=[_text(record.last_modtimestamp) for record in records],
             verified_counts=_verified_counts(records),
-            retracted=[status in _WITHDRAWN for status in statuses],
+            retracted=[word in _WITHDRAWN for word in words],
             retraction_reasons=statuses,
             names=_NAMES,
             rejections=chunk.rejections,

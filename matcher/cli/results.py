@@ -93,8 +93,7 @@ class Report:
         self._remarks.update(_summary_remarks(outcome, gaps))
 
     def _keep(self, item: str | int, outcome: Outcome, gaps: Gaps) -> None:
-        unknown = isinstance(outcome, MatchResult) and outcome.decision is Decision.NO_KNOWN_MATCH
-        quiet = unknown and not _said(outcome) and not gaps.remarks()
+        quiet = _is_unremarkable(outcome) and not gaps.remarks()
         if quiet and self._counts[_word(outcome)] >= _MOST_QUIET_ROWS:
             self._left_out += 1
         else:
@@ -173,6 +172,13 @@ def to_record(
 def _left_out_of_account(outcome: MatchResult) -> bool:
     """Whether it would read as if nothing were known, but for the allow-list or the severities."""
     return outcome.decision is Decision.NO_KNOWN_MATCH and bool(_said(outcome))
+
+
+def _is_unremarkable(outcome: Outcome) -> bool:
+    """Whether nothing is known of the item, and there is no more to say."""
+    if isinstance(outcome, Failure):
+        return False
+    return outcome.decision is Decision.NO_KNOWN_MATCH and not _said(outcome)
 
 
 def _said(outcome: MatchResult) -> str:

@@ -62,7 +62,7 @@ def test_a_video_is_known_by_its_md5():
     assert found.rows[0].key == KEY_TAGS[HashKind.MD5] + digest
 
 
-@pytest.mark.parametrize("status", ["Withdrawn", "Deleted"])
+@pytest.mark.parametrize("status", ["Withdrawn", "Deleted", "withdrawn", "DELETED"])
 def test_the_status_withdraws_not_the_hash(status):
     found = run(page(record(2), record(1, hashStatus=status)), "stopncii")
     assert found.retractions == [Retraction(KEY_TAGS[HashKind.PDQ] + PDQ, status)]

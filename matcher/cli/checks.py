@@ -221,6 +221,9 @@ def check_exposure(session: Session) -> Iterator[Finding]:
         allowed = settings.danger_listen_without_tls
         detail = f"{settings.listen} can be reached from other machines, without TLS or credentials"
         yield Finding("listen address", Status.WARN if allowed else Status.FAIL, detail)
+        if settings.may_export:
+            detail = "whoever reaches the server can have lists (danger_export_without_tls)"
+            yield Finding("exports", Status.WARN, detail)
     if settings.exact_distances:
         detail = "callers of the server are told exact distances, which helps an attacker climb"
         yield Finding("exact distances", Status.WARN, detail)

@@ -62,4 +62,10 @@ def _warn_of_open_doors(settings: Settings) -> None:
         "and whoever is on the way can read uploads.",
         style="red",
     )
+    if settings.may_export:
+        note(
+            "WARNING: whoever reaches it can have every entry that may go to anybody "
+            "(danger_export_without_tls).",
+            style="red",
+        )
     note("WARNING: encrypt and authenticate in front of it, or use 127.0.0.1.", style="red")

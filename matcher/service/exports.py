@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _COMMAND: Final = (sys.executable, "-m", "hashlists.export_process")
 _ANY_SIZE: Final = 1 << 62
+#: For a child to end by itself.
+_GRACE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +134,19 @@ async def _child(catalog_url: str, request: ExportRequest) -> AsyncIterator[Proc
         stdout=asyncio.subprocess.PIPE,
         limit=PIECE_BYTES,
     )
+    assert child.stdin is not None
     try:
-        assert child.stdin is not None
         order = {"catalog": catalog_url, "request": request_to_dict(request)}
-        child.stdin.write(json.dumps(order).encode() + b"\n")  # and stays open: see the child
+        child.stdin.write(json.dumps(order).encode() + b"\n")
         yield child
     finally:
-        _kill(child)
-        await child.communicate()  # drops what is left in the pipe
+        child.stdin.close()  # by which it ends, if it has not
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                await child.communicate()  # drops what is left in the pipe
+        except TimeoutError:
+            _kill(child)
+            await child.communicate()
 
 
 def _kill(child: Process) -> None:

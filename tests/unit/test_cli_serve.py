@@ -62,7 +62,8 @@ def test_a_name_that_is_unknown_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_the_address_is_told_once_and_open_doors_loudly(tmp_path, host):
-    insist = {"HASHWARDEN_DANGER_LISTEN_WITHOUT_TLS": "true"}
+    doors = ("LISTEN", "EXPORT")
+    insist = {f"HASHWARDEN_DANGER_{door}_WITHOUT_TLS": "true" for door in doors}
     with started(tmp_path, "--listen", f"{host}:0", **insist) as process:
         ready = process.stdout.readline().strip()
         process.send_signal(signal.SIGTERM)
@@ -71,6 +72,7 @@ def test_the_address_is_told_once_and_open_doors_loudly(tmp_path, host):
     assert out == ""
     assert ready.split()[-1] not in told
     assert ("WARNING: " in told) == (host == "0.0.0.0")
+    assert ("can have every entry" in told) == (host == "0.0.0.0")
 
 
 def test_a_person_is_given_a_command_that_works(monkeypatch, capsys):

@@ -191,6 +191,7 @@ EXPOSED = {
     "listen": "0.0.0.0:50051",
     "listens_on_loopback": False,
     "danger_listen_without_tls": False,
+    "may_export": False,
     "exact_distances": True,
 }
 SAFE = EXPOSED | {"listens_on_loopback": True, "exact_distances": False}
@@ -217,6 +218,7 @@ def test_what_is_unsafe_is_told(monkeypatch):
     }
     dangerous = EXPOSED | {"danger_listen_without_tls": True}
     assert exposure(**dangerous)["listen address"] == "warn"
+    assert exposure(**dangerous | {"may_export": True})["exports"] == "warn"
 
 
 def test_policies_are_named_and_a_missing_default_fails(tmp_path):

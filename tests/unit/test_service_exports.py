@@ -107,6 +107,14 @@ async def test_who_goes_away_ends_the_child(plant):
     assert not psutil.pid_exists(pid)
 
 
+async def test_a_child_that_does_not_end_by_itself_is_killed(plant, monkeypatch):
+    monkeypatch.setattr(exports, "_GRACE_SECONDS", 0.05)
+    plant(BEGIN + "import signal\nsignal.pause()\n")
+    async with aclosing(runner().run(REQUEST)) as running:
+        pid = int(await anext(running))
+    assert not psutil.pid_exists(pid)
+
+
 async def test_who_is_cancelled_ends_the_child(plant):
     plant(BEGIN + WAIT)
     pids = asyncio.Queue()

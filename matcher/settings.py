@@ -22,6 +22,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
 
@@ -481,6 +482,40 @@ def exchange_credentials(
     variables = os.environ if environ is None else environ
     found = {name: variables.get(exchange_variable(exchange, name), "") for name in names}
     return {name: value for name, value in found.items() if value}
+
+
+def exchange_proxy(url: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The proxy that leads to an exchange, as the environment says it to every program.
+
+    `HTTPS_PROXY` names it, else `ALL_PROXY`; `NO_PROXY` names hosts that are reached without one,
+    between commas, with all below them, or `*`. The same names in small letters go before these.
+    Plain HTTP is spoken with this machine only, so it has no proxy.
+
+    Args:
+        url: of the exchange.
+        environ: the environment; the process's own by default.
+    """
+    variables = os.environ if environ is None else environ
+
+    def told(name: str) -> str:
+        return variables.get(name.lower()) or variables.get(name) or ""
+
+    parts = urlsplit(url)
+    proxy = told("HTTPS_PROXY") or told("ALL_PROXY")
+    if parts.scheme != "https" or not proxy:
+        return None
+    if any(_is_below(parts, each.strip()) for each in told("NO_PROXY").split(",")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_below(address: SplitResult, name: str) -> bool:
+    """Whether an address is of that host, perhaps with its port, or below it; `*` is all."""
+    if name == "*":
+        return True
+    plain = name.lower().removeprefix("*").lstrip(".")
+    hosts = (address.hostname or "", address.netloc.rpartition("@")[2].lower())
+    return bool(plain) and any(host == plain or host.endswith(f".{plain}") for host in hosts)
 
 
 class _Reader:

@@ -27,6 +27,7 @@ from tests.catalog_support import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PAGE = {
@@ -79,6 +80,7 @@ class Feed:
         size: records of a page.
         bad: numbers of records that are told malformed.
         forgets: age at which deletions are no longer told.
+        in_order: whether records come by time where the exchange was asked for that.
     """
 
     kind: str
@@ -87,6 +89,7 @@ class Feed:
     records: dict[int, Record] = field(default_factory=dict)
     bad: set[int] = field(default_factory=set)
     forgets: timedelta | None = None
+    in_order: bool = True
 
     def put(self, *numbers: int, version: int = 0) -> None:
         for number in numbers:
@@ -243,7 +246,8 @@ def tat(feed: Feed, query: dict[str, str]) -> bytes:
     if query.get("after"):
         time, number = query["after"].split(",")
         told = [x for x in told if _by_time(x) > (int(time), int(number))]
-    page, token = _after(told, _by_time, query.get("offset"), feed.size)
+    order = _by_time if feed.in_order else _no_order
+    page, token = _after(told, order, query.get("offset"), feed.size)
     records = [
         {
             "id": x.number,
@@ -402,7 +406,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - on
 
 
 @contextmanager
-def serve(feed: Feed, *, certificate: tuple[str, str] | None = None) -> Iterator[Server]:
+def serve(feed: Feed, *, certificate: tuple[Path, Path] | None = None) -> Iterator[Server]:
     """A server for the feed; with the files of a certificate and its key, over TLS."""
     server = Server(feed)
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(server)) as http:

@@ -115,6 +115,8 @@ class Client(Protocol):
         reader_options: for the reader of its answers.
         full_after: how long after the last full fetch all must be fetched anew, since the exchange
             forgets what it withdrew; None where it does not.
+        missed_after: how long after the last fetch all must be fetched anew, since withdrawals may
+            have been forgotten that were never told here; None where that cannot be.
     """
 
     @property
@@ -145,6 +147,11 @@ class Client(Protocol):
     @property
     def full_after(self) -> timedelta | None:
         """How long after the last full fetch all must be fetched anew."""
+        ...
+
+    @property
+    def missed_after(self) -> timedelta | None:
+        """How long after the last fetch all must be fetched anew."""
         ...
 
     def log_in(self, http: Http, credentials: Credentials) -> Key:

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from hashlists.exchanges.credentials import Credentials
 
 
+def _straight(_url: str) -> None:
+    """No proxy."""
+
+
 @dataclass(frozen=True, slots=True)
 class FetchOrder:
     """How to fetch.
@@ -54,6 +58,7 @@ class FetchOrder:
         http, retries, records: ceilings.
         clock: what time it is.
         watch: called after each page.
+        proxy_for: the address of the proxy that leads to an address; None for the straight way.
     """
 
     author: str
@@ -64,6 +69,7 @@ class FetchOrder:
     records: ImportLimits = DEFAULT_LIMITS
     clock: Clock = field(default_factory=Clock)
     watch: Callable[[FetchReport], None] | None = None
+    proxy_for: Callable[[str], str | None] = _straight
 
 
 def fetch(
@@ -129,7 +135,11 @@ class _Fetch:
         credentials = find(client, settings)
         order = self._order
         with Http(
-            settings.url, limits=order.http, clock=order.clock, ca_file=settings.ca_file
+            settings.url,
+            limits=order.http,
+            clock=order.clock,
+            ca_file=settings.ca_file,
+            proxy=order.proxy_for(settings.url),
         ) as http:
             asker = Asker(
                 client,

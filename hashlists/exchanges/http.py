@@ -5,7 +5,7 @@ credentials and questions reach nobody else. Plain HTTP is spoken with this mach
 Certificates are verified; there is no way to turn that off. No answer takes more than its limits of
 bytes and seconds, and it is held in memory, never on disk. No error or log names a query, a header,
 or anything of an answer but its status, its type and the host that it redirects to. The environment
-is not read: no proxy comes from there.
+is not read: whoever opens a connection says which proxy leads there.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from hashlists.errors import (
     ExchangeSettingsError,
 )
 from hashlists.exchanges.clock import Clock
+from hashlists.exchanges.proxy import make_proxy, proxy_errors_told, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,7 @@ class Http:
         limits: HttpLimits | None = None,
         clock: Clock | None = None,
         ca_file: Path | None = None,
+        proxy: str | None = None,
     ) -> None:
         """Opens nothing yet.
 
@@ -137,15 +139,21 @@ class Http:
             limits: ceilings of each request.
             clock: for the time that an answer takes.
             ca_file: certificates (PEM) that count instead of those of the system's bundle.
+            proxy: address of the proxy that leads there; None for the straight way. Not for plain
+                HTTP, which never leaves this machine.
 
         Raises:
-            ExchangeSettingsError: the address or the file of certificates is wrong.
+            ExchangeSettingsError: an address or the file of certificates is wrong.
         """
         self._url = require_url(url)
         self._limits = limits or HttpLimits()
         self._clock = clock or Clock()
+        tls = _tls(self._url, ca_file)
+        is_away = self._url.startswith("https:")
+        self._proxy = make_proxy(proxy, tls) if proxy is not None and is_away else None
         self._client = httpx.Client(
-            verify=_tls(self._url, ca_file),
+            verify=tls,
+            proxy=self._proxy,
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(self._limits.read_seconds, connect=self._limits.connect_seconds),
@@ -197,7 +205,7 @@ class Http:
         """
         text = query if isinstance(query, str) else urlencode(query)
         address = f"{self._url}/{quote(path.lstrip('/'), safe='/%')}{'?' if text else ''}{text}"
-        with io.BytesIO() as body, _errors_told():
+        with io.BytesIO() as body, _errors_told(self._proxy), proxy_errors_told(self._proxy):
             until = self._clock.monotonic() + self._limits.answer_seconds
             with self._client.stream(method, address, headers=headers, content=content) as response:
                 _require_success(response)
@@ -227,7 +235,7 @@ class Http:
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
+def _errors_told(proxy: httpx.Proxy | None) -> Iterator[None]:
     """Errors of the library become ours; its own words may repeat the address."""
     try:
         yield
@@ -238,7 +246,7 @@ def _errors_told() -> Iterator[None]:
     except httpx.RemoteProtocolError:
         raise ExchangeAwayError("the answer was cut off, or is no HTTP") from None
     except httpx.TransportError as error:
-        raise ExchangeAwayError(_cause(error)) from None
+        raise ExchangeAwayError(_cause(error, proxy)) from None
     except httpx.InvalidURL:
         raise ExchangeRefusedError("what it gave to ask on with is no address") from None
 
@@ -318,7 +326,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 
-def _cause(error: httpx.TransportError) -> str:
+def _cause(error: httpx.TransportError, proxy: httpx.Proxy | None) -> str:
     """Why it cannot be reached; never the library's own words, which may repeat the address."""
     inner: BaseException | None = error
     while inner is not None:
@@ -328,7 +336,7 @@ def _cause(error: httpx.TransportError) -> str:
             return "no TLS connection can be made to it"
         inner = inner.__cause__ or inner.__context__
     if isinstance(error, httpx.ConnectError):
-        return "it cannot be reached"
+        return unreachable(proxy)
     return "the connection to it broke off"
 
 

@@ -56,6 +56,7 @@ class NcmecClient:
     types: ClassVar[Sequence[str]] = ("xml",)
     credential_names: ClassVar[Sequence[str]] = ("username", "password")
     full_after: ClassVar[timedelta | None] = None
+    missed_after: ClassVar[timedelta | None] = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

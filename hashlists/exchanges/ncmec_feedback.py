@@ -64,8 +64,18 @@ def send_feedback(
     feedback: Feedback,
     credentials: Callable[[Client, ExchangeSettings], Credentials],
     clock: Clock,
+    *,
+    proxy_for: Callable[[str], str | None] = lambda _: None,
 ) -> None:
     """Sends an opinion.
+
+    Args:
+        catalog: holds the exchange and the entry.
+        name: of the exchange.
+        feedback: the opinion.
+        credentials: finds what the client needs.
+        clock: for waits between attempts.
+        proxy_for: as in `fetching.FetchOrder`.
 
     Raises:
         ExchangeNotFoundError: no exchange goes by that name.
@@ -80,7 +90,13 @@ def send_feedback(
     path = _path(catalog, record.list_name, feedback)
     settings = ExchangeSettings.from_document(record.settings)
     client = NcmecClient.from_options(settings.options)
-    with Http(settings.url, limits=HttpLimits(), clock=clock, ca_file=settings.ca_file) as http:
+    with Http(
+        settings.url,
+        limits=HttpLimits(),
+        clock=clock,
+        ca_file=settings.ca_file,
+        proxy=proxy_for(settings.url),
+    ) as http:
         key = client.log_in(http, credentials(client, settings))
 
         def put() -> None:

@@ -85,13 +85,16 @@ _MOMENTS: Final = ("first_at", "fetched_at", "moved_at", "failed_at", "full_refu
 
 def next_full(record: ExchangeRecord, client: Client) -> datetime | None:
     """When all of an exchange is to be fetched anew; None where it never needs to be."""
-    if client.full_after is None:
-        return None
     progress = Progress.from_document(record.checkpoint)
     if record.full_at is None and progress.position is None:
         return None  # the first fetch brings everything anyway
-    last = record.full_at or progress.first_at or record.created_at
-    return last + client.full_after
+    full = record.full_at or progress.first_at or record.created_at
+    last = max(full, progress.fetched_at or full)
+    waits = [(full, client.full_after), (last, client.missed_after)]
+    due = [since + wait for since, wait in waits if wait is not None]
+    if due and progress.full_refused_at is not None:  # what it was due for is not made good
+        due.append(progress.full_refused_at)
+    return min(due, default=None)
 
 
 def full_is_due(record: ExchangeRecord, client: Client, now: datetime) -> bool:

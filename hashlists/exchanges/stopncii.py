@@ -52,6 +52,7 @@ class StopNciiClient:
     types: ClassVar[Sequence[str]] = ("json",)
     credential_names: ClassVar[Sequence[str]] = ("functions_key", "subscription_key")
     full_after: ClassVar[timedelta | None] = None
+    missed_after: ClassVar[timedelta | None] = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:

@@ -5,8 +5,9 @@ A name and a password give a token for one fetch (`POST token-auth/tcap/`), whic
 
 Pages are asked for by the checkpoint of the page before, the time and id of its last record, not by
 the link that counts rows: a record that changes meanwhile moves to the end, and a count would then
-skip another. Where a page is not in order of time, or names no later checkpoint, the links are
-followed to the end, and only then the position moves. A fetch begins an overlap earlier.
+skip another. They begin a second before it, since nobody says in what order the records of one
+moment come. Where a page is not in order of time, or leads no further so, the links are followed to
+the end, and only then the position moves. A fetch begins an overlap earlier.
 
 Options: `page_size` (1000), `ideology` (`islamist` or `far-right`; both where absent).
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from hashlists.errors import ExchangeCredentialsError, ExchangePageError, ExchangeSettingsError
@@ -33,7 +35,7 @@ from hashlists.exchanges.times import read_moment, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from hashlists.exchanges.base import Arrived, Position
     from hashlists.exchanges.credentials import Credentials
@@ -46,6 +48,8 @@ _TOKEN = re.compile(r"[!-~]{1,16384}")
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _EPOCH = re.compile(r"[0-9]{1,11}(\.[0-9]+)?", re.ASCII)
 _IDEOLOGIES: Final = ("", "islamist", "far-right")
+#: Within it records come in any order.
+_ONE_MOMENT: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class TatClient:
     types: ClassVar[Sequence[str]] = ("json",)
     credential_names: ClassVar[Sequence[str]] = ("username", "password")
     full_after: ClassVar[timedelta | None] = None
+    missed_after: ClassVar[timedelta | None] = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
@@ -102,11 +107,7 @@ class TatClient:
 
     def resume(self, position: Position, now: datetime) -> Position:  # noqa: ARG002 - as above
         """A little before where it was; links count rows, and are not kept from fetch to fetch."""
-        at = _read(position["after"])
-        if at is None or not _EPOCH.fullmatch(position["after"].partition(",")[0]):
-            return {"after": position["after"]}
-        before = max(0, int((at[0] - OVERLAP).timestamp()))
-        return {"after": position["after"], "asked": f"{before},0"}
+        return {"after": position["after"], "asked": _before(position["after"], OVERLAP)}
 
     def ask(self, position: Position) -> Ask:
         """What lies after the checkpoint, or behind the link."""
@@ -129,8 +130,9 @@ class TatClient:
             if "next" in position or not _in_order(arrived):
                 newest = _no_later(newest, begun_at(position, arrived))
             return Step({"after": _later(position["after"], newest)}, done=True)
-        if "next" not in position and _in_order(arrived) and _is_later(told, asked):
-            return Step({"after": _later(position["after"], told), "asked": told}, done=False)
+        further = _before(told, _ONE_MOMENT)
+        if "next" not in position and _is_later(further, asked) and _leads_on(further, arrived):
+            return Step({"after": _later(position["after"], told), "asked": further}, done=False)
         query = next_query(arrived.page.next, _PATH)
         if query == position.get("next"):
             raise ExchangePageError("the page names itself as the next one")
@@ -170,6 +172,14 @@ def _read(after: str) -> tuple[datetime, int] | None:
     return moment, int(number)
 
 
+def _before(checkpoint: str, by: timedelta) -> str:
+    """A checkpoint that much earlier; the same where it does not tell seconds since 1970."""
+    at = _read(checkpoint)
+    if at is None or not _EPOCH.fullmatch(checkpoint.partition(",")[0]):
+        return checkpoint
+    return f"{max(0, int((at[0] - by).timestamp()))},0"
+
+
 def _is_later(told: str, than: str) -> bool:
     new, old = _read(told), _read(than)
     return new is not None and (old is None or new > old)
@@ -184,6 +194,12 @@ def _no_later(told: str, moment: datetime) -> str:
     """The checkpoint, unless it lies behind that moment: then that."""
     at = _read(told)
     return told if at is None or at[0] <= moment else f"{int(moment.timestamp())},0"
+
+
+def _leads_on(checkpoint: str, arrived: Arrived) -> bool:
+    """Whether a page is in order, and what follows the checkpoint does not begin with all of it."""
+    at, first = _read(checkpoint), arrived.times[0] if arrived.times else None
+    return at is not None and first is not None and _in_order(arrived) and first <= at[0]
 
 
 def _in_order(arrived: Arrived) -> bool:

@@ -2,8 +2,9 @@
 
 `GET PRIVACY_GROUP/threat_updates?start_time=...` with further pages by the cursor `after` and the
 same start. Records are in no promised order, so the position moves on only after the last page, to
-the latest change that was seen, less an overlap. Withdrawals are forgotten after 90 days: all is
-fetched anew when the last full fetch is 85 days ago, and what it lacks is withdrawn.
+the latest change that was seen, less an overlap. Withdrawals are forgotten, after 30 days or after
+90, as one asks: all is fetched anew when the last fetch is 25 days ago or the last full fetch 85,
+and what it lacks is withdrawn.
 
 Options: `privacy_group` (its number), `page_size` (100), `types` (of indicators, between commas),
 `token_in` (`header`, or `query` as older clients do), `tags` and `non_malicious` of the reader.
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
     from hashlists.exchanges.credentials import Credentials
     from hashlists.exchanges.http import Http
 
-#: Withdrawals are kept for 90 days; this leaves room for a fetch that fails.
+#: Withdrawals are kept for 90 days by Meta's client, which fetches all anew after 85.
 FULL_AFTER: Final = timedelta(days=85)
+#: They are told for 30 days by Meta's pages; the shorter one counts, with room for a fetch that
+#: fails.
+MISSED_AFTER: Final = timedelta(days=25)
 _FIELDS: Final = (
     "id,indicator,type,last_updated,should_delete,descriptors{id,owner{id},status,tags}"
 )
@@ -63,6 +67,7 @@ class ThreatExchangeClient:
     types: ClassVar[Sequence[str]] = ("json", "javascript")
     credential_names: ClassVar[Sequence[str]] = ("access_token",)
     full_after: ClassVar[timedelta | None] = FULL_AFTER
+    missed_after: ClassVar[timedelta | None] = MISSED_AFTER
 
     @classmethod
     def from_options(cls, options: Mapping[str, str]) -> Self:
@@ -149,4 +154,4 @@ def _seconds(arrived: Arrived) -> int:
     return int(arrived.newest.timestamp()) if arrived.newest else 0
 
 
-__all__ = ["FULL_AFTER", "ThreatExchangeClient"]
+__all__ = ["FULL_AFTER", "MISSED_AFTER", "ThreatExchangeClient"]

@@ -18,8 +18,8 @@ hashes, are counted and left out.
 
 Of a page the cursor of the next one is kept for the exchange client as `page`, never its address,
 which holds an access token, and the latest `last_updated`; a report notes that there are more.
-The source forgets withdrawals after 90 days: a copy that was not updated for so long must be
-fetched anew as a whole.
+The source forgets withdrawals, after 30 days by Meta's pages: a copy that was not updated for so
+long must be fetched anew as a whole.
 
 Options:
     tags: tags between commas, e.g. `a1,a2`. The first of them that any descriptor of a record

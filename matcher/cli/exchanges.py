@@ -43,7 +43,8 @@ def command() -> None:
     """Fetch hashes from exchanges into lists, and see how that goes.
 
     Credentials come from environment variables, HASHWARDEN_EXCHANGE_ followed by the exchange's
-    name and the credential's in capitals, or from a file that nobody else may read.
+    name and the credential's in capitals, or from a file that nobody else may read. HTTPS_PROXY and
+    NO_PROXY are kept to.
     """
 
 
@@ -246,12 +247,14 @@ def feedback(
     """Tell NCMEC what you think of one hash of an entry that came from there."""
     from hashlists.exchanges.clock import Clock  # noqa: PLC0415
     from hashlists.exchanges.ncmec_feedback import Feedback, send_feedback  # noqa: PLC0415
+    from matcher.settings import exchange_proxy  # noqa: PLC0415
 
     if (opinion == "negative") != bool(reasons):
         raise click.UsageError("negative feedback needs --reason, and affirmative takes none")
     told = Feedback(entry, HashKind(kind), reasons)
     with session.catalog() as catalog:
-        send_feedback(catalog, name, told, partial(_credentials, name), Clock())
+        credentials = partial(_credentials, name)
+        send_feedback(catalog, name, told, credentials, Clock(), proxy_for=exchange_proxy)
     note(f"The {opinion} feedback on the {kind} of entry {entry} was accepted.")
 
 
@@ -260,13 +263,16 @@ def _fetch(
 ) -> bool:
     """Fetches one exchange; tells its error rather than raising it."""
     from hashlists.exchanges.fetching import FetchOrder, fetch  # noqa: PLC0415
+    from matcher.settings import exchange_proxy  # noqa: PLC0415
 
     with progress(f"Fetching {name}") as advance:
 
         def watch(report: FetchReport) -> None:
             advance(report.pages, report.pages, f"{report.records:,} records")
 
-        order = FetchOrder(session.author, full=full, force=force, watch=watch)
+        order = FetchOrder(
+            session.author, full=full, force=force, watch=watch, proxy_for=exchange_proxy
+        )
         try:
             report = fetch(catalog, name, order, partial(_credentials, name))
         except HashlistsError as error:

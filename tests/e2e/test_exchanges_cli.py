@@ -10,7 +10,9 @@ from hashlists.catalog import Catalog
 from hashlists.model import ListState
 from matcher.cli.root import run
 from matcher.settings import exchange_credentials, exchange_variable
+from tests.certificates import make_certificate
 from tests.exchange_servers import SECRETS, Fault, Feed, serve
+from tests.proxy_server import USER, serve_proxy
 
 GUID = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -102,6 +104,9 @@ def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypa
     monkeypatch.delenv(exchange_variable("a-feed", "password"))
     status, _, told = cli("fetch", "a-feed")
     assert (status, "credentials are missing: password" in told) == (2, True)
+    shown = json.loads(cli("status", "a-feed", "--json")[1])
+    assert "credentials are missing" in shown["error"]["detail"]
+    assert shown["failed_at"] is not None
     assert cli("fetch", "--force")[0] == 2
 
 
@@ -140,6 +145,21 @@ def test_feedback_goes_where_the_entry_came_from(cli, server, tmp_path):
     assert (status, "GUID" in told) == (2, True)
     status, _, told = cli("feedback", "a-feed", "affirmative", "--entry", entry, "--kind", "md5")
     assert (status, "has no md5" in told) == (2, True)
+
+
+def test_by_way_of_a_proxy_as_the_environment_says(cli, monkeypatch, tmp_path):
+    certificate = make_certificate(tmp_path)
+    with serve(Feed("ncmec"), certificate=certificate) as server, serve_proxy() as proxy:
+        server.feed.put(*range(3))
+        assert add(cli, server, "--harm", "csam", "--ca-file", str(certificate[0]))[0] == 0
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        status, _, told = cli("fetch", "a-feed", "--json")
+        assert (status, proxy.asked) == (0, [server.url.removeprefix("https://")])
+        assert USER not in told
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        assert cli("fetch", "a-feed")[0] == 0
+        assert len(proxy.asked) == 1
+        assert len(server.pages) == 2
 
 
 def test_variables_of_credentials_are_no_settings():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -19,7 +21,7 @@ from hashlists.errors import (
     FullListRefusedError,
 )
 from hashlists.exchanges.clock import Clock
-from hashlists.exchanges.credentials import Credentials
+from hashlists.exchanges.credentials import Credentials, find_credentials
 from hashlists.exchanges.fetching import fetch
 from hashlists.exchanges.http import HttpLimits
 from hashlists.exchanges.progress import Progress
@@ -83,7 +85,7 @@ def test_a_feed_is_followed_through_additions_changes_and_withdrawals(catalog, s
 
 def test_only_what_is_new_is_asked_for(catalog, server):
     add_exchange(catalog, server)
-    server.feed.put(*range(20))
+    server.feed.put(*range(7))
     fetch_from(catalog, server)
     server.feed.time.pass_by(days=1)
     server.feed.put(20)
@@ -132,6 +134,73 @@ def test_retry_after_is_kept_to_and_waits_grow(catalog, any_server):
     first, second = any_server.feed.time.slept
     assert first >= 7
     assert 0 <= second <= 120
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(90, [90]), (121, [])])
+def test_retry_after_may_be_a_moment_of_the_servers_own_clock(catalog, any_server, seconds, waits):
+    """Within its bound it is kept to; beyond, the fetch ends."""
+    add_exchange(catalog, any_server)
+    any_server.ahead = timedelta(days=2)
+    moment = any_server.feed.time.now + any_server.ahead + timedelta(seconds=seconds)
+    any_server.faults = [Fault(503, b"", {"Retry-After": format_datetime(moment, usegmt=True)})]
+    with nullcontext() if waits else pytest.raises(ExchangeAwayError, match="503"):
+        fetch_from(catalog, any_server)
+    assert any_server.feed.time.slept == waits
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1e9", "٣", "Thu, 99 Jan 2026 00:00:00 GMT"])
+def test_a_retry_after_that_says_nothing_is_none(catalog, any_server, text):
+    add_exchange(catalog, any_server)
+    headers = {"Retry-After": text.encode().decode("latin-1")}
+    any_server.faults = [Fault(429, b"", headers)]
+    fetch_from(catalog, any_server)
+    (slept,) = any_server.feed.time.slept
+    assert 0 <= slept <= 120
+
+
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_pages_out_of_order_are_followed_by_their_links(catalog, breaks_off):
+    """Tech Against Terrorism's, whose checkpoint would leave earlier records behind."""
+    with serve(Feed("tat", in_order=False)) as server:
+        add_exchange(catalog, server)
+        feed = server.feed
+        for number in range(8):
+            feed.time.pass_by(hours=1)
+            feed.put(number)
+        assert len({each.changed for each in feed.records.values()}) == 8
+        if breaks_off:
+            server.faults = [None, None, *[Fault(500, b"")] * 3]
+            with pytest.raises(ExchangeAwayError):
+                fetch_from(catalog, server)
+        server.asked.clear()
+        fetch_from(catalog, server)
+        assert held(catalog) == feed.truth()
+        assert [each.query.get("offset") is None for each in server.pages] == [True, False, False]
+        feed.time.pass_by(hours=1)
+        feed.delete(1)
+        feed.put(2, version=1)
+        feed.put(8, 9, 10)
+        fetch_from(catalog, server)
+        assert held(catalog) == feed.truth()
+
+
+def test_missing_credentials_are_kept_as_a_failure(catalog, any_server):
+    add_exchange(catalog, any_server)
+    with pytest.raises(ExchangeCredentialsError, match="missing: access_token"):
+        fetch(
+            catalog,
+            NAME,
+            order(any_server.feed.time),
+            lambda client, _: find_credentials(client.credential_names, {}, None),
+        )
+    progress = Progress.from_document(catalog.get_exchange(NAME).checkpoint)
+    assert progress.failed_at == any_server.feed.time.now
+    assert progress.error_reason == ExchangeCredentialsError.reason
+    assert "access_token" in progress.error
+    assert any_server.asked == []
+    any_server.feed.put(1)
+    fetch_from(catalog, any_server)
+    assert Progress.from_document(catalog.get_exchange(NAME).checkpoint).failed_at is None
 
 
 @pytest.mark.parametrize("fault", [FAULTS["cut"], FAULTS["another page"]])
@@ -268,9 +337,10 @@ def test_what_was_purged_for_good_is_set_aside(catalog, any_server):
 def test_clocks_that_differ_lose_nothing(catalog, server, ahead):
     add_exchange(catalog, server)
     feed = server.feed
+    feed.size = 5
     ours = feed.time.clock(ahead=ahead)
-    for round_ in range(4):
-        feed.put(*range(round_ * 5, round_ * 5 + 5))
+    for round_ in range(3):
+        feed.put(*range(round_ * 6, round_ * 6 + 6))
         fetch_from(catalog, server, clock=ours)
         assert held(catalog) == feed.truth()
         feed.time.pass_by(hours=7)
@@ -341,7 +411,7 @@ def test_a_paused_exchange_is_not_fetched(catalog, any_server):
 def test_a_full_fetch_withdraws_what_is_gone(catalog, server):
     add_exchange(catalog, server)
     feed = server.feed
-    feed.put(*range(12))
+    feed.put(*range(7))
     fetch_from(catalog, server)
     feed.time.pass_by(days=1)
     del feed.records[5]  # and nobody tells
@@ -414,18 +484,28 @@ def test_what_the_exchange_forgets_to_withdraw_is_found_by_a_full_fetch_in_time(
     with serve(Feed("threatexchange", forgets=timedelta(days=90))) as server:
         add_exchange(catalog, server)
         feed = server.feed
-        feed.put(*range(12))
+        feed.put(*range(6))
+        fetch_from(catalog, server)
+        for _ in range(4):
+            feed.time.pass_by(days=21)
+            assert not fetch_from(catalog, server).full
+        feed.time.pass_by(days=2)
+        assert fetch_from(catalog, server).full
+
+
+def test_withdrawals_that_were_forgotten_before_they_were_told_are_found(catalog):
+    with serve(Feed("threatexchange", forgets=timedelta(days=30))) as server:
+        add_exchange(catalog, server)
+        feed = server.feed
+        feed.put(*range(6))
         fetch_from(catalog, server)
         feed.time.pass_by(days=1)
         feed.delete(3)
-        feed.time.pass_by(days=100)
+        feed.time.pass_by(days=35)
         report = fetch_from(catalog, server)
         assert (report.full, report.retracted) == (True, 1)
         assert held(catalog) == feed.truth()
-        feed.time.pass_by(days=84)
         assert not fetch_from(catalog, server).full
-        feed.time.pass_by(days=2)
-        assert fetch_from(catalog, server).full
 
 
 def test_a_refused_full_fetch_is_tried_again_by_itself_after_a_day(catalog):
@@ -440,7 +520,7 @@ def test_a_refused_full_fetch_is_tried_again_by_itself_after_a_day(catalog):
             fetch_from(catalog, server)
         feed.put(9)
         feed.time.pass_by(hours=1)
-        assert not fetch_from(catalog, server).full
+        assert not fetch_from(catalog, server).full  # which does not make good what was missed
         assert "id:9" in held(catalog)
         feed.time.pass_by(days=1)
         with pytest.raises(FullListRefusedError):

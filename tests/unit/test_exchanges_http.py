@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import logging
 import os
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from hashlists.errors import (
     ExchangeAwayError,
     ExchangeCredentialsError,
     ExchangePageError,
+    ExchangeRefusedError,
     ExchangeSettingsError,
 )
 from hashlists.exchanges.base import next_query
@@ -24,7 +19,9 @@ from hashlists.exchanges.credentials import find_credentials
 from hashlists.exchanges.http import Http, require_url
 from hashlists.exchanges.registry import ExchangeSettings, check_settings, make_client
 from hashlists.exchanges.times import read_moment, utc_text
+from tests.certificates import make_certificate
 from tests.exchange_servers import SECRETS, Feed, serve
+from tests.proxy_server import PASSWORD, USER, serve_proxy
 
 PATH = "77/threat_updates/"
 HEADERS = {"Authorization": f"Bearer {SECRETS['threatexchange']['access_token']}"}
@@ -33,42 +30,12 @@ HEADERS = {"Authorization": f"Bearer {SECRETS['threatexchange']['access_token']}
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """Files of a certificate for localhost, and of its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_certificates_are_verified(certificate):
     feed = Feed("threatexchange")
-    with serve(feed, certificate=tuple(map(str, certificate))) as server:
+    with serve(feed, certificate=certificate) as server:
         with (
             Http(server.url) as http,
             pytest.raises(ExchangeAwayError, match="not trusted"),
@@ -82,6 +49,93 @@ def test_certificates_are_verified(certificate):
         ):
             assert answer.stream.read().startswith(b'{"data"')
             assert answer.server_time == feed.time.now
+
+
+@pytest.fixture
+def far_server(certificate):
+    """A server that is spoken to over TLS, and so by way of a proxy."""
+    with serve(Feed("threatexchange"), certificate=certificate) as server:
+        yield server
+
+
+def test_a_proxy_carries_what_it_cannot_read(far_server, certificate, caplog):
+    with (
+        caplog.at_level(logging.DEBUG),
+        serve_proxy() as proxy,
+        Http(far_server.url, ca_file=certificate[0], proxy=proxy.url) as http,
+        http.ask(PATH, [("start_time", "0")], headers=HEADERS) as answer,
+    ):
+        assert answer.stream.read().startswith(b'{"data"')
+    assert proxy.asked == [far_server.url.removeprefix("https://")]
+    assert len(far_server.pages) == 1
+    heard = "".join(proxy.heard)
+    assert SECRETS["threatexchange"]["access_token"] not in heard
+    assert "start_time" not in heard
+    assert PASSWORD not in caplog.text
+    assert "start_time" not in caplog.text
+
+
+def test_certificates_are_verified_behind_a_proxy_too(far_server):
+    with (
+        serve_proxy() as proxy,
+        Http(far_server.url, proxy=proxy.url) as http,
+        pytest.raises(ExchangeAwayError, match="not trusted"),
+        http.ask(PATH, headers=HEADERS),
+    ):
+        pass
+    assert far_server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        (407, ExchangeRefusedError, "the proxy 127.0.0.1 does not lead to it: it answers 407"),
+        (403, ExchangeRefusedError, "it answers 403"),
+        (429, ExchangeAwayError, "it answers 429"),
+        (502, ExchangeAwayError, "it answers 502"),
+    ],
+)
+def test_a_proxy_that_refuses(far_server, certificate, answer, error, told):
+    with serve_proxy() as proxy:
+        proxy.answer = answer
+        with (
+            Http(far_server.url, ca_file=certificate[0], proxy=proxy.url) as http,
+            pytest.raises(error, match=told) as raised,
+            http.ask(PATH, headers=HEADERS),
+        ):
+            pass
+    assert PASSWORD not in str(raised.value)
+    assert far_server.asked == []
+
+
+def test_a_proxy_that_is_away(far_server, certificate):
+    with serve_proxy() as proxy:
+        gone = proxy.url
+    with (
+        Http(far_server.url, ca_file=certificate[0], proxy=gone) as http,
+        pytest.raises(ExchangeAwayError, match=r"its proxy .* cannot be reached") as raised,
+        http.ask(PATH, headers=HEADERS),
+    ):
+        pass
+    assert USER not in str(raised.value)
+
+
+def test_this_machine_is_reached_without_a_proxy():
+    with (
+        serve(Feed("threatexchange")) as server,
+        serve_proxy() as proxy,
+        Http(server.url, proxy=proxy.url) as http,
+        http.ask(PATH, [("start_time", "0")], headers=HEADERS),
+    ):
+        pass
+    assert (proxy.asked, len(server.pages)) == ([], 1)
+
+
+@pytest.mark.parametrize("url", ["", "socks5://x", "http://", "https://:80", "ftp://hidden@x"])
+def test_what_is_no_proxy(url):
+    with pytest.raises(ExchangeSettingsError, match="the proxy's address") as raised:
+        Http("https://x.invalid", proxy=url)
+    assert "hidden" not in str(raised.value)
 
 
 def test_a_file_of_certificates_must_be_one(tmp_path):

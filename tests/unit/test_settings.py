@@ -13,7 +13,7 @@ from hashlists.limits import DEFAULT_LIMITS
 from matcher import settings as settings_module
 from matcher.decode.limits import DecodeLimits
 from matcher.errors import SettingsError
-from matcher.settings import CONFIG_NAME, KNOBS, Settings, load_settings
+from matcher.settings import CONFIG_NAME, KNOBS, Settings, exchange_proxy, load_settings
 
 MIB = 1024**2
 
@@ -448,3 +448,31 @@ class TestCpuQuota:
         monkeypatch.setattr(settings_module, "_cpu_quota", lambda *_: 1)
         loaded = settings_module.load_settings(tmp_path, environ={})
         assert (loaded.decode_workers, loaded.process_count) == (1, 1)
+
+
+PROXIES = {
+    "nothing": ({}, None),
+    "for HTTPS": ({"HTTPS_PROXY": "http://p:3128"}, "http://p:3128"),
+    "for all": ({"ALL_PROXY": "http://p:3128"}, "http://p:3128"),
+    "without a scheme": ({"HTTPS_PROXY": "p:3128"}, "http://p:3128"),
+    "HTTPS before all": ({"HTTPS_PROXY": "http://a", "ALL_PROXY": "http://b"}, "http://a"),
+    "small letters first": ({"HTTPS_PROXY": "http://a", "https_proxy": "http://b"}, "http://b"),
+    "for HTTP alone": ({"HTTP_PROXY": "http://p"}, None),
+    "not for the host": ({"HTTPS_PROXY": "http://p", "NO_PROXY": "x.org, example.org"}, None),
+    "not for the domain": ({"HTTPS_PROXY": "http://p", "no_proxy": ".example.org"}, None),
+    "not for what is below": ({"HTTPS_PROXY": "http://p", "NO_PROXY": "*.Example.org"}, None),
+    "not for the port": ({"HTTPS_PROXY": "http://p", "NO_PROXY": "api.example.org:8443"}, None),
+    "not for anybody": ({"HTTPS_PROXY": "http://p", "NO_PROXY": "*"}, None),
+    "not for others": ({"HTTPS_PROXY": "http://p", "NO_PROXY": "ple.org"}, "http://p"),
+}
+
+
+@pytest.mark.parametrize(("environ", "proxy"), PROXIES.values(), ids=list(PROXIES))
+def test_proxies_of_exchanges(environ, proxy):
+    assert exchange_proxy("https://api.example.org:8443/v1", environ) == proxy
+
+
+def test_plain_http_has_no_proxy(monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "http://p:3128")
+    assert exchange_proxy("http://127.0.0.1:8080") is None
+    assert exchange_proxy("https://example.org") == "http://p:3128"

@@ -63,7 +63,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _NAMES = FieldNames(key="value", category="label", updated_at="added_on")
 _SIMPLE_NAME = re.compile(r"simple\.(?P<type>[A-Za-z0-9_]+)\.te")
 _LOCAL_LINE = re.compile(
-    rb"(?P<type>[A-Za-z][A-Za-z0-9_]{1,30}) +(?P<value>[0-9A-Fa-f]{32,288})\r?"
+    rb"(?P<type>[A-Za-z][A-Za-z0-9_]{1,30}) +(?P<value>[0-9A-Za-z+/=,]{24,575})\r?"
 )
 #: A signal's type; a name of another shape, such as a digest, shows that the file is another.
 _TYPE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+]{1,30}", re.ASCII)

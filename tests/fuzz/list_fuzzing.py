@@ -1,7 +1,8 @@
 """What the fuzzers of list readers share: a deterministic mutator for texts, and the checks.
 
 Every input must end in entries and rejections, or in an error of `hashlists.errors`. On success
-the sums must be right and every hash as long as its kind says.
+the sums must be right and every hash as long as its kind says. No word about an input may hold
+what looks like a hash.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import random
+import re
 import sys
 import time
 import traceback
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     #: What to read: the file, the format's options.
     Case = tuple[bytes, Mapping[str, str]]
 
+#: A run of hexadecimal digits that is no number and no word.
+HASH_LIKE = re.compile(r"(?=[0-9]*[A-Fa-f])(?=[A-Fa-f]*[0-9])[0-9A-Fa-f]{16,}")
 #: Small, so that blocks end everywhere and limits are met.
 LIMITS = tuple(
     ImportLimits(
@@ -125,6 +129,8 @@ def read(data: bytes, format_name: str, options: Mapping[str, str], limits: Impo
         for batch in open_reader(stream, format=format_name, options=options, limits=limits):
             rejected += _check(batch, limits)
     except HashlistsError as error:
+        if HASH_LIKE.search(str(error)):
+            raise AssertionError("an error repeats a hash") from None
         return error.reason if str(error) else "an error without words"
     finally:
         assert not stream.closed
@@ -149,8 +155,10 @@ def _check(batch: RawBatch, limits: ImportLimits) -> int:
     for row, kind, value, _ in entries.extra_hashes:
         assert 0 <= row < len(entries)
         assert len(value) == kind.nbytes
+    assert not any(map(HASH_LIKE.search, batch.notes))
     for rejection in result.rejections:
         assert rejection.reason
+        assert not HASH_LIKE.search(rejection.reason + rejection.field)
         assert rejection.place.number >= 1
     return len(result.rejections)
 

@@ -217,7 +217,7 @@ class TestAbsurdLengths:
             assert PLACE.search(checked(problem))
 
 
-NESTED = 50_000
+NESTED = 20_000
 
 
 class TestDeepNesting:
@@ -285,15 +285,12 @@ class TestXml:
 
 
 class TestBombs:
-    LIMITS = ImportLimits(max_unpacked_bytes=64 * 1024)
-
     @pytest.mark.parametrize("name", FORMATS)
     @pytest.mark.parametrize(
         "pack", [gzip.compress, lambda data: zipped({"a": data})], ids=["gzip", "zip"]
     )
     def test_what_unpacks_to_too_much_is_refused_by_every_reader(self, name, pack, tmp_path):
-        data = SAMPLES[name].file(2_500)
-        assert len(data) > self.LIMITS.max_unpacked_bytes / 2
+        data = SAMPLES[name].file(400)
         limits = ImportLimits(max_unpacked_bytes=len(data) // 2)
         with pytest.raises(FormatError) as caught:
             check_file(tmp_path / "file", name, pack(data), limits)

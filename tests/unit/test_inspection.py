@@ -12,8 +12,10 @@ import pytest
 from hashlists.errors import FormatError, UnknownFormatError
 from hashlists.formats.shown_text import without_values
 from hashlists.inspection import inspect_file, likeliest
+from hashlists.model import HashKind
 from matcher import cli
 from tests.archive_support import zipped
+from tests.list_samples import SAMPLES, Record, raw
 
 CONTEXT = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/UK/$metadata#Media"
 SECRET = "SECRETCELL"
@@ -37,6 +39,25 @@ def write(tmp_path):
         return path
 
     return written
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_each_format_is_told_by_a_file_of_it(write, name):
+    """And by no other as surely; packed too, since that is how lists come."""
+    data = SAMPLES[name].file()
+    for path in (write("x", data), write("x.gz", gzip.compress(data))):
+        best, *others = inspect_file(path).parts[0].candidates
+        assert best.format == name
+        assert best.score >= 50
+        assert all(each.score < best.score for each in others)
+        assert not any(raw(kind, 1).hex() in repr(best) for kind in SAMPLES[name].kinds)
+
+
+def test_lines_of_signals_are_told_whatever_their_values(write):
+    numbers = ",".join(map(str, raw(HashKind.PHOTODNA, 1)))
+    lines = SAMPLES["threatexchange-text"].make([Record(1, {HashKind.PHOTODNA: numbers})])
+    best = inspect_file(write("x", lines)).parts[0].candidates[0]
+    assert best.format == "threatexchange-text"
 
 
 class TestFiles:

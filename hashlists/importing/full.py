@@ -97,7 +97,8 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
     if against and not full.force:
         raise FullListRefusedError(
             f"{absent.entries:,} of {absent.before:,} entries in force are not in the file, but"
-            f" {'; '.join(against)}; nothing was imported"
+            f" {'; '.join(against)}; nothing was imported. Where they are gone at the source, do it"
+            " again with --force"
         )
     if ask:
         _require_consent(full, absent)

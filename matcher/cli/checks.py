@@ -34,20 +34,35 @@ _OUR_PACKAGES = ("matcher", "hashlists")
 _NEEDED = (
     "alembic",
     "click",
+    "cryptography",
     "faiss-cpu",
     "grpcio",
     "grpcio-health-checking",
     "grpcio-reflection",
+    "grpcio-status",
+    "httpx",
     "msgspec",
     "numpy",
+    "obstore",
     "pi-heif",
     "pillow",
     "platformdirs",
+    "prometheus-client",
     "protobuf",
+    "pyrage",
     "rich",
     "scipy",
     "sqlalchemy",
+    "tenacity",
+    "waitress",
+    "zstandard",
 )
+#: Extras by name: the distribution that each brings, and what goes without it.
+_EXTRAS = {
+    "jxl": ("pillow-jxl-plugin", "JPEG XL is not decoded"),
+    "parquet": ("pyarrow", "Parquet files are neither read nor written"),
+    "postgresql": ("psycopg", "the catalog is kept in SQLite only"),
+}
 _NETWORK_FILE_SYSTEMS = frozenset(
     {
         *("9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs"),
@@ -72,6 +87,16 @@ def check_versions(_: Session) -> Iterator[Finding]:
         except metadata.PackageNotFoundError:
             yield Finding("libraries", Status.FAIL, f"{name} is not installed")
     yield Finding("libraries", Status.OK, ", ".join(found))
+
+
+def check_extras(_: Session) -> Iterator[Finding]:
+    """Which extras are installed. None is needed, so that one is missing is well."""
+    for extra, (name, without) in _EXTRAS.items():
+        try:
+            detail = f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            detail = f"not installed, so {without}; to have it: pip install 'hashwarden[{extra}]'"
+        yield Finding(f"extra {extra}", Status.OK, detail)
 
 
 def check_packages(_: Session) -> Iterator[Finding]:
@@ -250,9 +275,10 @@ def check_settings(session: Session) -> Iterator[Finding]:
 
 
 #: The checks that look at the installation alone.
-CHECKS_WITHOUT_SETTINGS = frozenset({"versions", "packages", "formats"})
+CHECKS_WITHOUT_SETTINGS = frozenset({"versions", "extras", "packages", "formats"})
 LOCAL_CHECKS: Mapping[str, Check] = {
     "versions": check_versions,
+    "extras": check_extras,
     "packages": check_packages,
     "formats": check_formats,
     "self-test": check_hashing,

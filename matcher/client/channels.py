@@ -81,7 +81,8 @@ def server_error(status: status_pb2.Status, target: str = "") -> ServerError:
         if detail.Unpack(info):
             reason = info.reason
     away = code is grpc.StatusCode.UNAVAILABLE
-    message = f"{code.name}: {status.message}"
+    # A server of ours says in words what is wrong; of another's words the code says the most.
+    message = status.message if reason and status.message else f"{code.name}: {status.message}"
     if away and target and not status.details:  # a server of ours gives details
         message = f"no server answers at {target}; start one with: hashwarden serve"
     if code is grpc.StatusCode.CANCELLED:  # by the server; who cancels here gets no status

@@ -101,7 +101,9 @@ def test_everything_but_the_hashes_is_shown(run, bring):
 @pytest.mark.parametrize("given", ["x", "-1", "##1", "1" * 30, "md5:aa"])
 def test_what_is_no_id_is_refused(run, bring, given):
     bring(f"{MD5},M-7,no")
-    assert "no entry's id" in " ".join(run("entry", "--", given, status=2).err.split())
+    told = " ".join(run("entry", "--", given, status=2).err.split())
+    assert "no entry's id" in told
+    assert "--source-id" not in told  # which this command does not have
     assert "there is no entry 5" in run("entry", "5", status=2).err
 
 

@@ -158,7 +158,7 @@ async def test_an_early_refusal_keeps_the_servers_words(address):
     """Most of these calls end while a message is being sent, which must not hide the reason."""
     async with AsyncClient(address) as client:
         for _ in range(TIMES):
-            with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+            with pytest.raises(ServerError, match=r"^too many") as caught:
                 [each async for each in client.match_images(drawn(big_images), policy="refused")]
             assert caught.value.reason == "OVERLOADED"
 
@@ -167,7 +167,7 @@ async def test_an_early_refusal_keeps_the_servers_words_without_asyncio(address)
     def stream():
         with Client(address) as client:
             for _ in range(TIMES):
-                with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+                with pytest.raises(ServerError, match=r"^too many") as caught:
                     list(client.match_images(big_images(), policy="refused"))
                 assert caught.value.reason == "OVERLOADED"
 
@@ -189,7 +189,7 @@ async def test_an_import_that_is_refused_early_keeps_the_servers_words(address, 
             return list(client.import_list(file, **wanted))
 
     for _ in range(TIMES):
-        with pytest.raises(ServerError, match="RESOURCE_EXHAUSTED: too many") as caught:
+        with pytest.raises(ServerError, match=r"^too many") as caught:
             await (run() if as_async else asyncio.to_thread(run_blocking))
         assert caught.value.reason == "OVERLOADED"
 

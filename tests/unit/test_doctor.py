@@ -68,6 +68,21 @@ def test_a_missing_library_fails(monkeypatch):
     assert [f.detail for f in found if f.status is Status.FAIL] == ["msgspec is not installed"]
 
 
+def test_an_extra_that_is_missing_is_told_and_is_no_fault(monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "pyarrow":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    found = by_name(checks.check_extras(session()))
+    assert {finding.status for finding in found.values()} == {Status.OK}
+    assert "pip install 'hashwarden[parquet]'" in found["extra parquet"].detail
+    assert found["extra postgresql"].detail.startswith("psycopg ")
+
+
 def test_our_packages_alone_are_well(monkeypatch):
     monkeypatch.setattr(metadata, "packages_distributions", dict)
     monkeypatch.setattr(sys, "path", [str(checks._our_folder())])

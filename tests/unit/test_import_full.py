@@ -66,7 +66,9 @@ def test_more_than_were_agreed_to_are_refused(catalog, tmp_path):
 
 
 def test_a_large_share_is_refused_without_force(catalog, tmp_path):
-    with pytest.raises(FullListRefusedError, match=r"30\.0% of them, above the limit of 20\.0%"):
+    with pytest.raises(
+        FullListRefusedError, match=r"30\.0% of them, above the limit of 20\.0%; .*--force"
+    ):
         bring(catalog, tmp_path, csv(*ALL[3:]), FullList())
     assert in_force(catalog) == 10
     assert bring(catalog, tmp_path, csv(*ALL[3:]), FullList(max_share=0.3)).retracted == 3

@@ -201,6 +201,47 @@ class TestCommand:
         assert status == 0
         assert "--column md5=MD5" in told.err
 
+    def test_columns_are_given_as_for_an_import(self, capsys, write):
+        path = write("x.csv", f"Wert,MD5\n{md5(1)},x\n".encode())
+        assert self.run(capsys, path)[0] == 2
+        status, told = self.run(capsys, path, "--column", "md5=Wert", "--option", "scheme=a b")
+        assert status == 0
+        assert "--format csv --column md5=Wert --option 'scheme=a b'" in told.err
+        assert "MD5" not in told.err.partition("--format")[2]
+        lines = write("x.txt", f'{{"a": "{md5(1)}"}}\n{{"a": "{md5(2)}"}}\n'.encode())
+        assert "--format jsonl" in self.run(capsys, lines, "--column", "md5=a")[1].err
+
+    def test_a_mapping_is_given_as_for_an_import(self, capsys, write):
+        mapping = write("map.toml", b'scheme = "x"\n[columns]\nmd5 = "Wert"\n')
+        path = write("x.tsv", f"Wert\tb\n{md5(1)}\tx\n".encode())
+        status, told = self.run(capsys, path, "--mapping", mapping, "--column", "source_id=b")
+        assert status == 0
+        suggestion = next(line for line in told.err.splitlines() if "To import" in line)
+        words = shlex.split(suggestion.partition(": ")[2])
+        options = ["--mapping", str(mapping), "--column", "source_id=b", "--option"]
+        assert words[-6:] == [*options, "delimiter=tab"]
+
+    def test_what_is_wrong_with_a_file_is_said_once(self, capsys, write):
+        path = write("cut.csv.gz", gzip.compress(b"md5\n" * 10_000)[:-9])
+        status, told = self.run(capsys, path)
+        assert status == 2
+        assert told.err.count("cut.csv.gz") == 1
+        assert "cut off" in told.err
+
+    @pytest.mark.parametrize("name", ["missing.csv", "folder", ""])
+    @pytest.mark.parametrize(
+        "words",
+        [["lists", "inspect"], ["lists", "import", "--list", "x"]],
+        ids=lambda each: each[1],
+    )
+    def test_a_file_that_is_not_there_is_told_in_a_line(self, capsys, tmp_path, words, name):
+        (tmp_path / "folder").mkdir()
+        path = str(tmp_path / name) if name else ""
+        assert cli.main([*words, path]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: ")
+        assert told.count("\n") == 1
+
     def test_the_harm_that_a_format_is_bound_to(self, capsys, write):
         answer = {"count": 0, "nextPageToken": "", "hasMoreRecords": False, "hashRecords": []}
         path = write("x.json", json.dumps({**answer, "nextSetTimestamp": 1}).encode())

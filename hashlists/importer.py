@@ -155,7 +155,7 @@ def import_files(
     started = time.monotonic()
     share = _share(max_rejected_share, limits)
     handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
-    if prepare_list is None:
+    if prepare_list is None or (dry_run and _stays_as_it_is(catalog, list_name)):
         _require_harm(catalog, list_name, format)
     if spool_dir is not None:
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -262,6 +262,14 @@ def _handling(catalog: Catalog, list_name: str, *, may_be_missing: bool) -> Hand
         if not may_be_missing:
             raise
         return NO_ONWARD_SHARING
+
+
+def _stays_as_it_is(catalog: Catalog, list_name: str) -> bool:
+    """Whether nothing could make it a list of another harm; that it is there is needed for it."""
+    try:
+        return catalog.was_filled(list_name)
+    except ListNotFoundError:
+        return False
 
 
 def _require_harm(catalog: Catalog, list_name: str, format_name: str) -> None:

@@ -36,15 +36,12 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
     Raises:
         HashlistsError: nothing was imported, and why.
     """
-    # These bring the catalog and numpy.
-    from hashlists.formats.registry import find_format  # noqa: PLC0415
-    from hashlists.importer import import_files  # noqa: PLC0415
+    from hashlists.importer import import_files  # noqa: PLC0415  brings the catalog and numpy
 
     share, settings = order.max_rejected_share, session.settings
     with session.catalog(create=order.described.suffices) as catalog:
         prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
-        if prepare is not None and order.described.harm is not None:
-            require_harm(find_format(order.format), order.list_name, Harm(order.described.harm))
+        _require_harm(catalog, order)
         with (
             _telling_what_stays(catalog, order.list_name),
             ExitStack() as spooled,
@@ -84,13 +81,11 @@ def try_here(
     Raises:
         HashlistsError: it would not be imported, and why.
     """
-    from hashlists.formats.registry import find_format  # noqa: PLC0415
     from hashlists.importer import FullList, import_files  # noqa: PLC0415
 
     share, settings = order.max_rejected_share, session.settings
     prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
-    if prepare is not None and order.described.harm is not None:
-        require_harm(find_format(order.format), order.list_name, Harm(order.described.harm))
+    _require_harm(catalog, order)
     with ExitStack() as opened:
         advance = opened.enter_context(progress(f"Reading {order.shown_files}", of_bytes=True))
         return import_files(
@@ -109,6 +104,20 @@ def try_here(
             spool_dir=settings.spool_dir,
             identities=order.identities,
         )
+
+
+def _require_harm(catalog: Catalog, order: ImportOrder) -> None:
+    """Checks that the format's entries may stand in the list as it will be.
+
+    Raises:
+        HarmMismatchError: they may not.
+    """
+    from hashlists.formats.registry import find_format  # noqa: PLC0415  brings numpy
+
+    harm = order.described.harm
+    if harm is None:  # then the list is there
+        harm = catalog.get_list(order.list_name).hash_list.harm
+    require_harm(find_format(order.format), order.list_name, Harm(harm))
 
 
 def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hashlists.model import ListState
 from matcher.cli.list_output import coverage_facts, coverage_record, warn_of_coverage
 from matcher.cli.output import note, print_table
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 _MOST_REJECTS_SHOWN = 20
 
 
-def import_record(report: ShownImport) -> dict[str, Any]:
-    """The JSON object of an import's report."""
+def import_record(report: ShownImport, state: ListState | None) -> dict[str, Any]:
+    """The JSON object of an import's report; `state` is the list's, None where nobody knows."""
     counts = (
         *("revision", "read", "added", "updated", "retracted", "unchanged", "rejected"),
         *("kept_retracted", "absent"),
@@ -36,11 +37,12 @@ def import_record(report: ShownImport) -> dict[str, Any]:
         "sha256": report.sha256,
         "notes": dict(report.notes),
         "repeated": report.repeated,
+        "list_state": None if state is None else state.value,
     }
 
 
-def print_import(report: ShownImport) -> None:
-    """Prints the report as a table, and below it what needs a look."""
+def print_import(report: ShownImport, state: ListState | None) -> None:
+    """Prints the report as a table, and below it what needs a look; `state` as above."""
     changed = f"revision {report.revision} of the catalog" if report.revision else "nothing changed"
     rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
     facts = [
@@ -57,6 +59,12 @@ def print_import(report: ShownImport) -> None:
     ]
     print_table(("import", report.list_name), facts)
     warn_of_coverage(report.coverage)
+    if state is ListState.SHADOW:
+        note(
+            f"The list {report.list_name} is in shadow: it is matched and counted, and decides "
+            "nothing until `lists promote`.",
+            style="yellow",
+        )
     for told, times in report.notes.items():
         note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
     _tell_rejects(report)

@@ -62,6 +62,7 @@ class ImportPlan:
 
     Attributes:
         report: of the trial.
+        state: the list's, or that which it would be created in.
         screening: what was found of its entries.
         references: how many harmless codes they were compared with, by kind.
         thresholds: bits within which they were near.
@@ -71,6 +72,7 @@ class ImportPlan:
     """
 
     report: ImportReport
+    state: ListState
     screening: Screening
     references: Mapping[HashKind, int]
     thresholds: Mapping[HashKind, int]
@@ -106,8 +108,10 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
         screening = Screening(references, thresholds, index)
         report = try_here(session, catalog, order, screening.observe)
     planned = _planned(lists, order, harm, report, screening)
+    states = {each.name: each.state for each in lists}
     return ImportPlan(
         report=report,
+        state=states.get(order.list_name, order.described.state or ListState.LIVE),
         screening=screening,
         references=references.kinds,
         thresholds=thresholds,
@@ -238,7 +242,7 @@ def _by_reason(report: ImportReport) -> Mapping[str, int]:
 def plan_record(plan: ImportPlan) -> dict[str, Any]:
     """The JSON object of a plan."""
     return {
-        **import_record(plan.report),
+        **import_record(plan.report, plan.state),
         "plan": True,
         "rejected_by_reason": dict(plan.reasons),
         "screening": {
@@ -278,7 +282,7 @@ def _findings_record(findings: Findings) -> dict[str, Any]:
 
 def print_plan(plan: ImportPlan) -> None:
     """Prints a plan as tables, and below them what needs a look."""
-    print_import(plan.report)
+    print_import(plan.report, plan.state)
     near, good = plan.screening.near, plan.screening.known_good
     known = ", ".join(plan.known_good_lists) or "there is no list of them"
     facts = [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hashlists.contribution import Contribution
     from hashlists.importer import ImportReport
-    from hashlists.model import Rejection
+    from hashlists.model import ListState, Rejection
     from matcher.cli.file_entries import FileEntries, FileProblem
 
 EXIT_NOT_HASHED = 2
@@ -136,10 +136,11 @@ def command(
         with begun as contribution:
             told = _add_all(session, contribution, entries, files, tell=not as_json)
             report = contribution.commit()
+        state = catalog.get_list(list_name).hash_list.state
     if as_json:
-        print_json(_record(report, entries, told))
+        print_json(_record(report, state, entries, told))
     else:
-        _print(report, entries)
+        _print(report, state, entries)
     ctx.exit(EXIT_NOT_HASHED if told.count else 0)
 
 
@@ -222,8 +223,10 @@ def _below(folder: str) -> Iterator[str]:
             yield each.path
 
 
-def _record(report: ImportReport, entries: FileEntries, told: _Told) -> dict[str, Any]:
-    record = import_record(report)
+def _record(
+    report: ImportReport, state: ListState, entries: FileEntries, told: _Told
+) -> dict[str, Any]:
+    record = import_record(report, state)
     del record["rejections"], record["notes"], record["repeated"], record["absent"]
     return {
         **record,
@@ -242,8 +245,8 @@ def _record(report: ImportReport, entries: FileEntries, told: _Told) -> dict[str
     }
 
 
-def _print(report: ImportReport, entries: FileEntries) -> None:
-    print_import(report)
+def _print(report: ImportReport, state: ListState, entries: FileEntries) -> None:
+    print_import(report, state)
     if entries.derived:
         note(f"{entries.derived:,} codes of crops were stored with them.")
 

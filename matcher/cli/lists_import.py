@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from hashlists.errors import HashlistsError
 from matcher.cli import options, reading
 from matcher.cli.asking import require_someone_to_ask
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
 from matcher.cli.importing import ImportOrder, WholeOrder
+from matcher.cli.keeping import keeper
 from matcher.cli.output import print_json
 from matcher.cli.paths import ExistingPath
+from matcher.errors import ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashlists.formats.unpacking.age_files import Identity
+    from hashlists.model import ListState
     from matcher.cli.import_output import ShownImport
 
 _MAX_KEY_CHARS = 200
@@ -143,10 +148,11 @@ def command(
     share is wrong: then nothing is. A list that does not exist yet is created where --harm and
     --source are given; of one that never held an entry, what is given is corrected.
 
-    In the report, kept_retracted counts entries that an operator has retracted here and that stay
-    so; repeated is true only for an import that had been made before under the same
-    --idempotency-key. Its revision is a number of the whole catalog, in which every committed
-    change counts one: a list that is created, too.
+    In the report, list_state tells whether the list is live, or in shadow: matched and counted, it
+    decides nothing until `lists promote`. kept_retracted counts entries that an operator has
+    retracted here and that stay so; repeated is true only for an import that had been made before
+    under the same --idempotency-key. Its revision is a number of the whole catalog, in which every
+    committed change counts one: a list that is created, too.
 
     With --full, entries in force that no record names go out of force in the same revision, and
     come back with the next file that lists them. Name all files of a set at once: each is taken
@@ -194,10 +200,11 @@ def command(
         _plan(session, server, order, references, as_json=as_json)
         return
     report = _imported(session, server, order)
+    state = _state(session, server, list_name)
     if as_json:
-        print_json(import_record(report))
+        print_json(import_record(report, state))
     else:
-        print_import(report)
+        print_import(report, state)
 
 
 def _plan(
@@ -233,6 +240,13 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
     from matcher.cli.import_remote import import_at_server  # noqa: PLC0415
 
     return import_at_server(session, server, order)
+
+
+def _state(session: Session, server: str | None, list_name: str) -> ListState | None:
+    """Whether the list decides; what was imported is told also where that cannot be asked."""
+    with suppress(HashlistsError, ServerError), keeper(session, server) as lists:
+        return lists.get_list(list_name).hash_list.state
+    return None
 
 
 def _format_by_suffix(files: Sequence[Path], identities: Sequence[Identity] = ()) -> str:

@@ -149,3 +149,36 @@ def test_what_does_not_go_together_is_refused(run, tmp_path):
         "no list is named"
         in run("lists", "import", file, "--list", "x", *COLUMNS, "--plan", status=2).err
     )
+
+
+def test_a_plan_is_refused_as_the_import_would_be(run, tmp_path):
+    """An empty list may be given another title by an import, and stays one of abuse."""
+    run("lists", "create", "abuse", "--harm", "csam", "--source", "Us")
+    file = tmp_path / "NSRLFile.txt"
+    file.write_text(f'"SHA-1","MD5","FileName"\n"{"ab" * 20}","{md5(1)}","x"\n')
+    order = (file, "--list", "abuse", "--format", "nsrl-csv", "--title", "Other")
+    refused = [
+        run("lists", "import", *order, *more, status=2).err.splitlines()[-1]
+        for more in ((), ("--plan",))
+    ]
+    assert "they are kept apart" in refused[0]
+    assert refused[0] == refused[1]
+    assert json.loads(run("lists", "show", "abuse", "--json").out)["title"] == ""
+
+
+def test_reports_tell_of_a_list_in_shadow(run, plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    told = "is in shadow: it is matched and counted, and decides nothing until `lists promote`"
+    assert plan(file, *NEW, "--shadow")["list_state"] == "shadow"
+    assert plan(file, *NEW)["list_state"] == "live"
+    assert told in run("lists", "import", file, *NEW, "--shadow", "--plan").err
+    assert told in run("lists", "import", file, *NEW, "--shadow").err
+    again = ("lists", "import", file, "--list", "new", *COLUMNS)
+    assert json.loads(run(*again, "--json").out)["list_state"] == "shadow"
+    assert plan(file, "--list", "new", *COLUMNS)["list_state"] == "shadow"
+    added = ("lists", "add", file, "--list", "new")
+    assert json.loads(run(*added, "--json", status=2).out)["list_state"] == "shadow"
+    run("lists", "promote", "new", "--reason", "looked at")
+    live = run(*again)
+    assert "shadow" not in live.err + live.out
+    assert json.loads(run(*again, "--json").out)["list_state"] == "live"

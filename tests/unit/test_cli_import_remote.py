@@ -189,7 +189,7 @@ def test_where_the_server_refuses_only_an_empty_list_is_told(go, capsys):
 
 
 def test_a_servers_report_is_shown_as_a_local_one(go):
-    record = import_record(go(Server(holds=["demo"])))
+    record = import_record(go(Server(holds=["demo"])), ListState.SHADOW)
     assert list(record)[:3] == ["list", "format", "revision"]
     assert record["coverage"]["share_by_kind"]["pdq"] == 0.0
 

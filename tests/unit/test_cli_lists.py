@@ -421,14 +421,19 @@ def test_promote_and_demote(records, run):
     (live,) = records("lists", "promote", "demo", "--if-revision", "1", *why)
     assert (live["state"], live["revision"]) == ("live", 2)
     (again,) = records("lists", "promote", "demo", *why)
+    assert (live.pop("changed"), again.pop("changed")) == (True, False)
     assert again == live
+    told = run("lists", "promote", "demo", *why).err
+    assert "The list demo is live already: nothing was changed." in told
     assert (
         "is at revision 2, not 1"
         in run(*("lists", "promote", "demo", "--if-revision", "1"), *why, status=2).err
     )
     (shadow,) = records("lists", "demote", "demo", *why)
     assert (shadow["state"], shadow["revision"]) == ("shadow", 3)
-    assert "shadow" in run("lists", "demote", "demo", *why).out
+    again = run("lists", "demote", "demo", *why)
+    assert "shadow" in again.out
+    assert "is in shadow already" in again.err
     newest, *_ = records("lists", "revisions", "demo")
     assert (newest["kind"], newest["reason"]) == ("demote", why[1])
     assert newest["author"] == getpass.getuser()

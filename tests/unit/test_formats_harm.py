@@ -80,3 +80,14 @@ def test_what_fits_is_imported(catalog, nsrl):
     catalog.create_list(HashList("good", Harm.KNOWN_GOOD, "NIST"), author="a person")
     report = import_file(catalog, nsrl, list_name="good", format="nsrl-csv", importer="a person")
     assert report.added == 1
+
+
+def test_a_trial_is_refused_as_the_import_would_be(catalog, nsrl):
+    """Also where the list could be made or corrected, were it not there with entries already."""
+    catalog.create_list(HashList("abuse", Harm.TEST, "us"), author="a person")
+    how = {"list_name": "abuse", "importer": "a person"}
+    csv = nsrl.with_name("list.csv")
+    csv.write_text(f"md5\n{md5()}\n")
+    import_file(catalog, csv, format="csv", options={"columns.md5": "md5"}, **how)
+    with pytest.raises(HarmMismatchError):
+        import_file(catalog, nsrl, format="nsrl-csv", dry_run=True, prepare_list=pytest.fail, **how)

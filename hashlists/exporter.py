@@ -27,6 +27,7 @@ from hashlists.exporting.request import (
     ExportRequest,
     compression_for,
 )
+from hashlists.exporting.shared_keys import SHARED_KEY, SharedKeys
 from hashlists.exporting.whole_file import whole_file
 from hashlists.formats.base import RETRACTED
 from hashlists.formats.registry import find_format, open_writer
@@ -104,7 +105,8 @@ def export_to_stream(
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
         writer = open_writer(out, format=request.format, options=request.options)
-        given, gone = _write_all(export, writer, progress)
+        shared = SharedKeys() if len(set(request.list_names)) > 1 else None
+        given, gone = _write_all(export, writer, shared, progress)
     untold = writer.losses.get(RETRACTED, 0)
     held_back = export.held_back
     report = ExportReport(
@@ -118,7 +120,10 @@ def export_to_stream(
         left_out=writer.left_out,
         untold=untold,
         purged=export.purged,
-        losses=dict(writer.losses),
+        losses={
+            **writer.losses,
+            **({SHARED_KEY: shared.repeated} if shared and shared.repeated else {}),
+        },
         unreleasable=held_back.unreleasable,
         by_recipient=dict(held_back.by_recipient),
         expired=held_back.expired,
@@ -144,11 +149,15 @@ def _ending(request: ExportRequest, compression: Compression) -> str:
     return f"{find_format(request.format).ending}{compression.suffix}{encrypted}"
 
 
-def _write_all(export: Export, writer: ListWriter, progress: Progress | None) -> tuple[int, int]:
+def _write_all(
+    export: Export, writer: ListWriter, shared: SharedKeys | None, progress: Progress | None
+) -> tuple[int, int]:
     """Writes every batch and the end; how many entries in force there were, and withdrawals."""
     given = gone = 0
     for batch in export:
         writer.write(batch)
+        if shared is not None:
+            shared.take(writer.keys(batch))
         withdrawn = sum(batch.retracted)
         given += len(batch) - withdrawn
         gone += withdrawn

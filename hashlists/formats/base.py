@@ -368,6 +368,14 @@ class ListWriter(Protocol):
         """
         ...
 
+    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
+        """By what a reader of the file will know each entry of a batch.
+
+        None for one that is not written, that no reader takes for another's, or where the writer
+        itself counts those that look the same. Writes nothing.
+        """
+        ...
+
     def finish(self) -> None:
         """Writes what stands at the end; nothing may be written afterwards."""
         ...

@@ -85,6 +85,15 @@ class IcseWriter:
         rows = zip(*(columns.get(name, [""] * len(entries)) for name in COLUMNS), strict=True)
         self._write_rows(compress(rows, kept))
 
+    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
+        """The strongest of the three hashes, by which `icse` reads them unless told otherwise."""
+        keys: list[bytes | None] = [None] * len(batch)
+        for kind in (HashKind.PHOTODNA, HashKind.MD5, HashKind.SHA1):
+            for row, value in enumerate(batch.entries.hashes.get(kind, ())):
+                if value and not batch.retracted[row]:
+                    keys[row] = value
+        return keys
+
     def finish(self) -> None:
         """Nothing stands at the end of a CSV file."""
 

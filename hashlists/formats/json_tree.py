@@ -1,7 +1,8 @@
 """Streams arrays that stand anywhere in a JSON document, e.g. those of each of many events.
 
 `JsonArrayStream` reads one array in one object. Here a caller names the paths of all arrays whose
-records it wants, and of members beside them; the document is walked once, in file order, and may
+records it wants, and of members beside them (`json_nested` knows one such shape, and skips all else
+unread); the document is walked once, in file order, and may
 be larger than memory in every array. What is not named is skipped: its syntax is checked where it
 is no longer than a member may be, and else only its strings and nesting are followed.
 

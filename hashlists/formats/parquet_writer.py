@@ -76,6 +76,10 @@ class ParquetWriter:
         if self._rows >= _ROWS_IN_GROUP:
             self._write_waiting()
 
+    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
+        """Their own keys: which list an entry stands in, readers leave aside."""
+        return batch.entries.keys
+
     def finish(self) -> None:
         """Writes the last group of rows, and the table of contents."""
         self._write_waiting()

@@ -35,7 +35,9 @@ from hashlists.exporter import (
 from hashlists.exporting import age
 from hashlists.exporting.layers import outgoing
 from hashlists.exporting.measured import Measured
+from hashlists.exporting.shared_keys import SHARED_KEY
 from hashlists.formats.sealed_spool import SealedSpool
+from hashlists.importer import import_file
 from hashlists.model import Classification, Handling, Harm, HashKind, HashList
 from tests.catalog_support import CLASS_1, CLASS_2, DEMO, bring, ids_of, items
 
@@ -73,6 +75,56 @@ def lines(data):
 
 def names(data):
     return {each["key"].removeprefix("id:") for each in lines(data) if "key" in each}
+
+
+HELD = (HashKind.MD5, HashKind.SHA1, HashKind.PDQ)
+
+
+class TestSharedKeys:
+    """What a reader cannot tell apart is counted, as reading the file into one list shows."""
+
+    @pytest.fixture
+    def pair(self, tmp_path):
+        with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as opened:
+            for name, keys in {
+                "one": ("42/a", "42/b", "42/c"),
+                "two": ("42/b", "42/c", "x"),
+            }.items():
+                opened.create_list(HashList(name, Harm.TEST, "made up"), author="a person")
+                bring(opened, items(*keys, kinds=HELD), list_name=name)
+            yield opened
+
+    def out(self, catalog, tmp_path, name, *lists, **options):
+        target = tmp_path / f"{name}-{len(lists)}"
+        wanted = request(list_names=lists, format=name, options=options)
+        return target, export_lists(catalog, target, wanted)
+
+    @pytest.mark.parametrize(
+        ("name", "shared"),
+        [("csv", 2), ("jsonl", 2), ("parquet", 2), ("ncmec", 2), ("icse", 2), ("stix", 0)],
+    )
+    def test_entries_under_one_key_are_counted(self, pair, tmp_path, name, shared):
+        target, report = self.out(pair, tmp_path, name, "one", "two")
+        assert report.entries == 6
+        assert report.losses.get(SHARED_KEY, 0) == shared
+        pair.create_list(HashList("back", Harm.TEST, "made up"), author="a person")
+        own = {"columns": "hashwarden"} if name in ("csv", "jsonl", "parquet") else {}
+        back = import_file(
+            pair, target, list_name="back", format=name, options=own, importer="a person",
+            max_rejected_share=1.0,
+        )  # fmt: skip
+        assert back.added == 6 - shared
+
+    @pytest.mark.parametrize("name", ["csv", "ncmec", "icse"])
+    def test_one_list_has_none(self, pair, tmp_path, name):
+        _, report = self.out(pair, tmp_path, name, "one")
+        assert SHARED_KEY not in report.losses
+
+    def test_vics_counts_by_md5_alone(self, pair, tmp_path):
+        _, report = self.out(pair, tmp_path, "vics", "one", "two", profile="US")
+        counted = {name: n for name, n in report.losses.items() if "keep but one" in name}
+        assert list(counted.values()) == [2]
+        assert SHARED_KEY not in counted
 
 
 class TestWhatGoesOut:

@@ -3,9 +3,9 @@
 Only the inner arrays are decoded. What stands beside them in the outer objects is skipped by its
 structure alone: never decoded, never kept, however long. Records are counted through.
 
-`json_tree` reads arrays anywhere, but decodes the syntax of what it skips, and takes an element that
-is no object for nothing wanted. In a case file both would be wrong: what belongs to a case is not
-looked at, and an element without its brace is no case.
+`json_tree` reads arrays anywhere, but checks the syntax of what it skips, and passes over an element
+that is no object. In a case file both would be wrong: what belongs to a case is not looked at, and
+an element that is no object is no case.
 """
 
 from __future__ import annotations

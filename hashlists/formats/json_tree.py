@@ -2,9 +2,9 @@
 
 `JsonArrayStream` reads one array in one object. Here a caller names the paths of all arrays whose
 records it wants, and of members beside them (`json_nested` knows one such shape, and skips all else
-unread); the document is walked once, in file order, and may
-be larger than memory in every array. What is not named is skipped: its syntax is checked where it
-is no longer than a member may be, and else only its strings and nesting are followed.
+unread); the document is walked once, in file order, and may be larger than memory in every array.
+What is not named is skipped: its syntax is checked where it is no longer than a member may be, and
+else only its strings and nesting are followed.
 
 Invariants: as `json_stream`, whose records, places and errors these are. An array or an object on
 the way to one may stand only once in its object, for which of two counts would not be clear.

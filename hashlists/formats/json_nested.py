@@ -4,8 +4,8 @@ Only the inner arrays are decoded. What stands beside them in the outer objects 
 structure alone: never decoded, never kept, however long. Records are counted through.
 
 `json_tree` reads arrays anywhere, but checks the syntax of what it skips, and passes over elements
-that are no objects. In a case file both would be wrong: what belongs to a case is not looked at, and
-an element that is no object is no case.
+that are no objects. In a case file both would be wrong: what belongs to a case is not looked at,
+and an element that is no object is no case.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from hashlists.errors import FormatError, HashlistsError
+from hashlists.errors import FormatError, HashlistsError, OptionsError
 from hashlists.formats.base import Sample
 from hashlists.formats.foreign_files import is_utf16
 from hashlists.formats.notes import Notes
@@ -42,6 +42,7 @@ _PROBLEMS: Final = 10
 _COLUMNS: Final = "columns"
 #: Formats whose columns are declared.
 _TABLES: Final = ("csv", "jsonl", "parquet")
+_NAMES_APART: Final = "parquet"
 _UTF16_ADVICE: Final = (
     "text in UTF-16 that no format here reads so; write it in UTF-8 instead: "
     "iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
@@ -298,7 +299,7 @@ class _Look:
         try:
             self._read()
         except HashlistsError as error:
-            self._problems.append(without_values(str(error)))
+            self._problems.append(self._in_words(error))
             self._refused = True
         else:
             self._judge_share()
@@ -336,6 +337,11 @@ class _Look:
         self._whole = True
         if isinstance(reader, PageReader) and is_unfinished([reader.page]):
             self._notes[MORE_PAGES_NOTE] += 1
+
+    def _in_words(self, error: HashlistsError) -> str:
+        """What is wrong; of Parquet the names of columns, too, which stand apart from its values."""
+        names_alone = isinstance(error, OptionsError) and self._name == _NAMES_APART
+        return without_values(str(error), sparing_quotes=names_alone)
 
     def _judge_share(self) -> None:
         """Says where an import would give up over the share of rejected records."""

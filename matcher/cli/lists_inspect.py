@@ -221,12 +221,14 @@ def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]
 
 def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
     header = seen.header
+    if header is None:
+        return [("read as", seen.format), ("records", "none: see below")]
     shown = f"{seen.records:,}" + ("" if seen.whole else f" read, about {seen.estimate:,} in all")
     told = f"{seen.withdrawn:,} here" if seen.tells_retractions else "the format cannot say"
     return [
         ("read as", seen.format),
-        ("version", header.version if header else ""),
-        ("profile", (header.profile or "none named") if header else ""),
+        ("version", header.version),
+        ("profile", header.profile or "none named"),
         ("records", shown),
         ("rejected", f"{seen.rejected:,}"),
         ("withdrawn", told),

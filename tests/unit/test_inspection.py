@@ -7,6 +7,8 @@ import hashlib
 import json
 import shlex
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hashlists.errors import FormatError, UnknownFormatError
@@ -210,6 +212,17 @@ class TestCommand:
         assert "MD5" not in told.err.partition("--format")[2]
         lines = write("x.txt", f'{{"a": "{md5(1)}"}}\n{{"a": "{md5(2)}"}}\n'.encode())
         assert "--format jsonl" in self.run(capsys, lines, "--column", "md5=a")[1].err
+
+    def test_columns_of_parquet_are_named(self, capsys, tmp_path):
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table({"Wert": [md5(1)], md5(2): ["x"]}), path)
+        status, told = self.run(capsys, path)
+        assert status == 2
+        assert "its columns are: 'Wert'" in told.err
+        assert md5(2) not in told.err
+        assert "records\tnone" in told.out
+        assert "To import" not in told.err
+        assert self.run(capsys, path, "--column", "md5=Wert")[0] == 0
 
     def test_a_mapping_is_given_as_for_an_import(self, capsys, write):
         mapping = write("map.toml", b'scheme = "x"\n[columns]\nmd5 = "Wert"\n')

@@ -339,7 +339,7 @@ class _Look:
             self._notes[MORE_PAGES_NOTE] += 1
 
     def _in_words(self, error: HashlistsError) -> str:
-        """What is wrong; of Parquet the names of columns, too, which stand apart from its values."""
+        """What is wrong; of Parquet with the names of columns, which stand apart from values."""
         names_alone = isinstance(error, OptionsError) and self._name == _NAMES_APART
         return without_values(str(error), sparing_quotes=names_alone)
 

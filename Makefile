@@ -1,7 +1,7 @@
 # Hashwarden: everything one does with a checkout. Needs Python >= 3.11 and make.
 #
 #   make serve      set up, import the demo list, start the service on loopback
-#   make test       set up, run every test with coverage
+#   make test       set up, run every test
 #   make lint       style, types, import contracts, protos, Dockerfile
 #   make help       all targets
 
@@ -26,6 +26,10 @@ BENCH  := $(STAMPS)/bench
 # What tools written in Python, and the generator of gRPC code, are run with.
 PY := $(BIN)/python
 GENERATE := $(PY) .ci/generate_protos.py
+
+# Modules are compiled once, whatever the environment says: the many processes that tests start
+# would each compile all of them again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## What can be made
@@ -109,13 +113,15 @@ serve: demo ## Set up, import the demo list, start the service on loopback
 # --- tests -----------------------------------------------------------------------------------
 
 PYTEST := $(PY) -m pytest
-COVERAGE := --cov --cov-report=term --cov-report=xml:build/coverage.xml
+# Measuring slows down every test and every process that one starts: `.ci/run` asks for it.
+COVERAGE ?=
+MEASURED := --cov --cov-report=term --cov-report=xml:build/coverage.xml
 
 .PHONY: test
-test: $(APP) $(TEST) ## Every test, with branch coverage (ARGS='-k name' for some)
+test: $(APP) $(TEST) ## Every test (ARGS='-k name' for some; COVERAGE=1 with branch coverage)
 	@mkdir -p build
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST) -n $(JOBS) --dist worksteal \
-	  -m 'not slow' $(COVERAGE) --junitxml=build/tests.xml $(ARGS)
+	  -m 'not slow' $(if $(COVERAGE),$(MEASURED)) --junitxml=build/tests.xml $(ARGS)
 
 .PHONY: test-long
 test-long: $(APP) $(TEST) ## Every test, slow ones included, with many more examples

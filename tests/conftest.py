@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hashlists.catalog import Catalog, postgresql_wipe
+from hashlists.catalog import Catalog, migrate, postgresql_wipe
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
 from tests.postgresql_server import PostgresqlServer, find_binaries
+from tests.ready_schema import make_tables, run_migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,6 +185,20 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own HASHWARDEN_* variables change no test."""
     for name in [name for name in os.environ if name.startswith("HASHWARDEN_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    """Running the migrations for the catalog of each test takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "_upgrade", make_tables)
+        yield
+
+
+@pytest.fixture
+def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of how a new catalog comes about."""
+    monkeypatch.setattr(migrate, "_upgrade", run_migrations)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from hashlists.catalog import Catalog, on_sqlite, owner
+from hashlists.catalog import Catalog, migrate, on_sqlite, owner
 from hashlists.catalog.engine import open_engine, staging_connection, writer
 from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
 from hashlists.catalog.on_sqlite import _prepare_connection
@@ -41,6 +41,7 @@ from tests.catalog_support import (
     names_in_force,
     source,
 )
+from tests.ready_schema import make_tables, run_migrations
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -174,6 +175,7 @@ class TestFile:
         engine.dispose()
 
 
+@pytest.mark.usefixtures("real_migrations")
 class TestSchema:
     def test_the_migrations_give_the_tables(self, url):
         with Catalog.open(url):
@@ -210,6 +212,28 @@ class TestSchema:
             return found
 
         assert shape(file) == shape(other)
+
+    def test_tests_are_given_what_the_migrations_make(self, tmp_path, monkeypatch):
+        def made_by(make, name):
+            monkeypatch.setattr(migrate, "_upgrade", make)
+            Catalog.open(f"sqlite:///{tmp_path}/{name}").close()
+            connection = database(tmp_path / name)
+            query = "SELECT name, type, sql FROM sqlite_master"
+            found = {  # constraints come in any order where a table was altered
+                each: (kind, sorted(line.strip(" ,\t") for line in (sql or "").splitlines()))
+                for each, kind, sql in connection.execute(query)
+            }
+            rows = {
+                each: connection.execute(f"SELECT count(*) FROM {each}").fetchone()
+                for each, (kind, _) in found.items()
+                if kind == "table"
+            }
+            version = connection.execute(f"SELECT * FROM {VERSION_TABLE}").fetchall()
+            connection.close()
+            return found, rows, version
+
+        made_by(make_tables, "first")
+        assert made_by(make_tables, "next") == made_by(run_migrations, "real")
 
     def test_the_constant_is_the_newest_migration(self, url):
         engine = open_engine(url)

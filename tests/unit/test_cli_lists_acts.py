@@ -66,18 +66,23 @@ def filled(import_rows):
     return import_rows(*range(6))
 
 
+def numbers_in_force(catalog):
+    with catalog.read() as reader:
+        return [number for part in reader.entry_columns() for number in part.entry_ids.tolist()]
+
+
 @pytest.fixture
-def ids(tmp_path):
+def opened(tmp_path):
+    return lambda: Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3")
+
+
+@pytest.fixture
+def ids(opened):
     """Source id -> entry id of what is in force."""
 
     def read():
-        found = {}
-        with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
-            with catalog.read() as reader:
-                numbers = [i for part in reader.entry_columns() for i in part.entry_ids.tolist()]
-            for number in numbers:
-                found[catalog.entry(number).source_id] = number
-        return found
+        with opened() as catalog:
+            return {catalog.entry(number).source_id: number for number in numbers_in_force(catalog)}
 
     return read
 
@@ -186,9 +191,10 @@ def test_a_checksum_file_names_entries(filled, act, ids, tmp_path):
     assert set(ids()) == {"M-0", "M-1", "M-2"}
 
 
-def test_many_entries_are_one_revision(import_rows, act, run, ids, tmp_path):
+def test_many_entries_are_one_revision(import_rows, act, run, opened, tmp_path):
     import_rows(*range(3000))
-    (tmp_path / "ids").write_text("\n".join(map(str, ids().values())))
+    with opened() as catalog:
+        (tmp_path / "ids").write_text("\n".join(map(str, numbers_in_force(catalog))))
     done = act("retract", "--entries", str(tmp_path / "ids"))
     assert (done["entries"], done["changed"], done["revision"]) == (3000, 3000, 3)
     assert len(run("lists", "revisions", "demo", "--json").out.splitlines()) == 3

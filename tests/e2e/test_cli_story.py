@@ -368,7 +368,8 @@ def test_a_list_goes_to_a_server_as_into_the_local_catalog(data, server, tmp_pat
         *(tmp_path / "mine", "lists", "import", str(file), "--list", "far", column),
         *("--harm", "test", "--source", "Us"),
     )
-    apart = {"revision", "seconds"}
+    assert (report["list_state"], here["list_state"]) == ("shadow", "live")
+    apart = {"revision", "seconds", "list_state"}
     assert {k: v for k, v in report.items() if k not in apart} == {
         k: v for k, v in here.items() if k not in apart
     }

@@ -318,6 +318,27 @@ def test_a_page_most_of_whose_records_are_malformed_is_no_page(catalog, server):
     assert held(catalog) == server.feed.truth()
 
 
+def test_a_page_of_what_nothing_can_match_holds_nothing_up(catalog):
+    """Most of NCMEC's videos may be known by links alone: that is no page of another layout."""
+    with serve(Feed("ncmec")) as server:
+        add_exchange(catalog, server)
+        server.feed.put(1)
+        body = ANSWERS["ncmec"](
+            server.feed, {"from": "2000-01-01T00:00:00Z", "to": "2030-01-01T00:00:00Z"}
+        )
+        videos = "".join(
+            f'<video><member id="42">x</member><id>v{number}</id><fingerprints>'
+            '<tmk-pdqf rel="self" href="/v2/x"/></fingerprints></video>'
+            for number in range(30)
+        )
+        behind = f"</images><videos>{videos}</videos>".encode()
+        server.faults = [Fault(body=body.replace(b"</images>", behind))]
+        report = fetch_from(catalog, server)
+        assert (report.records, report.added, report.set_aside) == (31, 1, 0)
+        assert sum(n for note, n in report.notes.items() if "cannot be matched" in note) == 30
+        assert held(catalog) == server.feed.truth()
+
+
 def test_what_was_purged_for_good_is_set_aside(catalog, any_server):
     add_exchange(catalog, any_server)
     any_server.feed.put(1, 2)

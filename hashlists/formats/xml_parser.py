@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 from xml.parsers import expat
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT
+from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
 from hashlists.formats.notes import Notes
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class GuardedParser:
         if local != self._layout.root:
             self._fail(
                 f"the outermost element is not <{self._layout.root}> of {self._layout.namespace}; "
-                "this is a document of another kind"
+                f"this is a document of another kind; {INSPECT}"
             )
 
     def _open_part(self, local: str, attributes: dict[str, str], *, is_prefixed: bool) -> None:

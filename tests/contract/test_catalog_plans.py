@@ -13,18 +13,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, text
 
 from hashlists.catalog import Catalog, Checkpoint, DerivedAction, DerivedHash, MatchDay, SetAside
 from hashlists.catalog.engine import writer
 from hashlists.catalog.on_postgresql import _LIMIT_WRITER, _LOCK_HEAD
-from hashlists.catalog.schema import entries
 from hashlists.model import Classification, EntrySelection, Handling, HashKind
 from tests.catalog_support import (
     CLASS_2,
     DEMO,
     Item,
     bring,
+    ids_by_name,
     items,
     require_coverage,
     source,
@@ -111,11 +111,10 @@ def filled(catalog) -> Catalog:
 
 def crops(catalog: Catalog, records: list[Item]) -> list[DerivedHash]:
     """A code of a crop for each record."""
-    with catalog._engine.connect() as connection:
-        known = dict(connection.execute(select(entries.c.source_key, entries.c.entry_id)).all())
+    known = ids_by_name(catalog)
     return [
         DerivedHash(
-            known[record.key],
+            known[record.name],
             *(HashKind.PDQ, value(HashKind.PDQ, f"crop of {record.name}"), "crop:0.02"),
             *(HashKind.MD5, record.hashes[HashKind.MD5]),
         )

@@ -35,6 +35,7 @@ from tests.catalog_support import (
     Item,
     batch,
     bring,
+    ids_by_name,
     ids_of,
     in_force,
     items,
@@ -383,7 +384,7 @@ class TestTraces:
         records = [Item(f"{rng.random():.17f}", (HashKind.MD5,)) for _ in range(3_000)]
         for start in range(0, len(records), len(records) // parts):
             bring(catalog, records[start : start + len(records) // parts])
-        known = names_in_force(catalog)
+        known = ids_by_name(catalog)
         gone = rng.sample(records, 1_500)
         for start in range(0, len(gone), 500):
             ids = [known[record.name] for record in gone[start : start + 500]]

@@ -66,6 +66,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def mentioned(tree: ast.AST) -> set[str]:
     """Full names of all that a module imports or spells out."""
     return {*imported(tree), *(dotted(node) for node in ast.walk(tree))}

@@ -167,6 +167,19 @@ class TestKeys:
             (b"-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", "the SSH key cannot be used"),
             (pyrage.passphrase.encrypt(b"x", "made up"), "itself encrypted"),
         ],
+        # What was made for this run may stand in no name: every process must know the same tests.
+        ids=[
+            "an empty file",
+            "a comment",
+            "comments only",
+            "a public key",
+            "a public SSH key",
+            "a plug-in's key",
+            "a malformed key",
+            "no text",
+            "an SSH key",
+            "an encrypted key",
+        ],
     )
     def test_what_is_none_is_told_and_never_shown(self, content, told):
         with pytest.raises(DecryptionKeyError, match=told) as caught:

@@ -175,7 +175,11 @@ def living(columns: EntryColumns) -> NDArray[np.bool_]:
 
 def names_in_force(catalog: Catalog) -> dict[str, int]:
     """Record name -> entry id of what is in force."""
-    return {catalog.entry(entry_id).key[1:].decode(): entry_id for entry_id in in_force(catalog)}
+    with catalog._engine.connect() as connection:
+        keys = dict(
+            map(tuple, connection.exec_driver_sql("SELECT entry_id, source_key FROM entries"))
+        )
+    return {bytes(keys[entry_id])[1:].decode(): entry_id for entry_id in in_force(catalog)}
 
 
 def ids_by_name(catalog: Catalog) -> dict[str, int]:
@@ -190,8 +194,26 @@ def ids_of(catalog: Catalog, *names: str) -> list[int]:
     return [known[name] for name in names]
 
 
+def require_counted_uses(catalog: Catalog) -> None:
+    """What is counted of each text is what versions have of it, and each of those is there."""
+    with catalog._engine.connect() as connection:
+        for text in ("classification", "handling"):
+            counted, had, texts = (
+                {tuple(row) for row in connection.exec_driver_sql(query)}
+                for query in (
+                    f"SELECT {text}_id, change_id, versions FROM change_{text}s",
+                    f"SELECT {text}_id, change_id, COUNT(*) FROM entry_versions WHERE"  # noqa: ISC004
+                    f" {text}_id IS NOT NULL GROUP BY {text}_id, change_id",
+                    f"SELECT {text}_id FROM {text}s",
+                )
+            )
+            assert counted == had
+            assert {each[:1] for each in had} <= texts
+
+
 def require_coverage(catalog: Catalog, list_name: str = "demo") -> None:
     """The sums that the catalog keeps equal a count of everything that is in force."""
+    require_counted_uses(catalog)
     record = catalog.get_list(list_name)
     with catalog.read() as reader:
         entries, by_kind, near = 0, dict.fromkeys(HashKind, 0), 0

@@ -6,6 +6,7 @@ One call, or one dictionary, for each row would cost more than the database does
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func
@@ -19,7 +20,11 @@ from hashlists.model import EntryBatch, HashKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
+
+    from hashlists.catalog.packed_insert import Column
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -37,8 +42,16 @@ class BulkInsert:
         self._table = table
         self._unless = tuple(unless)
 
-    def run(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> int:
+    def run(
+        self,
+        connection: Connection,
+        columns: Sequence[Column],
+        *,
+        order: NDArray[np.intp] | None = None,
+    ) -> int:
         """Inserts rows, given as one sequence for each of `self.columns`; returns how many.
+
+        Columns and order are those of `PackedColumns`; PostgreSQL takes plain sequences, in order.
 
         Raises:
             ValueError: the columns are of unequal length.
@@ -52,7 +65,7 @@ class BulkInsert:
         if connection.dialect.name == "postgresql":
             rows = list(zip(*columns, strict=True))
             return copy_rows(connection, self._table, self.columns, rows, unless=self._unless)
-        packed = PackedColumns(columns)
+        packed = PackedColumns(columns, order)
         otherwise = f" ON CONFLICT ({', '.join(self._unless)}) DO NOTHING" if self._unless else ""
         # OR ROLLBACK: else SQLite would keep a copy of every page that the statement changes.
         into = f"INSERT OR ROLLBACK INTO {self._table.name} ({', '.join(self.columns)})"
@@ -126,12 +139,10 @@ class _Compiled:
         return tuple(given[name] if name in given else self.fixed[name] for name in self.names)
 
 
+_ENTRY_COLUMNS = ("entry_id", "list_id", "change_id", "source_key")
+INSERT_ENTRIES = BulkInsert(entries, _ENTRY_COLUMNS)
 #: Leaves out keys that the list holds already; the number of rows tells.
-INSERT_NEW_ENTRIES = BulkInsert(
-    entries,
-    ("entry_id", "list_id", "change_id", "source_key"),
-    unless=("list_id", "source_key"),
-)
+INSERT_NEW_ENTRIES = BulkInsert(entries, _ENTRY_COLUMNS, unless=("list_id", "source_key"))
 INSERT_EXTRA_HASHES = BulkInsert(
     extra_hashes, ("version_id", "ordinal", "kind", "value", "derivation")
 )
@@ -146,10 +157,11 @@ def insert_versions(
     connection: Connection,
     plain: Mapping[str, Sequence[Any]],
     hashes: Mapping[HashKind, Sequence[bytes | None]],
+    order: NDArray[np.intp] | None = None,
 ) -> None:
     """Appends rows of `entry_versions`, given as columns: `plain` by name, and the hashes by kind.
 
-    A kind that no row carries may be absent.
+    A kind that no row carries may be absent. `order` as for `BulkInsert.run`.
     """
     kinds = tuple(kind for kind in KIND_BITS if kind in hashes)
     if kinds not in _version_inserts:
@@ -157,7 +169,7 @@ def insert_versions(
         _version_inserts[kinds] = BulkInsert(entry_versions, names)
     statement = _version_inserts[kinds]
     columns = {**plain, **{kind.value: hashes[kind] for kind in kinds}}
-    statement.run(connection, [columns[name] for name in statement.columns])
+    statement.run(connection, [columns[name] for name in statement.columns], order=order)
 
 
 def kinds_of(batch: EntryBatch) -> list[int]:
@@ -179,7 +191,7 @@ def kinds_of(batch: EntryBatch) -> list[int]:
 
 def take(batch: EntryBatch, rows: Sequence[int]) -> EntryBatch:
     """The given rows of a batch, in that order."""
-    new_row = {row: position for position, row in enumerate(rows)}
+    new_row = {row: position for position, row in enumerate(rows)} if batch.extra_hashes else {}
     return EntryBatch(
         keys=pick(batch.keys, rows),
         hashes={kind: pick(values, rows) for kind, values in batch.hashes.items()},
@@ -204,4 +216,6 @@ def take(batch: EntryBatch, rows: Sequence[int]) -> EntryBatch:
 
 def pick(values: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     """`values` at `rows`."""
-    return [values[row] for row in rows]
+    if len(rows) < 2:  # noqa: PLR2004 - then the getter gives no tuple
+        return [values[row] for row in rows]
+    return list(itemgetter(*rows)(values))

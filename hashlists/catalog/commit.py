@@ -35,9 +35,14 @@ class ChangeTotals:
     restored: int = 0
 
     @property
+    def rows(self) -> int:
+        """About as many as the change brought."""
+        return self.added + self.updated + self.retracted + self.restored
+
+    @property
     def any(self) -> bool:
         """False when nothing changed."""
-        return bool(self.added or self.updated or self.retracted or self.restored)
+        return bool(self.rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ class Database(ABC):
         it; `make_durable` ends that before the revision is committed.
         """
 
+    @property
+    @abstractmethod
+    def versions_may_come_first(self) -> bool:
+        """Whether a staging connection may write versions before their entries."""
+
     @abstractmethod
     def end_staging(self, connection: Connection) -> None:
         """Closes a staging connection for good; it never serves anyone else."""
@@ -81,4 +86,11 @@ class Database(ABC):
 
         Returns:
             False when traces are left, and it must be done again.
+        """
+
+    @abstractmethod
+    def refresh_statistics(self, engine: Engine, rows: int) -> None:
+        """Has the planner know of what a committed change of so many rows brought, if it is much.
+
+        To be called outside any transaction. It never fails.
         """

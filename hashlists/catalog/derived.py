@@ -19,7 +19,7 @@ from sqlalchemy import bindparam, insert, or_, select
 from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, insert_change
 from hashlists.catalog.counts import Counts
-from hashlists.catalog.engine import catalog_errors, writer
+from hashlists.catalog.engine import catalog_errors, refresh_statistics, writer
 from hashlists.catalog.retract import require_states
 from hashlists.catalog.schema import (
     ChangeState,
@@ -114,7 +114,9 @@ def add_derived(
         change_id = insert_change(connection, by, ChangeState.EMPTY)
         insert_acts(connection, change_id, [(row, action) for row in new.values()])
         totals = ChangeTotals(updated=len({row.entry_id for row in new.values()}))
-        return finish_change(connection, by, change_id, totals, Counts(), always=True)
+        revision = finish_change(connection, by, change_id, totals, Counts(), always=True)
+    refresh_statistics(engine, len(new))
+    return revision
 
 
 def _changes_anything(known: DerivedRecord | None, row: DerivedHash, action: DerivedAction) -> bool:

@@ -76,6 +76,11 @@ def staging_connection(engine: Engine) -> Connection:
     return _database(engine).staging_connection(engine)
 
 
+def versions_may_come_first(engine: Engine) -> bool:
+    """Whether a staging connection may write versions before their entries."""
+    return _database(engine).versions_may_come_first
+
+
 def end_staging(connection: Connection) -> None:
     """Closes a staging connection for good."""
     _database(connection).end_staging(connection)
@@ -109,6 +114,11 @@ def logs_values(connection: Connection) -> bool:
 def rewrite_files(engine: Engine) -> bool:
     """Rewrites the database's files without a trace of what was deleted; see `Database`."""
     return _database(engine).rewrite_files(engine)
+
+
+def refresh_statistics(engine: Engine, rows: int) -> None:
+    """Has the planner know of what a committed change of so many rows brought, if it is much."""
+    _database(engine).refresh_statistics(engine, rows)
 
 
 def _database(bound: Engine | Connection) -> Database:

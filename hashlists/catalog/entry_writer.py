@@ -1,8 +1,8 @@
 """Writes the new entries and versions of one change, with the texts that they share.
 
 Invariants: entry ids are given in a row and never twice; a version's id tells its change and its
-order in it; of every classification that a version has, the change has a note. What is to be
-written is decided by `staging`.
+order in it; what versions use of the texts is counted with them. What is to be written is decided
+by `staging`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import delete, update
 
 from hashlists.catalog.bulk import (
@@ -19,16 +20,14 @@ from hashlists.catalog.bulk import (
     pick,
     take,
 )
-from hashlists.catalog.interning import (
-    intern_classification,
-    intern_handling,
-    note_classifications,
-)
+from hashlists.catalog.interning import intern_classification, intern_handling
 from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters, entries
+from hashlists.catalog.text_uses import count_uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from hashlists.model import Classification, EntryBatch, Handling
@@ -63,7 +62,10 @@ class EntryWriter:
         self._list_id = list_id
         self._change_id = change_id
         self._next_version = change_id * VERSIONS_PER_CHANGE
-        self._classifications: set[int | None] = set()  # noted as used by this change
+
+    def draw_entry_ids(self, connection: Connection, number: int) -> int:
+        """Takes ids in a row, never given before; returns the first."""
+        return _draw(connection, "entry_id", number)
 
     def insert_entries(self, connection: Connection, keys: Sequence[bytes]) -> int | None:
         """Inserts entries under ids in a row.
@@ -72,7 +74,7 @@ class EntryWriter:
             The id of the first; None when the list holds one of the keys: then nothing went in.
         """
         number = len(keys)
-        first = _draw(connection, "entry_id", number)
+        first = self.draw_entry_ids(connection, number)
         # In key order: neighbours in the unique index then go in together.
         order = sorted(range(number), key=keys.__getitem__)
         columns = [
@@ -89,14 +91,24 @@ class EntryWriter:
         connection.execute(delete(entries).where(ids >= first, ids < first + number))
         return None
 
-    def insert_versions(self, connection: Connection, rows: Rows, entry_ids: Sequence[int]) -> None:
-        """Appends a version to each entry: those of `entry_ids`, row by row."""
+    def insert_versions(
+        self,
+        connection: Connection,
+        rows: Rows,
+        entry_ids: Sequence[int],
+        order: NDArray[np.intp] | None = None,
+    ) -> None:
+        """Appends a version to each entry: those of `entry_ids`, row by row.
+
+        With `order`, positions of all rows, `entry_ids` is a range, for the rows in that order.
+        """
         batch = rows.batch
         number = len(batch)
         if not number:
             return
         version_ids = range(self._next_version, self._next_version + number)
         self._next_version += number
+        class_ids = _interned(connection, batch.classifications, intern_classification)
         plain: dict[str, Sequence[Any]] = {
             "version_id": version_ids,
             "entry_id": entry_ids,
@@ -105,7 +117,7 @@ class EntryWriter:
             "flags": batch.flags,
             "flags_known": batch.flags_known,
             "size": batch.sizes,
-            "classification_id": self._classification_ids(connection, batch),
+            "classification_id": class_ids,
             "handling_id": rows.handling_ids,
             "verified_count": batch.verified_counts,
             "media_type": batch.media_types,
@@ -113,15 +125,16 @@ class EntryWriter:
             "source_updated_at": batch.source_updated_at,
             "content_digest": batch.content_digests,
         }
-        insert_versions(connection, plain, batch.hashes)
-        INSERT_EXTRA_HASHES.run(connection, _extra_columns(batch, version_ids))
-
-    def _classification_ids(self, connection: Connection, batch: EntryBatch) -> list[int | None]:
-        ids = _interned(connection, batch.classifications, intern_classification)
-        more = set(ids) - self._classifications
-        note_classifications(connection, self._change_id, more - {None})
-        self._classifications |= more
-        return ids
+        insert_versions(connection, plain, batch.hashes, order)
+        count_uses(
+            connection,
+            self._change_id,
+            classification_ids=class_ids,
+            handling_ids=rows.handling_ids,
+        )
+        if batch.extra_hashes:
+            version_of = version_ids if order is None else np.argsort(order) + version_ids[0]
+            INSERT_EXTRA_HASHES.run(connection, _extra_columns(batch, version_of))
 
 
 def _draw(connection: Connection, counter: str, number: int) -> int:
@@ -158,9 +171,11 @@ def _interned(
     return list(map(ids.__getitem__, identities))
 
 
-def _extra_columns(batch: EntryBatch, version_ids: Sequence[int]) -> list[Sequence[Any]]:
+def _extra_columns(
+    batch: EntryBatch, version_of: Sequence[int] | NDArray[np.int64]
+) -> list[Sequence[Any]]:
     rows = [
-        (version_ids[row], ordinal, kind.value, value, derivation)
+        (int(version_of[row]), ordinal, kind.value, value, derivation)
         for ordinal, (row, kind, value, derivation) in enumerate(batch.extra_hashes)
     ]
     return list(zip(*rows, strict=True))

@@ -9,23 +9,17 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, insert, literal, select
+from sqlalchemy import select
 
 from hashlists.catalog.bulk import upsert
 from hashlists.catalog.records import from_microseconds, to_microseconds
-from hashlists.catalog.schema import (
-    change_classifications,
-    classifications,
-    entry_versions,
-    handlings,
-    hash_lists,
-)
+from hashlists.catalog.schema import classifications, handlings
 from hashlists.model import Handling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Column, ColumnElement, Connection
+    from sqlalchemy import Column, Connection
 
     from hashlists.model import Classification
 
@@ -99,50 +93,6 @@ def _interned(
             found = connection.execute(statement).scalar()
             if found is not None:
                 return int(found)
-
-
-def note_classifications(connection: Connection, change_id: int, ids: Iterable[int]) -> None:
-    """Notes that a change uses these classifications; none of them may be noted for it before."""
-    rows = [{"change_id": change_id, "classification_id": each} for each in sorted(ids)]
-    if rows:
-        connection.execute(insert(change_classifications), rows)
-
-
-def drop_classifications(connection: Connection, change_id: int) -> None:
-    """Forgets what a removed change used, and the classifications that no other change uses."""
-    of_change = change_classifications.c.change_id == change_id
-    used = select(change_classifications.c.classification_id).where(of_change)
-    ids = connection.execute(used).scalars().all()
-    connection.execute(delete(change_classifications).where(of_change))
-    column = classifications.c.classification_id
-    left = exists().where(change_classifications.c.classification_id == column)
-    for each in droppable(connection, column, ids):
-        connection.execute(delete(classifications).where(column == each, ~left))
-
-
-def forget_classifications(connection: Connection, ids: Iterable[int]) -> None:
-    """Drops those classifications that no version has any more, staged versions included."""
-    column = classifications.c.classification_id
-    for each in droppable(connection, column, sorted(ids)):
-        if not _is_used(connection, entry_versions.c.classification_id == each):
-            noted = change_classifications.c.classification_id == each
-            connection.execute(delete(change_classifications).where(noted))
-            connection.execute(delete(classifications).where(column == each))
-
-
-def forget_handlings(connection: Connection, ids: Iterable[int]) -> None:
-    """Drops those handlings that no list and no version has any more."""
-    column = handlings.c.handling_id
-    for each in droppable(connection, column, sorted(ids)):
-        of_list = hash_lists.c.handling_id == each
-        of_version = entry_versions.c.handling_id == each
-        if not (_is_used(connection, of_list) or _is_used(connection, of_version)):
-            connection.execute(delete(handlings).where(column == each))
-
-
-def _is_used(connection: Connection, where: ColumnElement[bool]) -> bool:
-    """Looks for one row, in an index."""
-    return connection.execute(select(literal(1)).where(where).limit(1)).first() is not None
 
 
 def droppable(connection: Connection, column: Column[Any], ids: Sequence[int]) -> list[int]:

@@ -43,6 +43,7 @@ from hashlists.catalog.postgresql_errors import (
     driver_errors,
     scrub,
 )
+from hashlists.catalog.postgresql_statistics import refresh_statistics
 from hashlists.catalog.postgresql_wipe import FOLLOWER, rewrite_tables
 from hashlists.errors import CatalogError
 
@@ -155,6 +156,11 @@ class Postgresql(Database):
             raise
         return connection
 
+    @property
+    def versions_may_come_first(self) -> bool:
+        """No: foreign keys are enforced at every statement."""
+        return False
+
     def end_staging(self, connection: Connection) -> None:
         """Ends the session, and with it whatever it holds."""
         if not connection.invalidated:
@@ -204,9 +210,15 @@ class Postgresql(Database):
         removes the old files with its next checkpoint. Its write-ahead log keeps what was written
         until it is recycled, as do its archive, replicas and backups.
         """
-        return rewrite_tables(
-            engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=())
-        )
+        return rewrite_tables(_without_transactions(engine))
+
+    def refresh_statistics(self, engine: Engine, rows: int) -> None:
+        """Has the server look at the tables; see `postgresql_statistics`."""
+        refresh_statistics(_without_transactions(engine), rows)
+
+
+def _without_transactions(engine: Engine) -> Engine:
+    return engine.execution_options(isolation_level="AUTOCOMMIT", catalog_begins=())
 
 
 def _lock_class(catalog_id: str) -> int:

@@ -91,8 +91,8 @@ class Sqlite(Database):
     def staging_connection(self, engine: Engine) -> Connection:
         """In `synchronous = NORMAL`, with a larger cache, and no row looked up for each other.
 
-        A change writes its entries before their versions, and whoever could delete what it refers
-        to waits for its end. Its commit is checked again: see `make_durable`.
+        A change writes all entries of its versions before it ends, and whoever could delete what it
+        refers to waits for that end. Its commit is checked again: see `make_durable`.
         """
         connection = self.writer(engine).connect()
         connection.detach()
@@ -104,6 +104,11 @@ class Sqlite(Database):
             f"PRAGMA wal_autocheckpoint = {_STAGING_CHECKPOINT_PAGES}",
         )
         return connection
+
+    @property
+    def versions_may_come_first(self) -> bool:
+        """Yes: foreign keys are not enforced meanwhile."""
+        return True
 
     def end_staging(self, connection: Connection) -> None:
         """It is outside the pool already."""
@@ -157,6 +162,9 @@ class Sqlite(Database):
                 )
             except sqlite3.Error as error:
                 raise CatalogError(explain(str(error))) from error
+
+    def refresh_statistics(self, engine: Engine, rows: int) -> None:
+        """Does nothing: its plans do not depend on how much there is."""
 
 
 def _tried_again(step: Callable[[], bool]) -> bool:

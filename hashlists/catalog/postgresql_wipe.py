@@ -43,6 +43,7 @@ WIPED_TABLES = (
     "classifications",
     "exchange_set_aside",
     "change_classifications",
+    "change_handlings",
     "retractions",
     "extra_hashes",
     "derived_hashes",

@@ -6,7 +6,6 @@ force; a wipe is owed from then on until the database's files hold no trace of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select
@@ -14,7 +13,6 @@ from sqlalchemy import delete, insert, select
 from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, insert_change
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import catalog_errors, writer
-from hashlists.catalog.interning import forget_classifications, forget_handlings
 from hashlists.catalog.open_change import require_no_open_change
 from hashlists.catalog.retract import require_states
 from hashlists.catalog.schema import (
@@ -28,6 +26,7 @@ from hashlists.catalog.schema import (
     retractions,
 )
 from hashlists.catalog.states import chunks
+from hashlists.catalog.text_uses import take_off, uses_by
 from hashlists.catalog.tombstones import lay_tombstones
 from hashlists.catalog.wipe import owe_wipe, wipe_deleted
 from hashlists.errors import CatalogError
@@ -68,7 +67,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
             keys=_keys_of(connection, ids),
             hashes=hashes,
         )
-        texts = _texts_of(connection, ids)
+        uses = uses_by(connection, ids)
         versions = _erase(connection, by.list_id, change_id, ids)
         counts = Counts()
         for state in states.values():
@@ -76,8 +75,7 @@ def purge(engine: Engine, by: ChangeAuthor, entry_ids: Sequence[int]) -> PurgeRe
                 counts[state.count_key] -= 1
         totals = ChangeTotals(retracted=sum(state.in_force for state in states.values()))
         revision = finish_change(connection, by, change_id, totals, counts, always=True)
-        forget_classifications(connection, texts.classifications)
-        forget_handlings(connection, texts.handlings)
+        take_off(connection, uses)
         owe_wipe(connection)
     assert revision is not None
     return PurgeReport(
@@ -122,26 +120,6 @@ def _values_of(
         own = select(derived_hashes.c.kind, derived_hashes.c.value).distinct()
         for kind, value in connection.execute(own.where(derived_hashes.c.entry_id.in_(chunk))):
             yield HashKind(kind), value
-
-
-@dataclass(frozen=True, slots=True)
-class _Texts:
-    """Ids of the interned texts that versions refer to."""
-
-    classifications: frozenset[int]
-    handlings: frozenset[int]
-
-
-def _texts_of(connection: Connection, entry_ids: Sequence[int]) -> _Texts:
-    found: set[tuple[int | None, int]] = set()
-    for chunk in chunks(entry_ids):
-        query = select(entry_versions.c.classification_id, entry_versions.c.handling_id)
-        of_these = query.where(entry_versions.c.entry_id.in_(chunk)).distinct()
-        found.update((row[0], row[1]) for row in connection.execute(of_these))
-    return _Texts(
-        classifications=frozenset(each for each, _ in found if each is not None),
-        handlings=frozenset(each for _, each in found),
-    )
 
 
 def _erase(connection: Connection, list_id: int, change_id: int, entry_ids: Sequence[int]) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, union
 
 from hashlists.catalog import derived
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
-from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.engine import catalog_errors, refresh_statistics
 from hashlists.catalog.open_change import OpenChange, open_change
 from hashlists.catalog.retraction_rows import count_actions, insert_actions
 from hashlists.catalog.schema import (
@@ -28,6 +28,7 @@ from hashlists.catalog.schema import (
     revisions,
 )
 from hashlists.catalog.states import EntryState, chunks, entry_states
+from hashlists.catalog.text_uses import count_uses
 from hashlists.errors import RevisionNotFoundError
 from hashlists.model import Revision, RollbackReport
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from hashlists.catalog.commit import ChangeAuthor
 
 _INSERT_VERSIONS = BulkInsert(entry_versions, [column.name for column in entry_versions.columns])
+_CLASSIFICATION = _INSERT_VERSIONS.columns.index("classification_id")
+_HANDLING = _INSERT_VERSIONS.columns.index("handling_id")
 
 
 def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | None:
@@ -63,7 +66,9 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
         for chunk in chunks(touched):
             staging.stage(chunk)
         with change.final_transaction() as connection:
-            return change.commit(connection)
+            revision = change.commit(connection)
+        refresh_statistics(engine, change.totals.rows)
+        return revision
     finally:
         change.abort()
 
@@ -210,7 +215,15 @@ class _Rollback:
             }
             rows.append(tuple(copy[name] for name in _INSERT_VERSIONS.columns))
             self._next_version += 1
-        _INSERT_VERSIONS.run(connection, list(zip(*rows, strict=True)))
+        columns = list(zip(*rows, strict=True))
+        _INSERT_VERSIONS.run(connection, columns)
+        if columns:
+            count_uses(
+                connection,
+                self._change.change_id,
+                classification_ids=columns[_CLASSIFICATION],
+                handling_ids=columns[_HANDLING],
+            )
         extras = select(extra_hashes).where(extra_hashes.c.version_id.in_(version_ids))
         copies = [
             (new_ids[r.version_id], r.ordinal, r.kind, r.value, r.derivation)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -232,9 +232,6 @@ entry_versions = Table(
     Column("content_digest", LargeBinary, nullable=False),
     *(Column(kind.value, LargeBinary) for kind in KIND_BITS),
     Index("ix_entry_versions_entry_id", "entry_id"),
-    # For a purge, which drops the texts that no version has any more.
-    Index("ix_entry_versions_classification_id", "classification_id"),
-    Index("ix_entry_versions_handling_id", "handling_id"),
 )
 
 #: Values of an entry beyond the first of a kind.
@@ -278,7 +275,7 @@ list_counts = Table(
     Column("entries", _Id, nullable=False),
 )
 
-#: Which classifications a change brought or used; one that no change is left of goes.
+#: How many versions of a change have a classification; one that none has any more goes.
 change_classifications = Table(
     "change_classifications",
     metadata,
@@ -289,7 +286,18 @@ change_classifications = Table(
         ForeignKey("classifications.classification_id"),
         primary_key=True,
     ),
+    Column("versions", _Id, nullable=False),
     Index("ix_change_classifications_classification_id", "classification_id"),
+)
+
+#: The same of handlings.
+change_handlings = Table(
+    "change_handlings",
+    metadata,
+    Column("change_id", _Id, ForeignKey("changes.change_id"), primary_key=True),
+    Column("handling_id", _Id, ForeignKey("handlings.handling_id"), primary_key=True),
+    Column("versions", _Id, nullable=False),
+    Index("ix_change_handlings_handling_id", "handling_id"),
 )
 
 #: What was erased for good, so that followers drop it everywhere.

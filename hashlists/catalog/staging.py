@@ -19,8 +19,10 @@ from sqlalchemy import update
 from hashlists.catalog.absent import AbsentEntries, absent_entries
 from hashlists.catalog.bulk import kinds_of, pick, take
 from hashlists.catalog.counts import Counts
+from hashlists.catalog.engine import refresh_statistics, versions_may_come_first
 from hashlists.catalog.entry_writer import EntryWriter, Rows
 from hashlists.catalog.exchanges import write_progress
+from hashlists.catalog.held_entries import HeldEntries
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import Origin, imports
 from hashlists.catalog.stage_result import StageResult
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    import numpy as np
+    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from hashlists.catalog.exchange_records import Checkpoint, SetAside
@@ -102,6 +106,8 @@ class StagedImport:
         self._seen = IdSet()
         self._gone = StagedRetractions(change, self._seen)
         self._writer = EntryWriter(list_id=self._list_id, change_id=change.change_id)
+        may_hold = before.fresh and versions_may_come_first(change.engine)
+        self._held = HeldEntries(change) if may_hold else None
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +142,7 @@ class StagedImport:
             CatalogError: the database failed; nothing of the import will be seen.
         """
         result = StageResult()
+        self._store_held()
         for part in chunks(gone, ROWS_PER_TRANSACTION):
             with self._change.transaction() as connection:
                 self._gone.stage(connection, part, result)
@@ -206,6 +213,7 @@ class StagedImport:
         """
         if set_aside and checkpoint is None:
             raise ValueError("records are set aside with a checkpoint only")
+        self._store_held()
         with self._change.final_transaction() as connection:
             revision = self._change.commit(connection)
             document = report(revision.number if revision else 0) if report else {}
@@ -218,6 +226,7 @@ class StagedImport:
             if checkpoint is not None:
                 change_id = self._change.change_id
                 write_progress(connection, checkpoint, set_aside, change_id=change_id)
+        refresh_statistics(self._change.engine, self._change.totals.rows)
         return revision
 
     def abort(self) -> None:
@@ -233,29 +242,54 @@ class StagedImport:
             ]
             batch = take(batch, [row for row in range(len(batch)) if row not in barred])
         kinds = kinds_of(batch)
-        with self._change.transaction() as connection:
-            rows = Rows.of(connection, batch, kinds)
-            if not (self._fresh and self._add_all(connection, rows, result)):
-                self._compare(connection, rows, result)
+        if not (self._fresh and self._add_all(batch, kinds, result)):
+            self._store_held()
+            with self._change.transaction() as connection:
+                self._compare(connection, Rows.of(connection, batch, kinds), result)
+        if self._held is not None:
+            self._held.store_many()
         self._change.totals.added += result.added
         return result
 
-    def _add_all(self, connection: Connection, rows: Rows, result: StageResult) -> bool:
+    def _add_all(self, batch: EntryBatch, kinds: Sequence[int], result: StageResult) -> bool:
         """The quick way into a list that was empty; False when a key comes a second time."""
-        keys = rows.batch.keys
-        number = len(keys)
-        if len(set(keys)) != number:
-            return False
-        first = self._writer.insert_entries(connection, keys)
-        if first is None:
-            return False
-        self._writer.insert_versions(connection, rows, range(first, first + number))
+        number = len(batch)
+        if not number or len(set(batch.keys)) != number:
+            return not number
+        with self._change.transaction() as connection:
+            first, order = self._add_entries(connection, batch.keys)
+            if first is None:
+                return False
+            rows = Rows.of(connection, batch, kinds)
+            ids = range(first, first + number)
+            self._writer.insert_versions(connection, rows, ids, order)
         self._seen.add_range(first, number)
         accepted = Counts(zip(rows.kinds, rows.handling_ids, strict=True))
         self._change.counts.update(accepted)
         result.added += number
         result.kinds.update(accepted)
         return True
+
+    def _add_entries(
+        self, connection: Connection, keys: Sequence[bytes]
+    ) -> tuple[int | None, NDArray[np.intp] | None]:
+        """The first of the ids in a row that they get, and in what order (None: as they come).
+
+        No id where the list has one of the keys.
+        """
+        if self._held is None:
+            return self._writer.insert_entries(connection, keys), None
+        new = self._held.look_at(keys)
+        if not self._held.has_none(connection, new):
+            return None, None
+        first = self._writer.draw_entry_ids(connection, len(keys))
+        self._held.hold(new, first)
+        return first, new.order
+
+    def _store_held(self) -> None:
+        """Keys can be looked up afterwards."""
+        if self._held is not None:
+            self._held.store()
 
     def _compare(self, connection: Connection, rows: Rows, result: StageResult) -> None:
         """The way into a list that holds entries, or past a key that comes twice."""
@@ -344,5 +378,7 @@ class StagedImport:
             return []
         first = self._writer.insert_entries(connection, keys)
         assert first is not None  # looked up in this transaction, and each key once
+        if self._held is not None:
+            self._held.note(keys)
         self._seen.add_range(first, len(keys))
         return list(range(first, first + len(keys)))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, select, update
 
 from hashlists.catalog.engine import catalog_errors, is_held, writer
-from hashlists.catalog.interning import drop_classifications
 from hashlists.catalog.records import now_microseconds, read_catalog_id
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
@@ -24,6 +23,7 @@ from hashlists.catalog.schema import (
     imports,
     retractions,
 )
+from hashlists.catalog.text_uses import forget_uses
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
@@ -87,7 +87,7 @@ def remove_change(engine: Engine, change_id: int) -> int:
         connection.execute(delete(retractions).where(retractions.c.change_id == change_id))
         connection.execute(delete(derived_hashes).where(derived_hashes.c.change_id == change_id))
         connection.execute(delete(imports).where(imports.c.change_id == change_id))
-        drop_classifications(connection, change_id)
+        forget_uses(connection, change_id)
         connection.execute(
             this_change.where(changes.c.state == ChangeState.ABANDONED).values(
                 state=ChangeState.ABORTED

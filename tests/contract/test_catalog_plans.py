@@ -159,19 +159,14 @@ def require_no_whole_table(plans: list[tuple[str, str]]) -> None:
     assert [each for each in plans if WHOLE.search(each[1])] == []
 
 
-def plans_of_use(plans: list[tuple[str, str]]) -> list[str]:
-    """Of the questions whether any version has a text."""
-    asks = re.compile(r"FROM entry_versions\s+WHERE entry_versions\.(classification|handling)_id =")
-    return [plan for statement, plan in plans if asks.search(statement)]
-
-
 def test_a_purge_looks_up_whether_a_text_is_used(filled):
     with explained(filled) as plans:
         assert filled.purge("demo", named(filled, "rare", "7"), **WHO).entries == 2
     require_no_whole_table(plans)
-    in_use = plans_of_use(plans)
-    assert len(in_use) == 3  # the common handling is the list's own, which is asked first
-    assert all("ix_entry_versions_" in plan for plan in in_use)
+    asked = re.compile(r"DELETE FROM (classifications|handlings) ")
+    in_use = [plan for statement, plan in plans if asked.match(statement)]
+    assert len(in_use) == 4  # two classes, two handlings
+    assert all("ix_change_" in plan for plan in in_use)
     with filled.read() as reader:
         assert set(reader.classifications().values()) == {CLASS_2}
     require_coverage(filled)

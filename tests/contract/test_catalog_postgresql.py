@@ -679,3 +679,28 @@ def test_a_role_that_owns_nothing_wipes_nothing(demo, postgresql_server):
     with Catalog.open(url) as guest:
         assert not guest.wipe_deleted()
     postgresql_server.run_sql("DROP OWNED BY guest", "DROP ROLE guest", database=name)
+
+
+class TestStatistics:
+    def rows_known(self, catalog):
+        query = text(
+            "SELECT relname, reltuples FROM pg_class WHERE relname IN ('entries', 'entry_versions')"
+        )
+        with catalog._engine.connect() as connection:
+            return {name: int(rows) for name, rows in connection.execute(query)}
+
+    def test_the_server_knows_at_once_of_a_large_import(self, demo):
+        bring(demo, items("a"))
+        assert self.rows_known(demo)["entries"] < 1_000  # nobody has looked
+        bring(demo, items(*map(str, range(1_000))))
+        assert self.rows_known(demo) == {"entries": 1_001, "entry_versions": 1_001}
+        bring(demo, items("b", "c"))
+        assert self.rows_known(demo)["entries"] == 1_001
+
+    def test_a_revision_stands_where_it_cannot_look(self, demo, monkeypatch, caplog):
+        monkeypatch.setattr(
+            "hashlists.catalog.postgresql_statistics._KNOWN_ROWS", text("SELECT no_such_column")
+        )
+        assert bring(demo, items(*map(str, range(1_000)))).revision is not None
+        assert "statistics were not brought up to date" in caplog.text
+        assert demo.get_list("demo").coverage.entries == 1_000

@@ -415,7 +415,7 @@ async def test_the_command_line_does_it_at_a_server(server, client, demo, tmp_pa
         assert "servers" in done["snapshots"]
         assert run("show", "--server", server.address).out.startswith("name\t")
         told = run("retract", demo, "1", "--reason", "x", "--server", server.address, status=2).err
-        assert "NOT_FOUND" in told
+        assert f"list '{demo}' has no entry 1" in told
         assert not (tmp_path / "nothing-here").exists()
 
     await asyncio.to_thread(work)

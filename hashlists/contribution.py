@@ -12,18 +12,19 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
-from hashlists.catalog import ImportSource, StageResult
+from hashlists.catalog import DerivedResult, ImportSource, StageResult
 from hashlists.importing.report import ImportReport, to_document
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import HashKind
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
-    from hashlists.catalog import Catalog, StagedImport
+    from hashlists.catalog import Catalog, FileCode, StagedImport
     from hashlists.formats.base import RawBatch
-    from hashlists.model import Handling, Rejection
+    from hashlists.model import EntryBatch, Handling, Rejection
 
 #: What the catalog keeps for the format of such entries; no reader goes by that name.
 FILES: Final = "files"
@@ -34,12 +35,17 @@ class Contribution:
     """An import under way of entries that are made here; aborts unless it was committed.
 
     Made by `begin`, used as a context manager.
+
+    Attributes:
+        list_name: the list.
+        derived: what became of codes that were derived from the files.
     """
 
     list_name: str
     _handling: Handling
     _staged: StagedImport
     _limits: ImportLimits
+    derived: DerivedResult = field(default_factory=DerivedResult)
     _total: StageResult = field(default_factory=StageResult)
     _rejections: list[Rejection] = field(default_factory=list)
     _read: int = 0
@@ -86,12 +92,14 @@ class Contribution:
     ) -> None:
         self._staged.abort()
 
-    def stage(self, batch: RawBatch) -> list[Rejection]:
+    def stage(self, batch: RawBatch, derived: Sequence[FileCode] = ()) -> list[Rejection]:
         """Stages one batch.
 
         Args:
             batch: raw columns; rows that carry a SHA-256 and a size are counted into what the
                 revision's record says of its content.
+            derived: codes made here from files of the batch, which they name by SHA-256; they are
+                confirmed beside the entries, and those of files that are not taken are not.
 
         Returns:
             What was not taken, in order of rows.
@@ -101,6 +109,7 @@ class Contribution:
         """
         good = validate(batch, default_handling=self._handling, limits=self._limits)
         result = self._staged.stage(good.entries)
+        self._derive(good.entries, derived)
         rejections = [*good.rejections, *result.rejections]
         result.rejections = []
         self._total.add(result)
@@ -112,6 +121,17 @@ class Contribution:
             self._digest.update(digest or b"")
         self._bytes += sum(size or 0 for size in good.entries.sizes)
         return sorted(rejections, key=lambda each: each.place.number)
+
+    def _derive(self, entries: EntryBatch, codes: Sequence[FileCode]) -> None:
+        if not codes:
+            return
+        digests = entries.hashes.get(HashKind.SHA256) or [None] * len(entries)
+        keys = dict(zip(digests, entries.keys, strict=True))
+        result = self._staged.stage_derived(
+            [(keys[each.of_digest], each) for each in codes if each.of_digest in keys]
+        )
+        self.derived.add(result)
+        self._total.add(StageResult(updated=result.updated, unchanged=-result.updated))
 
     def commit(self) -> ImportReport:
         """Makes everything staged one revision.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlists.catalog.catalog import Catalog
-from hashlists.catalog.derived import DerivedAction, DerivedHash, DerivedRecord
+from hashlists.catalog.derived import DerivedAction, DerivedHash, DerivedRecord, FileCode
 from hashlists.catalog.entry_columns import EntryColumns
 from hashlists.catalog.exchange_records import (
     Checkpoint,
@@ -16,6 +16,7 @@ from hashlists.catalog.export import Export, ExportSelection
 from hashlists.catalog.reader import CatalogReader
 from hashlists.catalog.records import FinishedImport, ImportSource, ListRecord
 from hashlists.catalog.stage_result import StageResult
+from hashlists.catalog.staged_derived import DerivedResult
 from hashlists.catalog.staging import StagedImport
 from hashlists.model import MatchDay, PurgeReport
 
@@ -26,11 +27,13 @@ __all__ = [
     "DerivedAction",
     "DerivedHash",
     "DerivedRecord",
+    "DerivedResult",
     "EntryColumns",
     "ExchangeRecord",
     "ExchangeState",
     "Export",
     "ExportSelection",
+    "FileCode",
     "FinishedImport",
     "ImportSource",
     "ListRecord",

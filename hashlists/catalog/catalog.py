@@ -7,7 +7,7 @@ as committed survives a crash. The parts behind it:
   lie.
 - `lists`, `history`: the lists, and the revisions.
 - `imports`, `staging`, `staged_retractions`, `absent`, `entry_writer`: what an import does.
-- `derived`: codes that were made here from entries' own files.
+- `derived`, `staged_derived`: codes that were made here from entries' own files.
 - `match_days`: what lists did to the uploads of each day.
 - `exchanges`: feeds that fill lists, and how far they were fetched.
 - `open_change`, `commit`, `sweep`: how a change is staged, becomes visible, or is removed.

@@ -79,6 +79,27 @@ class DerivedHash:
 
 
 @dataclass(frozen=True, slots=True)
+class FileCode:
+    """A code that was made here from a file; which entry names the file is told beside it.
+
+    Attributes:
+        kind, value, derivation, of_kind, of_digest: as in `DerivedHash`.
+    """
+
+    kind: HashKind
+    value: bytes = field(repr=False)
+    derivation: str
+    of_kind: HashKind
+    of_digest: bytes = field(repr=False)
+
+    def of_entry(self, entry_id: int) -> DerivedHash:
+        """As one of that entry."""
+        return DerivedHash(
+            entry_id, self.kind, self.value, self.derivation, self.of_kind, self.of_digest
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DerivedRecord:
     """A derived code, and the newest act on it."""
 
@@ -106,9 +127,7 @@ def add_derived(
         if action is not DerivedAction.WITHDRAW:
             _require_fitting(connection, by.list_id, rows)
         known = newest_acts(connection, ids)
-        new = {
-            _key(row): row for row in rows if _changes_anything(known.get(_key(row)), row, action)
-        }
+        new = {key_of(row): row for row in rows if changes_anything(known, row, action)}
         if not new:
             return None
         change_id = insert_change(connection, by, ChangeState.EMPTY)
@@ -119,7 +138,11 @@ def add_derived(
     return revision
 
 
-def _changes_anything(known: DerivedRecord | None, row: DerivedHash, action: DerivedAction) -> bool:
+def changes_anything(
+    acts: Mapping[Key, DerivedRecord], row: DerivedHash, action: DerivedAction
+) -> bool:
+    """Whether it does not stand like that already, by the newest acts on its entry's codes."""
+    known = acts.get(key_of(row))
     if known is None or known.action is DerivedAction.WITHDRAW:
         return action is not DerivedAction.WITHDRAW
     if known.derived != row and action is not DerivedAction.WITHDRAW:
@@ -133,7 +156,7 @@ def _require_fitting(connection: Connection, list_id: int, rows: Sequence[Derive
     digests = digests_of(connection, sorted({row.entry_id for row in rows}))
     tombstones = read_tombstones(connection, list_id)
     for place, row in enumerate(rows, start=1):
-        if (problem := _problem_of(row)) is not None:
+        if (problem := problem_of(row)) is not None:
             raise DerivedHashError(f"derived code {place}: {problem}; nothing was changed")
         if (row.of_kind, row.of_digest) not in digests.get(row.entry_id, ()):
             raise DerivedHashError(
@@ -146,7 +169,8 @@ def _require_fitting(connection: Connection, list_id: int, rows: Sequence[Derive
             )
 
 
-def _problem_of(row: DerivedHash) -> str | None:
+def problem_of(row: DerivedHash | FileCode) -> str | None:
+    """Why it can be no derived code of any entry; None where it can."""
     if row.kind not in CODE_KINDS:
         return f"{row.kind} is no kind that is computed here"
     if len(row.value) != row.kind.nbytes:
@@ -170,7 +194,7 @@ def newest_acts(
                 *(entry_id, HashKind(kind), bytes(value)),
                 *(derivation, HashKind(of_kind), bytes(of_digest)),
             )
-            found[_key(row)] = DerivedRecord(row, DerivedAction(action))
+            found[key_of(row)] = DerivedRecord(row, DerivedAction(action))
     return found
 
 
@@ -282,7 +306,8 @@ def digests_of(
     return {entry_id: held for entry_id, (_, held) in versions.items()}
 
 
-def _key(row: DerivedHash) -> Key:
+def key_of(row: DerivedHash) -> Key:
+    """What tells it from others: how it was made does not."""
     return row.entry_id, row.kind, row.value
 
 

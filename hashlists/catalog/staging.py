@@ -26,6 +26,7 @@ from hashlists.catalog.held_entries import HeldEntries
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import Origin, imports
 from hashlists.catalog.stage_result import StageResult
+from hashlists.catalog.staged_derived import DerivedResult, stage_derived
 from hashlists.catalog.staged_retractions import StagedRetractions
 from hashlists.catalog.states import (
     EntryState,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
+    from hashlists.catalog.derived import FileCode
     from hashlists.catalog.exchange_records import Checkpoint, SetAside
     from hashlists.catalog.open_change import OpenChange
     from hashlists.catalog.tombstones import Tombstones
@@ -147,6 +149,32 @@ class StagedImport:
             with self._change.transaction() as connection:
                 self._gone.stage(connection, part, result)
         self._change.totals.retracted += result.retracted
+        return result
+
+    def stage_derived(self, codes: Sequence[tuple[bytes, FileCode]]) -> DerivedResult:
+        """Stages codes made here from the files of entries, confirmed by the commit; see `derived`.
+
+        Args:
+            codes: each beside the key of an entry that was staged before; others are passed by.
+
+        Raises:
+            DerivedHashError: one can be no code of any entry.
+            CatalogError: the database failed; nothing of the import will be seen.
+        """
+        result = DerivedResult()
+        if codes:
+            self._store_held()
+        for part in chunks(codes, ROWS_PER_TRANSACTION):
+            with self._change.transaction() as connection:
+                result.add(
+                    stage_derived(
+                        connection,
+                        self._change,
+                        part,
+                        listed=self._seen,
+                        tombstones=self._tombstones,
+                    )
+                )
         return result
 
     def absent(self) -> AbsentEntries:

@@ -113,12 +113,13 @@ def _remove_some(engine: Engine, change_id: int) -> int:
         last = rows[-1].version_id
         extra = extra_hashes.c.version_id
         connection.execute(delete(extra_hashes).where(extra >= first, extra <= last))
-        connection.execute(
-            delete(retractions).where(
-                retractions.c.change_id == change_id,
-                retractions.c.entry_id.in_([row.entry_id for row in rows]),
+        for hanging in (retractions, derived_hashes):
+            connection.execute(
+                delete(hanging).where(
+                    hanging.c.change_id == change_id,
+                    hanging.c.entry_id.in_([row.entry_id for row in rows]),
+                )
             )
-        )
         connection.execute(delete(entry_versions).where(version >= first, version <= last))
         connection.execute(
             delete(entries).where(

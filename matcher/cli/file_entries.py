@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch, RawHash
+from hashlists.catalog import FileCode
+from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch
 from hashlists.model import DIGEST_KINDS, Classification, HashKind, Place
 from hashlists.validate import why_degenerate
 from matcher.cli.files import HashedFile, UnreadableFile
@@ -58,7 +59,6 @@ class FileEntries:
         crops: shares cut from every side, whose PDQ codes are kept as derived ones.
         files: how many were seen so far.
         codes: how many of them have a perceptual code.
-        derived: codes of crops.
     """
 
     classification: Classification | None = None
@@ -66,12 +66,11 @@ class FileEntries:
     crops: tuple[float, ...] = ()
     files: int = 0
     codes: int = 0
-    derived: int = 0
 
     def batch(
         self, files: Sequence[HashedFile | UnreadableFile]
-    ) -> tuple[RawBatch, list[FileProblem]]:
-        """The files as raw columns, and what is to be said of them."""
+    ) -> tuple[RawBatch, list[FileCode], list[FileProblem]]:
+        """The files as raw columns, the codes of their crops, and what is to be said of them."""
         first = self.files + 1
         self.files += len(files)
         problems = [
@@ -81,9 +80,12 @@ class FileEntries:
         ]
         hashed = [each for each in files if isinstance(each, HashedFile)]
         codes = [self._codes(each, problems) for each in hashed]
-        extra = [hash_ for row, each in enumerate(hashed) for hash_ in self._derived(row, each)]
+        derived = [
+            code
+            for each, own in zip(hashed, codes, strict=True)
+            for code in self._derived(each, own.get(HashKind.PDQ))
+        ]
         self.codes += sum(map(bool, codes))
-        self.derived += len(extra)
         label = self.classification or _NO_CLASS
         places = [first + row for row, each in enumerate(files) if isinstance(each, HashedFile)]
         batch = RawBatch(
@@ -96,13 +98,12 @@ class FileEntries:
                     for kind in (HashKind.PDQ, *sorted(self.kinds64))
                 ),
             ],
-            extra_hashes=extra,
             codes=[label.code] * len(hashed) if self.classification else None,
             sizes=[each.digests.size for each in hashed],
             media_types=[_media_type(each) for each in hashed],
             place_at=lambda row: Place("file", places[row], part=hashed[row].path),
         )
-        return batch, problems
+        return batch, derived, problems
 
     def _codes(self, file: HashedFile, problems: list[FileProblem]) -> Mapping[HashKind, bytes]:
         """The codes of `upright` that a list may hold; where there is none, says why."""
@@ -118,16 +119,17 @@ class FileEntries:
             problems.append(FileProblem(file.path, reason, detail, added=True))
         return kept
 
-    def _derived(self, row: int, file: HashedFile) -> list[RawHash]:
-        """The codes of crops, each once."""
+    def _derived(self, file: HashedFile, own: bytes | None) -> list[FileCode]:
+        """The codes of crops, each once, but for the whole picture's own."""
         wanted = {View.crop(share) for share in self.crops}
         found: dict[bytes, str] = {}
         for view in file.hashes.views:
             code = usable_codes(view).get(HashKind.PDQ) if view.view in wanted else None
-            if code is not None:
+            if code is not None and code != own:
                 found.setdefault(code, view.view)
+        digest = file.hashes.digests[HashKind.SHA256]
         return [
-            RawHash(row, HashKind.PDQ, code, Encoding.RAW, name, derivation=name)
+            FileCode(HashKind.PDQ, code, name, HashKind.SHA256, digest)
             for code, name in found.items()
         ]
 

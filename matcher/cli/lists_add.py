@@ -20,6 +20,7 @@ from matcher.model import DecodeRequest, ViewSelection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from hashlists.catalog import DerivedResult
     from hashlists.contribution import Contribution
     from hashlists.importer import ImportReport
     from hashlists.model import ListState, Rejection
@@ -121,9 +122,10 @@ def command(
     be read is reported and left out. The list must exist: see `lists create`.
 
     An entry is known by its file's SHA-256. Where the list has one under that key, what is said
-    here takes its place, and codes of crops that are not asked for again are gone; so keep what you
-    contribute in a list of its own. Codes of crops belong to the entry of the whole picture, and
-    are marked as derived; they are retracted and purged with it.
+    here takes its place; so keep what you contribute in a list of its own. Codes of crops stand
+    beside the entry of the whole picture, as derived ones: they outlast later imports, exports
+    carry them only where asked, and they are retracted and purged with the entry. Single ones are
+    withdrawn by `lists enrich --withdraw`.
 
     Exit status: 0; 2 where nothing was added, or a file could not be read or hashed.
     """
@@ -138,9 +140,9 @@ def command(
             report = contribution.commit()
         state = catalog.get_list(list_name).hash_list.state
     if as_json:
-        print_json(_record(report, state, entries, told))
+        print_json(_record(report, state, entries, contribution.derived, told))
     else:
-        _print(report, state, entries)
+        _print(report, state, contribution.derived)
     ctx.exit(EXIT_NOT_HASHED if told.count else 0)
 
 
@@ -176,8 +178,8 @@ def _add_all(
     max_bytes = session.settings.image_bytes
     with session.decode_pool() as pool, progress("Hashing") as advance:
         for batch in hash_files(all_files(files), pool, request, max_bytes=max_bytes):
-            raw, problems = entries.batch(batch)
-            rejected = contribution.stage(raw)
+            raw, derived, problems = entries.batch(batch)
+            rejected = contribution.stage(raw, derived)
             told.add(_after_all(problems, rejected))
             advance(entries.files, entries.files, "files")
     return told
@@ -224,14 +226,19 @@ def _below(folder: str) -> Iterator[str]:
 
 
 def _record(
-    report: ImportReport, state: ListState, entries: FileEntries, told: _Told
+    report: ImportReport,
+    state: ListState,
+    entries: FileEntries,
+    derived: DerivedResult,
+    told: _Told,
 ) -> dict[str, Any]:
     record = import_record(report, state)
     del record["rejections"], record["notes"], record["repeated"], record["absent"]
     return {
         **record,
         "files": entries.files,
-        "derived": entries.derived,
+        "derived": derived.codes,
+        "derived_barred": derived.barred,
         "not_hashed": told.count,
         "problems": [
             {
@@ -245,10 +252,15 @@ def _record(
     }
 
 
-def _print(report: ImportReport, state: ListState, entries: FileEntries) -> None:
+def _print(report: ImportReport, state: ListState, derived: DerivedResult) -> None:
     print_import(report, state)
-    if entries.derived:
-        note(f"{entries.derived:,} codes of crops were stored with them.")
+    if derived.codes:
+        note(f"{derived.codes:,} codes of crops stand beside them.")
+    if derived.barred:
+        note(
+            f"{derived.barred:,} codes of crops were left out: such values were purged for good.",
+            style="yellow",
+        )
 
 
 __all__ = ["all_files", "command", "parse_shares"]

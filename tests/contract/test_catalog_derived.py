@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from hashlists.catalog import DerivedAction, DerivedHash, DerivedRecord, ExportSelection
+from hashlists.catalog import (
+    DerivedAction,
+    DerivedHash,
+    DerivedRecord,
+    ExportSelection,
+    FileCode,
+)
 from hashlists.catalog import acts as operator
 from hashlists.errors import DerivedHashError, EntryNotFoundError, ListNotFoundError
 from hashlists.model import ChangeKind, EntrySelection, ExtraHash, HashKind
@@ -254,3 +260,103 @@ def test_sparse_and_dense_batches_find_the_same(demo):
         ids = reader.changed_ids(0)
         (columns,) = reader.entry_columns(entry_ids=ids[[0, 8, 9, -1]])
     assert len(columns.codes[HashKind.PDQ][0]) in (3, 4)
+
+
+# --- staged with the entries that they are of -----------------------------------------------------
+
+
+def of_file(item, code=CROP, derivation="crop:0.02", of=HashKind.SHA256):
+    return item.key, FileCode(HashKind.PDQ, code, derivation, of, item.hashes[of])
+
+
+def contribute(catalog, item, *codes, list_name="demo"):
+    """The item and its codes, as one import."""
+    with catalog.begin_import(list_name, source()) as staged:
+        staged.stage(batch([item]))
+        result = staged.stage_derived([of_file(item, *each) for each in codes])
+        revision = staged.commit()
+    return result, revision
+
+
+NEW = Item("new", (HashKind.SHA256, HashKind.PDQ))
+
+
+def test_they_come_with_their_entry_in_one_revision(demo):
+    since = demo.head()
+    result, revision = contribute(demo, NEW, (CROP,), (WHOLE, "crop:0.05"))
+    assert (result.codes, result.barred, result.updated) == (2, 0, 0)
+    assert (revision.number, revision.added, revision.updated) == (since + 1, 1, 0)
+    assert codes(demo, "new") == {NEW.hashes[HashKind.PDQ], CROP, WHOLE}
+    assert {each.action for each in demo.list_derived("demo")} == {CONFIRM}
+    bring(demo, [replace(NEW, size=9)])
+    assert codes(demo, "new") == {NEW.hashes[HashKind.PDQ], CROP, WHOLE}
+    require_coverage_of_source(demo)
+
+
+def test_codes_of_an_entry_that_stands_already_are_a_revision_that_followers_see(demo):
+    contribute(demo, NEW)
+    since = demo.head()
+    result, revision = contribute(demo, NEW, (CROP,))
+    assert (result.updated, revision.updated) == (1, 1)
+    with demo.read() as reader:
+        assert reader.changed_ids(since).tolist() == ids_of(demo, "new")
+        assert reader.changed_count(since) >= 1
+    result, revision = contribute(demo, NEW, (CROP,))
+    assert (result.codes, result.updated, revision) == (1, 0, None)
+
+
+def test_what_is_staged_twice_is_written_once(demo):
+    with demo.begin_import("demo", source()) as staged:
+        for _ in range(2):
+            staged.stage(batch([NEW]))
+            staged.stage_derived([of_file(NEW), of_file(NEW)])
+        staged.commit()
+    assert len(demo.list_derived("demo")) == 1
+    assert codes(demo, "new") == {NEW.hashes[HashKind.PDQ], CROP}
+
+
+def test_an_aborted_import_leaves_none_of_them(demo):
+    with demo.begin_import("demo", source()) as staged:
+        staged.stage(batch([NEW]))
+        staged.stage_derived([of_file(NEW)])
+    assert demo.list_derived("demo") == []
+    assert demo.sweep() == 0
+    contribute(demo, NEW)
+    assert codes(demo, "new") == {NEW.hashes[HashKind.PDQ]}
+
+
+def test_codes_of_what_was_not_listed_are_passed_by(demo):
+    x = Item("x", (HashKind.MD5, HashKind.SHA256))
+    with demo.begin_import("demo", source()) as staged:
+        staged.stage(batch([NEW]))
+        result = staged.stage_derived([of_file(x), of_file(Item("nobody"), of=HashKind.MD5)])
+        staged.commit()
+    assert (result.codes, demo.list_derived("demo")) == (0, [])
+
+
+def test_a_staged_code_that_can_be_none_is_refused(demo):
+    key, code = of_file(NEW)
+    with demo.begin_import("demo", source()) as staged:
+        staged.stage(batch([NEW]))
+        with pytest.raises(DerivedHashError, match=r"derived code 2: .*32 bytes"):
+            staged.stage_derived([(key, code), (key, replace(code, value=b"short"))])
+
+
+def test_a_purged_value_does_not_come_back_as_a_staged_code(demo):
+    act(demo, made(demo))
+    operator.purge(demo, "demo", EntrySelection(entry_ids=ids_of(demo, "x")), **WHO)
+    result, _ = contribute(demo, NEW, (CROP,), (WHOLE,))
+    assert (result.codes, result.barred) == (1, 1)
+    assert codes(demo, "new") == {NEW.hashes[HashKind.PDQ], WHOLE}
+
+
+def test_a_list_that_is_filled_for_the_first_time_takes_them(catalog):
+    catalog.create_list(DEMO, author="a person")
+    with catalog.begin_import("demo", source()) as staged:
+        for name in ("n1", "n2", "n3"):
+            item = Item(name, (HashKind.SHA256,))
+            staged.stage(batch([item]))
+            staged.stage_derived([of_file(item, value(HashKind.PDQ, name))])
+        staged.commit()
+    for name in ("n1", "n2", "n3"):
+        assert codes(catalog, name) == {value(HashKind.PDQ, name)}

@@ -199,6 +199,45 @@ def test_copies_that_were_cut_are_found_by_the_crops(add, run, pictures, tmp_pat
     run("match", tmp_path / "cut.png", status=0)
 
 
+def test_codes_of_crops_outlast_imports_and_are_not_exported(add, run, pictures, tmp_path, catalog):
+    file = pictures / "1.png"
+    add(file, "--crops", "0.02,0.05")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    exported = tmp_path / "own.jsonl"
+    out = ("--list", "own", "--format", "jsonl", "--to", exported, "--own-copy")
+    run("lists", "export", *out)
+    written = exported.read_text()
+    assert sha256 in written
+    assert "further_hashes" not in written
+    assert "crop" not in written
+    digests = tmp_path / "digests.csv"
+    digests.write_text(f"sha256\n{sha256}\n")
+    run("lists", "import", digests, "--list", "own", "--column", "sha256=sha256")
+    assert only_entry(catalog).extra_derivations == ("crop:0.02", "crop:0.05")
+    with Image.open(file) as opened:
+        opened.crop((10, 8, 190, 152)).save(tmp_path / "cut.png")
+    run("match", tmp_path / "cut.png", status=1)
+
+
+def test_files_added_again_keep_their_crops_and_gain_further_ones(add, pictures, catalog):
+    file = pictures / "1.png"
+    add(file, "--crops", "0.02")
+    assert add(file)["revision"] == 0
+    again = add(file, "--crops", "0.02,0.05")
+    assert again.items() >= {"updated": 1, "unchanged": 0, "derived": 2}.items()
+    assert only_entry(catalog).extra_derivations == ("crop:0.02", "crop:0.05")
+    assert add(file, "--crops", "0.02,0.05").items() >= {"revision": 0, "unchanged": 1}.items()
+
+
+def test_codes_of_crops_are_purged_with_their_entry_and_stay_away(add, run, pictures, catalog):
+    file = pictures / "1.png"
+    add(file, "--crops", "0.02")
+    entry_id = only_entry(catalog).entry_id
+    run("lists", "purge", "own", entry_id, "--reason", "by law", "--yes")
+    assert catalog.list_derived("own") == []
+    assert add(file, "--crops", "0.02", status=2).items() >= {"rejected": 1, "derived": 0}.items()
+
+
 # --- Contribution ---------------------------------------------------------------------------------
 
 

@@ -31,6 +31,10 @@ _KEY: Final = "a private key, not a list; it goes with --identity, and to nobody
 _SIGNS: Final = tuple(
     (re.compile(pattern, re.DOTALL), what)
     for pattern, what in (
+        (
+            rb"\xff\xfe\x00\x00|\x00\x00\xfe\xff",
+            "text in UTF-32, which is not read; save it as UTF-8, and import that",
+        ),
         (rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|8BPS\x00", _IMAGE),
         (rb"RIFF.{4}WEBP|II\*\x00|MM\x00\*|BM.{4}\x00{4}", _IMAGE),
         (rb"\x00\x00\x00\x0cj(?:P  |XL )\r\n\x87\n|\x00\x00\x00\x0cJXL \r\n\x87\n", _IMAGE),
@@ -69,7 +73,7 @@ _SIGNS: Final = tuple(
 )
 #: UTF-16 in either order, with a byte-order mark or as plain letters would look.
 _UTF16: Final = re.compile(
-    rb"\xff\xfe|\xfe\xff|(?:[\t\n\r -~]\x00){8}|(?:\x00[\t\n\r -~]){8}", re.DOTALL
+    rb"\xff\xfe(?!\x00\x00)|\xfe\xff|(?:[\t\n\r -~]\x00){8}|(?:\x00[\t\n\r -~]){8}", re.DOTALL
 )
 
 

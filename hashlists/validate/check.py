@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 #: Control characters and halves of surrogate pairs: neither database nor UTF-8 takes all of them.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
+#: Bytes that are no UTF-8, as readers of text hand them on.
+_RAW_BYTE = re.compile("[\udc80-\udcff]")
+
+
+def text_fault(text: str, max_chars: int) -> str | None:
+    """What is wrong with a text that is to be kept, as words behind "it"; None if nothing is."""
+    if _RAW_BYTE.search(text):
+        return (
+            "is not UTF-8 text; if the file is in another encoding, say in which, e.g. --option "
+            "encoding=cp1252 for csv"
+        )
+    if len(text) > max_chars:
+        return f"has {len(text)} characters; at most {max_chars} are allowed"
+    if UNPRINTABLE.search(text):
+        return "has control characters or is not valid Unicode"
+    return None
+
 
 class Check:
     """Faults of a batch, found column by column; of each row the first one counts.
@@ -48,4 +65,4 @@ class Check:
         return [None] * self.rows
 
 
-__all__ = ["UNPRINTABLE", "Check"]
+__all__ = ["UNPRINTABLE", "Check", "text_fault"]

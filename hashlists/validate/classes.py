@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hashlists.model import Classification
-from hashlists.validate.check import UNPRINTABLE
+from hashlists.validate.check import text_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -52,19 +52,19 @@ def _look_up(
     """One classification for each different value; rows whose value is none are rejected."""
     limit = check.limits.max_code_chars
     known: dict[Hashable, Classification | None] = {}
-    bad: set[Hashable] = set()
+    bad: dict[Hashable, str] = {}
     for value in set(values):
         scheme, profile, code = parts(value)
         texts = (scheme, profile, "" if code is None else str(code))
-        if max(map(len, texts)) > limit or any(map(UNPRINTABLE.search, texts)):
-            bad.add(value)
+        fault = next(filter(None, (text_fault(text, limit) for text in texts)), None)
+        if fault is not None:
+            bad[value] = f"the value {fault}"
         elif texts[2]:
             known[value] = _classification(*texts)
     if bad:
         for row, value in enumerate(values):
             if value in bad:
-                reason = f"longer than {limit} characters, or with control characters"
-                check.reject(row, batch.names.category, reason)
+                check.reject(row, batch.names.category, bad[value])
     return list(map(known.get, values))
 
 

@@ -6,7 +6,7 @@ import re
 from types import NoneType
 from typing import TYPE_CHECKING
 
-from hashlists.validate.check import UNPRINTABLE
+from hashlists.validate.check import UNPRINTABLE, text_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +34,8 @@ def read_texts(
 
 
 def _read_text(row: int, text: str | None, name: str, limit: int, check: Check) -> str | None:
-    if text and len(text) > limit:
-        check.reject(
-            row, name, f"the value has {len(text)} characters; at most {limit} are allowed"
-        )
-        return None
-    if text and UNPRINTABLE.search(text):
-        check.reject(row, name, "the value has control characters or is not valid Unicode")
+    if text and (fault := text_fault(text, limit)) is not None:
+        check.reject(row, name, f"the value {fault}")
         return None
     return text or None
 

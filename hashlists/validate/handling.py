@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hashlists.model import Handling
-from hashlists.validate.check import UNPRINTABLE
+from hashlists.validate.check import text_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,9 @@ def _handling(said: _Said, default: Handling, check: Check) -> Handling | str:
     originator, recipients, end = said
     limit = check.limits.max_id_chars
     texts = (originator or "", *(recipients or ()))
-    if max(map(len, texts)) > limit or any(map(UNPRINTABLE.search, texts)):
-        return f"a name is longer than {limit} characters, or has control characters"
+    fault = next(filter(None, (text_fault(text, limit) for text in texts)), None)
+    if fault is not None:
+        return f"a name {fault}"
     if recipients is not None and len(recipients) > check.limits.max_recipients:
         return f"more than {check.limits.max_recipients} recipients"
     expires_at = default.expires_at

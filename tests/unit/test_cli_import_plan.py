@@ -103,6 +103,19 @@ def test_entries_of_known_good_lists_are_told(run, plan, tmp_path):
     assert again["known_good_lists"] == []
 
 
+def test_what_stands_in_other_lists_is_not_told_as_known_good(run, plan, tmp_path):
+    """Another list of abuse imagery names the entry, too; that is no reason to doubt either."""
+    good = write(tmp_path / "good.csv", [f"{md5(1)},"])
+    made = ("--harm", "known_good", "--source", "x")
+    run("lists", "import", good, "--list", "os-files", *made, *COLUMNS)
+    other = write(tmp_path / "other.csv", [f"{md5(2)},", f"{md5(3)},"])
+    run("lists", "import", other, "--list", "other", "--harm", "csam", "--source", "y", *COLUMNS)
+    file = write(tmp_path / "a.csv", [f"{md5(number)}," for number in range(1, 4)])
+    screening = plan(file, *NEW)["screening"]
+    assert screening["known_good"]["entries"] == 1
+    assert screening["known_good"]["by_reference"] == {"os-files": 1}
+
+
 def test_pictures_of_ones_own_are_references(run, plan, tmp_path):
     folder = tmp_path / "mine"
     (folder / "below").mkdir(parents=True)

@@ -325,3 +325,39 @@ def test_a_withdrawal_holds_whatever_its_reason_looks_like():
     options = {**MD5, "columns.retracted": "gone", "columns.retraction_reason": "why"}
     (gone,) = read(text, "csv", options).retractions
     assert gone.reason == "a b c" + "x" * 1995
+
+
+CP1252 = f"md5,c,id,from\n{md5(1)},catégorie,,\n{md5(2)},A,numéro,\n{md5(3)},A,,Unité\n"
+
+
+def test_text_of_another_encoding_is_refused_with_advice():
+    options = {**MD5, "columns.source_id": "id", "columns.originator": "from"}
+    options |= {"columns.category": "c", "scheme": "s"}
+    read_as = [{}, {"encoding": "cp1252"}]
+    reasons, none = (
+        [
+            (each.place.number, each.reason)
+            for raw in open_reader(
+                io.BytesIO(CP1252.encode("cp1252")), format="csv", options={**options, **more}
+            )
+            for each in validate(raw, default_handling=NO_ONWARD_SHARING).rejections
+        ]
+        for more in read_as
+    )
+    assert none == []
+    assert [line for line, _ in reasons] == [2, 3, 4]
+    assert all("is not UTF-8 text" in told and "encoding=cp1252" in told for _, told in reasons)
+
+
+def test_what_is_too_long_or_unprintable_is_told_apart():
+    text = f"md5,c\n{md5(1)},{'é' * 65}\n{md5(2)},a\x07b\n"
+    (raw,) = open_reader(
+        io.BytesIO(text.encode()),
+        format="csv",
+        options={**MD5, "columns.category": "c", "scheme": "s"},
+    )
+    rejections = validate(raw, default_handling=NO_ONWARD_SHARING).rejections
+    assert [each.reason for each in rejections] == [
+        "the value has 65 characters; at most 64 are allowed",
+        "the value has control characters or is not valid Unicode",
+    ]

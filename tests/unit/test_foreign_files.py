@@ -36,6 +36,8 @@ def tar():
 IMAGES = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF")
 FOREIGN = {
     **{kind: (image(kind), "an image") for kind in IMAGES},
+    "utf-32": ("md5\n".encode("utf-32"), "UTF-32, which is not read; save it as UTF-8"),
+    "utf-32 the other way": (b"\x00\x00\xfe\xff" + "md5\n".encode("utf-32-be"), "UTF-32"),
     "video": (b"\x00\x00\x00\x18ftypmp42" + bytes(40), "a video"),
     "empty": (b"", "empty"),
     "pickle": (pickle.dumps({"a": [1]}), "pickle"),

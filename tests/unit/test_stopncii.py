@@ -148,7 +148,7 @@ def test_a_wrong_count_is_refused(count, said):
         (record(hashValue="00" * 32, hashStatus="Withdrawn"), "no key"),
         (record(hashValue=7), "wrong type"),
         (record(CSPFeedbacks={"a": 1}), "wrong type"),
-        (record(hashStatus="x" * 70), "longer than 64"),
+        (record(hashStatus="x" * 70), "at most 64"),
         ({}, None),
         ("text", "wrong type"),
     ],

@@ -208,7 +208,7 @@ def test_paging_that_is_none(paging):
         (record(2, id=None), "no key"),
         (record(2, descriptors=[]), "wrong type"),
         (record(2, descriptors={"data": [7]}), "wrong type"),
-        (record(2, HashKind.PDQ, descriptor("x" * 70)), "longer than 64"),
+        (record(2, HashKind.PDQ, descriptor("x" * 70)), "at most 64"),
     ],
 )
 def test_one_bad_record_is_rejected_alone(bad, why):

@@ -3,7 +3,8 @@
 Invariants: requests go to the configured origin alone, and no redirect is followed, so that
 credentials and questions reach nobody else. Plain HTTP is spoken with this machine only.
 Certificates are verified; there is no way to turn that off. No answer takes more than its limits of
-bytes and seconds, and it is held in memory, never on disk. No error or log names a query, a header,
+bytes and seconds, and it is held in memory, never on disk. It is unpacked once at most, and never
+beyond those bytes. No error or log names a query, a header,
 or anything of an answer but its status, its type and the host that it redirects to. The environment
 is not read: whoever opens a connection says which proxy leads there.
 """
@@ -32,6 +33,7 @@ from hashlists.errors import (
     ExchangeSettingsError,
 )
 from hashlists.exchanges.clock import Clock
+from hashlists.exchanges.packing import unpacked
 from hashlists.exchanges.proxy import make_proxy, proxy_errors_told, unreachable
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ class HttpLimits:
         connect_seconds: until a connection stands.
         read_seconds: between two pieces of an answer.
         answer_seconds: for an answer as a whole, however it trickles.
-        answer_bytes: of an answer, unpacked.
+        answer_bytes: of an answer, as it is sent and unpacked.
     """
 
     connect_seconds: float = 15.0
@@ -218,20 +220,31 @@ class Http:
 
     def _take(self, response: httpx.Response, body: BinaryIO, until: float) -> bytes:
         digest, length = hashlib.sha256(), 0
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
-            length += len(chunk)
-            if length > self._limits.answer_bytes:
-                raise ExchangePageError(
-                    f"the answer is longer than {self._limits.answer_bytes} bytes; ask for smaller "
-                    "pages (option page_size) where the exchange allows it"
-                )
+        coding = response.headers.get("content-encoding", "")
+        for piece in unpacked(self._sent(response, until), coding, piece_bytes=_CHUNK_BYTES):
+            length = self._bounded(length + len(piece))
+            digest.update(piece)
+            body.write(piece)
+        return digest.digest()
+
+    def _sent(self, response: httpx.Response, until: float) -> Iterator[bytes]:
+        """The answer as it is sent; the library would unpack it however often it is packed."""
+        length = 0
+        for piece in response.iter_raw(_CHUNK_BYTES):
+            length = self._bounded(length + len(piece))
             if self._clock.monotonic() > until:
                 raise ExchangeAwayError(
                     f"the answer took longer than {self._limits.answer_seconds:g} seconds"
                 )
-            digest.update(chunk)
-            body.write(chunk)
-        return digest.digest()
+            yield piece
+
+    def _bounded(self, length: int) -> int:
+        if length > self._limits.answer_bytes:
+            raise ExchangePageError(
+                f"the answer is longer than {self._limits.answer_bytes} bytes; ask for smaller "
+                "pages (option page_size) where the exchange allows it"
+            )
+        return length
 
 
 @contextmanager
@@ -241,8 +254,6 @@ def _errors_told(proxy: httpx.Proxy | None) -> Iterator[None]:
         yield
     except httpx.TimeoutException:
         raise ExchangeAwayError("it did not answer in time") from None
-    except httpx.DecodingError:
-        raise ExchangePageError("the answer is packed in a way that cannot be read") from None
     except httpx.RemoteProtocolError:
         raise ExchangeAwayError("the answer was cut off, or is no HTTP") from None
     except httpx.TransportError as error:

@@ -9,6 +9,10 @@ skip another. They begin a second before it, since nobody says in what order the
 moment come. Where a page is not in order of time, or leads no further so, the links are followed to
 the end, and only then the position moves. A fetch begins an overlap earlier.
 
+No position lies behind the moment at which its fetch began, by the earlier of both clocks: one
+record that is dated too late would hide all that follow. A checkpoint that lies there is not asked
+by, and one that cannot be read moves nothing.
+
 Options: `page_size` (1000), `ideology` (`islamist` or `far-right`; both where absent).
 """
 
@@ -105,9 +109,10 @@ class TatClient:
         """Before the first record."""
         return {"after": ""}
 
-    def resume(self, position: Position, now: datetime) -> Position:  # noqa: ARG002 - as above
+    def resume(self, position: Position, now: datetime) -> Position:
         """A little before where it was; links count rows, and are not kept from fetch to fetch."""
-        return {"after": position["after"], "asked": _before(position["after"], OVERLAP)}
+        after = _no_later(position["after"], now)
+        return {"after": after, "asked": _before(after, OVERLAP)}
 
     def ask(self, position: Position) -> Ask:
         """What lies after the checkpoint, or behind the link."""
@@ -123,25 +128,24 @@ class TatClient:
 
     def advance(self, position: Position, arrived: Arrived) -> Step:
         """The next page."""
+        begun = begun_at(position, arrived)
         told = arrived.page.checkpoint or ""
-        asked = position.get("asked", position["after"])
+        bounded = _no_later(told, begun)
+        seen = _later(position.get("seen", ""), bounded)
         if arrived.page.next is None:
-            newest = _later(position.get("seen", ""), told)
-            if "next" in position or not _in_order(arrived):
-                newest = _no_later(newest, begun_at(position, arrived))
-            return Step({"after": _later(position["after"], newest)}, done=True)
-        further = _before(told, _ONE_MOMENT)
-        if "next" not in position and _is_later(further, asked) and _leads_on(further, arrived):
-            return Step({"after": _later(position["after"], told), "asked": further}, done=False)
+            return Step({"after": _later(position["after"], seen)}, done=True)
+        following: dict[str, Any] = {"after": position["after"], "begun": utc_text(begun)}
+        asked, further = position.get("asked", position["after"]), _before(told, _ONE_MOMENT)
+        leads_on = told == bounded and _is_later(further, asked) and _leads_on(further, arrived)
+        if leads_on and "next" not in position:
+            following |= {"after": _later(position["after"], told), "asked": further}
+            return Step(following, done=False)
         query = next_query(arrived.page.next, _PATH)
         if query == position.get("next"):
             raise ExchangePageError("the page names itself as the next one")
-        begun = utc_text(begun_at(position, arrived))
-        following: dict[str, Any] = {"after": position["after"], "next": query, "begun": begun}
         if "asked" in position:
             following["asked"] = position["asked"]
-        following["seen"] = _later(position.get("seen", ""), told)
-        return Step(following, done=False)
+        return Step({**following, "next": query, "seen": seen}, done=False)
 
     def without_next(self, position: Position) -> Position | None:
         """The page from which links were followed."""
@@ -186,8 +190,8 @@ def _is_later(told: str, than: str) -> bool:
 
 
 def _later(one: str, other: str) -> str:
-    """The later checkpoint; one that cannot be read never replaces one that can."""
-    return other if _is_later(other, one) or not one else one
+    """The later checkpoint; one that cannot be read never takes the other's place."""
+    return other if _is_later(other, one) else one
 
 
 def _no_later(told: str, moment: datetime) -> str:

@@ -12,8 +12,9 @@ count of verifications. Other answers, tags and regions are left aside.
 Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out.
 
 Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
-report notes that there are more pages. A record says what is so now, so one page alone may be
-imported.
+report notes that there are more pages. A page is the last where `hasMoreRecords` is false; where it
+does not say, a token means that there are more. A record says what is so now, so one page alone may
+be imported.
 
 Options:
     check_count: `yes` (default) refuses a page whose `count` is not the number of its records;
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
+from hashlists.errors import FormatError
 from hashlists.formats.base import (
     Encoding,
     FieldNames,
@@ -116,11 +118,14 @@ class StopNciiReader(PageReader[_Record]):
         members = self._records.members
         if self._checks_count:
             check_page_count(members.get(_COUNT), self._records.records_read)
-        token, since = members.get(_TOKEN), members.get(_SINCE)
-        has_more = bool(members.get(_MORE))
+        token, has_more = page_token(members.get(_TOKEN)), members.get(_MORE)
+        if has_more is None:
+            has_more = token is not None
+        elif not isinstance(has_more, bool):
+            raise FormatError(f'"{_MORE}" is neither true nor false')
         return PageInfo(
-            next=page_token(token) if has_more else None,
-            checkpoint=page_token(since),
+            next=token if has_more else None,
+            checkpoint=page_token(members.get(_SINCE)),
             complete=not has_more,
         )
 

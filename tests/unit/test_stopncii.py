@@ -129,6 +129,18 @@ def test_pages():
     assert bare.reader.page == PageInfo(None, None, complete=True)
 
 
+@pytest.mark.parametrize("members", [{}, {"hasMoreRecords": None}])
+def test_a_token_means_that_there_are_more_unless_the_page_denies_it(members):
+    said = {"nextPageToken": "a token", "hashRecords": [record()], **members}
+    assert run(said, "stopncii").reader.page == PageInfo("a token", None, complete=False)
+
+
+@pytest.mark.parametrize("odd", ["false", "true", 0, 1, []])
+def test_whether_there_are_more_is_yes_or_no(odd):
+    with pytest.raises(FormatError, match="neither true nor false"):
+        run(page(record(), hasMoreRecords=odd), "stopncii")
+
+
 @pytest.mark.parametrize(
     ("count", "said"), [(2, "says 2"), ("1", "no number"), (True, "no number")]
 )

@@ -110,8 +110,8 @@ class Contribution:
         good = validate(batch, default_handling=self._handling, limits=self._limits)
         result = self._staged.stage(good.entries)
         self._derive(good.entries, derived)
-        rejections = [*good.rejections, *result.rejections]
-        result.rejections = []
+        rejections = [*good.rejections, *result.rejections, *result.barred]
+        result.rejections, result.barred = [], []
         self._total.add(result)
         self._read += len(batch)
         self._rejected += len(rejections)
@@ -157,6 +157,7 @@ class Contribution:
             coverage=self._total.coverage,
             rejections=tuple(self._rejections),
             sha256=self._digest.hexdigest(),
+            notes=self._total.purge_notes,
         )
         revision = self._staged.commit(
             lambda number: to_document(replace(report, revision=number)),

@@ -131,6 +131,14 @@ class Imported:
         return [rejection for result in self.results for rejection in result.rejections]
 
     @property
+    def barred(self) -> list[str]:
+        return [str(each.place) for result in self.results for each in result.barred]
+
+    @property
+    def left_out(self) -> int:
+        return sum(result.left_out for result in self.results)
+
+    @property
     def kept_retracted(self) -> int:
         return sum(result.kept_retracted for result in self.results)
 

@@ -10,6 +10,9 @@ from hashlists.catalog.counts import Counts, coverage
 if TYPE_CHECKING:
     from hashlists.model import Coverage, Rejection
 
+PURGED_RECORDS = "records of entries that were purged for good, which stay erased"
+PURGED_VALUES = "perceptual hashes left out of other entries, since they were purged for good"
+
 
 @dataclass(slots=True)
 class StageResult:
@@ -24,6 +27,9 @@ class StageResult:
         unknown: withdrawals of entries that the list never held.
         kinds: which hashes the accepted rows carry: how many rows by kinds bits.
         rejections: records that were not taken, in file order.
+        barred: records that were not taken since they are of entries purged for good; nothing is
+            wrong with them, so they are no rejections.
+        left_out: values that were purged for good, and that other entries carry, too.
     """
 
     added: int = 0
@@ -34,11 +40,19 @@ class StageResult:
     unknown: int = 0
     kinds: Counts = field(default_factory=Counts)
     rejections: list[Rejection] = field(default_factory=list)
+    barred: list[Rejection] = field(default_factory=list)
+    left_out: int = 0
 
     @property
     def coverage(self) -> Coverage:
         """Coverage of the accepted rows."""
         return coverage((kinds, number) for (kinds, _), number in self.kinds.items())
+
+    @property
+    def purge_notes(self) -> dict[str, int]:
+        """How much was kept out since it was purged; empty where nothing was."""
+        told = {PURGED_RECORDS: len(self.barred), PURGED_VALUES: self.left_out}
+        return {note: times for note, times in told.items() if times}
 
     def add(self, other: StageResult) -> None:
         """Adds the figures of another batch."""
@@ -50,3 +64,5 @@ class StageResult:
         self.unknown += other.unknown
         self.kinds.update(other.kinds)
         self.rejections += other.rejections
+        self.barred += other.barred
+        self.left_out += other.left_out

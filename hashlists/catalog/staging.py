@@ -3,7 +3,8 @@
 Invariants: what is the same is not written; of two records with one key and different content in
 one file the first stands and the second is a rejection; an entry that an operator retracted stays
 retracted, whatever the file says, and one that only its source had retracted comes back. All of it
-is measured against the revision at which the import began; `open_change` sees to the rest.
+is measured against the revision at which the import began; `open_change` sees to the rest, and
+`barring` to what was purged.
 
 Nothing here reads files or judges hashes: batches come validated.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sqlalchemy import update
 
 from hashlists.catalog.absent import AbsentEntries, absent_entries
+from hashlists.catalog.barring import admit
 from hashlists.catalog.bulk import kinds_of, pick, take
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import refresh_statistics, versions_may_come_first
@@ -55,7 +57,6 @@ ROWS_PER_TRANSACTION = 30_000
 
 _CONTENT = ("file_sha256", "file_length")
 _CONFLICT = "another record of this file has the same key and other content; keep one of them"
-_PURGED = "this entry was purged from the list for good; it cannot come back by an import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class StagedImport:
         self._fresh = before.fresh
         self._tombstones = tombstones
         self._seen = IdSet()
+        self._barred = IdSet()
         self._gone = StagedRetractions(change, self._seen)
         self._writer = EntryWriter(list_id=self._list_id, change_id=change.change_id)
         may_hold = before.fresh and versions_may_come_first(change.engine)
@@ -180,8 +182,9 @@ class StagedImport:
     def absent(self) -> AbsentEntries:
         """The entries of the list that what was staged so far has neither listed nor retracted.
 
-        Only those that were in force when the import began; the same ones, however often it is
-        asked. A record that was rejected may name one of them, so judge `rejections` first.
+        One whose record a purge bars is listed, too. Only those that were in force when the import
+        began; the same ones, however often it is asked. A record that was rejected may name one of
+        them, so judge `rejections` first.
 
         Raises:
             CatalogError: the database failed; nothing of the import will be seen.
@@ -190,7 +193,7 @@ class StagedImport:
             self._change.engine,
             list_id=self._list_id,
             base=self._change.base,
-            named=self._gone.or_listed(),
+            named=self._gone.or_listed().union(self._barred),
         )
 
     def stage_absent(self, absent: AbsentEntries, *, reason: str) -> StageResult:
@@ -263,12 +266,11 @@ class StagedImport:
 
     def _stage_part(self, batch: EntryBatch) -> StageResult:
         result = StageResult()
-        barred = self._tombstones.barred_rows(batch)
-        if barred:
-            result.rejections += [
-                Rejection(batch.place_at(row), "", _PURGED) for row in sorted(barred)
-            ]
-            batch = take(batch, [row for row in range(len(batch)) if row not in barred])
+        admitted = admit(self._change, self._tombstones, batch)
+        batch = admitted.batch
+        result.barred, result.left_out = admitted.barred, admitted.left_out
+        for entry_id in admitted.named:
+            self._barred.add(entry_id)
         kinds = kinds_of(batch)
         if not (self._fresh and self._add_all(batch, kinds, result)):
             self._store_held()

@@ -36,19 +36,25 @@ class Tombstones:
         self._key = key
         self._digests = digests
 
-    def barred_rows(self, batch: EntryBatch) -> frozenset[int]:
-        """Rows whose key or any value was purged."""
+    def rows_of_keys(self, batch: EntryBatch) -> frozenset[int]:
+        """Rows whose key was purged."""
         if not self._digests:
             return frozenset()
-        barred = {row for row, key in enumerate(batch.keys) if self._holds("key", key)}
+        return frozenset(row for row, key in enumerate(batch.keys) if self._holds("key", key))
+
+    def values_by_row(self, batch: EntryBatch) -> dict[int, frozenset[tuple[HashKind, bytes]]]:
+        """The values that were purged, of those rows that carry any."""
+        if not self._digests:
+            return {}
+        found: dict[int, set[tuple[HashKind, bytes]]] = {}
         for kind, values in batch.hashes.items():
-            barred.update(
-                row
-                for row, value in enumerate(values)
-                if value is not None and self._holds(kind, value)
-            )
-        barred.update(each.row for each in batch.extra_hashes if self._holds(each.kind, each.value))
-        return frozenset(barred)
+            for row, value in enumerate(values):
+                if value is not None and self._holds(kind, value):
+                    found.setdefault(row, set()).add((kind, value))
+        for each in batch.extra_hashes:
+            if self._holds(each.kind, each.value):
+                found.setdefault(each.row, set()).add((each.kind, each.value))
+        return {row: frozenset(values) for row, values in found.items()}
 
     def bars(self, kind: HashKind, value: bytes) -> bool:
         """Whether one value was purged."""

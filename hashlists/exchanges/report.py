@@ -61,6 +61,7 @@ class FetchReport:
         self.retracted += result.retracted
         self.unchanged += result.unchanged
         self.kept_retracted += result.kept_retracted
+        self.notes.update(result.purge_notes)
 
     def to_document(self) -> dict[str, Any]:
         """As plain values."""

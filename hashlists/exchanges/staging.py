@@ -25,7 +25,7 @@ def stage_page(staged: StagedImport, page: Page, aside: list[SetAside]) -> Stage
     Args:
         staged: the import.
         page: the page.
-        aside: gets what the catalog does not take, e.g. entries that were purged for good.
+        aside: gets what the catalog does not take, e.g. a record at odds with another of its key.
 
     Returns:
         What became of it, its rejections included.

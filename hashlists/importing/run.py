@@ -87,7 +87,8 @@ class Run:
     def take(self, result: StageResult) -> None:
         """Counts what was staged."""
         self._reject(result.rejections)
-        result.rejections = []
+        self.notes.take(result.purge_notes)
+        result.rejections, result.barred = [], []
         if result.unknown:
             self.notes.take({UNKNOWN_WITHDRAWAL: result.unknown})
         self.total.add(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -340,16 +341,88 @@ class TestPurge:
     def test_an_import_does_not_bring_it_back(self, xyz):
         xyz.purge("demo", ids_of(xyz, "x"), **WHO)
         x, y = items("x", "y")
-        same_value = Item("x2", (HashKind.SHA1,), extra=((HashKind.PDQ, x.hashes[HashKind.PDQ]),))
-        imported = bring(xyz, [x, y, x.next(), same_value, *items("new")])
+        same_file = Item("x2", (HashKind.SHA1,), extra=((HashKind.MD5, x.hashes[HashKind.MD5]),))
+        imported = bring(xyz, [x, y, x.next(), same_file, *items("new")])
         assert imported.counts == (1, 0, 1)
-        assert [str(each.place) for each in imported.rejections] == [
-            "record 1",
-            "record 3",
-            "record 4",
-        ]
-        assert all("purged" in each.reason for each in imported.rejections)
+        assert imported.barred == ["record 1", "record 3", "record 4"]
+        assert (imported.rejections, imported.left_out) == ([], 0)
+        assert all("purged" in each.reason for each in imported.results[0].barred)
         assert set(names_in_force(xyz)) == {"y", "z", "new"}
+        require_coverage(xyz)
+
+    def test_another_file_with_the_same_code_comes_without_it(self, xyz):
+        """Two files may look alike: the other is no part of what was purged."""
+        xyz.purge("demo", ids_of(xyz, "x"), **WHO)
+        pdq = (HashKind.PDQ, Item("x").hashes[HashKind.PDQ])
+        alike = [
+            Item("a", (HashKind.SHA1,), extra=(pdq,)),
+            Item("nothing-else", (), extra=(pdq,)),
+        ]
+        for again in range(2):
+            imported = bring(xyz, alike)
+            assert imported.counts == ((1, 0, 0) if not again else (0, 0, 1))
+            assert (imported.rejections, imported.barred) == ([], ["record 2"])
+            assert imported.left_out == 1
+        assert set(names_in_force(xyz)) == {"y", "z", "a"}
+        (number,) = ids_of(xyz, "a")
+        assert in_force(xyz)[number] == set(alike[0].hashes.items())
+        require_coverage(xyz)
+
+    def test_the_next_value_takes_the_place_of_the_first(self, xyz):
+        xyz.purge("demo", ids_of(xyz, "x"), **WHO)
+        further = (HashKind.PDQ, value(HashKind.PDQ, "further"))
+        records = batch([Item("a", (HashKind.PDQ,), extra=(further,))])
+        purged = {HashKind.PDQ: [Item("x").hashes[HashKind.PDQ]]}
+        with xyz.begin_import("demo", source()) as staged:
+            result = staged.stage(replace(records, hashes=purged))
+            staged.commit()
+        assert (result.added, result.left_out) == (1, 1)
+        (number,) = ids_of(xyz, "a")
+        assert in_force(xyz)[number] == {further}
+        assert xyz.get_list("demo").coverage.near_matchable == 3
+        require_coverage(xyz)
+
+    def test_an_entry_that_shares_all_with_it_stays_as_it_is(self, demo):
+        """Whatever its source says of it next: nobody purged that one."""
+
+        def bring_sharing(*records):
+            shared = {kind: [value(kind, 1)] * len(records) for kind in Item("x").kinds}
+            extra = ((HashKind.PDQ, value(HashKind.PDQ, 2)),)
+            records = [replace(each, extra=extra) for each in records]
+            with demo.begin_import("demo", source()) as staged:
+                result = staged.stage(replace(batch(records), hashes=shared))
+                staged.commit()
+            return (result.added, result.updated, result.unchanged), len(result.barred)
+
+        one, two = items("one", "two")
+        bring_sharing(one, two)
+        demo.purge("demo", ids_of(demo, "one"), **WHO)
+        before = in_force(demo)
+        assert bring_sharing(one, two) == ((0, 0, 1), 1)
+        assert bring_sharing(two.next()) == ((0, 1, 0), 0)
+        assert in_force(demo) == before
+        assert list(names_in_force(demo)) == ["two"]
+        require_coverage(demo)
+
+    def test_a_barred_record_names_its_entry(self, xyz):
+        """One that now says what was purged is not taken, and is not gone at its source either."""
+        gone = Item("x").hashes[HashKind.MD5]
+        xyz.purge("demo", ids_of(xyz, "x"), **WHO)
+        with xyz.begin_import("demo", source()) as staged:
+            result = staged.stage(batch([Item("y", (), extra=((HashKind.MD5, gone),))]))
+            absent = staged.absent()
+            assert (len(result.barred), len(absent)) == (1, 1)
+            staged.stage_absent(absent, reason="gone")
+            staged.commit()
+        assert set(names_in_force(xyz)) == {"y"}
+        require_coverage(xyz)
+
+    def test_what_a_file_bars_and_withdraws_is_withdrawn(self, xyz):
+        gone = Item("x").hashes[HashKind.MD5]
+        xyz.purge("demo", ids_of(xyz, "x"), **WHO)
+        bring(xyz, [Item("y", (), extra=((HashKind.MD5, gone),))], gone=items("y"))
+        assert set(names_in_force(xyz)) == {"z"}
+        require_coverage(xyz)
 
     def test_nor_does_a_rollback(self, xyz):
         bring(xyz, [Item("x").next()])

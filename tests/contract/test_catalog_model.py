@@ -119,10 +119,12 @@ class CatalogMachine(RuleBasedStateMachine):
         at_odds = [
             item
             for item in chosen
-            if item.name in self.purged or self.listed.get(item.name, item) != item
+            if item.name not in self.purged and self.listed.get(item.name, item) != item
         ]
-        assert len(result.rejections) == len(at_odds)
-        assert result.added + result.updated + result.unchanged == len(chosen) - len(at_odds)
+        barred = [item for item in chosen if item.name in self.purged]
+        assert (len(result.rejections), len(result.barred)) == (len(at_odds), len(barred))
+        taken = len(chosen) - len(at_odds) - len(barred)
+        assert result.added + result.updated + result.unchanged == taken
         for item in chosen:
             if item.name not in self.purged:
                 self.listed.setdefault(item.name, item)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from hashlists.catalog import Catalog, ExchangeState
+from hashlists.catalog.stage_result import PURGED_RECORDS
 from hashlists.errors import (
     ExchangeAwayError,
     ExchangeConflictError,
@@ -25,6 +27,8 @@ from hashlists.exchanges.credentials import Credentials, find_credentials
 from hashlists.exchanges.fetching import fetch
 from hashlists.exchanges.http import HttpLimits
 from hashlists.exchanges.progress import Progress
+from tests import exchange_servers
+from tests.catalog_support import in_force
 from tests.exchange_servers import ANSWERS, SECRETS, Fault, Feed, serve
 from tests.exchange_support import LIST, NAME, add_exchange, fetch_from, held, order
 
@@ -339,19 +343,39 @@ def test_a_page_of_what_nothing_can_match_holds_nothing_up(catalog):
         assert held(catalog) == server.feed.truth()
 
 
-def test_what_was_purged_for_good_is_set_aside(catalog, any_server):
+def test_what_was_purged_for_good_stays_erased_and_is_told(catalog, any_server):
     add_exchange(catalog, any_server)
     any_server.feed.put(1, 2)
     fetch_from(catalog, any_server)
-    with catalog.read() as reader:
-        ids = [number for batch in reader.entry_columns() for number in batch.entry_ids]
-    catalog.purge(LIST, [int(ids[0])], author="a person", reason="made up")
+    catalog.purge(LIST, [min(in_force(catalog))], author="a person", reason="made up")
     any_server.feed.time.pass_by(hours=1)
     any_server.feed.put(1, 2, version=1)
     report = fetch_from(catalog, any_server)
-    assert report.set_aside == 1
-    assert "purged" in catalog.list_set_aside(NAME)[0].record.reason
+    assert (report.set_aside, catalog.list_set_aside(NAME)) == (0, [])
+    assert report.notes[PURGED_RECORDS] == 1
     assert len(held(catalog)) == 1
+
+
+def test_what_shares_a_hash_with_a_purged_entry_outlives_a_full_fetch(
+    catalog, any_server, monkeypatch
+):
+    """Two opinions on one picture are two entries; only the one of them was purged."""
+    told = exchange_servers.digest
+    same_picture = {2: 1}
+
+    def digest(kind, record):
+        return told(kind, replace(record, number=same_picture.get(record.number, record.number)))
+
+    monkeypatch.setattr(exchange_servers, "digest", digest)
+    add_exchange(catalog, any_server)
+    any_server.feed.put(*range(10))
+    fetch_from(catalog, any_server)
+    number_of = {catalog.entry(number).key: number for number in in_force(catalog)}
+    catalog.purge(LIST, [number_of[b"\0001"]], author="a person", reason="made up")
+    any_server.feed.time.pass_by(days=1)
+    report = fetch_from(catalog, any_server, full=True)
+    assert (report.absent, report.retracted, report.set_aside) == (0, 0, 0)
+    assert in_force(catalog).keys() == set(number_of.values()) - {number_of[b"\0001"]}
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=3), timedelta(days=-3)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from hashlists.catalog import Catalog
+from hashlists.catalog.stage_result import PURGED_RECORDS, PURGED_VALUES
 from hashlists.errors import (
     FullListRefusedError,
     ImportConflictError,
@@ -13,8 +16,10 @@ from hashlists.errors import (
 )
 from hashlists.importer import FullList, import_file, import_files
 from hashlists.importing.full import Absent
+from hashlists.model import HashKind
 from tests.catalog_support import DEMO, require_coverage
-from tests.unit.test_import_sets import HOW, csv, write
+from tests.catalog_support import in_force as entries_in_force
+from tests.unit.test_import_sets import HOW, csv, md5, write
 
 ALL = tuple(range(10))
 
@@ -136,3 +141,35 @@ def test_shares_are_shares(share):
 
 def _never(absent):
     raise AssertionError(absent)
+
+
+def test_what_shares_a_code_with_a_purged_entry_is_no_reject_and_no_loss(tmp_path):
+    """Two copies of a picture, of which one is purged: the list's own file goes on counting."""
+
+    def row(number):
+        code = hashlib.sha256(f"made up {max(number, 1)}".encode()).hexdigest()
+        return f"{md5(number)},{code}\n"
+
+    data = ("md5,pdq\n" + "".join(map(row, range(30)))).encode()
+    how = {**HOW, "options": {"columns.md5": "md5", "columns.pdq": "pdq"}}
+    with Catalog.open(f"sqlite:///{tmp_path}/other/catalog.db") as opened:
+        opened.create_list(DEMO, author="a person")
+        bring(opened, tmp_path, data, None, **how)
+        opened.purge("demo", [min(entries_in_force(opened))], author="a person", reason="made up")
+        for full in (None, FullList()):
+            report = bring(opened, tmp_path, data, full, **how)
+            assert (report.rejected, report.unchanged, report.absent) == (0, 29, 0)
+            assert report.notes == {PURGED_RECORDS: 1}
+            assert in_force(opened) == 29
+        rest = data.replace(row(29).encode(), b"")
+        assert bring(opened, tmp_path, rest, FullList(), **how).retracted == 1
+
+
+def test_codes_that_are_left_out_are_told(catalog, tmp_path):
+    code = hashlib.sha256(b"made up").hexdigest()
+    how = {**HOW, "options": {"columns.md5": "md5", "columns.pdq": "pdq"}}
+    bring(catalog, tmp_path, f"md5,pdq\n{md5(77)},{code}\n".encode(), None, **how)
+    catalog.purge("demo", [max(entries_in_force(catalog))], author="a person", reason="made up")
+    report = bring(catalog, tmp_path, f"md5,pdq\n{md5(78)},{code}\n".encode(), None, **how)
+    assert (report.added, report.rejected, report.notes) == (1, 0, {PURGED_VALUES: 1})
+    assert report.coverage.by_kind == {HashKind.MD5: 1}

@@ -15,7 +15,8 @@ as committed survives a crash. The parts behind it:
 - `lookup`, `states`, `entry_record`: single entries.
 - `reader`, `entry_columns`, `touched`: all entries, or what has changed, for an index.
 - `export`, `export_rows`: the same with all that is known of them, for others.
-- `counts`, `interning`, `tombstones`, `records`, `retraction_rows`: what several of these share.
+- `counts`, `interning`, `tombstones`, `barring`, `records`, `retraction_rows`: what several of
+  these share.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from hashlists.catalog.wipe import is_wipe_owed, wipe_deleted
 from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import date
     from types import TracebackType
 
@@ -365,16 +365,37 @@ class Catalog:
         return derived.add_derived(self._engine, by, rows, action)
 
     def list_derived(
-        self, list_name: str, *, action: DerivedAction | None = None
+        self,
+        list_name: str,
+        *,
+        action: DerivedAction | None = None,
+        entry_ids: Collection[int] | None = None,
+        after: int = 0,
+        limit: int = MAX_PAGE,
     ) -> list[DerivedRecord]:
-        """The derived codes of a list, by entry; only those whose newest act is `action`.
+        """Derived codes of a list, by entry, with the newest act on each.
+
+        Args:
+            list_name: the list.
+            action: only codes whose newest act is this; None for any.
+            entry_ids: only codes of these entries; None for all.
+            after: the entry after which the page begins.
+            limit: so many codes, at most 1000, and the rest of those that lie about them: a page
+                has all the chosen codes of each of its entries. An empty one is the end.
 
         Raises:
             ListNotFoundError: no list goes by that name.
         """
         with self._reading() as connection:
             row = lists.find_list(connection, list_name)
-            return derived.list_derived(connection, row.list_id, action)
+            return derived.list_derived(
+                connection,
+                row.list_id,
+                action,
+                after=after,
+                limit=_page(limit),
+                entry_ids=entry_ids,
+            )
 
     # What lists match
 

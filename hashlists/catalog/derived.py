@@ -10,7 +10,8 @@ What sources say is never mixed with it: lists' coverage and exports tell of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, insert_change
 from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import catalog_errors, refresh_statistics, writer
+from hashlists.catalog.records import from_microseconds
 from hashlists.catalog.retract import require_states
 from hashlists.catalog.schema import (
     ChangeState,
@@ -28,6 +30,7 @@ from hashlists.catalog.schema import (
     entries,
     entry_versions,
     extra_hashes,
+    revisions,
 )
 from hashlists.catalog.states import read_head
 from hashlists.catalog.tombstones import read_tombstones
@@ -36,6 +39,7 @@ from hashlists.model import CODE_KINDS, DIGEST_KINDS, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection, Engine
 
@@ -49,6 +53,8 @@ MAX_DERIVED = 20_000
 _MAX_DERIVATION_CHARS = 32
 #: Ids for each entry up to which a range of them is read whole.
 _DENSE = 8
+#: Entries whose codes are listed together.
+_LISTED_ENTRIES = 1_000
 
 
 class DerivedAction(StrEnum):
@@ -101,10 +107,23 @@ class FileCode:
 
 @dataclass(frozen=True, slots=True)
 class DerivedRecord:
-    """A derived code, and the newest act on it."""
+    """A derived code, and the newest act on it; equal where the two are.
+
+    Attributes:
+        derived: the code.
+        action: the act.
+        revision: of the act.
+        author: who did it; filled by `list_derived` alone, like what follows.
+        at: when it was committed.
+        fits: whether the entry's newest version still names the file; else the code cannot count.
+    """
 
     derived: DerivedHash
     action: DerivedAction
+    revision: int = field(default=0, compare=False)
+    author: str = field(default="", compare=False)
+    at: datetime | None = field(default=None, compare=False)
+    fits: bool = field(default=True, compare=False)
 
 
 def add_derived(
@@ -189,12 +208,12 @@ def newest_acts(
     newest = read_head(connection) if upto is None else upto
     found: dict[Key, DerivedRecord] = {}
     for part in _ACTS.run(connection, entry_ids, upto=newest):
-        for entry_id, kind, value, derivation, of_kind, of_digest, action in part:
+        for entry_id, kind, value, derivation, of_kind, of_digest, action, revision in part:
             row = DerivedHash(
                 *(entry_id, HashKind(kind), bytes(value)),
                 *(derivation, HashKind(of_kind), bytes(of_digest)),
             )
-            found[key_of(row)] = DerivedRecord(row, DerivedAction(action))
+            found[key_of(row)] = DerivedRecord(row, DerivedAction(action), revision)
     return found
 
 
@@ -236,19 +255,58 @@ def has_derived(connection: Connection) -> bool:
 
 
 def list_derived(
-    connection: Connection, list_id: int, action: DerivedAction | None
+    connection: Connection,
+    list_id: int,
+    action: DerivedAction | None,
+    *,
+    after: int,
+    limit: int,
+    entry_ids: Collection[int] | None = None,
 ) -> list[DerivedRecord]:
-    """All derived codes of a list whose newest act is `action`, by entry; None for any."""
+    """A page of a list's derived codes, by entry; see `Catalog.list_derived`."""
+    of_entry = derived_hashes.c.entry_id
     query = (
-        select(derived_hashes.c.entry_id)
-        .join(entries, entries.c.entry_id == derived_hashes.c.entry_id)
+        select(of_entry)
+        .join(entries, entries.c.entry_id == of_entry)
         .where(entries.c.list_id == list_id)
         .distinct()
-        .order_by(derived_hashes.c.entry_id)
+        .order_by(of_entry)
+        .limit(_LISTED_ENTRIES)
     )
-    ids = connection.execute(query).scalars().all()
-    acts = newest_acts(connection, ids)
-    return [acts[key] for key in sorted(acts) if action in (None, acts[key].action)]
+    chosen = None if entry_ids is None else sorted(set(entry_ids))
+    found: list[DerivedRecord] = []
+    while len(found) < limit:
+        part = query.where(of_entry > after)
+        if chosen is not None:
+            chosen = chosen[bisect_right(chosen, after) :]
+            part = part.where(of_entry.in_(chosen[:_LISTED_ENTRIES]))
+        ids = connection.execute(part).scalars().all()
+        if not ids and not (chosen and len(chosen) > _LISTED_ENTRIES):
+            break
+        acts = newest_acts(connection, ids)
+        found += [acts[key] for key in sorted(acts) if action in (None, acts[key].action)]
+        after = ids[-1] if chosen is None else chosen[:_LISTED_ENTRIES][-1]
+    return _told(connection, found)
+
+
+def _told(connection: Connection, records: Sequence[DerivedRecord]) -> list[DerivedRecord]:
+    """The records with who acted, when, and whether the code can still count."""
+    numbers = sorted({each.revision for each in records})
+    acts = {
+        number: (author, from_microseconds(committed_at))
+        for part in _COMMITS.run(connection, numbers)
+        for number, author, committed_at in part
+    }
+    digests = digests_of(connection, sorted({each.derived.entry_id for each in records}))
+    return [
+        replace(
+            each,
+            author=acts[each.revision][0],
+            at=acts[each.revision][1],
+            fits=(each.derived.of_kind, each.derived.of_digest) in digests[each.derived.entry_id],
+        )
+        for each in records
+    ]
 
 
 def insert_acts(
@@ -322,6 +380,7 @@ _ACTS = BulkSelect(
         derived_hashes.c.of_kind,
         derived_hashes.c.of_digest,
         derived_hashes.c.action,
+        changes.c.revision,
     )
     .join(changes, changes.c.change_id == derived_hashes.c.change_id)
     .where(changes.c.revision <= bindparam("upto"))
@@ -337,6 +396,12 @@ _DIGESTS = BulkSelect(
     .join(changes, changes.c.change_id == entry_versions.c.change_id)
     .where(changes.c.revision.is_not(None))
     .order_by(changes.c.revision),
+)
+_COMMITS = BulkSelect(
+    revisions.c.number,
+    select(revisions.c.number, changes.c.author, revisions.c.committed_at).join(
+        changes, changes.c.change_id == revisions.c.change_id
+    ),
 )
 _MORE_DIGESTS = BulkSelect(
     extra_hashes.c.version_id,

@@ -1,7 +1,7 @@
 """`hashwarden lists enrich`: entries of digests alone get codes, made from their very files.
 
 A file is an entry's own only where its SHA-256 or SHA-1 is the entry's; MD5 is not enough, for it
-can be forged. What is made is proposed, and matched only once somebody has confirmed it.
+can be forged. What is made is proposed, and matched only once somebody has looked and confirmed it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from matcher.model import DecodeRequest, View, ViewSelection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashlists.catalog import Catalog, DerivedAction, DerivedHash
+    from hashlists.catalog import Catalog, DerivedHash
     from hashlists.model import Entry
 
 EXIT_NOT_HASHED = 2
@@ -32,6 +32,7 @@ _UPRIGHT = ViewSelection(stored=False, composited=False)
 #: Strong enough to say that a file is an entry's own.
 _NAMING = (HashKind.SHA256, HashKind.SHA1)
 _WHOLE = "file"
+_MAX_DIGITS = 18
 
 
 @dataclass(slots=True)
@@ -41,8 +42,9 @@ class _Enriched:
     Attributes:
         files: that were looked at.
         named: of them, those that an entry without a PDQ code names.
-        proposed, confirmed: codes.
-        stale: proposed codes of entries that have another digest by now; they are left as they are.
+        proposed, confirmed, withdrawn: codes.
+        stale: codes that were to be confirmed, of entries that have another digest by now; they are
+            left as they are.
         not_hashed: files that could not be read, or named and not hashed.
         revisions: that were made.
     """
@@ -51,13 +53,14 @@ class _Enriched:
     named: int = 0
     proposed: int = 0
     confirmed: int = 0
+    withdrawn: int = 0
     stale: int = 0
     not_hashed: int = 0
     revisions: list[int] = field(default_factory=list)
 
 
 @click.command("enrich")
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(readable=False))
+@click.argument("named", nargs=-1, metavar="[FILE|ENTRY]...", type=click.Path(readable=False))
 @click.option("--list", "list_name", required=True, metavar="NAME", help="The list to enrich.")
 @click.option(
     "--crops",
@@ -68,9 +71,20 @@ class _Enriched:
 @click.option(
     "--confirm",
     is_flag=True,
-    help="Without files: confirm every code that is proposed, so that it is matched.",
+    help="Confirm what is proposed of each ENTRY, so that it is matched.",
 )
-@click.option("--reason", metavar="TEXT", default="", help="Why; --confirm needs it.")
+@click.option(
+    "--withdraw",
+    is_flag=True,
+    help="Withdraw what is proposed or confirmed of each ENTRY, so that it is not matched.",
+)
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="In place of each ENTRY: every code of the list that is proposed.",
+)
+@click.option("--reason", metavar="TEXT", default="", help="Why; --confirm and --withdraw need it.")
 @options.as_json
 @pass_session
 @click.pass_context
@@ -78,10 +92,12 @@ def command(
     ctx: click.Context,
     session: Session,
     *,
-    files: Sequence[str],
+    named: Sequence[str],
     list_name: str,
     crops: tuple[float, ...],
     confirm: bool,
+    withdraw: bool,
+    every: bool,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -89,31 +105,44 @@ def command(
 
     FILE may be a folder, as for `lists add`. A file is an entry's own where the entry has exactly
     its SHA-256 or SHA-1. Of others nothing is kept. The codes are proposed, and are not matched
-    before --confirm; they count as derived, not as the source's, and no longer once the source
-    gives the entry another digest. Each 10,000 files make a revision.
+    before they are confirmed; they count as derived, not as the source's, and no longer once the
+    source gives the entry another digest. Each 10,000 files make a revision.
+
+    Without FILE what is proposed is shown: the entry, how the code was made, by which digest the
+    entry names the file, and who proposed it when; "fits" is False where the entry names another
+    file by now. Then --confirm or --withdraw with each ENTRY, or with --all.
 
     Exit status: 0; 2 where a file could not be read, or an entry's own could not be hashed.
     """
-    if bool(files) == confirm:
-        raise click.UsageError("name files, or give --confirm and no files")
-    if confirm and not reason.strip():
-        raise click.UsageError("--confirm needs a --reason; it is kept for those who ask why")
+    decides = confirm or withdraw
+    _require_sense(named, confirm=confirm, withdraw=withdraw, every=every, reason=reason)
+    entry_ids = _entry_ids(named) if decides and not every else None
     from hashlists.catalog import DerivedAction  # noqa: PLC0415  brings SQLAlchemy
+    from matcher.cli import derived_codes  # noqa: PLC0415
 
     done = _Enriched()
     with session.catalog() as catalog:
         catalog.get_list(list_name)
-        if confirm:
-            _confirm(catalog, list_name, session.author, reason, done)
+        if not (decides or named):
+            derived_codes.show_proposed(catalog, list_name, as_json=as_json)
+            return
+        if decides:
+            action = DerivedAction.CONFIRM if confirm else DerivedAction.WITHDRAW
+            number, done.stale, done.revisions = derived_codes.decide(
+                catalog, list_name, action, entry_ids, author=session.author, reason=reason
+            )
+            done.confirmed, done.withdrawn = (number, 0) if confirm else (0, number)
         else:
             _propose(
-                session, catalog, list_name, files=files, crops=crops, reason=reason, done=done
+                session, catalog, list_name, files=named, crops=crops, reason=reason, done=done
             )
-        pending = len(catalog.list_derived(list_name, action=DerivedAction.PROPOSE))
+        pending = derived_codes.count_proposed(catalog, list_name)
     facts = {
         "list": list_name,
-        **{name: getattr(done, name) for name in ("files", "named", "proposed", "confirmed")},
-        "stale": done.stale,
+        **{
+            name: getattr(done, name)
+            for name in ("files", "named", "proposed", "confirmed", "withdrawn", "stale")
+        },
         "pending": pending,
         "revisions": done.revisions,
         "not_hashed": done.not_hashed,
@@ -125,9 +154,38 @@ def command(
         print_table(("enrich", list_name), rows[1:])
         if pending:
             note(
-                f"{pending:,} codes wait: `lists enrich --list {list_name} --confirm --reason ...`"
+                f"{pending:,} codes wait: `lists enrich --list {list_name}` shows them, --confirm "
+                "has them matched"
             )
     ctx.exit(EXIT_NOT_HASHED if done.not_hashed else 0)
+
+
+def _require_sense(
+    named: Sequence[str], *, confirm: bool, withdraw: bool, every: bool, reason: str
+) -> None:
+    if confirm and withdraw:
+        raise click.UsageError("either --confirm or --withdraw")
+    if every and not (confirm or withdraw):
+        raise click.UsageError("--all goes with --confirm or --withdraw")
+    if (confirm or withdraw) and bool(named) == every:
+        raise click.UsageError(
+            "name the entries whose codes are meant, as they are shown without --confirm and "
+            "--withdraw, or say --all"
+        )
+    if (confirm or withdraw) and not reason.strip():
+        raise click.UsageError(
+            "--confirm and --withdraw need a --reason; it is kept for those who ask why"
+        )
+
+
+def _entry_ids(named: Sequence[str]) -> list[int]:
+    for each in named:
+        if not each.isascii() or not each.isdecimal() or len(each) > _MAX_DIGITS:
+            raise click.UsageError(
+                f"{as_text(each)!r} is no entry; with --confirm and --withdraw name entries by "
+                "their numbers"
+            )
+    return list(map(int, named))
 
 
 def _propose(
@@ -141,10 +199,11 @@ def _propose(
     done: _Enriched,
 ) -> None:
     from hashlists.catalog import DerivedAction  # noqa: PLC0415
+    from matcher.cli.derived_codes import act  # noqa: PLC0415
 
     for batch in _hashed(session, files, crops, done):
         rows = [row for file in _named(catalog, list_name, batch, done) for row in file]
-        acted = _act(
+        acted = act(
             catalog,
             list_name,
             rows,
@@ -232,51 +291,6 @@ def _rows(
         for entry_id, kind in naming.items()
         for code, derivation in codes.items()
     ]
-
-
-def _confirm(catalog: Catalog, list_name: str, author: str, reason: str, done: _Enriched) -> None:
-    """Confirms what is proposed, but for codes of entries that have another digest by now."""
-    from hashlists.catalog import DerivedAction  # noqa: PLC0415
-
-    proposed = [
-        each.derived for each in catalog.list_derived(list_name, action=DerivedAction.PROPOSE)
-    ]
-    rows = [row for row in proposed if _still_fits(catalog.entry(row.entry_id), row)]
-    done.stale = len(proposed) - len(rows)
-    done.confirmed = len(rows)
-    done.revisions += _act(
-        catalog, list_name, rows, author=author, reason=reason, action=DerivedAction.CONFIRM
-    )
-
-
-def _still_fits(entry: Entry, row: DerivedHash) -> bool:
-    held = {*entry.hashes.items(), *entry.extra_hashes}
-    return (row.of_kind, row.of_digest) in held
-
-
-def _act(
-    catalog: Catalog,
-    list_name: str,
-    rows: Sequence[DerivedHash],
-    *,
-    author: str,
-    reason: str,
-    action: DerivedAction,
-) -> list[int]:
-    """Does it to all rows, in revisions of bounded size; the numbers of those."""
-    from hashlists.catalog.derived import MAX_DERIVED  # noqa: PLC0415
-
-    made = [
-        catalog.add_derived(
-            list_name,
-            rows[start : start + MAX_DERIVED],
-            author=author,
-            reason=reason,
-            action=action,
-        )
-        for start in range(0, len(rows), MAX_DERIVED)
-    ]
-    return [each.number for each in made if each is not None]
 
 
 __all__ = ["command"]

@@ -12,6 +12,7 @@ from hashlists.catalog import (
     DerivedRecord,
     ExportSelection,
     FileCode,
+    derived,
 )
 from hashlists.catalog import acts as operator
 from hashlists.errors import DerivedHashError, EntryNotFoundError, ListNotFoundError
@@ -360,3 +361,39 @@ def test_a_list_that_is_filled_for_the_first_time_takes_them(catalog):
         staged.commit()
     for name in ("n1", "n2", "n3"):
         assert codes(catalog, name) == {value(HashKind.PDQ, name)}
+
+
+def test_pages_of_codes_are_whole_and_tell_who_acted(demo, monkeypatch):
+    monkeypatch.setattr(derived, "_LISTED_ENTRIES", 2)
+    names = [str(number) for number in range(7)]
+    bring(demo, items(*names))
+    rows = [
+        made(demo, name, item=Item(name), code=value(HashKind.PDQ, (name, part)))
+        for name in names
+        for part in range(2)
+    ]
+    act(demo, *rows[:8])
+    act(demo, *rows[8:], action=PROPOSE)
+    bring(demo, [Item("6").next()])
+    found, after = [], 0
+    while page := demo.list_derived("demo", after=after, limit=3):
+        assert len(page) <= 4
+        found += page
+        after = page[-1].derived.entry_id
+    assert found == demo.list_derived("demo")
+    assert {each.derived for each in found} == set(rows)
+    assert {(each.author, each.fits) for each in found} == {
+        ("an operator", True),
+        ("an operator", False),
+    }
+    assert all(each.at is not None for each in found)
+    (last,) = ids_of(demo, "6")
+    assert {each.derived.entry_id for each in found if not each.fits} == {last}
+    proposed = demo.list_derived("demo", action=PROPOSE, limit=1)
+    assert {each.action for each in proposed} == {PROPOSE}
+    assert proposed[0].derived.entry_id == ids_of(demo, "4")[0]
+    chosen = [*ids_of(demo, "1", "3", "6"), 10**15, *range(10**6, 10**6 + 9)]
+    told = demo.list_derived("demo", entry_ids=chosen)
+    assert {each.derived.entry_id for each in told} == set(ids_of(demo, "1", "3", "6"))
+    assert demo.list_derived("demo", entry_ids=chosen, after=last) == []
+    assert demo.list_derived("demo", entry_ids=[]) == []

@@ -64,7 +64,17 @@ def test_from_a_plan_to_a_match(tmp_path):
     before = run(data, "match", *uploads, "--json", status=1)
     assert [len(each["matches"]) for each in before] == [0, 1]
     run(data, "lists", "enrich", evidence, "--list", "received")
-    run(data, "lists", "enrich", "--list", "received", "--confirm", "--reason", "our own copy")
+    run(
+        data,
+        "lists",
+        "enrich",
+        "--list",
+        "received",
+        "--confirm",
+        "--all",
+        "--reason",
+        "our own copy",
+    )
     after = run(data, "match", *uploads, "--json", status=1)
     assert [each["matches"][0]["list"] for each in after] == ["received", "ours"]
     assert {each["matches"][0]["basis"] for each in after} == {"near"}

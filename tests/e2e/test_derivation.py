@@ -53,7 +53,7 @@ def lists(run, pictures, tmp_path):
 
 def enrich(run, pictures):
     run("lists", "enrich", pictures["named.png"], "--list", "named")
-    run("lists", "enrich", "--list", "named", "--confirm", "--reason", "our own copy")
+    run("lists", "enrich", "--list", "named", "--confirm", "--all", "--reason", "our own copy")
 
 
 def made(line):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from matcher import cli, demo
-from matcher.cli import lists_enrich
+from matcher.cli import derived_codes, lists_enrich
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_codes_are_proposed_and_match_once_confirmed(run, enrich, pictures, tmp_
     )
     assert len(got["revisions"]) == 1
     run("match", tmp_path / "smaller.png", status=0)
-    got = enrich("--confirm", "--reason", "looked at")
+    got = enrich("--confirm", "--all", "--reason", "looked at")
     assert got.items() >= {"confirmed": 2, "pending": 0, "stale": 0}.items()
     (line,) = run("match", tmp_path / "smaller.png", "--json", status=1).out.splitlines()
     match = json.loads(line)["matches"][0]
@@ -112,15 +112,22 @@ def test_the_report_for_people(run, pictures, tmp_path):
     fill(run, tmp_path, [f",,{digest('sha256', pictures / '0.png')},"])
     told = run("lists", "enrich", pictures, "--list", "own")
     assert "proposed\t1" in told.out
-    assert "--confirm" in told.err
+    assert "1 codes wait" in told.err
 
 
 def test_what_does_not_go_together_is_refused(run, enrich, pictures, tmp_path):
     fill(run, tmp_path, [f",,{digest('sha256', pictures / '0.png')},"])
     own = ("lists", "enrich", "--list", "own")
-    assert "name files" in run(*own, status=2).err
-    assert "name files" in run(*own, pictures, "--confirm", "--reason", "x", status=2).err
-    assert "--reason" in run(*own, "--confirm", status=2).err
+    why = ("--reason", "x")
+    assert "is no entry" in run(*own, pictures, "--confirm", *why, status=2).err
+    assert "is no entry" in run(*own, "\u0663", "--confirm", *why, status=2).err
+    assert "is no entry" in run(*own, "1" * 19, "--confirm", *why, status=2).err
+    assert "name the entries" in run(*own, "--confirm", *why, status=2).err
+    assert "name the entries" in run(*own, "1", "--all", "--withdraw", *why, status=2).err
+    assert "either" in run(*own, "1", "--confirm", "--withdraw", *why, status=2).err
+    assert "--all goes with" in run(*own, "--all", status=2).err
+    assert "--reason" in run(*own, "--confirm", "1", status=2).err
+    assert "--reason" in run(*own, "--withdraw", "--all", status=2).err
     assert "no list" in run("lists", "enrich", "--list", "nobody", pictures, status=2).err
 
 
@@ -140,5 +147,90 @@ def test_a_code_of_a_file_that_the_entry_names_no_longer_is_not_confirmed(
     state(digest("sha1", own))
     assert enrich(own)["proposed"] == 1
     state(digest("sha1", other))
-    got = enrich("--confirm", "--reason", "looked at")
+    (shown,) = proposed(run)
+    assert shown["fits"] is False
+    got = enrich("--confirm", "--all", "--reason", "looked at")
     assert got.items() >= {"confirmed": 0, "stale": 1, "revisions": []}.items()
+    got = enrich("--withdraw", "--all", "--reason", "another file")
+    assert got.items() >= {"withdrawn": 1, "stale": 0, "pending": 0}.items()
+
+
+def proposed(run):
+    return list(map(json.loads, run("lists", "enrich", "--list", "own", "--json").out.splitlines()))
+
+
+@pytest.fixture
+def two(run, enrich, pictures, tmp_path):
+    """Two entries, each with a code of its picture and of a crop proposed; their ids."""
+    rows = [f",,{digest('sha256', pictures / name)}," for name in ("0.png", "1.png")]
+    fill(run, tmp_path, rows)
+    assert enrich(pictures, "--crops", "0.05")["proposed"] == 4
+    return sorted({each["entry"] for each in proposed(run)})
+
+
+def test_what_is_proposed_is_shown_without_a_hash(run, two, pictures):
+    shown = proposed(run)
+    assert {(each["entry"], each["derivation"]) for each in shown} == {
+        (entry, made) for entry in two for made in ("file", "crop:0.05")
+    }
+    for each in shown:
+        assert each.items() >= {"kind": "pdq", "named_by": "sha256", "fits": True}.items()
+        assert each["author"]
+        assert each["at"].startswith("20")
+    told = run("lists", "enrich", "--list", "own")
+    assert told.out.splitlines()[0].split("\t")[:3] == ["entry", "kind", "derivation"]
+    assert len(told.out.splitlines()) == 5
+    assert "--withdraw refuses them" in told.err
+    (line,) = run("hash", pictures / "0.png").out.splitlines()
+    assert json.loads(line)["views"][0]["pdq"] not in told.out + json.dumps(shown)
+
+
+def test_a_long_table_is_cut(run, two, monkeypatch):
+    monkeypatch.setattr(derived_codes, "_SHOWN", 3)
+    told = run("lists", "enrich", "--list", "own")
+    assert len(told.out.splitlines()) == 4
+    assert "1 more codes" in told.err
+
+
+def test_one_entry_is_confirmed_and_another_refused(run, enrich, two, pictures):
+    first, second = two
+    got = enrich("--confirm", first, "--reason", "looked at")
+    assert got.items() >= {"confirmed": 2, "withdrawn": 0, "pending": 2}.items()
+    assert {each["entry"] for each in proposed(run)} == {second}
+    got = enrich("--withdraw", second, "--reason", "another picture")
+    assert got.items() >= {"confirmed": 0, "withdrawn": 2, "pending": 0}.items()
+    told = run("lists", "enrich", "--list", "own")
+    assert "No code waits" in told.err
+    why = ("--reason", "x", "--list", "own")
+    told = run("lists", "enrich", "--confirm", second, *why, status=2)
+    assert "no code that is proposed; nothing was changed" in told.err
+
+
+def test_a_confirmed_code_is_withdrawn_by_its_entry_alone(run, enrich, two, pictures, tmp_path):
+    with Image.open(pictures / "0.png") as opened:
+        opened.resize((150, 120)).save(tmp_path / "smaller.png")
+    enrich("--confirm", "--all", "--reason", "looked at")
+    run("match", tmp_path / "smaller.png", status=1)
+    got = enrich("--withdraw", "--all", "--reason", "nothing waits")
+    assert got.items() >= {"withdrawn": 0, "revisions": []}.items()
+    run("match", tmp_path / "smaller.png", status=1)
+    got = enrich("--withdraw", *two, "--reason", "wrong")
+    assert got["withdrawn"] == 4
+    run("match", tmp_path / "smaller.png", status=0)
+    told = run("lists", "enrich", "--withdraw", *two, "--list", "own", "--reason", "x", status=2)
+    assert "proposed or confirmed" in told.err
+
+
+def test_an_entry_without_codes_keeps_its_neighbours_as_they_were(run, enrich, two):
+    told = run(
+        *("lists", "enrich", "--confirm", two[0], 999_999, "--list", "own", "--reason", "x"),
+        status=2,
+    )
+    assert "entry 999999" in told.err
+    assert len(proposed(run)) == 4
+
+
+def test_many_are_decided_on_a_page_at_a_time(run, enrich, two, monkeypatch):
+    monkeypatch.setattr(derived_codes, "MAX_DERIVED", 1)
+    got = enrich("--confirm", "--all", "--reason", "looked at")
+    assert (got["confirmed"], len(got["revisions"])) == (4, 4)

@@ -1,4 +1,4 @@
-"""Asks an exchange for one page, as often as it takes, and reads it."""
+"""Asks an exchange for its pages, each as often as it takes, and reads them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from hashlists.errors import ExchangePageError, ExchangeRefusedError
 from hashlists.exchanges.base import Arrived
 from hashlists.exchanges.reading import ReadPage, read_page
 from hashlists.exchanges.retrying import RetryLimits, retried
+from hashlists.exchanges.walk import Walk, WalkLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from hashlists.exchanges.base import Client, Key, Position, Step
@@ -52,6 +53,7 @@ class Asker:
         retries: RetryLimits,
         limits: ImportLimits,
         clock: Clock,
+        walk: WalkLimits,
     ) -> None:
         self._client = client
         self._http = http
@@ -60,22 +62,34 @@ class Asker:
         self._retries = retries
         self._limits = limits
         self._clock = clock
+        self._walk_limits = walk
         self._key: Key | None = None
 
-    def page(self, position: Position) -> Page:
-        """The page at a position, or the first of its range where the link to it holds no more.
+    def pages(self, position: Position) -> Iterator[Page]:
+        """The pages from a position on; from its range's first where a link holds no more.
+
+        That happens once: of an exchange that takes none of its own links back there is no end.
 
         Raises:
-            ExchangeError: it cannot be had.
+            ExchangeError: a page cannot be had, or there is no end to them.
             OptionsError: the exchange's options do not fit its reader.
         """
-        try:
-            return self._page(position)
-        except ExchangeRefusedError:
-            begun = self._client.without_next(position)
-            if begun is None:
-                raise
-            return self._page(begun)
+        walk, is_anew, done = Walk(self._walk_limits), False, False
+        while not done:
+            try:
+                page = self._page(position)
+            except ExchangeRefusedError:
+                begun = self._client.without_next(position)
+                if begun is None or is_anew:
+                    raise
+                walk, is_anew, position = Walk(self._walk_limits), True, begun
+                continue
+            following, done = page.step.position, page.step.done
+            if not done:
+                asked, next_asked = self._client.ask(position), self._client.ask(following)
+                walk.take(asked, page.read.keys(), next_asked)
+            yield page
+            position = following
 
     def _page(self, position: Position) -> Page:
         if self._key is None:

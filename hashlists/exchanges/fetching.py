@@ -29,6 +29,7 @@ from hashlists.exchanges.registry import ExchangeSettings, make_client
 from hashlists.exchanges.report import FetchReport
 from hashlists.exchanges.retrying import RetryLimits
 from hashlists.exchanges.staging import aside_of, stage_page
+from hashlists.exchanges.walk import WalkLimits
 from hashlists.formats.harm import require_harm
 from hashlists.formats.registry import find_format
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog, ExchangeRecord, SetAside
     from hashlists.exchanges.asking import Page
-    from hashlists.exchanges.base import Client, Position
+    from hashlists.exchanges.base import Client
     from hashlists.exchanges.credentials import Credentials
 
 
@@ -55,7 +56,7 @@ class FetchOrder:
         author: who fetches, kept with every revision.
         full: fetch everything anew, and withdraw what is no longer there.
         force: withdraw it whatever speaks against it.
-        http, retries, records: ceilings.
+        http, retries, records, walk: ceilings.
         clock: what time it is.
         watch: called after each page.
         proxy_for: the address of the proxy that leads to an address; None for the straight way.
@@ -67,6 +68,7 @@ class FetchOrder:
     http: HttpLimits = field(default_factory=HttpLimits)
     retries: RetryLimits = field(default_factory=RetryLimits)
     records: ImportLimits = DEFAULT_LIMITS
+    walk: WalkLimits = field(default_factory=WalkLimits)
     clock: Clock = field(default_factory=Clock)
     watch: Callable[[FetchReport], None] | None = None
     proxy_for: Callable[[str], str | None] = _straight
@@ -149,6 +151,7 @@ class _Fetch:
                 retries=order.retries,
                 limits=order.records,
                 clock=order.clock,
+                walk=order.walk,
             )
             if order.full or full_is_due(self._record, client, self._now()):
                 self._fetch_full(client, asker)
@@ -196,19 +199,15 @@ class _Fetch:
         else:
             position = client.resume(position, now)
         is_rest = client.without_next(position) is not None
-        done = False
-        while not done:
-            page = asker.page(position)
-            following, done = page.step.position, page.step.done
-            self._take(page, following, done=done)
-            position = following
+        for page in asker.pages(position):
+            self._take(page)
         if is_rest:  # of an earlier fetch; what changed behind it meanwhile comes with a new range
             self._fetch_pages(client, asker)
 
-    def _take(self, page: Page, following: Position, *, done: bool) -> None:
+    def _take(self, page: Page) -> None:
         """Makes a page and the checkpoint behind it one revision."""
-        now = self._now()
-        progress = self._progress.moved(following, now)
+        now, done = self._now(), page.step.done
+        progress = self._progress.moved(page.step.position, now)
         full_at = progress.first_at if done else None
         if done:
             progress = progress.ended(now)

@@ -74,11 +74,10 @@ def fetch_full(
     """
     report.full = True
     aside: list[SetAside] = []
-    position, done = client.start(started), False
+    position = client.start(started)
     staged = catalog.begin_import(record.list_name, source)
     try:
-        while not done:
-            page = asker.page(position)
+        for page in asker.pages(position):
             if page.server_time is not None:
                 started = min(started, page.server_time)
             malformed = aside_of(page)
@@ -87,7 +86,7 @@ def fetch_full(
             aside += malformed
             report.take_page(page.read)
             watch()
-            position, done = page.step.position, page.step.done
+            position = page.step.position
         absent = staged.absent()
         report.absent = len(absent)
         against = list(_against(staged, client, aside, report.absent)) if not force else []

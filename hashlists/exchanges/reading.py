@@ -22,7 +22,7 @@ from hashlists.formats.registry import open_reader
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from hashlists.exchanges.base import Client
@@ -67,6 +67,13 @@ class ReadPage:
     def is_empty(self) -> bool:
         """Whether nothing is to be staged."""
         return not self.retractions and not any(map(len, self.entries))
+
+    def keys(self) -> Iterator[bytes]:
+        """Of what it lists and of what it withdraws."""
+        for entries in self.entries:
+            yield from entries.keys
+        for each in self.retractions:
+            yield each.key
 
 
 def read_page(answer: Answer, client: Client, handling: Handling, limits: ImportLimits) -> ReadPage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from datetime import timedelta
@@ -9,8 +10,11 @@ from datetime import timedelta
 import pytest
 
 from hashlists.catalog import Catalog, Checkpoint
+from hashlists.errors import ExchangePageError, ExchangeRefusedError
+from hashlists.exchanges.base import Ask
 from hashlists.exchanges.progress import Progress
-from tests.exchange_servers import ANSWERS, START, Feed, Record, serve
+from hashlists.exchanges.walk import Walk, WalkLimits
+from tests.exchange_servers import ANSWERS, PAGE, START, Fault, Feed, Record, serve
 from tests.exchange_support import NAME, add_exchange, fetch_from, held
 
 FAR = timedelta(days=365 * 50)
@@ -96,7 +100,7 @@ def checkpoint_of(record, progress):
     return Checkpoint(record.exchange_id, progress.to_document(), record.number)
 
 
-@pytest.mark.parametrize("odd", ["soon", "99999999999999,1", "1772366400", "1772366400,x", ",1"])
+@pytest.mark.parametrize("odd", ["soon", "99999999999999,1", "1772366400"])
 def test_a_checkpoint_that_cannot_be_read_moves_nothing(catalog, odd, monkeypatch):
     right = ANSWERS["tat"]
 
@@ -112,3 +116,112 @@ def test_a_checkpoint_that_cannot_be_read_moves_nothing(catalog, odd, monkeypatc
             fetch_from(catalog, server)
             assert held(catalog) == feed.truth()
             feed.time.pass_by(days=1)
+
+
+def tokens(kind, names, *, emptied=False):
+    """Answers with the kind's first page again and again, each with the next name as token."""
+    right = ANSWERS[kind]
+
+    def lying(feed, query):
+        page = {name: text for name, text in query.items() if name not in TOKENS}
+        body = right(feed, page)
+        token = next(names)
+        if kind == "ncmec":
+            link = f"{PAGE[kind]}?from={query['from']}&amp;to={query['to']}&amp;start={token}"
+            if emptied:
+                body = body[: body.index(b"<images")] + b"</queryResult>"
+            paging = f"<paging><next>{link}</next></paging></queryResult>".encode()
+            return body.replace(b"</queryResult>", paging)
+        said = json.loads(body)
+        if kind == "stopncii":
+            said |= {"hasMoreRecords": True, "nextPageToken": token}
+        if kind == "threatexchange":
+            said["paging"] = {"cursors": {"after": token}, "next": "https://x.invalid"}
+        if kind == "tat":
+            said["next"] = f"https://x.invalid{PAGE[kind]}?offset={token}"
+        if emptied:
+            said |= {"data": [], "results": [], "hashRecords": [], "count": 0}
+        return json.dumps(said).encode()
+
+    return lying
+
+
+TOKENS = ("start", "nextPageToken", "after", "offset")
+FULL = pytest.mark.parametrize("full", [False, True])
+
+
+@FULL
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_pages_that_lead_in_a_circle_end(catalog, kind, full, monkeypatch):
+    feed = Feed(kind)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(3))
+        fetch_from(catalog, server)
+        monkeypatch.setitem(ANSWERS, kind, tokens(kind, itertools.cycle("ABC")))
+        server.asked.clear()
+        with pytest.raises(ExchangePageError, match="leads back"):
+            fetch_from(catalog, server, full=full)
+        assert len(server.pages) == 4
+        assert held(catalog) == feed.truth()
+        told = Progress.from_document(catalog.get_exchange(NAME).checkpoint).error
+        assert "leads back" in told
+        monkeypatch.undo()
+        feed.time.pass_by(hours=13)
+        feed.put(5)
+        fetch_from(catalog, server, full=full)
+        assert held(catalog) == feed.truth()
+
+
+@FULL
+@pytest.mark.parametrize("emptied", [False, True])
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_pages_that_bring_nothing_new_end(catalog, kind, full, emptied, monkeypatch):
+    names = map(str, itertools.count(100))
+    monkeypatch.setitem(ANSWERS, kind, tokens(kind, names, emptied=emptied))
+    feed = Feed(kind)
+    limits = WalkLimits(repeated_pages=7, idle_pages=11)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(3))
+        with pytest.raises(ExchangePageError, match="in a row brought nothing new"):
+            fetch_from(catalog, server, full=full, walk=limits)
+        assert len(server.pages) == (11 if emptied else 8)
+
+
+def test_an_exchange_that_refuses_each_of_its_links_ends(catalog):
+    feed = Feed("threatexchange", size=2)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(5))
+        server.faults = [None, Fault(400, b"stale")] * 5
+        with pytest.raises(ExchangeRefusedError):
+            fetch_from(catalog, server)
+        assert len(server.pages) == 4
+        server.faults = []
+        fetch_from(catalog, server)
+        assert held(catalog) == feed.truth()
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_what_the_list_holds_already_may_come_again_for_long(catalog, kind):
+    feed = Feed(kind, size=1)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        for number in range(8):
+            feed.time.pass_by(minutes=1)
+            feed.put(number)
+        fetch_from(catalog, server)
+        limits = WalkLimits(remembered=2, repeated_pages=3, idle_pages=3)
+        assert fetch_from(catalog, server, full=True, walk=limits).absent == 0
+        assert held(catalog) == feed.truth()
+
+
+def test_a_walk_remembers_no_more_than_it_is_told_to():
+    walk = Walk(WalkLimits(remembered=2))
+    asks = [Ask("page", [("token", str(number))]) for number in range(4)]
+    walk.take(asks[0], [b"a"], asks[1])
+    walk.take(asks[1], [b"b"], asks[2])
+    walk.take(asks[2], [b"c"], asks[0])  # which is forgotten
+    with pytest.raises(ExchangePageError, match="leads back"):
+        walk.take(asks[3], [b"d"], asks[2])

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
-from hashlists.errors import ListNotFoundError, OptionsError
+from hashlists.errors import ListChangedError, ListNotFoundError, OptionsError
 from hashlists.formats.harm import require_harm
 from hashlists.formats.registry import find_format
 from hashlists.formats.unpacking.private_folder import private_folder, remove_leftovers
@@ -54,6 +54,7 @@ def import_file(
     limits: ImportLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     prepare_list: Callable[[], None] | None = None,
+    prepared_handling: Handling = NO_ONWARD_SHARING,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
     full: FullList | None = None,
@@ -75,6 +76,7 @@ def import_file(
         limits=limits,
         progress=progress,
         prepare_list=prepare_list,
+        prepared_handling=prepared_handling,
         observers=observers,
         dry_run=dry_run,
         full=full,
@@ -98,6 +100,7 @@ def import_files(
     limits: ImportLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
     prepare_list: Callable[[], None] | None = None,
+    prepared_handling: Handling = NO_ONWARD_SHARING,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
     full: FullList | None = None,
@@ -124,8 +127,9 @@ def import_files(
         limits: ceilings of the import.
         progress: called after every batch.
         prepare_list: called before anything is written, once the beginning of the files (about
-            100,000 records; all of a smaller set) has proved good; may create the list, with the
-            default handling.
+            100,000 records; all of a smaller set) has proved good; may create the list.
+        prepared_handling: of the list that `prepare_list` creates; a list that is there has its
+            own.
         observers: each is called with every validated batch, in order.
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
@@ -143,6 +147,7 @@ def import_files(
             more than the limits allow, or a part of the set is missing; or there are more
             classifications than in any scheme.
         HarmMismatchError: the format's entries are of another harm than the list.
+        ListChangedError: the list's handling became another while the files were read.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
         FullListRefusedError, ImportDeclinedError: see `importing.full`.
@@ -154,9 +159,9 @@ def import_files(
     """
     started = time.monotonic()
     share = _share(max_rejected_share, limits)
-    handling = _handling(catalog, list_name, may_be_missing=prepare_list is not None)
+    handling = _handling(catalog, list_name, prepared_handling if prepare_list else None)
     if prepare_list is None or (dry_run and _stays_as_it_is(catalog, list_name)):
-        _require_harm(catalog, list_name, format)
+        _require_harm(catalog, list_name, format, options)
     if spool_dir is not None:
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     remove_leftovers(spool_dir)
@@ -184,8 +189,9 @@ def import_files(
                 return run.report(list_name, digest, time.monotonic() - started)
         if prepare_list is not None:
             prepare_list()
-            _require_harm(catalog, list_name, format)
+            _require_harm(catalog, list_name, format, options)
         with catalog.begin_import(list_name, source) as staged:
+            _require_handling(catalog, list_name, handling)
             _stage(run, staged, share, full, dry_run=False)
             result = run.report(list_name, digest, time.monotonic() - started)
             revision = staged.commit(lambda number: to_document(replace(result, revision=number)))
@@ -255,13 +261,27 @@ def _share(given: float | None, limits: ImportLimits) -> float:
     return share
 
 
-def _handling(catalog: Catalog, list_name: str, *, may_be_missing: bool) -> Handling:
+def _handling(catalog: Catalog, list_name: str, prepared: Handling | None) -> Handling:
+    """The handling of the list, or that of the list that will be prepared."""
     try:
         return catalog.get_list(list_name).hash_list.handling
     except ListNotFoundError:
-        if not may_be_missing:
+        if prepared is None:
             raise
-        return NO_ONWARD_SHARING
+        return prepared
+
+
+def _require_handling(catalog: Catalog, list_name: str, taken: Handling) -> None:
+    """What was read took over the list's handling; it must be the list's still.
+
+    Raises:
+        ListChangedError: it is another.
+    """
+    if catalog.get_list(list_name).hash_list.handling != taken:
+        raise ListChangedError(
+            f"the list {list_name!r} has another handling than when the files were opened; nothing"
+            " was imported: import them again"
+        )
 
 
 def _stays_as_it_is(catalog: Catalog, list_name: str) -> bool:
@@ -272,8 +292,11 @@ def _stays_as_it_is(catalog: Catalog, list_name: str) -> bool:
         return False
 
 
-def _require_harm(catalog: Catalog, list_name: str, format_name: str) -> None:
-    require_harm(find_format(format_name), list_name, catalog.get_list(list_name).hash_list.harm)
+def _require_harm(
+    catalog: Catalog, list_name: str, format_name: str, options: Mapping[str, str] | None
+) -> None:
+    harm = catalog.get_list(list_name).hash_list.harm
+    require_harm(find_format(format_name), list_name, harm, options or {})
 
 
 __all__ = [

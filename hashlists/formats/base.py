@@ -394,6 +394,8 @@ class Format:
         tells_retractions: whether a file says which entries are withdrawn. Where not, an entry
             that a later whole file lacks is a candidate only.
         known_good: its entries are known to be harmless; they go into lists of that harm alone.
+        may_be_known_good: known-good files are handed on in it, too, beside abuse; the option
+            `known_good` says which (`harm.require_harm`).
         harm: the only kind of harm that its entries are about; None where the format does not say.
         ending: what names of files that are written end with, e.g. `.json`.
         media_type: of files that are written, as IANA or the format's own standard names it.
@@ -406,6 +408,7 @@ class Format:
     looks_like: Callable[[Sample], Likeness | None] = lambda _: None
     tells_retractions: bool = False
     known_good: bool = False
+    may_be_known_good: bool = False
     harm: Harm | None = None
     ending: str = ""
     media_type: str = "application/octet-stream"

@@ -51,7 +51,7 @@ from hashlists.formats.icse_columns import (
 )
 from hashlists.formats.icse_writer import IcseWriter
 from hashlists.formats.mapped_batch import mapped_batch
-from hashlists.model import Place
+from hashlists.model import Harm, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -174,6 +174,7 @@ FORMAT = Format(
     open_reader=IcseReader,
     open_writer=IcseWriter,
     looks_like=looks_like,
+    harm=Harm.CSAM,
     ending=".csv",
     media_type="text/csv",
 )

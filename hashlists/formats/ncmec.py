@@ -56,7 +56,7 @@ from hashlists.formats.pages import (
 )
 from hashlists.formats.xml_parser import Element, Layout
 from hashlists.formats.xml_stream import Row, Shape, XmlRecordStream
-from hashlists.model import HashKind, Place, Rejection
+from hashlists.model import Harm, HashKind, Place, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -385,6 +385,7 @@ FORMAT = Format(
     open_reader=NcmecReader,
     open_writer=_open_writer,
     looks_like=looks_like,
+    harm=Harm.CSAM,
     tells_retractions=True,
     ending=".xml",
     media_type="application/xml",

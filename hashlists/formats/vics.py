@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
+from hashlists.formats.harm import KNOWN_GOOD_OPTION
 from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.vics_context import CONTEXT_KEYS, find_context, parse_context
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 _NEXT_KEYS: Final = ("@odata.nextLink", "odata.nextLink")
 _COUNT_KEYS: Final = ("@odata.count", "odata.count")
 _COUNT_TEXT = re.compile(r"[0-9]{1,20}", re.ASCII)
-_OPTIONS: Final = ("cases", "profile")
+_OPTIONS: Final = ("cases", KNOWN_GOOD_OPTION, "profile")
 
 
 class VicsReader(BatchReader):
@@ -57,6 +58,7 @@ class VicsReader(BatchReader):
     Options:
         profile: the profile to assume where the file names none (1.x files usually do not).
         cases: `media` reads the media of a case file; without it, case files are refused.
+        known_good: `yes` for a set of known-good files, which go into lists of that harm alone.
 
     Raises:
         OptionsError: an option is unknown or wrong, or names another profile than the file.
@@ -170,6 +172,8 @@ def _check_options(options: Mapping[str, str]) -> None:
         raise OptionsError(f"unknown option {unknown[0]!r} of format vics; known options: {known}")
     if options.get("cases", "media") != "media":
         raise OptionsError("the option cases takes one value: media")
+    if options.get(KNOWN_GOOD_OPTION, "yes") != "yes":
+        raise OptionsError(f"the option {KNOWN_GOOD_OPTION} takes one value: yes")
 
 
 def _next_page(members: Mapping[str, object]) -> str | None:
@@ -213,6 +217,7 @@ FORMAT = Format(
     open_reader=VicsReader,
     open_writer=VicsWriter,
     looks_like=looks_like,
+    may_be_known_good=True,
     ending=".json",
     media_type="application/json",
 )

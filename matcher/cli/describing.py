@@ -33,6 +33,11 @@ class Described:
         """Whether a list can be created from it."""
         return self.harm is not None and self.source is not None
 
+    @property
+    def handling(self) -> Handling:
+        """Of a list that is created from it."""
+        return Handling(self.originator or "", self.releasable_to or (), self.expires_at)
+
     def contradicted_by(self, held: HashList) -> dict[str, str]:
         """What was said of the list and does not hold of `held`: by field, in words."""
         wrong = {}
@@ -59,7 +64,7 @@ class Described:
             title=self.title or "",
             legal_basis=self.legal_basis or "",
             state=self.state or (ListState.SHADOW if at_server else ListState.LIVE),
-            handling=Handling(self.originator or "", self.releasable_to or (), self.expires_at),
+            handling=self.handling,
         )
 
 
@@ -80,9 +85,16 @@ def _names(
 
 
 def _in_utc(
-    _context: click.Context, _option: click.Parameter, given: datetime | None
+    context: click.Context, option: click.Parameter, given: datetime | None
 ) -> datetime | None:
-    return None if given is None else given.replace(tzinfo=UTC)
+    if given is None:
+        return None
+    end = given.replace(tzinfo=UTC)
+    if end <= datetime.now(UTC):
+        raise click.BadParameter(
+            f"{end:%Y-%m-%d %H:%M} UTC is over: no entry of the list would match", context, option
+        )
+    return end
 
 
 def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.errors import HashlistsError, ListNotFoundError
-from hashlists.model import Handling, Harm, HashKind, HashList, ListState
+from hashlists.model import Harm, HashKind, HashList, ListState
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
+from matcher.cli.describing import Described
 from matcher.cli.exchange_output import (
     exchange_record,
     print_exchanges,
     print_fetched,
     print_set_aside,
 )
+from matcher.cli.importing import another_list
 from matcher.cli.output import note, print_json, printable, progress
 from matcher.cli.paths import ExistingPath
 from matcher.cli.refusal import RefusalError
@@ -78,8 +80,8 @@ def command() -> None:
     help="Of the new list; needed where the kind of exchange does not say it.",
 )
 @click.option("--source", help="Of the new list: the body that issues it. Default: the kind.")
-@click.option("--legal-basis", default="", help="Of the new list: why it may be held here.")
-@click.option("--originator", default="", help="Who made its entries known; kept with each.")
+@click.option("--legal-basis", help="Of the new list: why it may be held here.")
+@click.option("--originator", help="Who made its entries known; kept with each.")
 @click.option(
     "--releasable-to",
     multiple=True,
@@ -92,7 +94,8 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
     """Add an exchange that fills a list; nothing is fetched yet.
 
     A list that is not there is created in shadow: it is matched and counted, and decides nothing
-    until `hashwarden lists promote`.
+    until `hashwarden lists promote`. One that is there stays as it is, and must be what is said of
+    it.
     """
     from hashlists.exchanges.registry import ExchangeSettings, check_settings  # noqa: PLC0415
     from hashlists.formats.harm import require_harm  # noqa: PLC0415
@@ -105,6 +108,15 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
         _absolute(chosen["ca_file"]),
     )
     format_ = find_format(check_settings(kind, settings).format)
+    described = Described(
+        harm=chosen["harm"],
+        source=chosen["source"],
+        title=None,
+        legal_basis=chosen["legal_basis"],
+        state=None,
+        originator=chosen["originator"],
+        releasable_to=tuple(dict.fromkeys(chosen["releasable_to"])) or None,
+    )
     with session.catalog(create=True) as catalog:
         _require_alone(catalog, name, list_name)
         try:
@@ -121,15 +133,17 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
                 name=list_name,
                 harm=Harm(harm),
                 source=chosen["source"] or kind,
-                legal_basis=chosen["legal_basis"],
+                legal_basis=chosen["legal_basis"] or "",
                 state=ListState.SHADOW,
-                handling=Handling(chosen["originator"], tuple(chosen["releasable_to"])),
+                handling=described.handling,
             )
             catalog.create_list(made, author=session.author)
             note(
                 f"The list {list_name} was created in shadow; see: hashwarden lists promote --help"
             )
         else:
+            if differing := described.contradicted_by(held):
+                raise another_list(list_name, differing, None, by="exchanges add")
             require_harm(format_, list_name, held.harm)
             _require_shadow(held, allowed=chosen["live"])
         catalog.add_exchange(name, kind=kind, list_name=list_name, settings=settings.to_document())

@@ -61,6 +61,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 max_rejected_share=settings.max_rejected_share if share is None else share,
                 progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
                 prepare_list=prepare,
+                prepared_handling=order.described.handling,
                 full=_full(order, before_asking=watched.close),
                 spool_dir=settings.spool_dir,
                 identities=order.identities,
@@ -98,6 +99,7 @@ def try_here(
             max_rejected_share=settings.max_rejected_share if share is None else share,
             progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
             prepare_list=prepare,
+            prepared_handling=order.described.handling,
             observers=[observe],
             dry_run=True,
             full=None if order.whole is None else FullList(force=order.whole.force),
@@ -117,7 +119,7 @@ def _require_harm(catalog: Catalog, order: ImportOrder) -> None:
     harm = order.described.harm
     if harm is None:  # then the list is there
         harm = catalog.get_list(order.list_name).hash_list.harm
-    require_harm(find_format(order.format), order.list_name, Harm(harm))
+    require_harm(find_format(order.format), order.list_name, Harm(harm), order.options)
 
 
 def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList | None:

@@ -109,10 +109,10 @@ def no_such_list(name: str) -> ListNotFoundError:
 
 
 def another_list(
-    name: str, differing: Mapping[str, str], wanted: ListState | None
+    name: str, differing: Mapping[str, str], wanted: ListState | None, *, by: str = "import"
 ) -> ListExistsError:
     """What to say where the list is another, or in another state, than was described."""
-    advice = "import without that option, or name another list"
+    advice = f"{by} without that option, or name another list"
     if "state" in differing:
         act = "demote" if wanted is ListState.SHADOW else "promote"
         advice = f"an import does not change its state, `lists {act} {name}` does; {advice}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hashlists.model import CODE_KINDS, HashKind
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashlists.catalog import ListRecord
-    from hashlists.model import Coverage, Revision
+    from hashlists.model import Coverage, Handling, Revision
     from matcher.client import RemoteList
 
     #: A list as the local catalog or a server tells of it.
@@ -80,13 +81,24 @@ def print_list(record: ShownList) -> None:
         ("source", held.source),
         ("legal basis", held.legal_basis),
         ("state", held.state.value),
-        ("releasable to", ", ".join(held.handling.releasable_to) or "nobody"),
+        *_handling_facts(held.handling),
         ("created", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
         ("revision", str(record.revision)),
         *coverage_facts(record.coverage),
     ]
     print_table(("list", held.name), facts[1:])
     warn_of_coverage(record.coverage)
+
+
+def _handling_facts(handling: Handling) -> list[tuple[str, str]]:
+    end = handling.expires_at
+    over = end is not None and end <= datetime.now(UTC)
+    told = "never" if end is None else f"{end.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return [
+        ("originator", handling.originator or "its source"),
+        ("releasable to", ", ".join(handling.releasable_to) or "nobody"),
+        ("expires", told + " (over: entries without an end of their own match no more)" * over),
+    ]
 
 
 def coverage_facts(coverage: Coverage) -> list[tuple[str, str]]:

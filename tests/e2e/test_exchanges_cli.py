@@ -46,9 +46,9 @@ def add(cli, server, *more):
 
 
 def test_from_adding_to_removing(cli, server, tmp_path):
-    status, _, told = add(cli, server)
-    assert (status, "add --harm" in told) == (2, True)
-    status, _, told = add(cli, server, "--harm", "csam", "--releasable-to", "us")
+    status, _, told = add(cli, server, "--harm", "ncii")
+    assert (status, "harm csam" in told) == (2, True)
+    status, _, told = add(cli, server, "--releasable-to", "us")
     assert (status, "in shadow" in told) == (0, True)
     server.feed.bad = {3}
     status, out, _ = cli("fetch", "--json")
@@ -83,6 +83,9 @@ def test_what_cannot_be_added(cli, server):
     assert (status, "filled by the exchange a-feed" in told) == (2, True)
     status, _, told = cli("add", "b", "--kind", "ncmec", "--list", "x", "--option", "x", *named)
     assert (status, "NAME=VALUE" in told) == (2, True)
+    group = ("--list", "x", "--url", server.url, "--option", "privacy_group=12")
+    status, _, told = cli("add", "b", "--kind", "threatexchange", *group)
+    assert (status, "add --harm" in told) == (2, True)
     status, _, told = cli("add", "b", "--kind", "stopncii", "--list", "x", *named)
     assert (status, "ncii" in told) == (2, True)
     assert run(["lists", "create", "alive", "--harm", "csam", "--source", "x"]) == 0
@@ -90,6 +93,32 @@ def test_what_cannot_be_added(cli, server):
     status, _, told = cli(*given)
     assert (status, "is live" in told) == (2, True)
     assert cli(*given, "--live")[0] == 0
+
+
+def test_a_list_that_is_there_must_be_what_is_said_of_it(cli, server):
+    made = ("lists", "create", "from-there", "--harm", "csam", "--source", "NCMEC", "--shadow")
+    assert run([*made, "--releasable-to", "us"]) == 0
+    for given, why in (
+        (("--harm", "test"), "its harm is csam, not test"),
+        (("--source", "them"), "its source is NCMEC, not them"),
+        (("--legal-basis", "a law"), "its legal basis is empty, not a law"),
+        (("--originator", "them"), "its originator is empty, not them"),
+        (("--releasable-to", "them"), "its releasable to is us, not them"),
+    ):
+        status, _, told = add(cli, server, *given)
+        assert (status, why in told) == (2, True), told
+        assert "exchanges add without that option" in told
+    assert cli("status")[1] == ""
+    same = ("--harm", "csam", "--source", "NCMEC", "--releasable-to", "us")
+    assert add(cli, server, *same)[0] == 0
+
+
+def test_a_list_of_another_harm_is_not_fed(cli, server):
+    assert (
+        run(["lists", "create", "from-there", "--harm", "ncii", "--source", "x", "--shadow"]) == 0
+    )
+    status, _, told = add(cli, server)
+    assert (status, "kept apart" in told) == (2, True)
 
 
 def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypatch):

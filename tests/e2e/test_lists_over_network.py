@@ -289,3 +289,27 @@ async def test_no_list_goes_to_other_machines_unless_that_is_insisted_on(tmp_pat
     assert not load(tmp_path, **listening).may_export
     assert load(tmp_path, **listening, danger_export_without_tls=True).may_export
     assert load(tmp_path).may_export
+
+
+async def test_a_list_that_an_import_creates_hands_on_the_same_here_and_there(
+    run, server, tmp_path
+):
+    file = tmp_path / "list.csv"
+    file.write_text("MD5\n" + "".join(f"{value(HashKind.MD5, n).hex()}\n" for n in ("x", "y")))
+    end = "2040-01-02"
+    handling = ("--originator", "unit-o", "--releasable-to", "unit-b", "--expires", end)
+    places = {"here": (), "there": ("--server", server.address, "--live")}
+    found = {}
+    for name, where in places.items():
+        how = ("--harm", "test", "--source", "us", *handling, "--column", "md5=MD5", *where)
+        await run("lists", "import", file, "--list", name, *how)
+        out, _ = await run("lists", "import", file, "--list", name, *how, "--json")
+        assert json.loads(out).items() >= {"added": 0, "updated": 0, "unchanged": 2}.items()
+        asked = ("--list", name, "--format", "jsonl", "--recipient", "unit-b")
+        out, _ = await run("lists", "export", "--to", "-", *asked)
+        _, *rows, _ = map(json.loads, out.splitlines())
+        told = ("md5", "originator", "releasable_to", "expires_at")
+        found[name] = [{each: row[each] for each in told} for row in rows]
+    assert found["here"] == found["there"]
+    assert [each["originator"] for each in found["here"]] == ["unit-o"] * 2
+    assert [each["expires_at"][:10] for each in found["here"]] == [end] * 2

@@ -8,13 +8,13 @@ import io
 import json
 import os
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from hashlists.catalog import Catalog, MatchDay, StagedImport
 from hashlists.catalog.match_days import today
-from hashlists.model import HashKind
+from hashlists.model import Handling, Harm, HashKind, HashList
 from matcher import cli
 from matcher.cli import asking, keeping, lists_import, output
 
@@ -93,6 +93,30 @@ def test_plain_output_is_tab_separated(run):
     facts = dict(line.split("\t") for line in run("lists", "show", "demo").out.splitlines())
     assert facts["harm"] == "test"
     assert run("lists", "revisions", "demo").out.splitlines()[1].split("\t")[2] == "create_list"
+
+
+def test_the_handling_of_a_list_is_shown(run, tmp_path):
+    run(*CREATE)
+    facts = dict(line.split("\t") for line in run("lists", "show", "demo").out.splitlines())
+    assert (facts["originator"], facts["expires"]) == ("its source", "never")
+    ends = {"old": datetime(2020, 1, 1, tzinfo=UTC), "new": datetime(2090, 1, 1, tzinfo=UTC)}
+    with Catalog.open(f"sqlite:///{tmp_path / 'data' / 'catalog.sqlite3'}") as catalog:
+        for name, end in ends.items():
+            handling = Handling("unit-a", (), end)
+            catalog.create_list(HashList(name, Harm.TEST, "us", handling=handling), author="us")
+    told = {}
+    for name in ends:
+        facts = dict(line.split("\t") for line in run("lists", "show", name).out.splitlines())
+        assert facts["originator"] == "unit-a"
+        told[name] = facts["expires"]
+    assert told["new"] == "2090-01-01 00:00 UTC"
+    assert told["old"].startswith("2020-01-01 00:00 UTC (over")
+
+
+def test_a_list_whose_time_is_over_is_not_made(run):
+    told = run(*CREATE, "--expires", "2020-01-01", status=2).err
+    assert "2020-01-01 00:00 UTC is over" in told
+    run("lists", "show", "demo", status=2)
 
 
 def test_revisions_are_legible_in_a_narrow_terminal(run, tmp_path, monkeypatch):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import pytest
 
 from hashlists.catalog import Catalog
-from hashlists.errors import HarmMismatchError
+from hashlists.errors import HarmMismatchError, OptionsError
 from hashlists.formats.base import Format
 from hashlists.formats.harm import require_harm
 from hashlists.formats.registry import FORMATS
 from hashlists.importer import import_file
 from hashlists.model import Harm, HashList
+from loadtest.generate_lists import write_list
 from tests.known_files_support import md5, sha1
 
 GOOD = Format("good", "Good", known_good=True)
 NCII = Format("ncii", "NCII", harm=Harm.NCII)
 PLAIN = Format("plain", "Plain")
+EITHER = Format("either", "Either", may_be_known_good=True)
 
 
 @pytest.mark.parametrize("harm", [each for each in Harm if each is not Harm.KNOWN_GOOD])
@@ -32,10 +34,21 @@ def test_a_format_that_names_its_harm_goes_into_no_other_list(harm):
         require_harm(NCII, "other", harm)
 
 
+def test_what_may_be_either_is_abuse_unless_it_is_said_to_be_known_good():
+    with pytest.raises(HarmMismatchError, match="--option known_good=yes"):
+        require_harm(EITHER, "good", Harm.KNOWN_GOOD)
+    said = {"known_good": "yes"}
+    require_harm(EITHER, "good", Harm.KNOWN_GOOD, said)
+    for harm in set(Harm) - {Harm.KNOWN_GOOD}:
+        with pytest.raises(HarmMismatchError, match="kept apart"):
+            require_harm(EITHER, "abuse", harm, said)
+
+
 @pytest.mark.parametrize(
     ("found", "harm"),
     [(GOOD, Harm.KNOWN_GOOD), (NCII, Harm.NCII), (NCII, Harm.TEST)]
-    + [(PLAIN, harm) for harm in Harm],
+    + [(PLAIN, harm) for harm in Harm]
+    + [(EITHER, harm) for harm in Harm if harm is not Harm.KNOWN_GOOD],
 )
 def test_what_fits_is_let_through(found, harm):
     require_harm(found, "list", harm)
@@ -45,6 +58,17 @@ def test_the_formats_of_known_good_files():
     good = {each.name for each in FORMATS.values() if each.known_good}
     assert good == {"nsrl-csv", "nsrl-sqlite", "hashlookup"}
     assert all(FORMATS[name].harm is Harm.KNOWN_GOOD for name in good)
+
+
+def test_what_the_formats_are_about():
+    told = {each.name: each.harm for each in FORMATS.values() if each.harm and not each.known_good}
+    assert told == {
+        "icse": Harm.CSAM,
+        "ncmec": Harm.CSAM,
+        "stopncii": Harm.NCII,
+        "tat": Harm.TERRORISM,
+    }
+    assert [each.name for each in FORMATS.values() if each.may_be_known_good] == ["vics"]
 
 
 @pytest.fixture
@@ -74,6 +98,24 @@ def test_nothing_is_imported_into_a_list_of_another_harm(catalog, nsrl, made):
         )
     assert catalog.get_list("abuse").coverage.entries == 0
     assert not catalog.was_filled("abuse")
+
+
+def test_a_vics_file_is_known_good_only_where_that_is_said(catalog, tmp_path):
+    file = tmp_path / "set.json"
+    with file.open("wb") as out:
+        write_list("vics", out, records=5)
+    for name, harm in (("good", Harm.KNOWN_GOOD), ("abuse", Harm.CSAM)):
+        catalog.create_list(HashList(name, harm, "us"), author="a person")
+    said = {"known_good": "yes"}
+    refused = {"good": {}, "abuse": said}
+    for name, options in refused.items():
+        how = {"list_name": name, "format": "vics", "importer": "a person"}
+        with pytest.raises(HarmMismatchError):
+            import_file(catalog, file, options=options, **how)
+        good = said if name == "good" else {}
+        assert import_file(catalog, file, options=good, **how).added == 5
+    with pytest.raises(OptionsError, match="known_good"):
+        import_file(catalog, file, options={"known_good": "maybe"}, **how)
 
 
 def test_what_fits_is_imported(catalog, nsrl):

@@ -19,6 +19,7 @@ from hashlists.errors import (
     DigestMismatchError,
     FormatError,
     ImportConflictError,
+    ListChangedError,
     ListNotFoundError,
     OptionsError,
     TooManyRejectionsError,
@@ -29,7 +30,7 @@ from hashlists.importer import import_file, report_to_dict
 from hashlists.importing import request, run
 from hashlists.importing.merging import merge
 from hashlists.limits import ImportLimits
-from hashlists.model import ExtraHash, Harm, HashKind, HashList, Retraction
+from hashlists.model import ExtraHash, Handling, Harm, HashKind, HashList, Retraction
 from loadtest.generate_lists import write_list
 from tests.catalog_support import DEMO, Item, batch, items, names_in_force
 
@@ -464,6 +465,24 @@ def test_a_list_is_prepared_after_the_file_has_proved_good(catalog, tmp_path):
     with pytest.raises(ListNotFoundError):
         bring_new(file)
     assert bring_new(file, prepare_list=create).added == 1
+
+
+def test_entries_never_take_over_another_handling_than_their_list_has(catalog, tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text(f"md5\n{md5(1)}\n")
+    made = replace(catalog.get_list("demo").hash_list, name="new", handling=Handling("us", ("b",)))
+    how = {
+        "list_name": "new",
+        "format": "csv",
+        "options": {"columns.md5": "md5"},
+        "importer": "us",
+        "prepare_list": lambda: catalog.create_list(made, author="us"),
+    }
+    with pytest.raises(ListChangedError, match="import them again"):
+        import_file(catalog, file, **how)
+    assert catalog.get_list("new").coverage.entries == 0
+    assert import_file(catalog, file, **how | {"prepare_list": None}).added == 1
+    assert import_file(catalog, file, **how | {"prepare_list": None}).unchanged == 1
 
 
 def test_what_was_left_aside_is_told(catalog, tmp_path):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from hashlists.catalog import ExportSelection
-from hashlists.errors import HarmMismatchError
+from hashlists.errors import HarmMismatchError, OptionsError
 from hashlists.exporting.layers import outgoing
 from hashlists.exporting.measured import Measured
 from hashlists.exporting.report import ExportReport, report_to_dict
@@ -27,18 +27,19 @@ from hashlists.exporting.request import (
     ExportRequest,
     compression_for,
 )
-from hashlists.exporting.shared_keys import SHARED_KEY, SharedKeys
 from hashlists.exporting.whole_file import whole_file
 from hashlists.formats.base import RETRACTED
+from hashlists.formats.harm import require_written_harm
 from hashlists.formats.registry import find_format, open_writer
-from hashlists.model import Harm
+from hashlists.model import Harm, ListState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from hashlists.catalog import Catalog, Export
     from hashlists.formats.base import ListWriter
+    from hashlists.model import HashList
 
     #: Called after every batch with how many entries were read so far.
     Progress = Callable[[int], None]
@@ -64,8 +65,10 @@ def export_lists(
 
     Raises:
         ListNotFoundError, RevisionNotFoundError: there is no such list or revision.
-        UnknownFormatError, OptionsError: format, options or name are wrong.
-        HarmMismatchError: the lists are of different harms.
+        UnknownFormatError, OptionsError: format, options or name are wrong, or the format does not
+            keep several lists apart.
+        HarmMismatchError: the lists are of different harms, or of one that the format is not
+            written for.
         EncryptionRecipientError: a public key is none.
         ExportTargetError: the file must not, or cannot, be written.
         CatalogError: the catalog failed.
@@ -97,7 +100,10 @@ def export_to_stream(
         HashlistsError: as `export_lists`.
     """
     started = time.monotonic()
-    harm = _require_one_harm(catalog, request)
+    lists = [catalog.get_list(name).hash_list for name in request.list_names]
+    harm = _require_one_harm(lists)
+    require_written_harm(find_format(request.format), harm)
+    _require_apart(request)
     measured = Measured(stream)
     compression = request.compression or Compression.NONE
     with (
@@ -105,8 +111,7 @@ def export_to_stream(
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
         writer = open_writer(out, format=request.format, options=request.options)
-        shared = SharedKeys() if len(set(request.list_names)) > 1 else None
-        given, gone = _write_all(export, writer, shared, progress)
+        given, gone = _write_all(export, writer, harm, progress)
     untold = writer.losses.get(RETRACTED, 0)
     held_back = export.held_back
     report = ExportReport(
@@ -120,10 +125,7 @@ def export_to_stream(
         left_out=writer.left_out,
         untold=untold,
         purged=export.purged,
-        losses={
-            **writer.losses,
-            **({SHARED_KEY: shared.repeated} if shared and shared.repeated else {}),
-        },
+        losses=dict(writer.losses),
         unreleasable=held_back.unreleasable,
         by_recipient=dict(held_back.by_recipient),
         expired=held_back.expired,
@@ -135,7 +137,7 @@ def export_to_stream(
         encrypted_to=tuple(request.encrypt_to),
         seconds=time.monotonic() - started,
     )
-    return replace(report, warnings=tuple(_warnings(report, harm)))
+    return replace(report, warnings=tuple(_warnings(report, lists)))
 
 
 def _media_type(request: ExportRequest, compression: Compression) -> str:
@@ -150,14 +152,12 @@ def _ending(request: ExportRequest, compression: Compression) -> str:
 
 
 def _write_all(
-    export: Export, writer: ListWriter, shared: SharedKeys | None, progress: Progress | None
+    export: Export, writer: ListWriter, harm: Harm, progress: Progress | None
 ) -> tuple[int, int]:
     """Writes every batch and the end; how many entries in force there were, and withdrawals."""
     given = gone = 0
     for batch in export:
-        writer.write(batch)
-        if shared is not None:
-            shared.take(writer.keys(batch))
+        writer.write(replace(batch, harm=harm))
         withdrawn = sum(batch.retracted)
         given += len(batch) - withdrawn
         gone += withdrawn
@@ -181,24 +181,37 @@ def _selected(catalog: Catalog, request: ExportRequest) -> Iterator[Export]:
         yield reader.export(selection)
 
 
-def _require_one_harm(catalog: Catalog, request: ExportRequest) -> Harm:
-    """The harm of all the lists; a file says nothing of it, so that two could not be told apart.
+def _require_one_harm(lists: Sequence[HashList]) -> Harm:
+    """The harm of all the lists: a file is of one.
 
     Raises:
         HarmMismatchError: they are of several.
     """
-    harms = {name: catalog.get_list(name).hash_list.harm for name in request.list_names}
-    (first, harm), *others = harms.items()
-    for name, other in others:
-        if other is not harm:
+    first, *others = lists
+    for other in others:
+        if other.harm is not first.harm:
             raise HarmMismatchError(
-                f"the list {first} is of harm {harm}, the list {name} of harm {other}; they are "
-                "kept apart: export each to a file of its own"
+                f"the list {first.name} is of harm {first.harm}, the list {other.name} of harm "
+                f"{other.harm}; they are kept apart: export each to a file of its own"
             )
-    return harm
+    return first.harm
 
 
-def _warnings(report: ExportReport, harm: Harm) -> Iterator[str]:
+def _require_apart(request: ExportRequest) -> None:
+    """Refuses several lists in a file whose reader cannot tell their entries apart.
+
+    Raises:
+        OptionsError: the same key may stand in two of them, and be withdrawn from one alone.
+    """
+    if len(request.list_names) > 1 and not find_format(request.format).keeps_lists_apart:
+        raise OptionsError(
+            f"a file of {request.format} holds one list: what is withdrawn from one of several, or "
+            "classed otherwise in it, a reader could not tell from what the others hold; export "
+            "each list to a file of its own, or all of them to stix"
+        )
+
+
+def _warnings(report: ExportReport, lists: Sequence[HashList]) -> Iterator[str]:
     """What its keeper must do, or know, beside handing the file on."""
     if report.untold:
         yield (
@@ -210,8 +223,14 @@ def _warnings(report: ExportReport, harm: Harm) -> Iterator[str]:
             f"{report.purged:,} entries were purged since revision {report.since}; nothing names "
             "them any longer, and whoever was given them may have them still"
         )
-    if harm is Harm.KNOWN_GOOD:
-        yield "the entries are known-good files; nothing in the file says so"
+    for each in lists:
+        if each.state is ListState.SHADOW:
+            yield (
+                f"the list {each.name} is in shadow: it decides nothing here, and nothing in the "
+                "file says so; tell whoever gets it"
+            )
+    if lists[0].harm is Harm.KNOWN_GOOD:
+        yield "the entries are known-good files, of no harm; whoever gets the file must know it"
 
 
 __all__ = [

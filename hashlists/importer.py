@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
 from hashlists.errors import ListChangedError, ListNotFoundError, OptionsError
-from hashlists.formats.harm import require_harm
+from hashlists.formats.harm import require_harm, require_told_harms
 from hashlists.formats.registry import find_format
 from hashlists.formats.unpacking.private_folder import private_folder, remove_leftovers
 from hashlists.importing.files import RecordSource, open_files
@@ -146,7 +146,8 @@ def import_files(
         FormatError: a file cannot be read, is not of that format, is cut off, changed, unpacks to
             more than the limits allow, or a part of the set is missing; or there are more
             classifications than in any scheme.
-        HarmMismatchError: the format's entries are of another harm than the list.
+        HarmMismatchError: the entries are of another harm than the list, as their format or their
+            file says.
         ListChangedError: the list's handling became another while the files were read.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
@@ -186,13 +187,17 @@ def import_files(
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
                 with trial.begin_import(list_name, source) as staged:
                     _stage(run, staged, share, full, dry_run=True)
+                if prepare_list is None or _stays_as_it_is(catalog, list_name):
+                    _require_told_harms(catalog, list_name, run)
                 return run.report(list_name, digest, time.monotonic() - started)
         if prepare_list is not None:
             prepare_list()
             _require_harm(catalog, list_name, format, options)
+        _require_told_harms(catalog, list_name, run)
         with catalog.begin_import(list_name, source) as staged:
             _require_handling(catalog, list_name, handling)
             _stage(run, staged, share, full, dry_run=False)
+            _require_told_harms(catalog, list_name, run)
             result = run.report(list_name, digest, time.monotonic() - started)
             revision = staged.commit(lambda number: to_document(replace(result, revision=number)))
     return replace(
@@ -297,6 +302,11 @@ def _require_harm(
 ) -> None:
     harm = catalog.get_list(list_name).hash_list.harm
     require_harm(find_format(format_name), list_name, harm, options or {})
+
+
+def _require_told_harms(catalog: Catalog, list_name: str, run: Run) -> None:
+    if run.harms:
+        require_told_harms(run.harms, list_name, catalog.get_list(list_name).hash_list.harm)
 
 
 __all__ = [

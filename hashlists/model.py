@@ -317,6 +317,7 @@ class ExportBatch:
         revisions: the revision that gave each what it holds, or that withdrew it.
         retracted: whether the entry is withdrawn; its row then says what the recipient has of it.
         reasons: why it was retracted; None where it is not, or nobody said.
+        harm: the kind of harm that all the lists are about; None where that is not to be written.
     """
 
     entries: EntryBatch
@@ -325,6 +326,7 @@ class ExportBatch:
     revisions: Sequence[int]
     retracted: Sequence[bool]
     reasons: Sequence[str | None]
+    harm: Harm | None = None
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -41,7 +41,8 @@ class ExportRequest:
     """What is to go out, to whom and how.
 
     Attributes:
-        list_names: the lists, in the order in which they go out; all of one kind of harm.
+        list_names: the lists, in the order in which they go out, each once; all of one kind of
+            harm, and several only where the format keeps them apart.
         format: one of `hashlists.formats.registry.written_format_names()`.
         recipients: who gets it, as handlings name them: an entry goes out only where its handling
             names every one. None for a copy that stays with the keeper of the catalog, in which
@@ -74,6 +75,7 @@ class ExportRequest:
         """
         if not self.list_names:
             raise OptionsError("name at least one list")
+        object.__setattr__(self, "list_names", tuple(dict.fromkeys(self.list_names)))
         if self.recipients is not None and not (self.recipients and all(self.recipients)):
             raise OptionsError("name at least one recipient, or ask for a copy of your own")
         if self.since < 0 or (self.upto is not None and self.upto < self.since):

@@ -183,6 +183,9 @@ class RawBatch:
         rejections: records found unreadable by the reader, in file order; not in the columns.
         faults: rows that the reader itself found at fault, with field and reason.
         notes: what was left aside without harm, e.g. a hash of unknown name, and how often.
+        harms: the kinds of harm that its rows say they are about; empty where they do not say.
+        list_names: the lists that its rows say they stood in, where the file does not keep lists
+            apart.
         open_ended: whether the last row may be cut off, since the file ends with it and without a
             line end. Any fault of that row is then one of the file.
     """
@@ -214,6 +217,8 @@ class RawBatch:
     rejections: Sequence[Rejection] = ()
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     notes: Mapping[str, int] = field(default_factory=dict)
+    harms: Collection[str] = frozenset()
+    list_names: Collection[str] = frozenset()
     open_ended: bool = False
 
     def __len__(self) -> int:
@@ -368,14 +373,6 @@ class ListWriter(Protocol):
         """
         ...
 
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """By what a reader of the file will know each entry of a batch.
-
-        None for one that is not written, that no reader takes for another's, or where the writer
-        itself counts those that look the same. Writes nothing.
-        """
-        ...
-
     def finish(self) -> None:
         """Writes what stands at the end; nothing may be written afterwards."""
         ...
@@ -397,6 +394,10 @@ class Format:
         may_be_known_good: known-good files are handed on in it, too, beside abuse; the option
             `known_good` says which (`harm.require_harm`).
         harm: the only kind of harm that its entries are about; None where the format does not say.
+        written_for: the only kind of harm, beside `test`, that it is written for, since whoever
+            reads it takes its entries for such; None where a file says itself what it is about.
+        keeps_lists_apart: whether an entry's identity in the file tells its list, so that entries
+            of several lists in one file are never taken for one another.
         ending: what names of files that are written end with, e.g. `.json`.
         media_type: of files that are written, as IANA or the format's own standard names it.
     """
@@ -410,6 +411,8 @@ class Format:
     known_good: bool = False
     may_be_known_good: bool = False
     harm: Harm | None = None
+    written_for: Harm | None = None
+    keeps_lists_apart: bool = False
     ending: str = ""
     media_type: str = "application/octet-stream"
 

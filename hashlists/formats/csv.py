@@ -94,8 +94,8 @@ class CsvReader(BatchReader):
             multiline=self._options.multiline,
         )
         self._header = FileHeader("csv", "", mapping.scheme, mapping.profile)
-        further = {own_layout.FURTHER: own_layout.FURTHER} if self._options.own else {}
-        self._positions = self._table.positions({**mapping.all_columns(), **further})
+        own = own_layout.further_columns(self._table.columns) if self._options.own else {}
+        self._positions = self._table.positions({**mapping.all_columns(), **own})
         self._batches = map(self._to_batch, self._table.blocks())
 
     @property

@@ -45,6 +45,7 @@ _BETWEEN_NAMES: Final = "|"
 _NAME_ESCAPES: Final = str.maketrans({"%": "%25", _BETWEEN_NAMES: "%7C"})
 UNKNOWN_KIND_NOTE: Final = "further hash of unknown kind left aside"
 _KINDS: Final = frozenset(map(str, HashKind))
+_NO_FIELDS: Final = frozenset({own_layout.FURTHER, *own_layout.ORIGIN})
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -92,13 +93,14 @@ def own_batch(
     plain: dict[str, Sequence[str | list[str]]] = {
         name: [unguarded(cell) for cell in column] if name in TEXT_COLUMNS else column
         for name, column in cells.items()
-        if name != own_layout.FURTHER and (name in _KINDS or any(column))
+        if name not in _NO_FIELDS and (name in _KINDS or any(column))
     }
     plain["releasable_to"] = [read_names(unguarded(cell)) for cell in cells["releasable_to"]]
     batch = mapped_batch(
         own_layout.MAPPING, header, plain, rows=rows, place_at=place_at, extra_hashes=further
     )
-    return replace(batch, faults={**faults, **batch.faults}, notes=notes)
+    batch = replace(batch, faults={**faults, **batch.faults}, notes=notes)
+    return own_layout.with_origin(batch, cells)
 
 
 def _read_further(

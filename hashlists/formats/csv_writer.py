@@ -59,10 +59,6 @@ class CsvWriter:
         columns = self._columns(batch)
         self._write_rows(zip(*(columns[name] for name in own_layout.COLUMNS), strict=True))
 
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """Their own keys: which list an entry stands in, readers leave aside."""
-        return batch.entries.keys
-
     def finish(self) -> None:
         """Nothing stands at the end of a CSV file."""
 

@@ -1,4 +1,6 @@
-"""Which lists a format's entries may go into: what is known to be harmless stays by itself.
+"""Which lists entries may go into, and which formats they may go out in, by kind of harm.
+
+What is known to be harmless stays by itself, and so does each kind of harm.
 
 A list of known-good files never counts and never cancels, and a list of abuse always counts; an
 entry in the wrong one is a missed match, or an innocent picture that matches.
@@ -13,12 +15,13 @@ from hashlists.errors import HarmMismatchError
 from hashlists.model import Harm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hashlists.formats.base import Format
 
 #: Its value `yes` says of files whose format may hold either that they are known-good ones.
 KNOWN_GOOD_OPTION: Final = "known_good"
+_WORDS: Final = frozenset(Harm)
 _NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -51,13 +54,61 @@ def require_harm(
             f" --option {KNOWN_GOOD_OPTION}=yes; else import into another list: hashwarden lists"
             " create NAME --harm csam --source WHO"
         )
-    if told is None or told is harm or (harm is Harm.TEST and told is not Harm.KNOWN_GOOD):
+    if told is not None and not _fits(told, harm):
+        raise _mismatch(found.name, told, list_name, harm)
+
+
+def require_told_harms(told: Iterable[str], list_name: str, harm: Harm) -> None:
+    """Checks that entries that say themselves what harm they are about may stand in a list.
+
+    Args:
+        told: what they say; a word that is not known here fits no list.
+        list_name: the list.
+        harm: what it is about.
+
+    Raises:
+        HarmMismatchError: they may not; the message repeats no word that is not known.
+    """
+    for word in sorted(told):
+        if word not in _WORDS:
+            raise HarmMismatchError(
+                "the file holds entries of a kind of harm that this version does not know; import "
+                "it with the version that wrote it, or a later one"
+            )
+        if not _fits(Harm(word), harm):
+            raise _mismatch("the file", Harm(word), list_name, harm)
+
+
+def require_written_harm(found: Format, harm: Harm) -> None:
+    """Checks that lists of a harm may be written in a format.
+
+    Raises:
+        HarmMismatchError: whoever read the file would take its entries for another harm's.
+    """
+    if found.written_for in (None, harm) or harm is Harm.TEST:
         return
+    carriers = "csv, jsonl, parquet or stix, whose files say what harm they are about"
     raise HarmMismatchError(
-        f"{found.name} holds entries of harm {told}, but the list {list_name!r} is of harm {harm};"
+        f"lists of harm {harm} are not written as {found.name}, since whoever reads such a file "
+        f"takes its entries for {found.written_for}; export to {carriers}"
+    )
+
+
+def _fits(told: Harm, harm: Harm) -> bool:
+    return told is harm or (harm is Harm.TEST and told is not Harm.KNOWN_GOOD)
+
+
+def _mismatch(what: str, told: Harm, list_name: str, harm: Harm) -> HarmMismatchError:
+    return HarmMismatchError(
+        f"{what} holds entries of harm {told}, but the list {list_name!r} is of harm {harm};"
         f" they are kept apart. Import into another list: hashwarden lists create NAME"
         f" --harm {told} --source WHO"
     )
 
 
-__all__ = ["KNOWN_GOOD_OPTION", "require_harm"]
+__all__ = [
+    "KNOWN_GOOD_OPTION",
+    "require_harm",
+    "require_told_harms",
+    "require_written_harm",
+]

@@ -175,6 +175,7 @@ FORMAT = Format(
     open_writer=IcseWriter,
     looks_like=looks_like,
     harm=Harm.CSAM,
+    written_for=Harm.CSAM,
     ending=".csv",
     media_type="text/csv",
 )

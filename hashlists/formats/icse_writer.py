@@ -3,7 +3,9 @@
 Written: MD5 and SHA-1 in lower-case hex, PhotoDNA in upper-case hex, the source's id as Image ID,
 the three flags as `Y` or `N`, Baseline as `Yes` or `No`, `Image` or `Video` by the media type, and
 `False` for `File Available`, for no file is. What nothing is known of stays empty. Entries that
-carry none of the three hashes, and those in force no longer, cannot be written at all.
+carry none of the three hashes, and those in force no longer, cannot be written at all. Entries of
+different keys may have the same strongest hash of the three, by which `icse` reads them unless told
+otherwise: all of them are written, and those beyond the first counted.
 
 An id or agency that a spreadsheet would run as a formula (`csv_cells`) is left out: a guard before
 it would make it another id to every other program. That this file serves as an upload to ICSE is
@@ -39,6 +41,7 @@ from hashlists.formats.icse_columns import (
     MEDIA_TYPE,
     SUBMISSIONS,
 )
+from hashlists.formats.shared_keys import SHARED_KEY, SharedKeys
 from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -64,6 +67,7 @@ class IcseWriter:
         self._with_submissions = yes_or_no("submissions", options.get("submissions", "no"))
         self._stream = stream
         self._losses: Counter[str] = Counter()
+        self._shared = SharedKeys()
         self._write_rows([COLUMNS])
 
     @property
@@ -84,18 +88,11 @@ class IcseWriter:
         self._count_losses(entries, kept)
         rows = zip(*(columns.get(name, [""] * len(entries)) for name in COLUMNS), strict=True)
         self._write_rows(compress(rows, kept))
-
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """The strongest of the three hashes, by which `icse` reads them unless told otherwise."""
-        keys: list[bytes | None] = [None] * len(batch)
-        for kind in (HashKind.PHOTODNA, HashKind.MD5, HashKind.SHA1):
-            for row, value in enumerate(batch.entries.hashes.get(kind, ())):
-                if value and not batch.retracted[row]:
-                    keys[row] = value
-        return keys
+        self._shared.take(key for key in compress(_strongest(entries), kept) if key)
 
     def finish(self) -> None:
-        """Nothing stands at the end of a CSV file."""
+        """Counts what shares a key; nothing stands at the end of a CSV file."""
+        self._losses[SHARED_KEY] = self._shared.repeated
 
     def _write_rows(self, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
@@ -148,7 +145,7 @@ class IcseWriter:
         lost = self._losses
         for kind, values in entries.hashes.items():
             if kind not in HASH_COLUMNS:
-                lost[kind] += sum(map(bool, compress(values, kept)))
+                lost[kind.value] += sum(map(bool, compress(values, kept)))
         lost[own_layout.FURTHER] += len({x.row for x in entries.extra_hashes if kept[x.row]})
         lost["key"] += sum(map(bool, compress(own_layout.key_column(entries), kept)))
         lost["size"] += _count(entries.sizes, kept)
@@ -173,6 +170,16 @@ class IcseWriter:
             lost["handling"] += rest != (bare.releasable_to, bare.expires_at) or (
                 bool(handling.originator) and not written
             )
+
+
+def _strongest(entries: EntryBatch) -> list[bytes | None]:
+    """Of each row the strongest of the three hashes."""
+    found: list[bytes | None] = [None] * len(entries)
+    for kind in (HashKind.PHOTODNA, HashKind.MD5, HashKind.SHA1):
+        for row, value in enumerate(entries.hashes.get(kind, ())):
+            if value:
+                found[row] = value
+    return found
 
 
 def _word(said: bool | None, *, yes: str, no: str) -> str:  # noqa: FBT001  # three values

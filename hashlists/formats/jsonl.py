@@ -64,7 +64,7 @@ class JsonLinesReader(BatchReader):
         self._limits = limits
         self._wanted = self._mapping.all_columns()
         if self._own:
-            self._wanted |= {own_layout.FURTHER: own_layout.FURTHER}
+            self._wanted |= own_layout.further_columns(own_layout.COLUMNS)
             self._require_header()
         else:
             self._require_object()

@@ -64,10 +64,6 @@ class JsonLinesWriter:
         self._stream.write(_encoder.encode_lines(lines))
         self._records += len(lines)
 
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """Their own keys: which list an entry stands in, readers leave aside."""
-        return batch.entries.keys
-
     def finish(self) -> None:
         """Writes the line that tells a whole file from one that was cut off."""
         self._stream.write(_encoder.encode_lines([{"records": self._records}]))

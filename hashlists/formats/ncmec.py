@@ -386,6 +386,7 @@ FORMAT = Format(
     open_writer=_open_writer,
     looks_like=looks_like,
     harm=Harm.CSAM,
+    written_for=Harm.CSAM,
     tells_retractions=True,
     ending=".xml",
     media_type="application/xml",

@@ -35,7 +35,7 @@ from hashlists.formats.sealed_spool import SealedSpool
 from hashlists.model import NO_ONWARD_SHARING, TEXT_KEY_TAG, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from hashlists.model import EntryBatch, ExportBatch
 
@@ -102,10 +102,6 @@ class NcmecWriter:
             self._has_images = True
         self._stream.write("".join(images).encode())
         self._videos.write("".join(videos).encode())
-
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """Member and id where the key is made of both; the others' ids are the catalog's own."""
-        return [key if _member_key(key) else None for key in batch.entries.keys]
 
     def finish(self) -> None:
         """Writes the videos and the end."""

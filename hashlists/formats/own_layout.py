@@ -1,14 +1,16 @@
 """Hashwarden's own layout of columns, which carries everything that is known of an entry.
 
 CSV, JSON Lines and Parquet have it in common; each writes the values in its own way. What stands
-in a column is what `hashlists.model.Entry` says of the field of that name. `list`, `entry_id` and
-`revision` tell where an entry stood when it was written, and are left aside on the way back, where
-the import names the list. `key` is empty where the strongest hash is the key; else it is the key
-as `base.tagged_key` writes it.
+in a column is what `hashlists.model.Entry` says of the field of that name. `harm` and `list` are
+the same in every row of a file: on the way back the harm must be that of the list that the import
+names, and rows of several lists are refused, since what one of them withdraws another may hold.
+`entry_id` and `revision` tell where an entry stood, and are left aside. `key` is empty where the
+strongest hash is the key; else it is the key as `base.tagged_key` writes it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import OptionsError
@@ -19,10 +21,13 @@ from hashlists.model import KEY_TAGS, HashKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hashlists.formats.base import RawBatch
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
+#: Read back to be checked alone; files of earlier versions lack the harm.
+ORIGIN: Final = ("harm", "list")
 #: Written, and never read back.
-CONTEXT: Final = ("list", "entry_id", "revision")
+CONTEXT: Final = ("entry_id", "revision")
 FURTHER: Final = "further_hashes"
 #: In the order in which they are written.
 COLUMNS: Final[tuple[str, ...]] = (
@@ -43,6 +48,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     "expires_at",
     "retracted",
     "retraction_reason",
+    *ORIGIN,
     *CONTEXT,
 )
 
@@ -82,6 +88,15 @@ def refuse_writer_options(options: Mapping[str, str]) -> None:
         if name != LAYOUT_OPTION:
             raise OptionsError(f"unknown option {name!r}; allowed: {LAYOUT_OPTION}={OWN_LAYOUT}")
     is_asked_for(options)
+
+
+def further_columns(there: Sequence[str]) -> dict[str, str]:
+    """The columns beside those of `MAPPING` that are read, each under its own name.
+
+    Args:
+        there: the columns of the file; only those of `ORIGIN` may be missing.
+    """
+    return {name: name for name in (FURTHER, *ORIGIN) if name == FURTHER or name in there}
 
 
 def key_column(entries: EntryBatch) -> list[str]:
@@ -126,5 +141,13 @@ def class_columns(entries: EntryBatch) -> dict[str, list[str | None]]:
 
 
 def context_columns(batch: ExportBatch) -> dict[str, Sequence[str | int]]:
-    """Where each entry stood when it was written."""
-    return dict(zip(CONTEXT, (batch.list_names, batch.entry_ids, batch.revisions), strict=True))
+    """What each entry's list is about, and where the entry stood when it was written."""
+    harms = [str(batch.harm) if batch.harm else ""] * len(batch)
+    columns = (harms, batch.list_names, batch.entry_ids, batch.revisions)
+    return dict(zip((*ORIGIN, *CONTEXT), columns, strict=True))
+
+
+def with_origin(batch: RawBatch, cells: Mapping[str, Sequence[str | None]]) -> RawBatch:
+    """The batch with what the columns of `ORIGIN` say, of those that the file has."""
+    harms, lists = ({value for value in cells.get(name, ()) if value} for name in ORIGIN)
+    return replace(batch, harms=harms, list_names=lists)

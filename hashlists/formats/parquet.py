@@ -134,7 +134,7 @@ class ParquetReader(BatchReader):
         """From what is wanted to the names that lead to its column."""
         wanted = self._mapping.all_columns()
         if self._own:
-            wanted |= {own_layout.FURTHER: own_layout.FURTHER}
+            wanted |= own_layout.further_columns(self._schema.names)
         if len(self._schema.names) > self._limits.max_columns:
             raise FormatError(
                 f"the file has {len(self._schema.names)} columns; at most "

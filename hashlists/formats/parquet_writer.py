@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _ROWS_IN_GROUP: Final = 65_536
 _NUMBERS: Final = ("size", "verified_count", "entry_id", "revision")
 #: Columns of few different values, for which a dictionary pays.
-_REPETITIVE: Final = ("media_type", "scheme", "profile", "category", "originator", "list")
+_REPETITIVE: Final = (
+    *("media_type", "scheme", "profile", "category", "originator"),
+    *own_layout.ORIGIN,
+)
 
 
 class ParquetWriter:
@@ -75,10 +78,6 @@ class ParquetWriter:
         self._rows += len(batch)
         if self._rows >= _ROWS_IN_GROUP:
             self._write_waiting()
-
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """Their own keys: which list an entry stands in, readers leave aside."""
-        return batch.entries.keys
 
     def finish(self) -> None:
         """Writes the last group of rows, and the table of contents."""

@@ -160,6 +160,7 @@ FORMAT = Format(
     open_writer=StixWriter,
     looks_like=_looks_like,
     tells_retractions=True,
+    keeps_lists_apart=True,
     ending=".json",
     media_type="application/stix+json;version=2.1",
 )

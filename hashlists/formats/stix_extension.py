@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from hashlists.model import EntryFlag, HashKind
+from hashlists.model import EntryFlag, Harm, HashKind
 
 EXTENSION_ID: Final = "extension-definition--4ccfc676-a115-4eda-89ed-1e42eedbd752"
 #: Who defined the extension, and who made a bundle where nobody else is named.
@@ -81,6 +81,10 @@ SCHEMA: Final[dict[str, Any]] = {
                 "Identity of the entry at its producer. It stays when hashes or facts change,"
                 " unlike the object's own id; by it a later bundle updates or withdraws the entry."
             ),
+        },
+        "harm": {
+            "enum": [harm.value for harm in Harm],
+            "description": "The kind of harm that the list is about; known_good is of none.",
         },
         "perceptual_hashes": _hashes(
             PERCEPTUAL_KINDS,

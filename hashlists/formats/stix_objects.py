@@ -75,6 +75,7 @@ class Extension(msgspec.Struct, gc=False):
     """Our extension; any member may be absent, for later versions and other hands write it too."""
 
     entry_id: str | None = None
+    harm: str | None = None
     perceptual_hashes: list[ExtensionHash] | None = None
     further_digests: list[ExtensionHash] | None = None
     classification: ExtensionClass | None = None
@@ -201,6 +202,7 @@ def to_batch(
         names=_NAMES,
         rejections=chunk.rejections,
         notes=notes,
+        harms={row.ours.harm for row in rows if row.ours and row.ours.harm},
     )
 
 

@@ -94,11 +94,7 @@ class StixWriter:
             if gone:
                 self._put_object(self._withdrawal(batch, row, entry_id))
             else:
-                self._put_object(_file(batch.entries, row, entry_id, extra.get(row, ())))
-
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """None: the list is part of an entry's id."""
-        return [None] * len(batch)
+                self._put_object(_file(batch, row, entry_id, extra.get(row, ())))
 
     def finish(self) -> None:
         """Writes the end of the array, and the bundle's id."""
@@ -124,7 +120,7 @@ class StixWriter:
 
     def _withdrawal(self, batch: ExportBatch, row: int, entry_id: str) -> dict[str, Any]:
         """A revoked indicator; what the entry said of its file has no force any longer."""
-        extension = {"extension_type": "property-extension", "entry_id": entry_id}
+        extension = _identity(batch, entry_id)
         reason = batch.reasons[row]
         if reason:
             extension["reason"] = reason
@@ -151,10 +147,11 @@ class StixWriter:
 
 
 def _file(
-    entries: EntryBatch, row: int, entry_id: str, extra: tuple[ExtraHash, ...]
+    batch: ExportBatch, row: int, entry_id: str, extra: tuple[ExtraHash, ...]
 ) -> dict[str, Any]:
+    entries = batch.entries
     hashes = _hashes(entries, row)
-    extension = _extension(entries, row, entry_id, extra)
+    extension = {**_identity(batch, entry_id), **_facts(entries, row, extra)}
     item: dict[str, Any] = {
         "type": "file",
         "spec_version": "2.1",
@@ -194,9 +191,13 @@ def _text(kind: HashKind, value: bytes) -> str:
     return base64.b64encode(value).decode() if kind is HashKind.PHOTODNA else value.hex()
 
 
-def _extension(
-    entries: EntryBatch, row: int, entry_id: str, extra: tuple[ExtraHash, ...]
-) -> dict[str, Any]:
+def _identity(batch: ExportBatch, entry_id: str) -> dict[str, Any]:
+    """What every extension begins with: which entry it is of, and what its list is about."""
+    harm = {"harm": batch.harm.value} if batch.harm else {}
+    return {"extension_type": "property-extension", "entry_id": entry_id, **harm}
+
+
+def _facts(entries: EntryBatch, row: int, extra: tuple[ExtraHash, ...]) -> dict[str, Any]:
     """All that an entry says and a file object has no member for; what is not said is absent."""
     perceptual = [
         {"algorithm": kind.value, "value": _text(kind, value)}
@@ -223,11 +224,10 @@ def _extension(
         "releasable_to": list(handling.releasable_to),
         "expires_at": handling.expires_at and _instant(handling.expires_at),
     }
-    extension: dict[str, Any] = {"extension_type": "property-extension", "entry_id": entry_id}
-    extension.update((name, value) for name, value in said.items() if value)
+    facts = {name: value for name, value in said.items() if value}
     if entries.verified_counts[row] is not None:
-        extension["verified_count"] = entries.verified_counts[row]
-    return extension
+        facts["verified_count"] = entries.verified_counts[row]
+    return facts
 
 
 def _further(each: ExtraHash) -> dict[str, str]:

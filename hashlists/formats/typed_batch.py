@@ -49,8 +49,9 @@ def typed_batch(
     Args:
         mapping: says what the columns are.
         header: of the file.
-        cells: values by `FieldMapping.all_columns`, and those of `further_hashes` where the file
-            is of Hashwarden's own layout: lists of objects with kind, value and derivation.
+        cells: values by `FieldMapping.all_columns`, and where the file is of Hashwarden's own
+            layout those of `own_layout.further_columns`; further hashes are lists of objects with
+            kind, value and derivation.
         rows: values in each column.
         place_at: where each row stood.
     """
@@ -64,7 +65,8 @@ def typed_batch(
     further, unknown = _further(cells.get(own_layout.FURTHER, ()), faults)
     batch = mapped_batch(mapping, header, plain, rows=rows, place_at=place_at, extra_hashes=further)
     notes = {UNKNOWN_KIND_NOTE: unknown} if unknown else {}
-    return replace(batch, faults={**batch.faults, **faults}, notes=notes)
+    batch = replace(batch, faults={**batch.faults, **faults}, notes=notes)
+    return own_layout.with_origin(batch, plain)
 
 
 def _column(wanted: str, values: Sequence[Any], name: str, faults: _Faults) -> Sequence[Any]:

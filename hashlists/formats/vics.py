@@ -38,6 +38,7 @@ from hashlists.formats.vics_context import CONTEXT_KEYS, find_context, parse_con
 from hashlists.formats.vics_likeness import looks_like
 from hashlists.formats.vics_records import Media, to_batch
 from hashlists.formats.vics_writer import VicsWriter
+from hashlists.model import Harm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -218,6 +219,7 @@ FORMAT = Format(
     open_writer=VicsWriter,
     looks_like=looks_like,
     may_be_known_good=True,
+    written_for=Harm.CSAM,
     ending=".json",
     media_type="application/json",
 )

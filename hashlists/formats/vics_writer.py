@@ -38,7 +38,7 @@ from hashlists.formats.base import RETRACTED
 from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
@@ -151,10 +151,6 @@ class VicsWriter:
                 lines.append(_encode(record))
                 self._behind_first = True
         self._stream.write(b"".join(lines))
-
-    def keys(self, batch: ExportBatch) -> Sequence[bytes | None]:
-        """None: records of one MD5 are counted here, within a list too."""
-        return [None] * len(batch)
 
     def finish(self) -> None:
         """Writes the end of the file, and counts records that share their key."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from hashlists.catalog import StagedImport
+    from hashlists.formats.base import RawBatch
     from hashlists.importing.files import RecordSource
     from hashlists.limits import ImportLimits
     from hashlists.model import Classification, EntryBatch, Handling, Rejection, Retraction
@@ -48,6 +49,7 @@ class Run:
         rejections: the first of them.
         total: what became of what was staged.
         notes: what was left aside, and how often.
+        harms: the kinds of harm that the files say their entries are about, so far.
         absent: entries that are retracted since a whole list does not name them.
     """
 
@@ -61,7 +63,9 @@ class Run:
     rejections: list[Rejection] = field(default_factory=list)
     total: StageResult = field(default_factory=StageResult)
     notes: Notes = field(default_factory=Notes)
+    harms: set[str] = field(default_factory=set)
     absent: int = 0
+    _list_names: set[str] = field(default_factory=set)
     _ended: bool = False
     _classifications: set[Classification | None] = field(default_factory=set)
     _batches: Iterator[tuple[EntryBatch, list[Retraction]]] = field(init=False)
@@ -138,6 +142,8 @@ class Run:
             self.read += len(good.entries) + len(good.retractions) + len(good.rejections)
             self._reject(good.rejections)
             self.notes.take(raw.notes)
+            self.harms.update(raw.harms)
+            self._require_one_list(raw)
             self._require_few_classifications(good.entries)
             for observe in self.observers:
                 observe(good.entries)
@@ -152,6 +158,19 @@ class Run:
         self._ended = True
         if waiting:
             yield merge(waiting), retractions
+
+    def _require_one_list(self, raw: RawBatch) -> None:
+        """Refuses entries of several lists that nothing but their keys tells apart.
+
+        Raises:
+            FormatError: an entry that one of the lists withdrew would go, though another holds it.
+        """
+        self._list_names.update(raw.list_names)
+        if len(self._list_names) > 1:
+            raise FormatError(
+                "the entries are of several lists, and what one of them withdraws another may hold;"
+                " export each list to a file of its own, and import it into a list of its own"
+            )
 
     def _require_few_classifications(self, entries: EntryBatch) -> None:
         classes = entries.classifications

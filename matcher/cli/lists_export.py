@@ -53,7 +53,8 @@ class _ClassType(click.ParamType[Any]):
     multiple=True,
     required=True,
     metavar="NAME",
-    help="The list to export. Repeat for several of one kind of harm.",
+    help="The list to export. Repeat for several of one kind of harm with stix; a file of any "
+    "other format holds one list.",
 )
 @click.option(
     "--format",

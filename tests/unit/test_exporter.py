@@ -35,10 +35,9 @@ from hashlists.exporter import (
 from hashlists.exporting import age
 from hashlists.exporting.layers import outgoing
 from hashlists.exporting.measured import Measured
-from hashlists.exporting.shared_keys import SHARED_KEY
+from hashlists.formats.registry import written_format_names
 from hashlists.formats.sealed_spool import SealedSpool
-from hashlists.importer import import_file
-from hashlists.model import Classification, Handling, Harm, HashKind, HashList
+from hashlists.model import Classification, Handling, Harm, HashKind, HashList, ListState
 from tests.catalog_support import CLASS_1, CLASS_2, DEMO, bring, ids_of, items
 
 PAST = datetime(2001, 1, 1, tzinfo=UTC)
@@ -75,56 +74,6 @@ def lines(data):
 
 def names(data):
     return {each["key"].removeprefix("id:") for each in lines(data) if "key" in each}
-
-
-HELD = (HashKind.MD5, HashKind.SHA1, HashKind.PDQ)
-
-
-class TestSharedKeys:
-    """What a reader cannot tell apart is counted, as reading the file into one list shows."""
-
-    @pytest.fixture
-    def pair(self, tmp_path):
-        with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as opened:
-            for name, keys in {
-                "one": ("42/a", "42/b", "42/c"),
-                "two": ("42/b", "42/c", "x"),
-            }.items():
-                opened.create_list(HashList(name, Harm.TEST, "made up"), author="a person")
-                bring(opened, items(*keys, kinds=HELD), list_name=name)
-            yield opened
-
-    def out(self, catalog, tmp_path, name, *lists, **options):
-        target = tmp_path / f"{name}-{len(lists)}"
-        wanted = request(list_names=lists, format=name, options=options)
-        return target, export_lists(catalog, target, wanted)
-
-    @pytest.mark.parametrize(
-        ("name", "shared"),
-        [("csv", 2), ("jsonl", 2), ("parquet", 2), ("ncmec", 2), ("icse", 2), ("stix", 0)],
-    )
-    def test_entries_under_one_key_are_counted(self, pair, tmp_path, name, shared):
-        target, report = self.out(pair, tmp_path, name, "one", "two")
-        assert report.entries == 6
-        assert report.losses.get(SHARED_KEY, 0) == shared
-        pair.create_list(HashList("back", Harm.TEST, "made up"), author="a person")
-        own = {"columns": "hashwarden"} if name in ("csv", "jsonl", "parquet") else {}
-        back = import_file(
-            pair, target, list_name="back", format=name, options=own, importer="a person",
-            max_rejected_share=1.0,
-        )  # fmt: skip
-        assert back.added == 6 - shared
-
-    @pytest.mark.parametrize("name", ["csv", "ncmec", "icse"])
-    def test_one_list_has_none(self, pair, tmp_path, name):
-        _, report = self.out(pair, tmp_path, name, "one")
-        assert SHARED_KEY not in report.losses
-
-    def test_vics_counts_by_md5_alone(self, pair, tmp_path):
-        _, report = self.out(pair, tmp_path, "vics", "one", "two", profile="US")
-        counted = {name: n for name, n in report.losses.items() if "keep but one" in name}
-        assert list(counted.values()) == [2]
-        assert SHARED_KEY not in counted
 
 
 class TestWhatGoesOut:
@@ -173,6 +122,7 @@ class TestWhatGoesOut:
         assert report.left_out == report.losses["entry without MD5, SHA1 or PhotoDNA"] == 1
         assert report.entries == 4
         assert report.losses["classification"] == 4
+        assert {type(name) for name in report.losses} == {str}
 
     def test_progress_is_told(self, catalog):
         seen = []
@@ -228,19 +178,36 @@ class TestSeveralLists:
                 bring(opened, items(f"of-{name}"), list_name=name)
             yield opened
 
-    def test_lists_of_one_harm_go_into_one_file(self, several):
+    @pytest.mark.parametrize("name", [n for n in written_format_names() if n != "stix"])
+    def test_a_file_holds_one_list(self, several, name):
+        wanted = request(list_names=["one", "two"], format=name)
+        with pytest.raises(OptionsError, match="each list to a file of its own"):
+            export_to_stream(several, io.BytesIO(), wanted)
+
+    def test_where_lists_are_kept_apart_several_go_into_one_file(self, several):
         stream = io.BytesIO()
-        report = export_to_stream(several, stream, request(list_names=["two", "one"]))
-        assert [each.get("list") for each in lines(stream.getvalue())[1:-1]] == ["two", "one"]
+        wanted = request(list_names=["two", "one"], format="stix")
+        report = export_to_stream(several, stream, wanted)
         assert (report.list_names, report.entries, report.warnings) == (("two", "one"), 2, ())
+
+    def test_a_list_that_is_named_twice_goes_out_once(self, several):
+        stream = io.BytesIO()
+        report = export_to_stream(several, stream, request(list_names=["one", "one"]))
+        assert (report.list_names, report.entries) == (("one",), 1)
+        assert [each.get("list") for each in lines(stream.getvalue())[1:-1]] == ["one"]
 
     def test_lists_of_several_harms_do_not(self, several):
         with pytest.raises(HarmMismatchError, match="kept apart"):
             export_to_stream(several, io.BytesIO(), request(list_names=["one", "ncii"]))
 
-    def test_known_good_files_are_told_to_be_so(self, several):
-        report = export_to_stream(several, io.BytesIO(), request(list_names=["good"]))
-        assert report.warnings == ("the entries are known-good files; nothing in the file says so",)
+    @pytest.mark.parametrize("name", ["good", "live"])
+    def test_what_the_keeper_should_tell(self, several, name):
+        several.create_list(
+            HashList("live", Harm.CSAM, "a source", state=ListState.SHADOW), author="a person"
+        )
+        (warning,) = export_to_stream(several, io.BytesIO(), request(list_names=[name])).warnings
+        told = {"good": "known-good files, of no harm", "live": "the list live is in shadow"}
+        assert told[name] in warning
 
 
 class TestDeltas:

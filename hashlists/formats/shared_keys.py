@@ -1,7 +1,7 @@
-"""Counts entries of several lists that a reader of one file will take for the same.
+"""Counts entries of one file that a reader will take for the same.
 
-Within a list keys differ, so one list alone needs no counting. Of each key 8 bytes are kept; that
-two of ten million different ones look the same has odds of less than one in a hundred thousand.
+Of each key 8 bytes are kept; that two of ten million different ones look the same has odds of less
+than one in a hundred thousand.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ SHARED_KEY: Final = "another entry under the same key, of which a reader may kee
 
 
 class SharedKeys:
-    """The keys of all entries that went out."""
+    """The keys of all entries that were written."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
 
-    def take(self, keys: Iterable[bytes | None]) -> None:
-        """Adds keys; None is of an entry that no other is taken for."""
-        self._hashes.extend(hash(key) for key in keys if key is not None)
+    def take(self, keys: Iterable[bytes]) -> None:
+        """Adds keys."""
+        self._hashes.extend(map(hash, keys))
 
     @property
     def repeated(self) -> int:

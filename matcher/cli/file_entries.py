@@ -14,6 +14,7 @@ from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch
 from hashlists.model import DIGEST_KINDS, Classification, HashKind, Place
 from hashlists.validate import why_degenerate
 from matcher.cli.files import HashedFile, UnreadableFile
+from matcher.cli.media_signs import is_picture_or_video
 from matcher.model import QUALITY_FLOOR, DecodedImage, NotHashableReason, Undecodable, View
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
     "jpeg2000": "image/jp2",
     "jpegxl": "image/jxl",
 }
+_NO_MEDIA = "neither a picture nor a video by its first bytes; --all-files takes it by its digests"
 _NO_CLASS = Classification("", "", "")
 
 
@@ -38,7 +40,8 @@ class FileProblem:
 
     Attributes:
         path: as the user gave it.
-        reason: one word, as in `hash` and `match`; `rejected` for an entry that no list may hold.
+        reason: one word, as in `hash` and `match`; `rejected` for an entry that no list may hold,
+            `skipped` for a file that is neither a picture nor a video.
         detail: in words.
         added: whether the file was added all the same, by its digests alone.
     """
@@ -57,6 +60,8 @@ class FileEntries:
         classification: of all of them; None for none.
         kinds64: 64-bit kinds to keep beside PDQ.
         crops: shares cut from every side, whose PDQ codes are kept as derived ones.
+        all_files: take files that are neither pictures nor videos as well.
+        skipped: how many were not taken for that.
         files: how many were seen so far.
         codes: how many of them have a perceptual code.
     """
@@ -64,6 +69,8 @@ class FileEntries:
     classification: Classification | None = None
     kinds64: frozenset[HashKind] = frozenset()
     crops: tuple[float, ...] = ()
+    all_files: bool = False
+    skipped: int = 0
     files: int = 0
     codes: int = 0
 
@@ -78,7 +85,11 @@ class FileEntries:
             for each in files
             if isinstance(each, UnreadableFile)
         ]
-        hashed = [each for each in files if isinstance(each, HashedFile)]
+        hashed, places = [], []
+        for place, each in enumerate(files, first):
+            if isinstance(each, HashedFile) and self._is_taken(each, problems):
+                hashed.append(each)
+                places.append(place)
         codes = [self._codes(each, problems) for each in hashed]
         derived = [
             code
@@ -87,7 +98,6 @@ class FileEntries:
         ]
         self.codes += sum(map(bool, codes))
         label = self.classification or _NO_CLASS
-        places = [first + row for row, each in enumerate(files) if isinstance(each, HashedFile)]
         batch = RawBatch(
             rows=len(hashed),
             header=FileHeader("files", "", label.scheme, label.profile),
@@ -105,6 +115,18 @@ class FileEntries:
         )
         return batch, derived, problems
 
+    def _is_taken(self, file: HashedFile, problems: list[FileProblem]) -> bool:
+        """Whether it belongs on a list; a text that lay beside pictures stands on many machines.
+
+        The empty file has no first bytes: that no list holds it is told by whoever judges entries.
+        """
+        undecodable = isinstance(file.decoded, Undecodable)
+        if self.all_files or not undecodable or not file.head or is_picture_or_video(file.head):
+            return True
+        self.skipped += 1
+        problems.append(FileProblem(file.path, "skipped", _NO_MEDIA, added=False))
+        return False
+
     def _codes(self, file: HashedFile, problems: list[FileProblem]) -> Mapping[HashKind, bytes]:
         """The codes of `upright` that a list may hold; where there is none, says why."""
         if isinstance(file.decoded, Undecodable):
@@ -114,7 +136,11 @@ class FileEntries:
         (upright,) = (view for view in file.hashes.views if view.view == View.UPRIGHT)
         kept = usable_codes(upright)
         if HashKind.PDQ not in kept:
-            detail = f"of PDQ quality {upright.quality}, where {QUALITY_FLOOR} is needed"
+            detail = (
+                f"of PDQ quality {upright.quality}, where {QUALITY_FLOOR} is needed; a picture that"
+                " shows nothing may stand on many machines, and its digests match there, too: look"
+                " at it, and retract it where it does not belong on the list"
+            )
             reason = NotHashableReason.FEATURELESS.value
             problems.append(FileProblem(file.path, reason, detail, added=True))
         return kept

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from matcher.cli.media_signs import HEAD_BYTES
 from matcher.hashing.digests import Digester
 from matcher.model import (
     DecodedImage,
@@ -60,21 +61,24 @@ class LoadedFile:
         path: as the user gave it.
         data: its bytes, or None where it passes the size limit.
         digests: of all its bytes in either case.
+        head: its first bytes in either case.
     """
 
     path: str
     data: bytes | None = field(repr=False)
     digests: Digests
+    head: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HashedFile:
-    """A file with all that can be told of it."""
+    """A file with all that can be told of it; `head` is its first bytes."""
 
     path: str
     digests: Digests
     decoded: Decoded
     hashes: ImageHashes
+    head: bytes = field(default=b"", repr=False)
 
 
 def load_file(path: str, *, max_bytes: int) -> LoadedFile | UnreadableFile:
@@ -106,14 +110,16 @@ def _load(path: str, stream: BinaryIO, max_bytes: int) -> LoadedFile:
     digester = Digester()
     kept = bytearray()
     size = 0
+    head = b""
     while chunk := stream.read(_CHUNK):
         size += len(chunk)
+        head += chunk[: HEAD_BYTES - len(head)]
         digester.update(chunk)
         if size <= max_bytes:
             kept += chunk
         else:
             kept.clear()
-    return LoadedFile(path, bytes(kept) if size <= max_bytes else None, digester.digests())
+    return LoadedFile(path, bytes(kept) if size <= max_bytes else None, digester.digests(), head)
 
 
 def too_large(size: int, max_bytes: int) -> Undecodable:
@@ -191,7 +197,7 @@ def _hash_batch(
     decoded = [each for _, each in loaded]
     hashes = hash_items(digests, decoded, [request] * len(loaded))
     return [
-        HashedFile(file.path, file.digests, seen, hashed)
+        HashedFile(file.path, file.digests, seen, hashed, file.head)
         for (file, seen), hashed in zip(loaded, hashes, strict=True)
     ]
 

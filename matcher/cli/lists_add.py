@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.limits import DEFAULT_LIMITS
-from hashlists.model import CODE64_KINDS, Classification, HashKind
+from hashlists.model import CODE64_KINDS, Classification, Harm, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import STANDARD_INPUT, as_text, hash_files
 from matcher.cli.import_output import import_record, print_import
 from matcher.cli.output import note, print_json, progress
+from matcher.cli.refusal import RefusalError
 from matcher.model import DecodeRequest, ViewSelection
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hashlists.catalog import DerivedResult
     from hashlists.contribution import Contribution
     from hashlists.importer import ImportReport
-    from hashlists.model import ListState, Rejection
+    from hashlists.model import HashList, ListState, Rejection
     from matcher.cli.file_entries import FileEntries, FileProblem
 
 EXIT_NOT_HASHED = 2
@@ -97,6 +98,18 @@ def parse_shares(
     type=click.Choice([kind.value for kind in CODE64_KINDS]),
     help="Store this 64-bit hash beside PDQ. Repeat for each.",
 )
+@click.option(
+    "--all-files",
+    "all_kinds",
+    is_flag=True,
+    help="Take files that are neither pictures nor videos, too, by their digests.",
+)
+@click.option(
+    "--known-good",
+    is_flag=True,
+    help="The files are known to be harmless; needed for a list of harm known_good, where nothing "
+    "ever matches.",
+)
 @click.option("--reason", metavar="TEXT", default="", help="Why, for the revision's record.")
 @options.as_json
 @pass_session
@@ -110,6 +123,8 @@ def command(
     classification: Classification | None,
     crops: tuple[float, ...],
     kinds: Sequence[str],
+    all_kinds: bool,
+    known_good: bool,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -119,7 +134,8 @@ def command(
     those that systems leave behind (Thumbs.db, desktop.ini). Of each file the digests, the size,
     the media type and the PDQ code of the upright picture are kept; no imagery, name or path. A
     file that cannot be hashed, as a video, is reported, and added by its digests; one that cannot
-    be read is reported and left out. The list must exist: see `lists create`.
+    be read, or is neither a picture nor a video by its first bytes, is reported and left out. The
+    list must exist: see `lists create`.
 
     An entry is known by its file's SHA-256. Where the list has one under that key, what is said
     here takes its place; so keep what you contribute in a list of its own. Codes of crops stand
@@ -127,13 +143,17 @@ def command(
     carry them only where asked, and they are retracted and purged with the entry. Single ones are
     withdrawn by `lists enrich --withdraw`.
 
-    Exit status: 0; 2 where nothing was added, or a file could not be read or hashed.
+    Exit status: 0; 2 where nothing was added, or a file could not be read or hashed, or was left
+    out.
     """
     from hashlists.contribution import Contribution  # noqa: PLC0415  brings the catalog and numpy
     from matcher.cli.file_entries import FileEntries  # noqa: PLC0415
 
-    entries = FileEntries(classification, frozenset(map(HashKind, kinds)), crops)
+    entries = FileEntries(
+        classification, frozenset(map(HashKind, kinds)), crops, all_files=all_kinds
+    )
     with session.catalog() as catalog:
+        _require_harm(catalog.get_list(list_name).hash_list, known_good=known_good)
         begun = Contribution.begin(catalog, list_name, author=session.author, reason=reason)
         with begun as contribution:
             told = _add_all(session, contribution, entries, files, tell=not as_json)
@@ -142,8 +162,27 @@ def command(
     if as_json:
         print_json(_record(report, state, entries, contribution.derived, told))
     else:
-        _print(report, state, contribution.derived)
+        _print(report, state, contribution.derived, entries.skipped)
     ctx.exit(EXIT_NOT_HASHED if told.count else 0)
+
+
+def _require_harm(hash_list: HashList, *, known_good: bool) -> None:
+    """Files of abuse in a list of known-good ones would never match, and the other way round.
+
+    Raises:
+        RefusalError: the list is of another harm than is meant.
+    """
+    if known_good == (hash_list.harm is Harm.KNOWN_GOOD):
+        return
+    if known_good:
+        raise RefusalError(
+            f"the list {hash_list.name} is of harm {hash_list.harm}, not known_good: what is added "
+            "to it matches; leave --known-good out, or name another list"
+        )
+    raise RefusalError(
+        f"the list {hash_list.name} is of harm known_good, where nothing ever matches: name "
+        "another list, or add --known-good if the files are known to be harmless"
+    )
 
 
 @dataclass(slots=True)
@@ -240,6 +279,7 @@ def _record(
         "derived": derived.codes,
         "derived_barred": derived.barred,
         "not_hashed": told.count,
+        "skipped": entries.skipped,
         "problems": [
             {
                 "path": as_text(each.path),
@@ -252,8 +292,13 @@ def _record(
     }
 
 
-def _print(report: ImportReport, state: ListState, derived: DerivedResult) -> None:
+def _print(report: ImportReport, state: ListState, derived: DerivedResult, skipped: int) -> None:
     print_import(report, state)
+    if skipped:
+        note(
+            f"{skipped:,} files were left out: they are neither pictures nor videos.",
+            style="yellow",
+        )
     if derived.codes:
         note(f"{derived.codes:,} codes of crops stand beside them.")
     if derived.barred:

@@ -16,6 +16,7 @@ from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch
 from hashlists.model import Harm, HashKind, HashList, Place
 from matcher import cli, demo
 from matcher.cli import file_entries, lists_add
+from matcher.cli.media_signs import HEAD_BYTES, is_picture_or_video
 
 
 @pytest.fixture
@@ -122,7 +123,74 @@ def test_a_picture_without_detail_is_added_by_its_digests(add, run, tmp_path, ca
     Image.new("RGB", (100, 80), (40, 50, 60)).save(tmp_path / "flat.png")
     told = run("lists", "add", tmp_path / "flat.png", "--list", "own", "--kind", "ahash", status=2)
     assert "added by its digests alone: featureless: of PDQ quality 0" in told.err
+    assert "may stand on many machines" in told.err
     assert set(only_entry(catalog).hashes) == {"md5", "sha1", "sha256"}
+
+
+def test_what_is_no_picture_is_left_out_unless_it_is_wanted(add, run, pictures, tmp_path, catalog):
+    (tmp_path / "files").mkdir()
+    readme = tmp_path / "files" / "readme.txt"
+    readme.write_text("BMW has 4 of these; they are free")
+    (tmp_path / "files" / "a.png").write_bytes((pictures / "1.png").read_bytes())
+    report = add(tmp_path / "files", status=lists_add.EXIT_NOT_HASHED)
+    assert report.items() >= {"files": 2, "read": 1, "added": 1, "skipped": 1}.items()
+    (problem,) = report["problems"]
+    assert (problem["path"], problem["reason"], problem["added"]) == (str(readme), "skipped", False)
+    assert "--all-files" in problem["detail"]
+    assert only_entry(catalog).media_type == "image/png"
+    told = run("lists", "add", readme, "--list", "own", status=2).err
+    assert "readme.txt: not added: skipped" in told
+    assert "1 files were left out" in told
+    report = add(tmp_path / "files", "--all-files", status=lists_add.EXIT_NOT_HASHED)
+    assert report.items() >= {"added": 1, "unchanged": 1, "skipped": 0}.items()
+
+
+def test_a_video_above_the_size_limit_is_no_other_file(add, tmp_path, monkeypatch):
+    monkeypatch.setenv("HASHWARDEN_IMAGE_BYTES", str(1 << 20))
+    for name, begin in (("a.webm", b"\x1a\x45\xdf\xa3"), ("b.log", b"2026")):
+        (tmp_path / name).write_bytes(begin + bytes(1 << 21))
+    report = add(tmp_path / "a.webm", tmp_path / "b.log", status=lists_add.EXIT_NOT_HASHED)
+    told = {each["path"][-6:]: each["reason"] for each in report["problems"]}
+    assert told == {"a.webm": "over_limit", "/b.log": "skipped"}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(
+            b"\xff\xd8\xff\xe0",
+            b"GIF89a",
+            b"BM" + bytes(12),
+            b"II\x2a\x00",
+            b"RIFF\1\2\3\4AVI LIST",
+        ),
+        *(b"\0\0\0\x18ftypisom", b"\0\1\2\3mdat", b"\0\0\1\xba", b"FLV\x01", b"P6\n640 480\n"),
+        (b"G" + bytes(187)) * 3,
+        (bytes(4) + b"G" + bytes(187)) * 3,
+    ],
+)
+def test_pictures_and_videos_show_themselves(head):
+    assert is_picture_or_video(head[:HEAD_BYTES])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        *(b"", b"BM on its own", b"I'm free of signs", b"RIFF....WAVE", b"P5 a page", b"%PDF-1.7"),
+        *(b"PK\3\4", b"Gone " * 100, b"OggSo", b"{}", b"MD5\n", b"\x7fELF", b"<svg>", b"IIROC"[:3]),
+    ],
+)
+def test_other_files_have_no_sign(head):
+    assert not is_picture_or_video(head[:HEAD_BYTES])
+
+
+def test_known_good_files_are_added_where_that_is_said(run, add, pictures):
+    run("lists", "create", "good", "--harm", "known_good", "--source", "Us")
+    told = run("lists", "add", pictures, "--list", "good", status=2).err
+    assert "add --known-good if the files are known to be harmless" in told
+    told = run("lists", "add", pictures, "--list", "own", "--known-good", status=2).err
+    assert "what is added to it matches" in told
+    run("lists", "add", pictures, "--list", "good", "--known-good")
 
 
 def test_the_empty_file_is_refused_and_its_neighbours_are_not(add, pictures, tmp_path):

@@ -55,6 +55,7 @@ def import_file(
     progress: Progress | None = None,
     prepare_list: Callable[[], None] | None = None,
     prepared_handling: Handling = NO_ONWARD_SHARING,
+    prepared_harm: Harm | None = None,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
     full: FullList | None = None,
@@ -77,6 +78,7 @@ def import_file(
         progress=progress,
         prepare_list=prepare_list,
         prepared_handling=prepared_handling,
+        prepared_harm=prepared_harm,
         observers=observers,
         dry_run=dry_run,
         full=full,
@@ -101,6 +103,7 @@ def import_files(
     progress: Progress | None = None,
     prepare_list: Callable[[], None] | None = None,
     prepared_handling: Handling = NO_ONWARD_SHARING,
+    prepared_harm: Harm | None = None,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
     full: FullList | None = None,
@@ -130,6 +133,8 @@ def import_files(
             100,000 records; all of a smaller set) has proved good; may create the list.
         prepared_handling: of the list that `prepare_list` creates; a list that is there has its
             own.
+        prepared_harm: what the list is about once `prepare_list` was called, so that files which
+            say that they are about something else are refused before; None where it is not known.
         observers: each is called with every validated batch, in order.
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
@@ -187,9 +192,13 @@ def import_files(
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
                 with trial.begin_import(list_name, source) as staged:
                     _stage(run, staged, share, full, dry_run=True)
-                if prepare_list is None or _stays_as_it_is(catalog, list_name):
+                if prepared_harm is not None:
+                    require_told_harms(run.harms, list_name, prepared_harm)
+                elif prepare_list is None or _stays_as_it_is(catalog, list_name):
                     _require_told_harms(catalog, list_name, run)
                 return run.report(list_name, digest, time.monotonic() - started)
+        if prepared_harm is not None:
+            require_told_harms(run.harms, list_name, prepared_harm)
         if prepare_list is not None:
             prepare_list()
             _require_harm(catalog, list_name, format, options)

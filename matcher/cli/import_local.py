@@ -41,7 +41,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
     share, settings = order.max_rejected_share, session.settings
     with session.catalog(create=order.described.suffices) as catalog:
         prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
-        _require_harm(catalog, order)
+        harm = _require_harm(catalog, order)
         with (
             _telling_what_stays(catalog, order.list_name),
             ExitStack() as spooled,
@@ -62,6 +62,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
                 prepare_list=prepare,
                 prepared_handling=order.described.handling,
+                prepared_harm=harm,
                 full=_full(order, before_asking=watched.close),
                 spool_dir=settings.spool_dir,
                 identities=order.identities,
@@ -86,7 +87,7 @@ def try_here(
 
     share, settings = order.max_rejected_share, session.settings
     prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
-    _require_harm(catalog, order)
+    harm = _require_harm(catalog, order)
     with ExitStack() as opened:
         advance = opened.enter_context(progress(f"Reading {order.shown_files}", of_bytes=True))
         return import_files(
@@ -100,6 +101,7 @@ def try_here(
             progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
             prepare_list=prepare,
             prepared_handling=order.described.handling,
+            prepared_harm=harm,
             observers=[observe],
             dry_run=True,
             full=None if order.whole is None else FullList(force=order.whole.force),
@@ -108,18 +110,18 @@ def try_here(
         )
 
 
-def _require_harm(catalog: Catalog, order: ImportOrder) -> None:
-    """Checks that the format's entries may stand in the list as it will be.
+def _require_harm(catalog: Catalog, order: ImportOrder) -> Harm:
+    """The harm of the list as it will be, in which the format's entries may stand.
 
     Raises:
         HarmMismatchError: they may not.
     """
     from hashlists.formats.registry import find_format  # noqa: PLC0415  brings numpy
 
-    harm = order.described.harm
-    if harm is None:  # then the list is there
-        harm = catalog.get_list(order.list_name).hash_list.harm
-    require_harm(find_format(order.format), order.list_name, Harm(harm), order.options)
+    told = order.described.harm  # None where the list is there
+    harm = Harm(told) if told else catalog.get_list(order.list_name).hash_list.harm
+    require_harm(find_format(order.format), order.list_name, harm, order.options)
+    return harm
 
 
 def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList | None:

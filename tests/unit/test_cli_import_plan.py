@@ -195,3 +195,15 @@ def test_reports_tell_of_a_list_in_shadow(run, plan, tmp_path):
     live = run(*again)
     assert "shadow" not in live.err + live.out
     assert json.loads(run(*again, "--json").out)["list_state"] == "live"
+
+
+def test_a_list_of_another_harm_is_not_even_made(run, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    made = ("--list", "adults", "--harm", "ncii", "--source", "Us", *COLUMNS)
+    run("lists", "import", file, *made)
+    out = tmp_path / "out.jsonl"
+    run("lists", "export", "--list", "adults", "--format", "jsonl", "--to", out, "--own-copy")
+    order = (out, "--list", "new", "--harm", "csam", "--source", "Us", "--format", "jsonl")
+    for more in ((), ("--plan",)):
+        assert "entries of harm ncii" in run("lists", "import", *order, *more, status=2).err
+    assert "new" not in run("lists", "show", "--json").out

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     #: Called after every batch with how many entries were read so far.
     Progress = Callable[[int], None]
 
+#: Among the losses of a report.
+_DERIVED = "derived hashes, which were not asked for"
+
 
 def export_lists(
     catalog: Catalog,
@@ -125,7 +128,10 @@ def export_to_stream(
         left_out=writer.left_out,
         untold=untold,
         purged=export.purged,
-        losses=dict(writer.losses),
+        losses={
+            **writer.losses,
+            **({_DERIVED: export.without_derived} if export.without_derived else {}),
+        },
         unreleasable=held_back.unreleasable,
         by_recipient=dict(held_back.by_recipient),
         expired=held_back.expired,
@@ -176,6 +182,7 @@ def _selected(catalog: Catalog, request: ExportRequest) -> Iterator[Export]:
         upto=request.upto,
         classifications=request.classifications,
         kinds=request.kinds,
+        derived=request.derived,
     )
     with catalog.read() as reader:
         yield reader.export(selection)

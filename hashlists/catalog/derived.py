@@ -5,7 +5,8 @@ version: so it outlives imports that change other things of the entry, and count
 the entry has another digest. Invariants: of what was done to one value of an entry, the newest
 committed act counts; a code is in force iff that act is a confirmation, the entry is in force, and
 its newest version carries the digest. Rows are appended, never altered; a purge erases them.
-What sources say is never mixed with it: lists' coverage and exports tell of their codes alone.
+What sources say is never mixed with it: lists' coverage tells of their codes alone, and exports do,
+unless asked for both.
 """
 
 from __future__ import annotations
@@ -218,16 +219,20 @@ def newest_acts(
 
 
 def confirmed(
-    connection: Connection, digests: Mapping[int, Collection[tuple[HashKind, bytes]]]
+    connection: Connection,
+    digests: Mapping[int, Collection[tuple[HashKind, bytes]]],
+    *,
+    upto: int | None = None,
 ) -> dict[int, list[DerivedHash]]:
     """By entry the confirmed codes that were made from a file with one of its digests.
 
     Args:
         connection: a reader's.
         digests: of the newest version of each entry, by entry.
+        upto: the revision at which they were confirmed; None for the newest.
     """
     found: dict[int, list[DerivedHash]] = {}
-    for (entry_id, _, _), record in newest_acts(connection, sorted(digests)).items():
+    for (entry_id, _, _), record in newest_acts(connection, sorted(digests), upto=upto).items():
         row = record.derived
         if (
             record.action is DerivedAction.CONFIRM

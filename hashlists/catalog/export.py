@@ -22,6 +22,7 @@ from sqlalchemy import bindparam, func, select
 from hashlists.catalog import touched
 from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.export_derived import DerivedHashes
 from hashlists.catalog.export_rows import AT, VERSIONS, Judge, Told, export_batch
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.lists import find_list
@@ -62,6 +63,7 @@ class ExportSelection:
         upto: the revision to show; None for the newest.
         classifications: only entries of these, None among them for those without; None for all.
         kinds: only hashes of these kinds, and entries that have any; None for all.
+        derived: whether derived hashes go out, too, marked as such.
     """
 
     list_names: Sequence[str]
@@ -70,6 +72,7 @@ class ExportSelection:
     upto: int | None = None
     classifications: Collection[Classification | None] | None = None
     kinds: Collection[HashKind] | None = None
+    derived: bool = False
 
     def __post_init__(self) -> None:
         if self.recipients is not None and (
@@ -112,6 +115,7 @@ class Export:
             classifications=selection.classifications,
             kinds=selection.kinds,
         )
+        self._derived = DerivedHashes(connection, upto=self.revision, wanted=selection.derived)
         self.purged = self._count_purged() if selection.since else 0
         self._batches = self._all()
 
@@ -119,6 +123,11 @@ class Export:
     def held_back(self) -> HeldBack:
         """What was chosen and did not go out, as far as batches were taken."""
         return self._judge.held_back
+
+    @property
+    def without_derived(self) -> int:
+        """Entries that went out without their derived hashes, as far as batches were taken."""
+        return self._derived.entries
 
     def __iter__(self) -> Self:
         return self
@@ -138,6 +147,7 @@ class Export:
                             list_name=row.name,
                             judge=self._judge,
                             kinds=self._selection.kinds,
+                            derived=self._derived,
                         )
 
     def _in_force(self, row: Row[Any]) -> Iterator[list[Told]]:

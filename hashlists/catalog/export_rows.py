@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from hashlists.catalog.export_derived import DerivedHashes
+
     #: One row of `VERSIONS`.
     Version = Sequence[Any]
 
@@ -198,6 +200,7 @@ def export_batch(
     list_name: str,
     judge: Judge,
     kinds: Collection[HashKind] | None,
+    derived: DerivedHashes,
 ) -> ExportBatch:
     """Puts together what is told of entries of one list; `judge` has seen all the versions."""
     rows = [each.version for each in told]
@@ -211,7 +214,13 @@ def export_batch(
             for kind in KIND_BITS
             if kind in wanted and any(value is not None for value in columns[kind.value])
         },
-        extra_hashes=_extra_hashes(connection, columns["version_id"], wanted),
+        extra_hashes=derived.apply(
+            columns["entry_id"],
+            {kind: columns[kind.value] for kind in KIND_BITS},
+            _extra_hashes(connection, columns["version_id"]),
+            retracted=[each.retracted for each in told],
+            kinds=wanted,
+        ),
         sizes=columns["size"],
         classifications=[judge.classification(row) for row in rows],
         handlings=[judge.handling(row) for row in rows],
@@ -234,14 +243,11 @@ def export_batch(
     )
 
 
-def _extra_hashes(
-    connection: Connection, version_ids: Sequence[int], wanted: Collection[HashKind]
-) -> list[ExtraHash]:
+def _extra_hashes(connection: Connection, version_ids: Sequence[int]) -> list[ExtraHash]:
     row_of = {version_id: row for row, version_id in enumerate(version_ids)}
     found = [
         ExtraHash(row_of[version_id], HashKind(kind), value, derivation)
         for part in _EXTRAS.run(connection, sorted(row_of))
         for version_id, kind, value, derivation in part
-        if HashKind(kind) in wanted
     ]
     return sorted(found, key=lambda each: each.row)  # stable: in their order within a row

@@ -52,6 +52,8 @@ class ExportRequest:
         upto: the revision to show; None for the newest.
         classifications: only entries of these, None among them for those without; None for all.
         kinds: only hashes of these kinds, and entries that have any; None for all.
+        derived: whether hashes that were derived here or by a source, as of crops, go out, too,
+            marked as such where the format can.
         compression: None for what the file's name says, and for no compression in a stream.
         encrypt_to: recipients of age, as texts; none leaves it in the clear.
     """
@@ -64,6 +66,7 @@ class ExportRequest:
     upto: int | None = None
     classifications: Collection[Classification | None] | None = None
     kinds: Collection[HashKind] | None = None
+    derived: bool = False
     compression: Compression | None = None
     encrypt_to: Sequence[str] = ()
 
@@ -96,6 +99,7 @@ def request_to_dict(request: ExportRequest) -> dict[str, Any]:
         if classes is None
         else [each and [each.scheme, each.profile, each.code] for each in classes],
         "kinds": None if kinds is None else [kind.value for kind in kinds],
+        "derived": request.derived,
         "compression": request.compression and request.compression.value,
         "encrypt_to": list(request.encrypt_to),
     }

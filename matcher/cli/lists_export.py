@@ -117,6 +117,12 @@ class _ClassType(click.ParamType[Any]):
     help="Only hashes of this kind, and entries that have one. Repeat for several.",
 )
 @click.option(
+    "--derived",
+    is_flag=True,
+    help="Send derived hashes, too, e.g. those of crops, marked as such; formats that cannot mark "
+    "them leave them out. Default: only what the lists' sources issued.",
+)
+@click.option(
     "--option",
     "format_options",
     multiple=True,
@@ -160,6 +166,7 @@ def command(
     upto: int | None,
     classifications: Sequence[Classification | str],
     kinds: Sequence[str],
+    derived: bool,
     format_options: Sequence[str],
     compression: str | None,
     encrypt_to: Sequence[str],
@@ -203,6 +210,7 @@ def command(
         classifications=[None if isinstance(each, str) else each for each in classifications]
         or None,
         kinds=[HashKind(kind) for kind in kinds] or None,
+        derived=derived,
         compression=None if compression is None else Compression(compression),
         encrypt_to=[*encrypt_to, *_keys_in(key_files)],
     )

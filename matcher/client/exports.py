@@ -46,6 +46,7 @@ def export_request(request: ExportRequest, *, author: str) -> lists_pb2.ExportHa
         kinds=None if request.kinds is None else [kind.value for kind in request.kinds],
         compression=_COMPRESSIONS[request.compression or Compression.NONE],
         encryption_keys=request.encrypt_to,
+        derived=request.derived,
         author=author,
     )
 

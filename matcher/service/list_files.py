@@ -109,6 +109,7 @@ def export_request(message: pb.ExportHashListRequest) -> ExportRequest:
         upto=message.upto_revision if message.HasField("upto_revision") else None,
         classifications=_classifications(message),
         kinds=list(_kinds(message.kinds)) or None,
+        derived=message.derived,
         compression=_compression(message.compression),
         encrypt_to=_lines(message.encryption_keys, field="encryption_keys"),
     )

@@ -155,6 +155,58 @@ def test_coverage_and_exports_tell_of_the_sources_codes_alone(demo):
     assert out.entries.extra_hashes == []
 
 
+def sent(demo, name="x", **chosen):
+    """The derived hashes of an export, each beside how it was made; and the export."""
+    with demo.read() as reader:
+        export = reader.export(ExportSelection(("demo",), None, **chosen))
+        batches = list(export)
+    return [
+        (each.value, each.derivation)
+        for batch in batches
+        for each in batch.entries.extra_hashes
+        if batch.entries.keys[each.row] == Item(name).key
+    ], export
+
+
+def test_an_export_sends_them_where_it_is_asked_marked_as_derived(demo):
+    act(demo, made(demo), made(demo, code=WHOLE, derivation="file"))
+    act(demo, made(demo, "y", item=Item("y")), action=PROPOSE)
+    found, export = sent(demo)
+    assert (found, export.without_derived) == ([], 1)
+    found, export = sent(demo, derived=True)
+    assert sorted(found) == sorted([(CROP, "crop:0.02"), (WHOLE, "file")])
+    assert export.without_derived == 0
+    assert sent(demo, "y", derived=True)[0] == []
+    assert sent(demo, derived=True, kinds={HashKind.MD5})[0] == []
+
+
+def test_an_export_never_sends_what_does_not_count(demo):
+    act(demo, made(demo))
+    then = demo.head()
+    assert sent(demo, derived=True, upto=then - 1)[0] == []
+    assert sent(demo, derived=True, upto=then)[0] == [(CROP, "crop:0.02")]
+    act(demo, made(demo), action=WITHDRAW)
+    assert sent(demo, derived=True)[0] == []
+    assert sent(demo, derived=True, upto=then)[0] == []  # it was found to be wrong since
+    act(demo, made(demo))
+    bring(demo, [Item("x", (HashKind.MD5, HashKind.SHA256)).next()])
+    assert sent(demo, derived=True)[0] == []
+
+
+def test_a_withdrawal_is_told_without_them(demo):
+    act(demo, made(demo))
+    since = demo.head()
+    demo.retract("demo", ids_of(demo, "x"), **WHO)
+    found, export = sent(demo, derived=True, since=since)
+    assert (found, export.without_derived) == ([], 0)
+
+
+def test_a_code_that_the_source_gives_too_is_sent_once_as_its_own(demo):
+    y = Item("y")
+    act(demo, made(demo, "y", item=y, code=y.hashes[HashKind.PDQ]))
+    assert sent(demo, "y", derived=True)[0] == []
+
+
 def test_they_outlive_an_import_that_changes_other_things(demo):
     act(demo, made(demo))
     x = Item("x", (HashKind.MD5, HashKind.SHA256))

@@ -123,8 +123,10 @@ class TestAll:
         with demo.begin_import("demo", source()) as staged:
             staged.stage(_with_extras(plain, [derived]))
             staged.commit()
-        (out,), _ = exported(demo)
+        (out,), _ = exported(demo, derived=True)
         assert out.entries.extra_hashes == [derived]
+        (out,), export = exported(demo)
+        assert (out.entries.extra_hashes, export.without_derived) == ([], 1)
         (entry_id,) = ids_of(demo, "x")
         entry = demo.entry(entry_id)
         assert entry.extra_derivations == ("crop:0.02",)

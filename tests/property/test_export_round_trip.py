@@ -228,6 +228,7 @@ class Way:
             format=self.format,
             recipients=None,
             options=WRITE_OPTIONS.get(self.format, {}),
+            derived=True,
             **fields,
         )
         report = export_lists(self.one, file, request)
@@ -248,7 +249,7 @@ class Way:
     def held(self, catalog):
         """The entries of the list, by the number that their hashes were made of."""
         with catalog.read() as reader:
-            batches = list(reader.export(ExportSelection([self.list], None)))
+            batches = list(reader.export(ExportSelection([self.list], None, derived=True)))
         rows = [row for batch in batches for row in support.rows_of(batch.entries)]
         found = {number_of(row): row for row in rows}
         assert len(found) == len(rows)

@@ -278,6 +278,9 @@ def test_codes_of_crops_outlast_imports_and_are_not_exported(add, run, pictures,
     assert sha256 in written
     assert "further_hashes" not in written
     assert "crop" not in written
+    told = run("lists", "export", *out, "--force", "--derived", "--json")
+    assert json.loads(told.out)["losses"] == {}
+    assert exported.read_text().count('"derivation":"crop:') == 2
     digests = tmp_path / "digests.csv"
     digests.write_text(f"sha256\n{sha256}\n")
     run("lists", "import", digests, "--list", "own", "--column", "sha256=sha256")

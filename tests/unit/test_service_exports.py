@@ -166,6 +166,7 @@ FULL = ExportRequest(
     upto=3,
     classifications=[Classification("vics", "US", "1"), Classification("ncmec", "", "A1"), None],
     kinds=[HashKind.MD5, HashKind.PDQ],
+    derived=True,
     compression=Compression.GZIP,
     encrypt_to=["age1", "ssh-ed25519 AAAA somebody"],
 )

@@ -726,6 +726,7 @@ class ExportHashListRequest(_message.Message):
     COMPRESSION_FIELD_NUMBER: _builtins.int
     ENCRYPTION_KEYS_FIELD_NUMBER: _builtins.int
     AUTHOR_FIELD_NUMBER: _builtins.int
+    DERIVED_FIELD_NUMBER: _builtins.int
     format: _builtins.str
     """A format that can be written, e.g. "vics", "csv" or "jsonl"; docs/formats.md names them all."""
     since_revision: _builtins.int
@@ -739,6 +740,8 @@ class ExportHashListRequest(_message.Message):
     compression: Global___Compression.ValueType
     author: _builtins.str
     """Who asks, in the caller's words; see CreateHashListRequest. It stands in the server's log."""
+    derived: _builtins.bool
+    """Whether derived hashes go out, too, e.g. those of crops, marked as such."""
     @_builtins.property
     def hash_lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"hashLists/{hash_list}", in the order in which they go out; all of one kind of harm."""
@@ -784,10 +787,11 @@ class ExportHashListRequest(_message.Message):
         compression: Global___Compression.ValueType = ...,
         encryption_keys: _abc.Iterable[_builtins.str] | None = ...,
         author: _builtins.str = ...,
+        derived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision", "upto_revision", b"upto_revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision", "author", b"author", "classifications", b"classifications", "compression", b"compression", "encryption_keys", b"encryption_keys", "format", b"format", "format_options", b"format_options", "hash_lists", b"hash_lists", "kinds", b"kinds", "recipients", b"recipients", "since_revision", b"since_revision", "unclassified", b"unclassified", "upto_revision", b"upto_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision", "author", b"author", "classifications", b"classifications", "compression", b"compression", "derived", b"derived", "encryption_keys", b"encryption_keys", "format", b"format", "format_options", b"format_options", "hash_lists", b"hash_lists", "kinds", b"kinds", "recipients", b"recipients", "since_revision", b"since_revision", "unclassified", b"unclassified", "upto_revision", b"upto_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__upto_revision: _TypeAlias = _typing.Literal["upto_revision"]  # noqa: Y015
     _WhichOneofArgType__upto_revision: _TypeAlias = _typing.Literal["_upto_revision", b"_upto_revision"]  # noqa: Y015

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hashlists.model import ListState
@@ -41,16 +42,32 @@ def import_record(report: ShownImport, state: ListState | None) -> dict[str, Any
     }
 
 
-def print_import(report: ShownImport, state: ListState | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """That a report is of a trial, so that nothing was changed.
+
+    Attributes:
+        creates: whether the import would create the list.
+    """
+
+    creates: bool
+
+
+def print_import(
+    report: ShownImport, state: ListState | None, planned: Planned | None = None
+) -> None:
     """Prints the report as a table, and below it what needs a look; `state` as above."""
-    changed = f"revision {report.revision} of the catalog" if report.revision else "nothing changed"
     rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
+    words = ("added", "updated", "retracted")
+    if planned is not None:
+        words = ("would add", "would update", "would retract")
+    added, updated, retracted = words
     facts = [
-        ("result", changed + (" (repeated: this import was made before)" * report.repeated)),
+        *_result_facts(report, state, planned),
         ("read", f"{report.read:,}"),
-        ("added", f"{report.added:,}"),
-        ("updated", f"{report.updated:,}"),
-        ("retracted", f"{report.retracted:,}" + _not_named(report)),
+        (added, f"{report.added:,}"),
+        (updated, f"{report.updated:,}"),
+        (retracted, f"{report.retracted:,}" + _not_named(report)),
         ("unchanged", f"{report.unchanged:,}"),
         ("rejected", f"{report.rejected:,}"),
         ("kept retracted", f"{report.kept_retracted:,}"),
@@ -60,14 +77,34 @@ def print_import(report: ShownImport, state: ListState | None) -> None:
     print_table(("import", report.list_name), facts)
     warn_of_coverage(report.coverage)
     if state is ListState.SHADOW:
+        is_now = "is" if planned is None or not planned.creates else "would be"
         note(
-            f"The list {report.list_name} is in shadow: it is matched and counted, and decides "
-            "nothing until `lists promote`.",
+            f"The list {report.list_name} {is_now} in shadow: it is matched and counted, and "
+            "decides nothing until `lists promote`.",
             style="yellow",
         )
     for told, times in report.notes.items():
         note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
     _tell_rejects(report)
+
+
+def _result_facts(
+    report: ShownImport, state: ListState | None, planned: Planned | None
+) -> list[tuple[str, str]]:
+    """What became of it; of a trial what would become, and of which list."""
+    if planned is None:
+        changed = (
+            f"revision {report.revision} of the catalog" if report.revision else "nothing changed"
+        )
+        repeated = " (repeated: this import was made before)" * report.repeated
+        return [("result", changed + repeated)]
+    changes = report.added + report.updated + report.retracted
+    would = "it would be one revision" if changes else "it would change nothing"
+    held = "" if state is None else state.value
+    return [
+        ("result", f"a plan: nothing was imported; {would}"),
+        ("list", f"would be created, {held}" if planned.creates else f"is there, {held}"),
+    ]
 
 
 def _not_named(report: ShownImport) -> str:

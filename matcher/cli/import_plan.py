@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hashlists.errors import ListNotFoundError
 from hashlists.model import CODE64_KINDS, CODE_KINDS, Harm, HashKind, ListState
 from matcher.cli.files import UnreadableFile, as_text, hash_files
-from matcher.cli.import_output import import_record, print_import
+from matcher.cli.import_output import Planned, import_record, print_import
 from matcher.cli.lists_add import all_files
 from matcher.cli.output import note, print_json, print_table, progress
 from matcher.demo_data import harmless_codes
@@ -63,6 +63,7 @@ class ImportPlan:
     Attributes:
         report: of the trial.
         state: the list's, or that which it would be created in.
+        creates: whether the list would be created.
         screening: what was found of its entries.
         references: how many harmless codes they were compared with, by kind.
         thresholds: bits within which they were near.
@@ -73,6 +74,7 @@ class ImportPlan:
 
     report: ImportReport
     state: ListState
+    creates: bool
     screening: Screening
     references: Mapping[HashKind, int]
     thresholds: Mapping[HashKind, int]
@@ -112,6 +114,7 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
     return ImportPlan(
         report=report,
         state=states.get(order.list_name, order.described.state or ListState.LIVE),
+        creates=order.list_name not in states,
         screening=screening,
         references=references.kinds,
         thresholds=thresholds,
@@ -244,6 +247,7 @@ def plan_record(plan: ImportPlan) -> dict[str, Any]:
     return {
         **import_record(plan.report, plan.state),
         "plan": True,
+        "creates_list": plan.creates,
         "rejected_by_reason": dict(plan.reasons),
         "screening": {
             "references": {kind.value: number for kind, number in plan.references.items()},
@@ -282,7 +286,7 @@ def _findings_record(findings: Findings) -> dict[str, Any]:
 
 def print_plan(plan: ImportPlan) -> None:
     """Prints a plan as tables, and below them what needs a look."""
-    print_import(plan.report, plan.state)
+    print_import(plan.report, plan.state, Planned(creates=plan.creates))
     near, good = plan.screening.near, plan.screening.known_good
     known = ", ".join(plan.known_good_lists) or "there is no list of them"
     facts = [

@@ -46,6 +46,12 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     return key
 
 
+def _refuse_dry_run(_ctx: click.Context, _option: click.Parameter, given: bool) -> None:  # noqa: FBT001  as click calls it
+    """Other commands have it; here it has a name of its own, since it tells more."""
+    if given:
+        raise click.UsageError("an import is tried out with --plan, which imports nothing")
+
+
 @click.command("import")
 @click.argument(
     "files",
@@ -102,8 +108,10 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 @click.option(
     "--plan",
     is_flag=True,
-    help="Import nothing: tell what would change, and screen the entries.",
+    help="Import nothing: tell what would change, and screen the entries. On the catalog's own "
+    "machine, not with --server.",
 )
+@click.option("--dry-run", is_flag=True, hidden=True, expose_value=False, callback=_refuse_dry_run)
 @click.option(
     "--reference",
     "references",
@@ -162,13 +170,13 @@ def command(
     already is never corrected. The revision names your account and your address, as unverified,
     until callers are authenticated.
 
-    With --plan nothing is imported. The report tells what would be added, changed and retracted,
-    and what was found of the entries: those near pictures that are known to be harmless (about a
-    hundred codes that come with Hashwarden, and --reference), within the distance at which the
-    default policy calls them near; those whose digests stand in a known-good list of the catalog;
-    what is rejected, by reason; and for each policy, how many hits an upload would meet by chance,
-    before and after, with this list live. Places are told, no hash is. Uploads are not kept, so
-    they cannot be compared with.
+    With --plan, on the catalog's own machine, nothing is imported. The report tells what would be
+    added, changed and retracted, and what was found of the entries: those near pictures that are
+    known to be harmless (about a hundred codes that come with Hashwarden, and --reference), within
+    the distance at which the default policy calls them near; those whose digests stand in a
+    known-good list of the catalog; what is rejected, by reason; and for each policy, how many hits
+    an upload would meet by chance, before and after, with this list live. Places are told, no hash
+    is. Uploads are not kept, so they cannot be compared with.
 
     Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
     imported; 130 where it was interrupted.
@@ -216,7 +224,9 @@ def _plan(
     as_json: bool,
 ) -> None:
     if server is not None:
-        raise click.UsageError("--plan works on the machine that has the catalog, not --server")
+        raise click.UsageError(
+            "--plan works on the machine that has the catalog, not with --server"
+        )
     from matcher.cli.import_plan import plan_here, show  # noqa: PLC0415  brings the index
 
     show(plan_here(session, order, references), as_json=as_json)

@@ -150,7 +150,28 @@ def test_the_plan_for_people(run, tmp_path):
     assert "0 bits away): generated landscape 9003" in told.err
     assert "... and 5 more entries" in told.err
     assert "This was a plan: nothing was imported." in told.err
+    facts = dict(line.split("\t") for line in told.out.splitlines())
+    assert facts["result"] == "a plan: nothing was imported; it would be one revision"
+    assert (facts["list"], facts["would add"]) == ("would be created, live", "25")
+    assert not facts.keys() & {"added", "updated", "retracted"}
     assert CODE not in told.err + told.out
+
+
+def test_a_plan_for_a_list_that_is_there(run, plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    run("lists", "import", file, *NEW)
+    told = run("lists", "import", file, "--list", "new", *COLUMNS, "--plan").out
+    facts = dict(line.split("\t") for line in told.splitlines())
+    assert facts["result"] == "a plan: nothing was imported; it would change nothing"
+    assert (facts["list"], facts["would add"], facts["unchanged"]) == ("is there, live", "0", "1")
+    assert plan(file, "--list", "new", *COLUMNS)["creates_list"] is False
+    assert plan(file, *NEW[2:], "--list", "other")["creates_list"] is True
+
+
+def test_a_dry_run_is_called_a_plan_here(run, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    assert "tried out with --plan" in run("lists", "import", file, *NEW, "--dry-run", status=2).err
+    run("lists", "show", "new", status=2)
 
 
 def test_what_does_not_go_together_is_refused(run, tmp_path):
@@ -181,10 +202,10 @@ def test_a_plan_is_refused_as_the_import_would_be(run, tmp_path):
 
 def test_reports_tell_of_a_list_in_shadow(run, plan, tmp_path):
     file = write(tmp_path / "a.csv", [f"{md5(1)},"])
-    told = "is in shadow: it is matched and counted, and decides nothing until `lists promote`"
+    told = "in shadow: it is matched and counted, and decides nothing until `lists promote`"
     assert plan(file, *NEW, "--shadow")["list_state"] == "shadow"
     assert plan(file, *NEW)["list_state"] == "live"
-    assert told in run("lists", "import", file, *NEW, "--shadow", "--plan").err
+    assert f"would be {told}" in run("lists", "import", file, *NEW, "--shadow", "--plan").err
     assert told in run("lists", "import", file, *NEW, "--shadow").err
     again = ("lists", "import", file, "--list", "new", *COLUMNS)
     assert json.loads(run(*again, "--json").out)["list_state"] == "shadow"

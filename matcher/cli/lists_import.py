@@ -46,12 +46,6 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     return key
 
 
-def _refuse_dry_run(_ctx: click.Context, _option: click.Parameter, given: bool) -> None:  # noqa: FBT001  as click calls it
-    """Other commands have it; here it has a name of its own, since it tells more."""
-    if given:
-        raise click.UsageError("an import is tried out with --plan, which imports nothing")
-
-
 @click.command("import")
 @click.argument(
     "files",
@@ -107,11 +101,12 @@ def _refuse_dry_run(_ctx: click.Context, _option: click.Parameter, given: bool) 
 )
 @click.option(
     "--plan",
+    "--dry-run",
+    "plan",
     is_flag=True,
     help="Import nothing: tell what would change, and screen the entries. On the catalog's own "
     "machine, not with --server.",
 )
-@click.option("--dry-run", is_flag=True, hidden=True, expose_value=False, callback=_refuse_dry_run)
 @click.option(
     "--reference",
     "references",

@@ -137,7 +137,7 @@ class DerivedHashError(HashlistsError):
 
 
 class HarmMismatchError(HashlistsError):
-    """The format's entries are of another harm than the list, e.g. known-good files."""
+    """Entries would be taken for another harm's: by a list, or by a reader of a file."""
 
     reason = "LIST_HARM_MISMATCH"
 

@@ -173,9 +173,15 @@ class ExchangeNotFoundError(HashlistsError):
 
 
 class ExchangeExistsError(HashlistsError):
-    """An exchange of that name exists already."""
+    """An exchange of that name, or one that fills that list, exists already."""
 
     reason = "EXCHANGE_ALREADY_EXISTS"
+
+
+class ListFedError(HashlistsError):
+    """An exchange fills the list, or is to, and entries from elsewhere have no place in it."""
+
+    reason = "LIST_FILLED_BY_EXCHANGE"
 
 
 class ExchangeConflictError(HashlistsError):

@@ -519,6 +519,8 @@ class RollbackReport:
         retracted: entries that were retracted then, and are so again.
         restored: entries that were in force then, and are so again.
         purged: entries that were purged since; they stay erased.
+        exchange: the exchange that fills the list, all of which is fetched anew next, so that it
+            brings back what it lists; None where none does.
     """
 
     revision: Revision | None
@@ -528,6 +530,7 @@ class RollbackReport:
     retracted: int
     restored: int
     purged: int
+    exchange: str | None = None
 
     @property
     def changes(self) -> bool:

@@ -107,8 +107,14 @@ def batch(records: Sequence[Item], *, first_place: int = 1) -> EntryBatch:
     )
 
 
-def source(key: str | None = None, *, sha256: bytes = bytes(32), reason: str = "") -> ImportSource:
-    return ImportSource("made-up", sha256, 10, "an importer", reason, key)
+def source(
+    key: str | None = None,
+    *,
+    sha256: bytes = bytes(32),
+    reason: str = "",
+    exchange_id: int | None = None,
+) -> ImportSource:
+    return ImportSource("made-up", sha256, 10, "an importer", reason, key, exchange_id=exchange_id)
 
 
 @dataclass

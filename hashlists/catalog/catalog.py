@@ -242,6 +242,7 @@ class Catalog:
             ImportInProgressError: another import of this list, or under this idempotency key,
                 is under way in a living process.
             ImportConflictError: an import under this key has ended; see `find_import`.
+            ListFedError: an exchange fills the list, and the source is another.
         """
         by = self._author(list_name, ChangeKind.IMPORT, source.importer, source.reason)
         return imports.begin_import(self._engine, by, source)
@@ -432,7 +433,8 @@ class Catalog:
         Raises:
             InvalidNameError: it is no name.
             ListNotFoundError: no list goes by that name.
-            ExchangeExistsError: an exchange of that name exists.
+            ExchangeExistsError: an exchange of that name, or of that list, exists.
+            ListFedError: the list holds or held entries from elsewhere.
         """
         return exchanges.add_exchange(
             self._engine, name, kind=kind, list_name=list_name, settings=settings

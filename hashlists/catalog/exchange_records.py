@@ -28,6 +28,8 @@ class ExchangeRecord:
         list_name: the list that it fills.
         settings: of the client; no credential is among them.
         full_at: when all of it was last fetched anew; None where it never was.
+        full_due_at: since when all of it must be fetched anew, as its list was rolled back; None
+            where it need not.
         checkpoint: how far it was fetched, in the client's words; None where it never was.
         number: of the checkpoint; the next one says that it comes after it. 0 where there is none.
         saved_at: when the checkpoint last moved.
@@ -42,6 +44,7 @@ class ExchangeRecord:
     state: ExchangeState
     created_at: datetime
     full_at: datetime | None
+    full_due_at: datetime | None
     checkpoint: Mapping[str, Any] | None
     number: int
     saved_at: datetime | None

@@ -4,7 +4,9 @@ Invariants: a checkpoint moves in the transaction that makes what it stands for 
 repeats a page and loses none; it moves on only from the one that its fetch began with, so that of
 two fetches at once the second fails and changes nothing. What was set aside is kept with its place
 and reason, never with the record or a hash of an image; of each exchange the newest
-`MAX_SET_ASIDE`. No credential is kept here. Nothing here fetches.
+`MAX_SET_ASIDE`. No credential is kept here. A list has one exchange at most, and what an exchange
+fills holds nothing from elsewhere: a full fetch withdraws what the exchange does not list. Nothing
+here fetches.
 """
 
 from __future__ import annotations
@@ -26,18 +28,28 @@ from hashlists.catalog.exchange_records import (
 from hashlists.catalog.lists import find_list, require_name
 from hashlists.catalog.records import from_microseconds, now_microseconds, to_microseconds
 from hashlists.catalog.schema import (
+    ChangeState,
+    changes,
     exchange_checkpoints,
     exchange_set_aside,
     exchanges,
     hash_lists,
+    imports,
 )
 from hashlists.catalog.states import chunks
-from hashlists.errors import ExchangeConflictError, ExchangeExistsError, ExchangeNotFoundError
+from hashlists.errors import (
+    ExchangeConflictError,
+    ExchangeExistsError,
+    ExchangeNotFoundError,
+    ListFedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Row
+
+    from hashlists.catalog.commit import ChangeAuthor
 
 #: Records that are kept of one exchange; a feed of bad records must not fill the disk.
 MAX_SET_ASIDE = 10_000
@@ -49,7 +61,7 @@ def add_exchange(
     """Adds an exchange that was never fetched; see `Catalog.add_exchange`.
 
     Raises:
-        InvalidNameError, ListNotFoundError, ExchangeExistsError: nothing was added.
+        InvalidNameError, ListNotFoundError, ExchangeExistsError, ListFedError: nothing was added.
     """
     require_name(name, "an exchange")
     with catalog_errors(), writer(engine).begin() as connection:
@@ -57,6 +69,12 @@ def add_exchange(
         taken = select(exchanges.c.exchange_id).where(exchanges.c.name == name)
         if connection.execute(taken).first() is not None:
             raise ExchangeExistsError(f"an exchange named {name!r} exists already")
+        if (other := exchange_of_list(connection, row.list_id)) is not None:
+            raise ExchangeExistsError(
+                f"the list {list_name} is filled by the exchange {other.name} already; give each"
+                " exchange a list of its own"
+            )
+        _require_nothing_else(connection, row.list_id, list_name, kind)
         connection.execute(
             insert(exchanges).values(
                 name=name,
@@ -68,6 +86,47 @@ def add_exchange(
             )
         )
         return find_exchange(connection, name)
+
+
+def exchange_of_list(connection: Connection, list_id: int) -> Row[Any] | None:
+    """The row of `exchanges` of the one that fills a list."""
+    query = select(exchanges).where(exchanges.c.list_id == list_id)
+    return connection.execute(query).one_or_none()
+
+
+def require_source_fits(connection: Connection, by: ChangeAuthor, exchange_id: int | None) -> None:
+    """Refuses an import into a list that an exchange fills, unless it is that exchange's.
+
+    To be called when the import is open: whoever adds an exchange from then on is refused.
+
+    Raises:
+        ListFedError: it is not.
+    """
+    feed = exchange_of_list(connection, by.list_id)
+    if feed is not None and feed.exchange_id != exchange_id:
+        raise ListFedError(
+            f"the list {by.list_name} is filled by the exchange {feed.name}, which withdraws what"
+            " it does not list itself; put entries from elsewhere into a list of their own"
+        )
+
+
+def owe_full_fetch(connection: Connection, list_id: int) -> None:
+    """Has all of the exchange that fills a list fetched anew; a fetch under way fails.
+
+    One that was never fetched brings everything anyway.
+    """
+    feed = exchange_of_list(connection, list_id)
+    if feed is None:
+        return
+    table = exchange_checkpoints.c
+    moved = connection.execute(
+        update(exchange_checkpoints)
+        .where(table.exchange_id == feed.exchange_id)
+        .values(number=table.number + 1)
+    )
+    if moved.rowcount:
+        this = exchanges.c.exchange_id == feed.exchange_id
+        connection.execute(update(exchanges).where(this).values(full_due_at=now_microseconds()))
 
 
 def update_exchange(
@@ -197,8 +256,25 @@ def write_progress(
     )
     if checkpoint.full_at is not None:
         full_at = to_microseconds(checkpoint.full_at)
-        connection.execute(update(exchanges).where(this).values(full_at=full_at))
+        connection.execute(update(exchanges).where(this).values(full_at=full_at, full_due_at=None))
     _set_aside(connection, checkpoint.exchange_id, set_aside, change_id=change_id, now=now)
+
+
+def _require_nothing_else(connection: Connection, list_id: int, list_name: str, kind: str) -> None:
+    """What did not come from an exchange of the kind would be withdrawn by its first full fetch."""
+    query = (
+        select(imports.c.format)
+        .join(changes, changes.c.change_id == imports.c.change_id)
+        .where(changes.c.list_id == list_id, imports.c.format != kind)
+        .where(changes.c.state.in_([ChangeState.STAGING, ChangeState.COMMITTED]))
+        .limit(1)
+    )
+    found = connection.execute(query).scalar()
+    if found is not None:
+        raise ListFedError(
+            f"entries were imported into the list {list_name} as {found}, and would be withdrawn"
+            " once all of the exchange is fetched anew; give it a list of its own"
+        )
 
 
 def _set_aside(
@@ -275,6 +351,7 @@ def _record(row: Row[Any]) -> ExchangeRecord:
         state=ExchangeState(row.state),
         created_at=from_microseconds(row.created_at),
         full_at=None if row.full_at is None else from_microseconds(row.full_at),
+        full_due_at=None if row.full_due_at is None else from_microseconds(row.full_due_at),
         checkpoint=None if row.document is None else json.loads(row.document),
         number=row.number or 0,
         saved_at=None if row.saved_at is None else from_microseconds(row.saved_at),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.exchanges import require_source_fits
 from hashlists.catalog.open_change import open_change
 from hashlists.catalog.records import FinishedImport, ImportSource
 from hashlists.catalog.schema import (
@@ -40,6 +41,7 @@ def begin_import(engine: Engine, by: ChangeAuthor, source: ImportSource) -> Stag
         ImportInProgressError: another import of this list, or under this idempotency key, is
             under way in a living process.
         ImportConflictError: an import under this key has ended; see `find_import`.
+        ListFedError: an exchange fills the list, and the source is another.
     """
     _free_key(engine, source.idempotency_key)
     details = {
@@ -52,6 +54,7 @@ def begin_import(engine: Engine, by: ChangeAuthor, source: ImportSource) -> Stag
     change = open_change(engine, by, details=details)
     try:
         with catalog_errors(), engine.connect() as connection:
+            require_source_fits(connection, by, source.exchange_id)
             before = _before(connection, by.list_id)
             tombstones = read_tombstones(connection, by.list_id)
     except BaseException:

@@ -50,6 +50,7 @@ class ImportSource:
         idempotency_key: names this import, so that a repetition is recognised; None for none.
         request_sha256: digest of how the file was to be imported, so that another request under
             the same key is recognised.
+        exchange_id: the exchange that the entries come from; None for any other source.
     """
 
     format: str
@@ -59,6 +60,7 @@ class ImportSource:
     reason: str = ""
     idempotency_key: str | None = None
     request_sha256: bytes = field(default=b"", repr=False)
+    exchange_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Rolls a list back to an earlier revision, and tells beforehand what that would change.
 
-Invariants: a rollback appends and never deletes; what was purged stays purged.
+Invariants: a rollback appends and never deletes; what was purged stays purged. An exchange that
+fills the list goes on behind what it brought last, so with the rollback all of it is owed anew.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sqlalchemy import func, select, union
 from hashlists.catalog import derived
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
 from hashlists.catalog.engine import catalog_errors, refresh_statistics
+from hashlists.catalog.exchanges import exchange_of_list, owe_full_fetch
 from hashlists.catalog.open_change import OpenChange, open_change
 from hashlists.catalog.retraction_rows import count_actions, insert_actions
 from hashlists.catalog.schema import (
@@ -48,7 +50,8 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
     """Appends what makes the list's entries those of `to_revision`, staged like an import.
 
     Entries that came later are retracted in the source's name, so that a corrected file brings
-    them back. What was purged stays purged.
+    them back. What was purged stays purged. An exchange that fills the list is fetched anew as a
+    whole next, which brings back what it lists.
 
     Returns:
         The revision, or None when the list stood like that already.
@@ -67,6 +70,8 @@ def rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Revision | N
             staging.stage(chunk)
         with change.final_transaction() as connection:
             revision = change.commit(connection)
+            if revision is not None:
+                owe_full_fetch(connection, by.list_id)
         refresh_statistics(engine, change.totals.rows)
         return revision
     finally:
@@ -97,8 +102,17 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
             .where(purged_entries.c.list_id == by.list_id, changes.c.revision > to_revision)
         )
         counts["purged"] = connection.execute(purged).scalar_one()
-    names = ("withdrawn", "reverted", "retracted", "restored", "purged")
-    return RollbackReport(None, to_revision, *(counts[each] for each in names))
+        feed = exchange_of_list(connection, by.list_id)
+    return RollbackReport(
+        revision=None,
+        to_revision=to_revision,
+        withdrawn=counts["withdrawn"],
+        reverted=counts["reverted"],
+        retracted=counts["retracted"],
+        restored=counts["restored"],
+        purged=counts["purged"],
+        exchange=feed.name if feed else None,
+    )
 
 
 def _derived_otherwise(

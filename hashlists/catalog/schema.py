@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0005"
+SCHEMA_VERSION = "0006"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -362,6 +362,8 @@ exchanges = Table(
     Column("state", String(16), nullable=False),
     Column("created_at", _Id, nullable=False),
     Column("full_at", _Id),  # when all of it was last fetched anew
+    Column("full_due_at", _Id),  # since when all of it is owed, until it was fetched anew
+    Index("ix_exchanges_list_id", "list_id", unique=True),  # two would withdraw each other's
     sqlite_autoincrement=True,  # a checkpoint never meets another exchange of the same number
 )
 

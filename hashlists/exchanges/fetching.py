@@ -243,6 +243,7 @@ class _Fetch:
             length=page.read.length if page is not None else 0,
             importer=self._order.author,
             reason=f"exchange {self._record.name}: {what}",
+            exchange_id=self._record.exchange_id,
         )
 
     def _watch(self) -> None:

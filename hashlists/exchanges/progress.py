@@ -85,6 +85,8 @@ _MOMENTS: Final = ("first_at", "fetched_at", "moved_at", "failed_at", "full_refu
 
 def next_full(record: ExchangeRecord, client: Client) -> datetime | None:
     """When all of an exchange is to be fetched anew; None where it never needs to be."""
+    if record.full_due_at is not None:
+        return record.full_due_at
     progress = Progress.from_document(record.checkpoint)
     if record.full_at is None and progress.position is None:
         return None  # the first fetch brings everything anyway
@@ -99,10 +101,11 @@ def next_full(record: ExchangeRecord, client: Client) -> datetime | None:
 
 def full_is_due(record: ExchangeRecord, client: Client, now: datetime) -> bool:
     """Whether that is so, and it was not tried in vain a short while ago."""
-    due = next_full(record, client)
     refused = Progress.from_document(record.checkpoint).full_refused_at
-    if due is None or now < due:
-        return False
+    if record.full_due_at is None:  # what is owed is owed, whatever either clock says
+        due = next_full(record, client)
+        if due is None or now < due:
+            return False
     return refused is None or now - refused >= FULL_AGAIN
 
 

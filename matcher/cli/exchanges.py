@@ -118,7 +118,6 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
         releasable_to=tuple(dict.fromkeys(chosen["releasable_to"])) or None,
     )
     with session.catalog(create=True) as catalog:
-        _require_alone(catalog, name, list_name)
         try:
             held = catalog.get_list(list_name).hash_list
         except ListNotFoundError:
@@ -326,16 +325,6 @@ def _parse_option(text: str) -> tuple[str, str]:
 def _absolute(path: Path | None) -> Path | None:
     """A fetch may run in another folder."""
     return None if path is None else path.absolute()
-
-
-def _require_alone(catalog: Catalog, name: str, list_name: str) -> None:
-    """Two exchanges in one list would withdraw each other's entries."""
-    for each in catalog.list_exchanges():
-        if each.list_name == list_name and each.name != name:
-            raise RefusalError(
-                f"the list {list_name} is filled by the exchange {each.name} already; give each "
-                "exchange a list of its own"
-            )
 
 
 def _require_shadow(held: HashList, *, allowed: bool) -> None:

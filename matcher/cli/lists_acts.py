@@ -294,7 +294,10 @@ def _record(
 
 def _tell_rollback(order: _Order, report: RollbackReport) -> None:
     if order.as_json:
-        names = ("to_revision", "withdrawn", "reverted", "retracted", "restored", "purged")
+        names = (
+            *("to_revision", "withdrawn", "reverted", "retracted", "restored", "purged"),
+            "exchange",
+        )
         counts = {name: getattr(report, name) for name in names}
         print_json(_record("rollback", order, report.revision, counts))
         return
@@ -319,7 +322,10 @@ def _rollback_facts(report: RollbackReport) -> list[tuple[str, str]]:
     ]
     if report.purged:
         facts.append(("purged since, stay erased", report.purged))
-    return [(what, f"{number:,}") for what, number in facts]
+    told = [(what, f"{number:,}") for what, number in facts]
+    if report.exchange:
+        told.append(("fetched anew as a whole next, with what it lists", report.exchange))
+    return told
 
 
 def _show_purge(order: _Order, would: PurgeReport) -> None:

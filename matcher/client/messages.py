@@ -356,6 +356,7 @@ def rollback_answer(
         retracted=message.retracted_entries,
         restored=message.restored_entries,
         purged=message.purged_entries,
+        exchange=message.exchange or None,
     )
 
 

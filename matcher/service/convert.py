@@ -254,6 +254,7 @@ def rollback_to_proto(report: RollbackReport) -> lists_pb.RollBackHashListRespon
         retracted_entries=report.retracted,
         restored_entries=report.restored,
         purged_entries=report.purged,
+        exchange=report.exchange or "",
     )
 
 

@@ -15,13 +15,15 @@ from hashlists.catalog import (
     exchanges,
 )
 from hashlists.errors import (
+    CatalogError,
     ExchangeConflictError,
     ExchangeExistsError,
     ExchangeNotFoundError,
     InvalidNameError,
+    ListFedError,
     ListNotFoundError,
 )
-from tests.catalog_support import DEMO, batch, items, names_in_force, source
+from tests.catalog_support import DEMO, batch, bring, items, names_in_force, source
 
 SETTINGS = {"environment": "test", "hosts": ["b", "a"], "nested": {"x": None}}
 MADE = {"kind": "made-up", "list_name": "demo", "settings": SETTINGS}
@@ -35,13 +37,19 @@ def demo(catalog: Catalog) -> Catalog:
     return catalog
 
 
+def add_another(catalog: Catalog, name: str):
+    """An exchange with a list of its own."""
+    catalog.create_list(replace(DEMO, name=f"of-{name}"), author="a person")
+    return catalog.add_exchange(name, **{**MADE, "list_name": f"of-{name}"})
+
+
 def bad(number: int, *, page: str = "page 1", reason: str = "no hash") -> SetAside:
     return SetAside(page, f"record {number}", "hash", reason, number.to_bytes(32, "big"))
 
 
 def fetch(catalog: Catalog, *names: str, document: object, after: int, set_aside=(), **more):
     exchange_id = catalog.get_exchange("feed").exchange_id
-    with catalog.begin_import("demo", source()) as staged:
+    with catalog.begin_import("demo", source(exchange_id=exchange_id)) as staged:
         staged.stage(batch(items(*names)))
         checkpoint = Checkpoint(exchange_id, {"next": document}, after, **more)
         return staged.commit(checkpoint=checkpoint, set_aside=set_aside)
@@ -60,7 +68,7 @@ class TestKeeping:
         assert abs(found.created_at - datetime.now(UTC)) < timedelta(minutes=1)
 
     def test_they_come_by_name(self, demo):
-        added = demo.add_exchange("a-feed", **MADE)
+        added = add_another(demo, "a-feed")
         assert demo.list_exchanges() == [added, demo.get_exchange("feed")]
 
     def test_pausing_and_other_settings(self, demo):
@@ -72,7 +80,7 @@ class TestKeeping:
         assert other == demo.get_exchange("feed") == replace(paused, settings={"x": 1})
 
     def test_a_removed_one_is_gone_with_all_its_own(self, demo):
-        other = demo.add_exchange("other", **MADE)
+        other = add_another(demo, "other")
         first = demo.get_exchange("feed").exchange_id
         fetch(demo, "a", document="2", after=0, set_aside=[bad(1)])
         demo.remove_exchange("feed")
@@ -94,6 +102,101 @@ class TestKeeping:
                 call("nosuch")
         with pytest.raises(ExchangeNotFoundError):
             demo.update_exchange("nosuch", state=ExchangeState.PAUSED)
+
+
+class TestWhatAnExchangeFills:
+    """A full fetch withdraws what the exchange does not list, so nothing else may be there."""
+
+    def test_a_list_has_one_exchange(self, demo):
+        with pytest.raises(ExchangeExistsError, match="filled by the exchange feed already"):
+            demo.add_exchange("other", **MADE)
+        assert [each.name for each in demo.list_exchanges()] == ["feed"]
+
+    def test_the_database_takes_no_second_one_either(self, demo, monkeypatch):
+        monkeypatch.setattr(exchanges, "exchange_of_list", lambda *_: None)
+        with pytest.raises(CatalogError):
+            demo.add_exchange("other", **MADE)
+        assert [each.name for each in demo.list_exchanges()] == ["feed"]
+
+    def test_imports_from_elsewhere_are_refused(self, demo):
+        fetch(demo, "a", document="2", after=0)
+        other = add_another(demo, "other")
+        for of in (None, other.exchange_id):
+            with pytest.raises(ListFedError, match="a list of their own"):
+                demo.begin_import("demo", source(exchange_id=of))
+        fetch(demo, "b", document="3", after=1)  # nothing is left of what was refused
+        assert set(names_in_force(demo)) == {"a", "b"}
+
+    def test_once_it_is_removed_they_are_not(self, demo):
+        fetch(demo, "a", document="2", after=0)
+        demo.remove_exchange("feed")
+        bring(demo, items("mine"))
+        assert set(names_in_force(demo)) == {"a", "mine"}
+
+    def test_a_list_with_entries_from_elsewhere_takes_none(self, catalog):
+        catalog.create_list(DEMO, author="a person")
+        bring(catalog, items("mine"))
+        with pytest.raises(ListFedError, match="as made-up"):
+            catalog.add_exchange("feed", **{**MADE, "kind": "other"})
+        assert catalog.list_exchanges() == []
+        catalog.add_exchange("feed", **MADE)  # of the same format: an earlier one of that kind
+
+    def test_nor_does_one_into_which_they_are_being_imported(self, catalog):
+        catalog.create_list(DEMO, author="a person")
+        with catalog.begin_import("demo", source()) as staged:
+            staged.stage(batch(items("mine")))
+            with pytest.raises(ListFedError):
+                catalog.add_exchange("feed", **{**MADE, "kind": "other"})
+            staged.commit()
+        with catalog.begin_import("demo", source()):  # given up: it brings nothing
+            pass
+
+
+class TestRollback:
+    def test_all_is_owed_anew(self, demo):
+        first = fetch(demo, "a", document="2", after=0)
+        fetch(demo, "b", document="3", after=1)
+        assert demo.get_exchange("feed").full_due_at is None
+        assert demo.preview_rollback("demo", first.number).exchange == "feed"
+        demo.rollback("demo", first.number, author="a person", reason="odd page")
+        owed = demo.get_exchange("feed")
+        assert abs(owed.full_due_at - datetime.now(UTC)) < timedelta(minutes=1)
+        fetch(demo, "b", document="4", after=owed.number)
+        assert demo.get_exchange("feed").full_due_at == owed.full_due_at
+        fetch(demo, "b", document="5", after=owed.number + 1, full_at=FULL_AT)
+        assert demo.get_exchange("feed").full_due_at is None
+
+    def test_a_fetch_under_way_does_not_go_on(self, demo):
+        """It would move behind what the rollback took out, and might say that all was fetched."""
+        first = fetch(demo, "a", document="2", after=0)
+        fetch(demo, "b", document="3", after=1)
+        demo.rollback("demo", first.number, author="a person", reason="odd page")
+        with pytest.raises(ExchangeConflictError):
+            fetch(demo, "c", document="4", after=2, full_at=FULL_AT)
+        assert set(names_in_force(demo)) == {"a"}
+        assert demo.get_exchange("feed").full_due_at is not None
+
+    def test_one_that_changes_nothing_owes_nothing(self, demo):
+        first = fetch(demo, "a", document="2", after=0)
+        assert demo.rollback("demo", first.number, author="a person", reason="r") is None
+        found = demo.get_exchange("feed")
+        assert (found.full_due_at, found.number) == (None, 1)
+
+    def test_other_exchanges_owe_nothing(self, demo):
+        created = demo.head()
+        fetch(demo, "a", document="2", after=0)
+        other = add_another(demo, "other")
+        demo.rollback("demo", created, author="a person", reason="r")
+        assert demo.get_exchange("other") == other
+        assert demo.preview_rollback("of-other", demo.head()).exchange == "other"
+
+    def test_one_that_was_never_fetched_owes_nothing(self, demo):
+        demo.remove_exchange("feed")
+        created = demo.head()
+        bring(demo, items("a"))
+        demo.add_exchange("feed", **MADE)
+        demo.rollback("demo", created, author="a person", reason="r")
+        assert demo.get_exchange("feed").full_due_at is None
 
 
 class TestProgress:
@@ -129,7 +232,7 @@ class TestProgress:
             raise RuntimeError
 
         checkpoint = Checkpoint(exchange_id, {}, 0)
-        with demo.begin_import("demo", source()) as staged:
+        with demo.begin_import("demo", source(exchange_id=exchange_id)) as staged:
             staged.stage(batch(items("a")))
             with pytest.raises(RuntimeError):
                 staged.commit(fail, checkpoint=checkpoint, set_aside=[bad(1)])
@@ -148,7 +251,7 @@ class TestProgress:
 
     def test_an_exchange_that_is_removed_meanwhile_takes_no_page(self, demo):
         exchange_id = demo.get_exchange("feed").exchange_id
-        with demo.begin_import("demo", source()) as staged:
+        with demo.begin_import("demo", source(exchange_id=exchange_id)) as staged:
             staged.stage(batch(items("a")))
             demo.remove_exchange("feed")
             with pytest.raises(ExchangeNotFoundError, match="nothing of this page"):
@@ -156,7 +259,8 @@ class TestProgress:
         assert names_in_force(demo) == {}
 
     def test_nothing_is_set_aside_without_a_checkpoint(self, demo):
-        staged = demo.begin_import("demo", source())
+        exchange_id = demo.get_exchange("feed").exchange_id
+        staged = demo.begin_import("demo", source(exchange_id=exchange_id))
         with pytest.raises(ValueError, match="with a checkpoint"):
             staged.commit(set_aside=[bad(1)])
         staged.abort()
@@ -181,7 +285,7 @@ class TestSetAside:
         assert [each.record for each in demo.list_set_aside("feed")] == [again, bad(2)]
 
     def test_other_exchanges_have_their_own(self, demo):
-        demo.add_exchange("other", **MADE)
+        add_another(demo, "other")
         fetch(demo, document="2", after=0, set_aside=[bad(1)])
         assert demo.list_set_aside("other") == []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +204,8 @@ def test_a_rollback_reads_derived_codes_by_index(filled):
 def test_an_exchange_moves_on_by_index(filled):
     """Whatever other exchanges have set aside, and the lists have matched on other days."""
     for name in map("feed-{}".format, range(10)):
-        record = filled.add_exchange(name, kind="made-up", list_name="demo", settings={})
+        filled.create_list(replace(DEMO, name=f"of-{name}"), author="a person")
+        record = filled.add_exchange(name, kind="made-up", list_name=f"of-{name}", settings={})
         filled.save_progress(
             Checkpoint(record.exchange_id, {}, after=0), set_aside(name, MANY // 4)
         )
@@ -230,7 +232,10 @@ def test_so_does_an_import(filled):
     first, then = items(*map(str, range(5))), filled.head()
     with explained(filled) as plans:
         bring(filled, [Item("new"), *[each.next() for each in first]])
+        record = filled.add_exchange("feed", kind="made-up", list_name="demo", settings={})
+        filled.save_progress(Checkpoint(record.exchange_id, {}, after=0))
         filled.rollback("demo", then, **WHO)
+        filled.remove_exchange("feed")
         filled.begin_import("demo", source()).abort()
     require_no_whole_table(plans)
 

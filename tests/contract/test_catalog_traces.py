@@ -176,8 +176,9 @@ def test_what_an_exchange_had_set_aside_goes_with_it(catalog, all_bytes):
             [SetAside("page 1", "record 1", "field", reason, record_sha256)],
         )
 
-    for name in ("feed", "other"):
-        catalog.add_exchange(name, kind="made-up", list_name="demo", settings={})
+    catalog.create_list(replace(DEMO, name="of-other"), author="a person")
+    for name, list_name in (("feed", "demo"), ("other", "of-other")):
+        catalog.add_exchange(name, kind="made-up", list_name=list_name, settings={})
     set_aside("feed", gone, "the-reason-for-the-first", after=0)
     set_aside("other", renewed, "the-reason-at-first", after=0)
     set_aside("other", renewed, "the-reason-now", after=1)

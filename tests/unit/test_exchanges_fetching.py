@@ -21,15 +21,17 @@ from hashlists.errors import (
     ExchangePausedError,
     ExchangeRefusedError,
     FullListRefusedError,
+    ListFedError,
 )
 from hashlists.exchanges.clock import Clock
 from hashlists.exchanges.credentials import Credentials, find_credentials
 from hashlists.exchanges.fetching import fetch
 from hashlists.exchanges.http import HttpLimits
-from hashlists.exchanges.progress import Progress
+from hashlists.exchanges.progress import Progress, next_full
+from hashlists.exchanges.registry import make_client
 from tests import exchange_servers
-from tests.catalog_support import in_force
-from tests.exchange_servers import ANSWERS, SECRETS, Fault, Feed, serve
+from tests.catalog_support import bring, in_force, items
+from tests.exchange_servers import ANSWERS, OPTIONS, SECRETS, Fault, Feed, serve
 from tests.exchange_support import LIST, NAME, add_exchange, fetch_from, held, order
 
 KINDS = tuple(ANSWERS)
@@ -376,6 +378,44 @@ def test_what_shares_a_hash_with_a_purged_entry_outlives_a_full_fetch(
     report = fetch_from(catalog, any_server, full=True)
     assert (report.absent, report.retracted, report.set_aside) == (0, 0, 0)
     assert in_force(catalog).keys() == set(number_of.values()) - {number_of[b"\0001"]}
+
+
+def test_what_a_rollback_took_out_comes_back(catalog, server):
+    """The exchange goes on behind it, so all of it is fetched anew."""
+    add_exchange(catalog, server)
+    feed = server.feed
+    feed.size = 30
+    feed.put(*range(3))
+    then = fetch_from(catalog, server).revision
+    for number in (5, 6, 7):
+        feed.time.pass_by(days=1)
+        feed.put(number)
+        fetch_from(catalog, server)
+    feed.time.pass_by(days=1)
+    feed.delete(0)
+    fetch_from(catalog, server)
+    catalog.rollback(LIST, then, author="a person", reason="an odd page")
+    assert len(held(catalog)) == 3
+    record = catalog.get_exchange(NAME)
+    client = make_client(record.kind, OPTIONS[record.kind])
+    assert next_full(record, client) == record.full_due_at is not None
+    feed.time.pass_by(days=1)
+    feed.put(8)
+    report = fetch_from(catalog, server)
+    assert report.full
+    assert held(catalog) == feed.truth()
+    assert catalog.get_exchange(NAME).full_due_at is None
+    feed.time.pass_by(hours=1)
+    assert not fetch_from(catalog, server).full
+
+
+def test_entries_of_ones_own_have_no_place_in_a_fed_list(catalog, any_server):
+    add_exchange(catalog, any_server)
+    any_server.feed.put(*range(10))
+    fetch_from(catalog, any_server)
+    with pytest.raises(ListFedError, match=f"filled by the exchange {NAME}"):
+        bring(catalog, items("mine"), list_name=LIST)
+    assert held(catalog) == any_server.feed.truth()
 
 
 @pytest.mark.parametrize("ahead", [timedelta(days=3), timedelta(days=-3)])

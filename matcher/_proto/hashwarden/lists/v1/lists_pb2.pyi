@@ -1510,6 +1510,7 @@ class RollBackHashListResponse(_message.Message):
     RETRACTED_ENTRIES_FIELD_NUMBER: _builtins.int
     RESTORED_ENTRIES_FIELD_NUMBER: _builtins.int
     PURGED_ENTRIES_FIELD_NUMBER: _builtins.int
+    EXCHANGE_FIELD_NUMBER: _builtins.int
     withdrawn_entries: _builtins.int
     """Entries that came later and go out of force."""
     reverted_entries: _builtins.int
@@ -1520,6 +1521,10 @@ class RollBackHashListResponse(_message.Message):
     """Entries that were in force then and are so again."""
     purged_entries: _builtins.int
     """Entries that were purged since. They stay erased."""
+    exchange: _builtins.str
+    """The exchange that fills the list. All of it is fetched anew next, so that it brings back what it
+    lists. Empty where none does.
+    """
     @_builtins.property
     def revision(self) -> Global___Revision:
         """Absent where nothing changed, or nothing was to be."""
@@ -1533,10 +1538,11 @@ class RollBackHashListResponse(_message.Message):
         retracted_entries: _builtins.int = ...,
         restored_entries: _builtins.int = ...,
         purged_entries: _builtins.int = ...,
+        exchange: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged_entries", b"purged_entries", "restored_entries", b"restored_entries", "retracted_entries", b"retracted_entries", "reverted_entries", b"reverted_entries", "revision", b"revision", "withdrawn_entries", b"withdrawn_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange", b"exchange", "purged_entries", b"purged_entries", "restored_entries", b"restored_entries", "retracted_entries", b"retracted_entries", "reverted_entries", b"reverted_entries", "revision", b"revision", "withdrawn_entries", b"withdrawn_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import sqlite3
 import stat
 import subprocess
@@ -203,7 +204,8 @@ class TestSchema:
             found = {
                 name: sorted(
                     part.strip(" ,\t").replace('"', "")  # only what was altered is quoted
-                    for part in (sql or "").splitlines()
+                    # A column that was added stands behind another one.
+                    for part in re.split(r"\n|, (?=\w+ INTEGER\b)", sql or "")
                     if part.strip()
                 )
                 for name, sql in connection.execute(query)
@@ -266,6 +268,31 @@ class TestSchema:
         assert connection.execute("SELECT count(*) FROM handlings").fetchone() == (1,)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         connection.close()
+
+    def test_a_list_that_two_exchanges_fill_is_refused_untouched(self, url, file):
+        """Earlier versions left it to the command line that there is one at most."""
+        engine = open_engine(url)
+        with writer(engine).begin() as connection:
+            command.upgrade(alembic_config(connection), "0005")
+            connection.exec_driver_sql(
+                "INSERT INTO handlings VALUES (1, x'00', '[\"\",[],null]', NULL)"
+            )
+            connection.exec_driver_sql(FIRST_VERSION[3])
+            for number in (1, 2):
+                connection.exec_driver_sql(
+                    "INSERT INTO exchanges (exchange_id, name, kind, list_id, settings, state,"
+                    f" created_at) VALUES ({number}, 'feed-{number}', 'k', 1, '{{}}', 'active', 0)"
+                )
+        engine.dispose()
+        with pytest.raises(CatalogError, match="remove one of them"):
+            Catalog.open(url)
+        connection = database(file)
+        assert connection.execute("SELECT count(*) FROM exchanges").fetchone() == (2,)
+        connection.execute("DELETE FROM exchanges WHERE exchange_id = 2")
+        connection.close()
+        with Catalog.open(url) as catalog:
+            (kept,) = catalog.list_exchanges()
+            assert (kept.name, kept.full_due_at) == ("feed-1", None)
 
     def test_there_is_no_way_back(self, url):
         with Catalog.open(url):

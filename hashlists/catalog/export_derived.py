@@ -52,16 +52,11 @@ class DerivedHashes:
             kinds: that are chosen.
         """
         held = {(each.row, each.kind, each.value) for each in extra}
-        held.update(
-            (row, kind, value)
-            for kind in kinds
-            for row, value in enumerate(hashes.get(kind, ()))
-            if value is not None and self._any
-        )
         made = [
             each
             for each in self._made_here(entry_ids, hashes, extra, retracted)
-            if (each.row, each.kind, each.value) not in held
+            if hashes[each.kind][each.row] != each.value
+            and (each.row, each.kind, each.value) not in held
         ]
         chosen = [each for each in (*extra, *made) if each.kind in kinds]
         going = [

@@ -114,7 +114,7 @@ def export_to_stream(
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
         writer = open_writer(out, format=request.format, options=request.options)
-        given, gone = _write_all(export, writer, harm, progress)
+        given, gone = _write_all(export, writer, harm, request.since, progress)
     untold = writer.losses.get(RETRACTED, 0)
     held_back = export.held_back
     report = ExportReport(
@@ -158,12 +158,12 @@ def _ending(request: ExportRequest, compression: Compression) -> str:
 
 
 def _write_all(
-    export: Export, writer: ListWriter, harm: Harm, progress: Progress | None
+    export: Export, writer: ListWriter, harm: Harm, since: int, progress: Progress | None
 ) -> tuple[int, int]:
     """Writes every batch and the end; how many entries in force there were, and withdrawals."""
     given = gone = 0
     for batch in export:
-        writer.write(replace(batch, harm=harm))
+        writer.write(replace(batch, harm=harm, since=since))
         withdrawn = sum(batch.retracted)
         given += len(batch) - withdrawn
         gone += withdrawn

@@ -318,6 +318,7 @@ class ExportBatch:
         retracted: whether the entry is withdrawn; its row then says what the recipient has of it.
         reasons: why it was retracted; None where it is not, or nobody said.
         harm: the kind of harm that all the lists are about; None where that is not to be written.
+        since: for a delta the revision that the recipient has; 0 for all that is in force.
     """
 
     entries: EntryBatch
@@ -327,6 +328,7 @@ class ExportBatch:
     retracted: Sequence[bool]
     reasons: Sequence[str | None]
     harm: Harm | None = None
+    since: int = 0
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -188,6 +188,7 @@ class RawBatch:
             apart.
         open_ended: whether the last row may be cut off, since the file ends with it and without a
             line end. Any fault of that row is then one of the file.
+        delta: whether its rows say that they are what changed, not all that there is.
     """
 
     rows: int
@@ -219,6 +220,7 @@ class RawBatch:
     notes: Mapping[str, int] = field(default_factory=dict)
     harms: Collection[str] = frozenset()
     list_names: Collection[str] = frozenset()
+    delta: bool = False
     open_ended: bool = False
 
     def __len__(self) -> int:

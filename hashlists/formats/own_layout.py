@@ -4,6 +4,7 @@ CSV, JSON Lines and Parquet have it in common; each writes the values in its own
 in a column is what `hashlists.model.Entry` says of the field of that name. `harm` and `list` are
 the same in every row of a file: on the way back the harm must be that of the list that the import
 names, and rows of several lists are refused, since what one of them withdraws another may hold.
+In a delta `since` is the revision that the recipient had, which is kept for no whole list.
 `entry_id` and `revision` tell where an entry stood, and are left aside. `key` is empty where the
 strongest hash is the key; else it is the key as `base.tagged_key` writes it.
 """
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from hashlists.formats.base import RawBatch
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
-#: Read back to be checked alone; files of earlier versions lack the harm.
-ORIGIN: Final = ("harm", "list")
+#: Read back to be checked alone; files of earlier versions lack all but the list.
+ORIGIN: Final = ("harm", "list", "since")
 #: Written, and never read back.
 CONTEXT: Final = ("entry_id", "revision")
 FURTHER: Final = "further_hashes"
@@ -143,11 +144,12 @@ def class_columns(entries: EntryBatch) -> dict[str, list[str | None]]:
 def context_columns(batch: ExportBatch) -> dict[str, Sequence[str | int]]:
     """What each entry's list is about, and where the entry stood when it was written."""
     harms = [str(batch.harm) if batch.harm else ""] * len(batch)
-    columns = (harms, batch.list_names, batch.entry_ids, batch.revisions)
+    since = [str(batch.since) if batch.since else ""] * len(batch)
+    columns = (harms, batch.list_names, since, batch.entry_ids, batch.revisions)
     return dict(zip((*ORIGIN, *CONTEXT), columns, strict=True))
 
 
 def with_origin(batch: RawBatch, cells: Mapping[str, Sequence[str | None]]) -> RawBatch:
     """The batch with what the columns of `ORIGIN` say, of those that the file has."""
-    harms, lists = ({value for value in cells.get(name, ()) if value} for name in ORIGIN)
-    return replace(batch, harms=harms, list_names=lists)
+    harms, lists, since = ({value for value in cells.get(name, ()) if value} for name in ORIGIN)
+    return replace(batch, harms=harms, list_names=lists, delta=bool(since))

@@ -80,7 +80,8 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
 
     Raises:
         FullListRefusedError: something speaks against it, and it was not forced; or the files are
-            pages of an exchange and show that they are not all of them, forced or not.
+            pages of an exchange and show that they are not all of them, or a delta of ours,
+            forced or not.
         ImportDeclinedError: it was not confirmed.
     """
     if why := why_not_whole(run.records.pages):
@@ -88,6 +89,11 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
             f"the files are pages of an exchange and {why}, so they are no whole list; fetch all "
             "pages from the beginning and import them together, or import these without saying "
             "that they are the whole list; nothing was imported"
+        )
+    if run.delta:
+        raise FullListRefusedError(
+            "the files are a delta: they hold what changed since a revision, so they are no whole "
+            "list; import them without --full, or ask for an export of all; nothing was imported"
         )
     found = staged.absent()
     absent = Absent(len(found), staged.before.entries)

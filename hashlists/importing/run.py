@@ -50,6 +50,7 @@ class Run:
         total: what became of what was staged.
         notes: what was left aside, and how often.
         harms: the kinds of harm that the files say their entries are about, so far.
+        delta: whether a file says that it holds what changed, not a whole list.
         absent: entries that are retracted since a whole list does not name them.
     """
 
@@ -64,6 +65,7 @@ class Run:
     total: StageResult = field(default_factory=StageResult)
     notes: Notes = field(default_factory=Notes)
     harms: set[str] = field(default_factory=set)
+    delta: bool = False
     absent: int = 0
     _list_names: set[str] = field(default_factory=set)
     _ended: bool = False
@@ -143,6 +145,7 @@ class Run:
             self._reject(good.rejections)
             self.notes.take(raw.notes)
             self.harms.update(raw.harms)
+            self.delta |= raw.delta
             self._require_one_list(raw)
             self._require_few_classifications(good.entries)
             for observe in self.observers:

@@ -8,11 +8,11 @@ import io
 import pytest
 
 from hashlists.catalog import Catalog
-from hashlists.errors import FormatError, HarmMismatchError
+from hashlists.errors import FormatError, FullListRefusedError, HarmMismatchError
 from hashlists.exporter import ExportRequest, export_lists, export_to_stream
 from hashlists.formats.registry import FORMATS, written_format_names
 from hashlists.formats.shared_keys import SHARED_KEY
-from hashlists.importer import import_file, import_files
+from hashlists.importer import FullList, import_file, import_files
 from hashlists.limits import ImportLimits
 from hashlists.model import Harm, HashKind, HashList
 from tests.catalog_support import Item, bring, items
@@ -206,3 +206,32 @@ class TestListsOfOneFile:
             export_lists(two, target, wanted)
             read_back(two, target, "back", "stix")
         assert two.get_list("back").coverage.entries == 3
+
+
+class TestDelta:
+    """What changed is never taken for all that there is."""
+
+    @pytest.fixture
+    def grown(self, tmp_path):
+        """A list that had two entries and then three, and the revision of the two."""
+        with Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}") as opened:
+            for name in ("one", "back"):
+                opened.create_list(HashList(name, Harm.CSAM, "a source"), author="a person")
+            since = bring(opened, items("x", "y"), list_name="one").revision.number
+            bring(opened, items("z"), list_name="one")
+            yield opened, since
+
+    @pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
+    def test_it_is_no_whole_list_forced_or_not(self, grown, tmp_path, name):
+        catalog, since = grown
+        whole, delta = tmp_path / "whole", tmp_path / "delta"
+        export_lists(catalog, whole, request(list_names=["one"], format=name))
+        wanted = request(list_names=["one"], format=name, since=since)
+        assert export_lists(catalog, delta, wanted).entries == 1
+        assert read_back(catalog, whole, "back", name, full=FullList()).added == 3
+        for force in (False, True):
+            with pytest.raises(FullListRefusedError, match="the files are a delta"):
+                read_back(catalog, delta, "back", name, full=FullList(force=force))
+        assert read_back(catalog, delta, "back", name).unchanged == 1
+        assert read_back(catalog, whole, "back", name, full=FullList()).unchanged == 3
+        assert catalog.get_list("back").coverage.entries == 3

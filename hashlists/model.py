@@ -522,7 +522,7 @@ class RollbackReport:
         restored: entries that were in force then, and are so again.
         purged: entries that were purged since; they stay erased.
         exchange: the exchange that fills the list, all of which is fetched anew next, so that it
-            brings back what it lists; None where none does.
+            brings back what it lists; None where none does, or nothing changes.
     """
 
     revision: Revision | None

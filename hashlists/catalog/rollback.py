@@ -7,6 +7,7 @@ fills the list goes on behind what it brought last, so with the rollback all of 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select, union
@@ -103,7 +104,7 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
         )
         counts["purged"] = connection.execute(purged).scalar_one()
         feed = exchange_of_list(connection, by.list_id)
-    return RollbackReport(
+    report = RollbackReport(
         revision=None,
         to_revision=to_revision,
         withdrawn=counts["withdrawn"],
@@ -111,8 +112,8 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
         retracted=counts["retracted"],
         restored=counts["restored"],
         purged=counts["purged"],
-        exchange=feed.name if feed else None,
     )
+    return replace(report, exchange=feed.name) if feed and report.changes else report
 
 
 def _derived_otherwise(

@@ -343,6 +343,18 @@ def test_rollback_tells_what_it_changes(filled, import_rows, run, act, ids):
     assert set(ids()) == {"M-1-new", "M-3", "M-4", "M-5", "M-7", "M-8"}
 
 
+def test_rollback_names_the_exchange_that_is_fetched_anew(filled, import_rows, run, tmp_path):
+    import_rows(7)
+    with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        catalog.add_exchange("a-feed", kind="csv", list_name="demo", settings={})
+    would = run(*rollback("--to", "2", "--dry-run")).out
+    assert "fetched anew as a whole next, with what it lists\ta-feed" in would
+    for exchange in ("a-feed", None):
+        assert (
+            json.loads(run(*rollback("--to", "2", "--yes", "--json")).out)["exchange"] == exchange
+        )
+
+
 def test_rollback_needs_a_revision_of_the_list(filled, run):
     assert "--to" in run(*rollback(), status=2).err
     assert "no revision 99" in run(*rollback("--to", "99", "--yes"), status=2).err

@@ -1523,7 +1523,7 @@ class RollBackHashListResponse(_message.Message):
     """Entries that were purged since. They stay erased."""
     exchange: _builtins.str
     """The exchange that fills the list. All of it is fetched anew next, so that it brings back what it
-    lists. Empty where none does.
+    lists. Empty where none does, or nothing changes.
     """
     @_builtins.property
     def revision(self) -> Global___Revision:

@@ -77,14 +77,15 @@ class SetAside:
         place: where in it, e.g. "record 17".
         field: the field at fault; empty when the record as a whole is.
         reason: what is wrong and what would be right.
-        record_sha256: 32 bytes over the record as it came, to recognise it when it comes again.
+        record_sha256: 32 bytes that tell the record from others, to recognise it when it comes
+            again or comes mended. The catalog keeps and gives back their HMAC under its own key.
     """
 
     page: str
     place: str
     field: str
     reason: str
-    record_sha256: bytes = settled(repr=False)
+    record_sha256: bytes = settled(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,16 @@
 Invariants: a checkpoint moves in the transaction that makes what it stands for visible, so a crash
 repeats a page and loses none; it moves on only from the one that its fetch began with, so that of
 two fetches at once the second fails and changes nothing. What was set aside is kept with its place
-and reason, never with the record or a hash of an image; of each exchange the newest
-`MAX_SET_ASIDE`. No credential is kept here. A list has one exchange at most, and what an exchange
-fills holds nothing from elsewhere: a full fetch withdraws what the exchange does not list. Nothing
-here fetches.
+and reason, never with the record or a hash of an image, and known again by an HMAC under the
+catalog's key; of each exchange the newest `MAX_SET_ASIDE`. No credential is kept here. A list has
+one exchange at most, and what an exchange fills holds nothing from elsewhere: a full fetch
+withdraws what the exchange does not list. Nothing here fetches.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, insert, select, update
 
@@ -37,6 +37,7 @@ from hashlists.catalog.schema import (
     imports,
 )
 from hashlists.catalog.states import chunks
+from hashlists.catalog.tombstones import fingerprint, read_key
 from hashlists.errors import (
     ExchangeConflictError,
     ExchangeExistsError,
@@ -45,7 +46,7 @@ from hashlists.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, Engine, Row
 
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 #: Records that are kept of one exchange; a feed of bad records must not fill the disk.
 MAX_SET_ASIDE = 10_000
+#: Keeps what records are known by apart from other fingerprints.
+_KNOWN_BY: Final = "set aside"
 
 
 def add_exchange(
@@ -225,6 +228,7 @@ def write_progress(
     set_aside: Sequence[SetAside],
     *,
     change_id: int | None,
+    mended: Iterable[bytes] | None = (),
 ) -> None:
     """Moves a checkpoint in a transaction that holds the write lock.
 
@@ -257,7 +261,24 @@ def write_progress(
     if checkpoint.full_at is not None:
         full_at = to_microseconds(checkpoint.full_at)
         connection.execute(update(exchanges).where(this).values(full_at=full_at, full_due_at=None))
+    _forget_mended(connection, checkpoint.exchange_id, mended)
     _set_aside(connection, checkpoint.exchange_id, set_aside, change_id=change_id, now=now)
+
+
+def _forget_mended(
+    connection: Connection, exchange_id: int, mended: Iterable[bytes] | None
+) -> None:
+    """Those that are known by any of these bytes are set aside no longer; None: none of all."""
+    table = exchange_set_aside.c
+    of_this = table.exchange_id == exchange_id
+    held = set(connection.execute(select(table.record_sha256).where(of_this)).scalars())
+    if held and mended is not None:
+        key = read_key(connection)
+        held &= {fingerprint(key, _KNOWN_BY, each) for each in mended}
+    for chunk in chunks(sorted(held)):
+        connection.execute(
+            delete(exchange_set_aside).where(of_this, table.record_sha256.in_(chunk))
+        )
 
 
 def _require_nothing_else(connection: Connection, list_id: int, list_name: str, kind: str) -> None:
@@ -286,9 +307,12 @@ def _set_aside(
     now: int,
 ) -> None:
     """A record that comes again has its row renewed."""
-    last = {each.record_sha256: each for each in records[-MAX_SET_ASIDE:]}
-    if not last:
+    if not records:
         return
+    key = read_key(connection)
+    last = {
+        fingerprint(key, _KNOWN_BY, each.record_sha256): each for each in records[-MAX_SET_ASIDE:]
+    }
     table = exchange_set_aside.c
     insert_row = upsert(connection, exchange_set_aside)
     renewed = ("change_id", "seen_at", "page", "place", "field", "reason")
@@ -306,9 +330,9 @@ def _set_aside(
                 "place": each.place,
                 "field": each.field,
                 "reason": each.reason,
-                "record_sha256": each.record_sha256,
+                "record_sha256": known_by,
             }
-            for each in last.values()
+            for known_by, each in last.items()
         ],
     )
     newest = (

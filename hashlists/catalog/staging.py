@@ -40,7 +40,7 @@ from hashlists.catalog.states import (
 from hashlists.model import EntryBatch, Rejection, Retraction, Revision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -221,6 +221,7 @@ class StagedImport:
         *,
         checkpoint: Checkpoint | None = None,
         set_aside: Sequence[SetAside] = (),
+        mended: Iterable[bytes] | None = (),
         content: tuple[bytes, int] | None = None,
     ) -> Revision | None:
         """Makes everything staged one revision.
@@ -231,6 +232,8 @@ class StagedImport:
             checkpoint: of the exchange that the entries came from; it moves with this commit, also
                 where nothing had changed.
             set_aside: records of that exchange that could not be taken; only with a checkpoint.
+            mended: what records are known by that were taken, and are set aside no longer; None
+                for all that were set aside before.
             content: SHA-256 and bytes of what was imported, where they were not known when it
                 began; None leaves what the source said.
 
@@ -256,7 +259,9 @@ class StagedImport:
             )
             if checkpoint is not None:
                 change_id = self._change.change_id
-                write_progress(connection, checkpoint, set_aside, change_id=change_id)
+                write_progress(
+                    connection, checkpoint, set_aside, mended=mended, change_id=change_id
+                )
         refresh_statistics(self._change.engine, self._change.totals.rows)
         return revision
 

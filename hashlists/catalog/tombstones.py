@@ -65,7 +65,7 @@ class Tombstones:
 
 
 def fingerprint(key: bytes, what: str, value: bytes) -> bytes:
-    """HMAC-SHA256 of a value; `what` is "key" or the hash kind, so that kinds stay apart."""
+    """HMAC-SHA256 of a value; `what` says of what sort it is, so that sorts stay apart."""
     return hmac.digest(key, what.encode("ascii") + b"\0" + value, "sha256")
 
 
@@ -79,7 +79,7 @@ def read_tombstones(connection: Connection, list_id: int) -> Tombstones:
     digests = connection.execute(
         select(tombstones.c.digest).where(tombstones.c.list_id == list_id)
     ).scalars()
-    return Tombstones(_read_key(connection), frozenset(digests))
+    return Tombstones(read_key(connection), frozenset(digests))
 
 
 def lay_tombstones(
@@ -91,7 +91,7 @@ def lay_tombstones(
     hashes: Iterable[tuple[HashKind, bytes]],
 ) -> int:
     """Stores a tombstone for every value; returns how many different ones."""
-    key = _read_key(connection)
+    key = read_key(connection)
     digests = {fingerprint(key, "key", value) for value in keys}
     digests |= {fingerprint(key, kind, value) for kind, value in hashes}
     if digests:
@@ -102,7 +102,8 @@ def lay_tombstones(
     return len(digests)
 
 
-def _read_key(connection: Connection) -> bytes:
+def read_key(connection: Connection) -> bytes:
+    """The catalog's own key, for `fingerprint`."""
     return bytes(
         connection.execute(select(meta.c.value).where(meta.c.name == _KEY_NAME)).scalar_one()
     )

@@ -24,6 +24,7 @@ from hashlists.exchanges.asking import Asker
 from hashlists.exchanges.clock import Clock
 from hashlists.exchanges.full import fetch_full
 from hashlists.exchanges.http import Http, HttpLimits
+from hashlists.exchanges.identity import of_entry
 from hashlists.exchanges.progress import Progress, full_is_due
 from hashlists.exchanges.registry import ExchangeSettings, make_client
 from hashlists.exchanges.report import FetchReport
@@ -183,7 +184,10 @@ class _Fetch:
             checkpoint = self._checkpoint(self._progress, full_at=full_at)
             document = self.report.to_document()
             revision = staged.commit(
-                lambda _: document, checkpoint=checkpoint, set_aside=done.set_aside
+                lambda _: document,
+                checkpoint=checkpoint,
+                set_aside=done.set_aside,
+                mended=None,
             )
         self._number += 1
         self.report.revision = revision.number if revision else 0
@@ -226,7 +230,12 @@ class _Fetch:
         with self._catalog.begin_import(self._record.list_name, self._source(page)) as staged:
             result = stage_page(staged, page, aside)
             kept = {"exchange": self._record.name, "page": page.words, "records": page.read.records}
-            revision = staged.commit(lambda _: kept, checkpoint=checkpoint, set_aside=aside)
+            revision = staged.commit(
+                lambda _: kept,
+                checkpoint=checkpoint,
+                set_aside=aside,
+                mended=map(of_entry, page.read.keys()),
+            )
         self.report.take_result(result)
         self.report.set_aside += len(result.rejections)
         if revision is not None:

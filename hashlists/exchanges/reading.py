@@ -3,38 +3,37 @@
 Invariants: an answer counts as a whole or not at all. A malformed record is set aside with its
 place and never holds up the others; an answer most of whose records are malformed is of a layout
 that is not known, and nothing of it counts, since moving on would lose all of them in silence.
-Where an answer names one entry several times the latest change stands, and among those without a
-time, or of one time, the last.
+Where an answer names one entry several times, `repetitions` says which record stands.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from hashlists.catalog import SetAside
 from hashlists.errors import ExchangePageError, FormatError
+from hashlists.exchanges.identity import of_place, of_record
+from hashlists.exchanges.repetitions import Repetitions
 from hashlists.exchanges.times import read_moment
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.registry import open_reader
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from hashlists.exchanges.base import Client
     from hashlists.exchanges.http import Answer
     from hashlists.formats.base import PageInfo, RawBatch
     from hashlists.limits import ImportLimits
-    from hashlists.model import EntryBatch, Handling, Rejection, Retraction
+    from hashlists.model import EntryBatch, Handling, Retraction
 
 #: An answer with more malformed records than this, and a larger share, is malformed as a whole.
 MALFORMED_RECORDS: Final = 10
 MALFORMED_SHARE: Final = 0.5
-_REPEATED: Final = "named again by this page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,110 +82,65 @@ def read_page(answer: Answer, client: Client, handling: Handling, limits: Import
         ExchangePageError: it is malformed as a whole.
         OptionsError: the exchange's options do not fit its reader.
     """
+    found = Repetitions()
+    aside: list[SetAside] = []
+    notes: Counter[str] = Counter()
     try:
-        batches, info = _read(answer, client, limits)
-        times = [read_moment(text) for raw in batches for text in _times(raw)]
-        outdated = _outdated(batches, times)
-        entries: list[EntryBatch] = []
-        retractions: list[Retraction] = []
-        aside: list[SetAside] = []
-        notes: Counter[str] = Counter()
-        repeated = 0
-        for raw, rows in zip(batches, outdated, strict=True):
-            faults = {**dict.fromkeys(rows, ("", _REPEATED)), **raw.faults}
-            good = validate(replace(raw, faults=faults), default_handling=handling, limits=limits)
-            rejections = [each for each in good.rejections if each.reason != _REPEATED]
-            repeated += len(good.rejections) - len(rejections)
-            entries.append(good.entries)
-            retractions += good.retractions
-            aside += _set_aside(raw, rejections)
+        reader = _open(answer, client, limits)
+        for raw in reader:  # its text is not kept: a page may hold a great many records
+            aside += _take(raw, handling, limits, found, answer.sha256)
             notes.update(raw.notes)
     except FormatError as error:
         raise ExchangePageError(f"the page cannot be read: {error}") from None
-    records = sum(map(len, entries)) + len(retractions) + len(aside) + repeated
+    entries, retractions = found.entries(), found.retractions()
+    records = sum(map(len, entries)) + len(retractions) + len(aside) + len(found)
     _require_known_layout(aside, records)
     return ReadPage(
-        info=info,
+        info=reader.page,
         entries=entries,
         retractions=retractions,
         set_aside=aside,
         records=records,
-        repeated=repeated,
-        times=times,
+        repeated=len(found),
+        times=found.times,
         notes=notes,
         sha256=answer.sha256,
         length=answer.length,
     )
 
 
-def _read(
-    answer: Answer, client: Client, limits: ImportLimits
-) -> tuple[Sequence[RawBatch], PageInfo]:
+def _open(answer: Answer, client: Client, limits: ImportLimits) -> PageReader[Any]:
     reader = open_reader(
         answer.stream, format=client.format, options=client.reader_options, limits=limits
     )
     assert isinstance(reader, PageReader), "readers of exchanges tell of their page"
-    return list(reader), reader.page
+    return reader
 
 
-def _times(raw: RawBatch) -> Iterable[str | None]:
-    return raw.updated_at if raw.updated_at is not None else [None] * raw.rows
-
-
-def _outdated(
-    batches: Sequence[RawBatch], times: Sequence[datetime | None]
-) -> Sequence[Sequence[int]]:
-    """By batch the rows that another one of the same page replaces."""
-    outdated: list[list[int]] = [[] for _ in batches]
-    standing: dict[object, tuple[int, int, datetime | None]] = {}
-    moments = iter(times)
-    for number, raw in enumerate(batches):
-        for row in range(raw.rows):
-            key, time = _key(raw, row), next(moments)
-            earlier = standing.get(key) if key is not None else None
-            if earlier is not None:
-                before = earlier[2]
-                if time is not None and before is not None and time < before:
-                    outdated[number].append(row)
-                    continue
-                outdated[earlier[0]].append(earlier[1])
-            standing[key] = (number, row, time)
-    return outdated
-
-
-def _key(raw: RawBatch, row: int) -> object | None:
-    """What tells one entry from another; None where the record is too malformed to have it."""
-    if raw.key_texts is not None:
-        return raw.key_texts[row]
-    for column in raw.hashes:
-        value = column.values[row]
-        if value:
-            return column.kind, value.strip().lower()
-    return None
-
-
-def _set_aside(raw: RawBatch, rejections: Sequence[Rejection]) -> Iterable[SetAside]:
-    if not rejections:
-        return
-    rows = {raw.place_at(row).number: row for row in range(raw.rows)}
-    for each in rejections:
-        row = rows.get(each.place.number)
-        digest = _digest(raw, row) if row is not None else _digest_of_place(each)
-        yield SetAside("", str(each.place), each.field, each.reason, digest)
-
-
-def _digest(raw: RawBatch, row: int) -> bytes:
-    """SHA-256 over the record as its columns tell it, wherever it stands."""
-    columns = (raw.key_texts, raw.source_ids, raw.codes, raw.updated_at, raw.retracted)
-    values = [column[row] if column is not None else None for column in columns]
-    hashes = [(column.kind.value, column.values[row]) for column in raw.hashes]
-    return hashlib.sha256(repr((values, hashes)).encode()).digest()
-
-
-def _digest_of_place(rejection: Rejection) -> bytes:
-    """Of a record that has no columns, not even an id: all that is known is where it stood."""
-    known = (rejection.place.number, rejection.field, rejection.reason)
-    return hashlib.sha256(repr(known).encode()).digest()
+def _take(
+    raw: RawBatch, handling: Handling, limits: ImportLimits, found: Repetitions, page_sha256: bytes
+) -> Sequence[SetAside]:
+    """Validates a batch; returns its malformed records."""
+    checked = validate(raw, default_handling=handling, limits=limits)
+    rows = {raw.place_at(row).number: row for row in range(raw.rows)} if checked.rejections else {}
+    malformed = [rows.get(each.place.number) for each in checked.rejections]
+    found.add(
+        [read_moment(text) for text in raw.updated_at or [None] * raw.rows],
+        checked.entries,
+        checked.retractions,
+        gone={row for row, gone in enumerate(raw.retracted or ()) if gone}.difference(malformed),
+        malformed={row for row in malformed if row is not None},
+    )
+    return [
+        SetAside(
+            "",
+            str(each.place),
+            each.field,
+            each.reason,
+            of_place(page_sha256, each) if row is None else of_record(raw, row),
+        )
+        for each, row in zip(checked.rejections, malformed, strict=True)
+    ]
 
 
 def _require_known_layout(aside: Sequence[SetAside], records: int) -> None:

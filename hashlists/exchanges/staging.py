@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import SetAside, StageResult
+from hashlists.exchanges.identity import of_place
 
 if TYPE_CHECKING:
     from hashlists.catalog import StagedImport
@@ -43,9 +43,8 @@ def stage_page(staged: StagedImport, page: Page, aside: list[SetAside]) -> Stage
 
 
 def _refused(page: Page, rejection: Rejection) -> SetAside:
-    place, why = str(rejection.place), rejection.reason
-    digest = hashlib.sha256(repr((place, rejection.field, why)).encode()).digest()
-    return SetAside(page.words, place, rejection.field, why, digest)
+    known_by = of_place(page.read.sha256, rejection)
+    return SetAside(page.words, str(rejection.place), rejection.field, rejection.reason, known_by)
 
 
 __all__ = ["aside_of", "stage_page"]

@@ -289,6 +289,28 @@ class TestSetAside:
         fetch(demo, document="2", after=0, set_aside=[bad(1)])
         assert demo.list_set_aside("other") == []
 
+    def test_they_are_known_by_nothing_that_could_be_guessed(self, demo):
+        """The same record is known by the same bytes, but not by those that were given."""
+        fetch(demo, document="2", after=0, set_aside=[bad(1), bad(2)])
+        known = {each.record.record_sha256 for each in demo.list_set_aside("feed")}
+        assert len(known) == 2
+        assert not known & {bad(1).record_sha256, bad(2).record_sha256}
+        fetch(demo, document="3", after=1, set_aside=[bad(1), bad(2)])
+        assert {each.record.record_sha256 for each in demo.list_set_aside("feed")} == known
+
+    @pytest.mark.parametrize(
+        ("mended", "left"), [((), [1, 2]), ((1,), [2]), ((1, 2, 5), []), (None, [])]
+    )
+    def test_those_that_were_mended_are_forgotten(self, demo, mended, left):
+        fetch(demo, document="2", after=0, set_aside=[bad(1), bad(2)])
+        known = None if mended is None else [bad(number).record_sha256 for number in mended]
+        exchange = demo.get_exchange("feed")
+        checkpoint = Checkpoint(exchange.exchange_id, {}, exchange.number)
+        with demo.begin_import("demo", source(exchange_id=exchange.exchange_id)) as staged:
+            staged.commit(checkpoint=checkpoint, set_aside=[bad(3)], mended=known)
+        places = {each.record.place for each in demo.list_set_aside("feed")}
+        assert places == {f"record {number}" for number in (*left, 3)}
+
     def test_only_the_newest_are_kept(self, demo, monkeypatch):
         monkeypatch.setattr(exchanges, "MAX_SET_ASIDE", 3)
         fetch(demo, document="2", after=0, set_aside=[bad(n) for n in range(3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -14,6 +15,8 @@ from hashlists.errors import ExchangePageError, ExchangeRefusedError
 from hashlists.exchanges.base import Ask
 from hashlists.exchanges.progress import Progress
 from hashlists.exchanges.walk import Walk, WalkLimits
+from hashlists.model import HashKind
+from tests.catalog_support import value
 from tests.exchange_servers import ANSWERS, PAGE, START, Fault, Feed, Record, serve
 from tests.exchange_support import NAME, add_exchange, fetch_from, held
 
@@ -225,3 +228,99 @@ def test_a_walk_remembers_no_more_than_it_is_told_to():
     walk.take(asks[2], [b"c"], asks[0])  # which is forgotten
     with pytest.raises(ExchangePageError, match="leads back"):
         walk.take(asks[3], [b"d"], asks[2])
+
+
+def stopncii_page(*records):
+    """Records as status, time and hash, on one page that is the last."""
+    rows = [
+        {"signalType": "ImagePDQ", "hashStatus": each[0], "lastModtimestamp": each[1],
+         "hashValue": each[2]}
+        for each in records
+    ]  # fmt: skip
+    return Fault(body=json.dumps({"hashRecords": rows}).encode())
+
+
+CODE = value(HashKind.PDQ, "a made-up one")
+HEX, UPPER, BASE64 = CODE.hex(), CODE.hex().upper(), base64.b64encode(CODE).decode()
+
+
+@pytest.mark.parametrize("writings", [(HEX, BASE64), (BASE64, HEX), (HEX, UPPER)])
+@pytest.mark.parametrize(
+    ("statuses", "times", "stands"),
+    [
+        (("Active", "Withdrawn"), (300, 400), False),
+        (("Active", "Withdrawn"), (400, 300), True),
+        (("Withdrawn", "Active"), (300, 400), True),
+        (("Withdrawn", "Active"), (400, 300), False),
+        (("Active", "Withdrawn"), (None, None), False),
+        (("Withdrawn", "Active"), (None, 300), True),
+    ],
+)
+def test_one_hash_counts_once_however_it_is_written(catalog, writings, statuses, times, stands):
+    with serve(Feed("stopncii")) as server:
+        add_exchange(catalog, server)
+        server.faults = [stopncii_page(*zip(statuses, times, writings, strict=True))]
+        report = fetch_from(catalog, server)
+        assert (report.records, report.repeated, report.set_aside) == (2, 1, 0)
+        assert len(held(catalog)) == stands
+
+
+def test_two_hashes_whose_base64_differs_by_case_are_two(catalog):
+    other = BASE64.swapcase()
+    assert base64.b64decode(other) != CODE
+    with serve(Feed("stopncii")) as server:
+        add_exchange(catalog, server)
+        server.faults = [stopncii_page(("Active", 1, BASE64), ("Withdrawn", 2, other))]
+        assert fetch_from(catalog, server).repeated == 0
+        assert [code for code, _ in held(catalog).values()] == [CODE]
+
+
+def test_a_malformed_record_takes_no_others_place(catalog):
+    with serve(Feed("stopncii")) as server:
+        add_exchange(catalog, server)
+        odd = "x" * len(HEX)
+        rows = [("Active", 1, HEX), ("Active", 2, odd), ("Withdrawn", 3, odd), ("Active", 0, HEX)]
+        server.faults = [stopncii_page(*rows)]
+        report = fetch_from(catalog, server)
+        assert (report.records, report.added, report.repeated, report.set_aside) == (4, 1, 1, 2)
+        assert [code for code, _ in held(catalog).values()] == [CODE]
+
+
+def test_records_set_aside_on_several_pages_are_all_kept(catalog):
+    def page(number, **more):
+        rows = [number, {"indicator": []}]  # no ids, at the same places of both pages
+        return Fault(body=json.dumps({"data": rows, **more}).encode())
+
+    with serve(Feed("threatexchange")) as server:
+        add_exchange(catalog, server)
+        further = {"paging": {"cursors": {"after": "x"}, "next": "https://x.invalid"}}
+        for round_ in range(2):  # and when they come again they are the same
+            server.faults = [page(1, **further), page(2)]
+            report = fetch_from(catalog, server)
+            assert (report.pages, report.set_aside) == (2, 4), round_
+            assert catalog.get_exchange(NAME).set_aside == 4
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("kind", ["ncmec", "threatexchange", "tat"])
+def test_records_that_were_mended_count_no_longer(catalog, kind, full):
+    feed = Feed(kind)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(4))
+        feed.bad = {1, 2}
+        assert fetch_from(catalog, server).set_aside == 2
+        assert catalog.get_exchange(NAME).set_aside == 2
+        feed.time.pass_by(hours=1)
+        feed.bad = {2}
+        feed.put(1, 2)
+        fetch_from(catalog, server)
+        assert catalog.get_exchange(NAME).set_aside == 1
+        feed.time.pass_by(hours=1)
+        if full:
+            del feed.records[2]  # it was never taken, so a full fetch alone can tell
+        else:
+            feed.delete(2)
+        fetch_from(catalog, server, full=full)
+        assert catalog.get_exchange(NAME).set_aside == 0
+        assert held(catalog) == feed.truth()

@@ -6,7 +6,8 @@ gave, and, for a delta, eight bytes for each entry that changed. What was purged
 revision is asked for. Nothing here writes, and nothing judges what a format can carry.
 
 A delta is the difference of two exports, one at `since` and one at `upto`, under what entries say
-of their handling. So it withdraws whatever the recipient was given and would be given no longer:
+of their handling; what it shows in force at an earlier revision must be in force and released today
+as well. So it withdraws whatever the recipient was given and would be given no longer:
 what was retracted, and also what now is released to others, or belongs to another class. Such a
 row says what the recipient has, never what came after. Of what the recipient never had, nothing is
 told.
@@ -105,6 +106,7 @@ class Export:
                 f" {max(self.revision, selection.since)} yet"
             )
         self._connection = connection
+        self._newest = newest
         self._selection = selection
         self._batch_size = batch_size
         self._lists = [find_list(connection, name) for name in dict.fromkeys(selection.list_names)]
@@ -139,8 +141,8 @@ class Export:
         with catalog_errors():
             for row in self._lists:
                 parts = self._changed(row) if self._selection.since else self._in_force(row)
-                for told in parts:
-                    if told:
+                for part in parts:
+                    if told := self._released_still(part):
                         yield export_batch(
                             self._connection,
                             told,
@@ -149,6 +151,29 @@ class Export:
                             kinds=self._selection.kinds,
                             derived=self._derived,
                         )
+
+    def _released_still(self, told: list[Told]) -> list[Told]:
+        """What of an earlier revision may go out today: in force still, and still released.
+
+        Else somebody could ask for a revision before a retraction, or before an entry was narrowed.
+        """
+        if self._selection.recipients is None or self.revision == self._newest or not told:
+            return told
+        ids = [each.version[_ENTRY] for each in told]
+        states = {
+            entry_id: state
+            for start in range(0, len(ids), _LOOKED_UP)
+            for entry_id, state in entry_states(
+                self._connection, sorted(ids[start : start + _LOOKED_UP]), upto=self._newest
+            ).items()
+        }
+        wanted = sorted({state.version_id for state in states.values() if state.in_force})
+        newest = [each for part in _BY_VERSION.run(self._connection, wanted) for each in part]
+        going = zip(newest, self._judge.goes_out(newest), strict=True)
+        self._judge.count(newest)
+        released = {version[_ENTRY] for version, goes in going if goes}
+        self._judge.goes_out([each.version for each in told])  # whose texts are shown next
+        return [each for each in told if each.retracted or each.version[_ENTRY] in released]
 
     def _in_force(self, row: Row[Any]) -> Iterator[list[Told]]:
         """Newest change first: the first version of an entry that comes up is its newest."""

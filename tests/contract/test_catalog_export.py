@@ -285,6 +285,16 @@ class TestDelta:
         assert [each.revisions for each in batches] == [[3, 3]]
         assert export.held_back.by_recipient == {"a": 1}
 
+    @pytest.mark.parametrize("since", [0, 1])
+    def test_an_earlier_revision_shows_only_what_may_go_out_today(self, demo, since):
+        x, y, z = (Item(name, handling=FOR_A) for name in "xyz")
+        bring(demo, [x, y, z])
+        then = demo.head()
+        bring(demo, [x.next(handling=FOR_B)], gone=[y])
+        chosen = {"since": since, "upto": then}
+        assert shown(demo, recipients=["a"], **chosen) == listed(z)
+        assert shown(demo, **chosen) == listed(x, y, z)  # of one's own
+
     def test_purged_entries_are_a_number(self, demo):
         demo.create_list(_named("other"), author="p")
         bring(demo, items("a", "b", "c"))

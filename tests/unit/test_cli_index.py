@@ -271,7 +271,7 @@ def test_verify_tells_what_differs(built, records, run, monkeypatch):
     def blind(self, kind, queries, threshold):
         found = search(self, kind, queries, threshold)
         kept = found.entry_rows != 0 if kind is HashKind.PDQ else slice(None)
-        columns = (found.query_rows, found.entry_rows, found.distances)
+        columns = (found.query_rows, found.entry_rows, found.distances, found.derivation_rows)
         return type(found)(*(each[kept] for each in columns))
 
     monkeypatch.setattr(MatchIndex, "search", blind)

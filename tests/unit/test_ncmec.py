@@ -314,7 +314,7 @@ def test_the_count_covers_deletions_and_rejections():
         (entry("<fingerprints><md5>xyz</md5></fingerprints>"), "md5", "32 hexadecimal"),
         (entry("<fingerprints></fingerprints>"), "", "no hash"),
         (entry("<fingerprints> <md5> </md5></fingerprints>"), "", "no hash"),
-        (entry(f"<classification>{'x' * 65}</classification>"), "classification", "longer"),
+        (entry(f"<classification>{'x' * 65}</classification>"), "classification", "at most 64"),
         (entry(own="x" * 300), "id", "characters"),
         ("<audio><id>1</id></audio>", "", "unknown kind"),
     ],

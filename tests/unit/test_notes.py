@@ -33,7 +33,7 @@ def files(name):
     record = {"signalType": name, "hashValue": "x", "hashStatus": "Active"}
     yield "stopncii", json.dumps({"hashRecords": [record]})
     yield "threatexchange", json.dumps({"data": [{"id": 1, "type": name, "indicator": "x"}]})
-    yield "threatexchange-text", f"{name}  a file's name\n"
+    yield "threatexchange-text", f"md5 {'ab' * 16}\n{name}  a file's name\n"
     yield "stix", json.dumps({"type": "bundle", "objects": [{"type": name}]})
     yield "misp", json.dumps({"Event": {"Attribute": [{"type": name, "value": "x"}]}})
     context = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"

@@ -202,7 +202,6 @@ class TestLikeness:
             b'{"@odata.context": "http://example.org/#Users"}',
             b'{"@odata.context": "\\ud800x"}',
             b"[1]",
-            document(media(1), kind="Alerts"),
         ],
     )
     def test_other_files(self, data):

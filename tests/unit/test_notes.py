@@ -44,15 +44,18 @@ def files(name):
     yield "ncmec", f'<queryResult xmlns="{NCMEC}"><images>{entry}</images><T{name}/></queryResult>'
 
 
-def notes_of(name, data):
+def told_of(name, data):
+    """What is said of a file: its notes, and why records were rejected."""
     stream = io.BytesIO(data.encode())
-    return [note for batch in open_reader(stream, format=name) for note in batch.notes]
+    batches = list(open_reader(stream, format=name))
+    told = [note for batch in batches for note in batch.notes]
+    return told + [each.reason for batch in batches for each in batch.rejections]
 
 
 @pytest.mark.parametrize("which", HASHES)
 def test_what_looks_like_a_hash_is_no_name(which):
     for name, data in files(HASHES[which].replace(" ", "")):
-        notes = notes_of(name, data)
+        notes = told_of(name, data)
         assert notes, name
         assert not [note for note in notes if HASHES[which] in note], name
 

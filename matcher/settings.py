@@ -288,6 +288,8 @@ class Settings:
         follow_seconds: time between looks at the catalog's newest revision.
         live_entries: changed entries that are served from memory, beside what the snapshot holds,
             before a snapshot with them has to be built.
+        lock_index: lock the index in memory, so that the system never pages it out. Needs room for
+            two snapshots, and the right to lock so much (`ulimit -l`, or CAP_IPC_LOCK).
         stale_after_seconds: without word from the catalog for this long, answers say `stale`.
         decode_workers: decoders at work at once.
         decode_pixels: pixels of one picture as rendered.
@@ -343,6 +345,7 @@ class Settings:
     exact_distances: bool = _knob(_boolean, default=False)
     follow_seconds: float = _knob(_real(0.01, 3600, "seconds"), 0.25)
     live_entries: int = _knob(_whole(0, 10_000_000), 50_000)
+    lock_index: bool = _knob(_boolean, default=False)
     stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
     decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())
     decode_pixels: int = _knob(_whole(1, 2**40), 2**27)

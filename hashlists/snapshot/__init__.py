@@ -35,6 +35,7 @@ prove integrity, not origin; folders are 0700 and files 0600 so that only the se
 from __future__ import annotations
 
 from hashlists.errors import SnapshotError
+from hashlists.snapshot.locking import lock_in_memory
 from hashlists.snapshot.manifest import DTYPES, FORMAT, VERSION, manifests_below
 from hashlists.snapshot.pointer import current_name, current_revision
 from hashlists.snapshot.reader import Snapshot, open_current, open_snapshot
@@ -50,6 +51,7 @@ __all__ = [
     "SnapshotWriter",
     "current_name",
     "current_revision",
+    "lock_in_memory",
     "manifests_below",
     "open_current",
     "open_snapshot",

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _REOPEN_ATTEMPTS = 5
-_VERIFYING_THREADS = 2  # a core each: SHA-256 runs without the GIL
+_VERIFYING_THREADS = 2  # a core each, since SHA-256 runs without the GIL
+_THREADS_WHILE_SERVING = 1  # what is held goes on answering: the other cores are for callers
 _WORTH_A_THREAD = 8 << 20  # bytes
 
 
@@ -69,8 +70,9 @@ def open_snapshot(path: Path, *, held: Snapshot | None = None) -> Snapshot:
 
     Args:
         path: its folder.
-        held: an opened snapshot; arrays whose files are hard links of its files are its very
-            arrays and are not read again.
+        held: an opened snapshot, which may be serving; arrays whose files are hard links of its
+            files are its very arrays and are not read again, and the others are verified in one
+            thread, so that callers keep the other cores.
 
     Raises:
         SnapshotError: it is missing, foreign, of a later version, cut off or otherwise damaged; the
@@ -117,11 +119,14 @@ def open_current(root: Path, *, held: Snapshot | None = None) -> Snapshot | None
 
 
 class _Held:
-    """The arrays of a held snapshot by the files they were mapped from."""
+    """The arrays of a held snapshot by the files they were mapped from; false where none is."""
 
     def __init__(self, held: Snapshot | None) -> None:
         self._held = held
         self._names = {} if held is None else {file: name for name, file in held.files.items()}
+
+    def __bool__(self) -> bool:
+        return self._held is not None
 
     def find(self, file: FileIdentity, record: ArrayRecord) -> AnyArray | None:
         """The array of that very file, if it was held under the same digest, dtype and shape."""
@@ -194,7 +199,7 @@ def _open_arrays(
                 known = _map(folder, file, record)
                 unverified.append((record.content, known))
         arrays[name] = known
-    _verify(folder, unverified)
+    _verify(folder, unverified, _THREADS_WHILE_SERVING if held else _VERIFYING_THREADS)
     return arrays, files
 
 
@@ -205,23 +210,23 @@ def _map(folder: Path, file: int, record: ArrayRecord) -> AnyArray:
         raise refuse(folder, record.content.file, f"cannot be mapped ({error})") from error
 
 
-def _verify(folder: Path, arrays: list[tuple[FileRecord, AnyArray]]) -> None:
-    """Checks digests, the largest first; in threads where there is much to read."""
+def _verify(folder: Path, arrays: list[tuple[FileRecord, AnyArray]], threads: int) -> None:
+    """Checks digests, the largest first; in so many threads where there is much to read."""
 
     def check(pair: tuple[FileRecord, AnyArray]) -> None:
         _check_digest(folder, pair[0], bytes_of(pair[1]))
 
     largest_first = sorted(arrays, key=lambda pair: pair[0].nbytes, reverse=True)
-    if sum(record.nbytes for record, _ in largest_first[1:]) < _WORTH_A_THREAD:
+    if threads == 1 or sum(record.nbytes for record, _ in largest_first[1:]) < _WORTH_A_THREAD:
         for pair in largest_first:
             check(pair)
         return
-    with ThreadPoolExecutor(_VERIFYING_THREADS, "snapshot-verify") as threads:
+    with ThreadPoolExecutor(threads, "snapshot-verify") as pool:
         try:
-            for _ in threads.map(check, largest_first):
+            for _ in pool.map(check, largest_first):
                 pass
         except SnapshotError:
-            threads.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
 
 

@@ -119,6 +119,7 @@ class Follower:
         default_policy: str = "default",
         catalog_url: str = "",
         live_entries: int = 50_000,
+        lock_index: bool = False,
         source: SnapshotSource | None = None,
         publication: Publication | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -153,6 +154,7 @@ class Follower:
             self._problems,
             clock,
             background=background,
+            lock=lock_index,
             prepare=self._caught_up,
             on_opened=wake,
         )

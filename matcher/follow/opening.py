@@ -33,6 +33,7 @@ class Opener:
         problems: where failures are told.
         clock: seconds that never go back.
         background: open in a thread of its own while something is held.
+        lock: lock what is opened in memory; what cannot be locked is handed out all the same.
         prepare: makes of a snapshot what is handed out; called where it was opened.
         on_opened: called by that thread once it is done.
     """
@@ -44,12 +45,14 @@ class Opener:
         clock: Callable[[], float],
         *,
         background: bool,
+        lock: bool,
         prepare: Callable[[Sealed], View],
         on_opened: Callable[[], None],
     ) -> None:
         self._root = root
         self._problems = problems
         self._background = background
+        self._lock = lock
         self._prepare = prepare
         self._on_opened = on_opened
         self._refused = ""
@@ -104,7 +107,7 @@ class Opener:
 
     def _open(self, name: str, held: Sealed | None) -> View | None:
         self._opened = None
-        opening = _Opening(name, self._root, held, self._prepare)
+        opening = _Opening(name, self._root, held, self._prepare, lock=self._lock)
         if held is not None and self._background:
             self._opening = opening
             opening.start(self._on_opened)
@@ -118,6 +121,7 @@ class Opener:
         self._opening, self._opened = None, opening.opened
         if opening.error is None:
             self._accepted()
+            self._tell_locking(opening.locking_error)
             return
         self._refused = opening.name
         self._opening_back_off.failed()
@@ -128,14 +132,23 @@ class Opener:
         self._opening_back_off.succeeded()
         self._problems.solved(Concern.OPENING)
 
+    def _tell_locking(self, error: OSError | None) -> None:
+        if error is None:
+            self._problems.solved(Concern.LOCKING)
+        else:
+            self._problems.note(Concern.LOCKING, error)
+
     def older(self) -> Sealed | None:
         """The newest snapshot on disk that can be used, published last or not: better than none."""
         folders = self._root.glob("snapshot-*") if self._root.is_dir() else ()
         for folder in sorted(folders, reverse=True):
             try:
-                return Sealed.of(snapshots.open_snapshot(folder))
+                sealed = Sealed.of(snapshots.open_snapshot(folder))
             except SnapshotError as error:
                 self._problems.note(Concern.OPENING, error)
+            else:
+                self._tell_locking(_locked(sealed) if self._lock else None)
+                return sealed
         return None
 
     def adopted(self, source: SnapshotSource | None) -> None:
@@ -170,21 +183,31 @@ class _Opening:
         root: the folder of snapshots.
         held: what the snapshot shares with this one is not verified again.
         prepare: makes of the snapshot what is handed out.
+        lock: lock it in memory.
 
     Attributes:
         opened: what is handed out, once it ended well.
         error: why it did not.
+        locking_error: why it is not locked in memory, where it should be.
     """
 
     def __init__(
-        self, name: str, root: Path, held: Sealed | None, prepare: Callable[[Sealed], View]
+        self,
+        name: str,
+        root: Path,
+        held: Sealed | None,
+        prepare: Callable[[Sealed], View],
+        *,
+        lock: bool,
     ) -> None:
         self.name = name
         self.opened: View | None = None
         self.error: Exception | None = None
+        self.locking_error: OSError | None = None
         self._root = root
         self._held = held
         self._prepare = prepare
+        self._lock = lock
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -192,7 +215,9 @@ class _Opening:
         """Opens it in the calling thread."""
         try:
             sealed = Sealed.open_current(self._root, held=self._held)
-            self.opened = None if sealed is None else self._prepare(sealed)
+            if sealed is not None:
+                self.locking_error = _locked(sealed) if self._lock else None
+                self.opened = self._prepare(sealed)
         except Exception as error:  # noqa: BLE001 - whatever it is, what is held goes on
             self.error = error
 
@@ -216,6 +241,15 @@ class _Opening:
         """Waits until its thread has ended."""
         if self._thread is not None:
             self._thread.join()
+
+
+def _locked(sealed: Sealed) -> OSError | None:
+    """Locks a snapshot in memory; why it is not locked, if it is not."""
+    try:
+        snapshots.lock_in_memory(sealed.snapshot)
+    except OSError as error:
+        return error
+    return None
 
 
 __all__ = ["Opener"]

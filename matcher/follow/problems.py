@@ -29,6 +29,10 @@ class Concern(enum.Enum):
         "entries withdrawn since the snapshot, which may match after a start without catalog",
         "which entries were withdrawn is not kept beside the snapshot, or cannot be read",
     )
+    LOCKING = (
+        "locking the index in memory",
+        "the index may be paged out, and answers may then wait for the disk",
+    )
     SWEEPING = (
         "old snapshots, which may hold purged data, stay on disk",
         "old snapshots cannot be removed",

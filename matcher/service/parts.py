@@ -87,6 +87,7 @@ class Parts:
             default_policy=settings.default_policy,
             catalog_url=settings.catalog_url,
             live_entries=settings.live_entries,
+            lock_index=settings.lock_index,
             source=self._source,
             publication=_publication(settings),
             wake=self._wake,

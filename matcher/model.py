@@ -298,6 +298,8 @@ class MatchResult:
         hit_lists: each list, in shadow or live, that holds a match, and whether that one was
             exact; for counting, never for callers. Empty where a server answered.
         counted_lists: all that counted for the policy; as `hit_lists`.
+        ignored: beside `matches`, and only there: entries that were met as well and whose class
+            decides nothing, the strongest first, at most as many. Lists disagree about them.
     """
 
     decision: Decision
@@ -316,6 +318,7 @@ class MatchResult:
     detail_for_operator: str = ""
     hit_lists: frozenset[tuple[str, bool]] = frozenset()
     counted_lists: tuple[str, ...] = ()
+    ignored: tuple[Match, ...] = ()
 
     @property
     def truncated(self) -> bool:

@@ -397,6 +397,7 @@ def _result(
         policy_version=policy.version,
         hit_lists=judgement.hit_lists,
         counted_lists=policy.list_names,
+        ignored=judgement.ignored,
     )
 
 

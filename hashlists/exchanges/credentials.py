@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import ExchangeCredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 _MAX_FILE_BYTES = 64 * 1024
@@ -36,7 +37,11 @@ class Credentials:
 
 
 def find_credentials(
-    names: Sequence[str], variables: Mapping[str, str], file: Path | None
+    names: Sequence[str],
+    variables: Mapping[str, str],
+    file: Path | None,
+    *,
+    variable_of: Callable[[str], str] = str,
 ) -> Credentials:
     """The credentials that a client needs; a variable goes before the file.
 
@@ -44,6 +49,7 @@ def find_credentials(
         names: of what is needed.
         variables: what the environment gave for this exchange, by those names.
         file: lines of `name = value`; None where there is none.
+        variable_of: what the environment calls the credential of a name, for the error.
 
     Raises:
         ExchangeCredentialsError: some are missing, or the file is not as it must be.
@@ -51,9 +57,12 @@ def find_credentials(
     told = {**(_read(file) if file is not None else {}), **variables}
     missing = [name for name in names if not told.get(name)]
     if missing:
+        known = "" if file is None else f" ({file} has them not)"
         raise ExchangeCredentialsError(
-            f"credentials are missing: {', '.join(missing)}; set them in the environment, or write "
-            "them into a file of mode 0600 and name it with --credentials-file"
+            f"credentials are missing: {', '.join(missing)}{known}; set "
+            f"{' and '.join(map(variable_of, missing))} in the environment, or write lines of NAME "
+            "= VALUE into a file of mode 0600 and name it with `hashwarden exchanges set EXCHANGE "
+            "--credentials-file FILE`"
         )
     for name in names:
         if not _VALUE.fullmatch(told[name]):
@@ -68,10 +77,10 @@ def _read(file: Path) -> dict[str, str]:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ExchangeCredentialsError(
-            f"the file of credentials cannot be read: {error.strerror}"
+            f"the file of credentials {file} cannot be read: {error.strerror}"
         ) from None
     with os.fdopen(descriptor, "rb") as stream:
-        _require_private(os.fstat(stream.fileno()))
+        _require_private(file, os.fstat(stream.fileno()))
         content = stream.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         raise ExchangeCredentialsError("the file of credentials is too large to be one")
@@ -82,16 +91,17 @@ def _read(file: Path) -> dict[str, str]:
     return dict(_parse(number, line) for number, line in enumerate(lines, 1) if _counts(line))
 
 
-def _require_private(status: os.stat_result) -> None:
+def _require_private(file: Path, status: os.stat_result) -> None:
+    what = f"the file of credentials {file}"
     if not stat.S_ISREG(status.st_mode):
-        raise ExchangeCredentialsError("the file of credentials is no plain file")
+        raise ExchangeCredentialsError(f"{what} is no plain file")
     if status.st_mode & _OTHERS:
         raise ExchangeCredentialsError(
-            f"the file of credentials may be read or written by others (mode "
-            f"{stat.S_IMODE(status.st_mode):04o}); make it private: chmod 600"
+            f"{what} may be read or written by others (mode {stat.S_IMODE(status.st_mode):04o}); "
+            f"make it private: chmod 600 {shlex.quote(str(file))}"
         )
     if status.st_uid not in (0, os.geteuid()):
-        raise ExchangeCredentialsError("the file of credentials belongs to another user")
+        raise ExchangeCredentialsError(f"{what} belongs to another user: chown it to yours")
 
 
 def _counts(line: str) -> bool:

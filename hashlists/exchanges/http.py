@@ -4,9 +4,9 @@ Invariants: requests go to the configured origin alone, and no redirect is follo
 credentials and questions reach nobody else. Plain HTTP is spoken with this machine only.
 Certificates are verified; there is no way to turn that off. No answer takes more than its limits of
 bytes and seconds, and it is held in memory, never on disk. It is unpacked once at most, and never
-beyond those bytes. No error or log names a query, a header,
-or anything of an answer but its status, its type and the host that it redirects to. The environment
-is not read: whoever opens a connection says which proxy leads there.
+beyond those bytes. No error or log names a path, a query, a header, or anything of an answer but
+its status, its type and the host that it redirects to. The environment is not read: whoever opens a
+connection says which proxy leads there.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import hashlib
 import io
 import ipaddress
 import logging
+import os
+import socket
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +48,10 @@ _MIB: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _AGENT: Final = "hashwarden"
 _SHOWN_CHARS: Final = 60
+_LOOK: Final = (
+    "look at the address (`hashwarden exchanges status`), the network, and HTTPS_PROXY if a proxy "
+    "leads out"
+)
 #: Statuses that a later attempt may better.
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _WRONG_KEY: Final = frozenset({401, 403, 407})
@@ -107,10 +113,18 @@ def require_url(url: str) -> str:
             "the address must hold no user, password or query: those are credentials or options"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
-        raise ExchangeSettingsError("the address must begin with https://")
+        raise ExchangeSettingsError(
+            "the address must begin with https://; http:// is spoken with this machine alone "
+            "(127.0.0.1, [::1], localhost)"
+        )
     if port == 0:
         raise ExchangeSettingsError("the address names port 0")
     return url.rstrip("/")
+
+
+def host_of(url: str) -> str:
+    """The host of an address that was checked, fit to be shown; it is no secret."""
+    return (urlsplit(url).hostname or "")[:_SHOWN_CHARS]
 
 
 def _is_loopback(host: str) -> bool:
@@ -207,7 +221,7 @@ class Http:
         """
         text = query if isinstance(query, str) else urlencode(query)
         address = f"{self._url}/{quote(path.lstrip('/'), safe='/%')}{'?' if text else ''}{text}"
-        with io.BytesIO() as body, _errors_told(self._proxy), proxy_errors_told(self._proxy):
+        with io.BytesIO() as body, self._errors_told(), proxy_errors_told(self._proxy):
             until = self._clock.monotonic() + self._limits.answer_seconds
             with self._client.stream(method, address, headers=headers, content=content) as response:
                 _require_success(response)
@@ -217,6 +231,25 @@ class Http:
             length = body.tell()
             body.seek(0)
             yield Answer(body, length, digest, server_time)
+
+    @contextmanager
+    def _errors_told(self) -> Iterator[None]:
+        """Errors of the library become ours; its own words may repeat the address."""
+        host = host_of(self._url)
+        try:
+            yield
+        except httpx.ConnectTimeout:
+            told = f"{unreachable(host, self._proxy)}: no connection within "
+            told += f"{self._limits.connect_seconds:g} seconds; {_LOOK}"
+            raise ExchangeAwayError(told) from None
+        except httpx.TimeoutException:
+            raise ExchangeAwayError(f"{host} did not answer in time") from None
+        except httpx.RemoteProtocolError:
+            raise ExchangeAwayError(f"the answer of {host} was cut off, or is no HTTP") from None
+        except httpx.TransportError as error:
+            raise ExchangeAwayError(_cause(error, host, self._proxy)) from None
+        except httpx.InvalidURL:
+            raise ExchangeRefusedError("what it gave to ask on with is no address") from None
 
     def _take(self, response: httpx.Response, body: BinaryIO, until: float) -> bytes:
         digest, length = hashlib.sha256(), 0
@@ -245,21 +278,6 @@ class Http:
                 "pages (option page_size) where the exchange allows it"
             )
         return length
-
-
-@contextmanager
-def _errors_told(proxy: httpx.Proxy | None) -> Iterator[None]:
-    """Errors of the library become ours; its own words may repeat the address."""
-    try:
-        yield
-    except httpx.TimeoutException:
-        raise ExchangeAwayError("it did not answer in time") from None
-    except httpx.RemoteProtocolError:
-        raise ExchangeAwayError("the answer was cut off, or is no HTTP") from None
-    except httpx.TransportError as error:
-        raise ExchangeAwayError(_cause(error, proxy)) from None
-    except httpx.InvalidURL:
-        raise ExchangeRefusedError("what it gave to ask on with is no address") from None
 
 
 def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext:
@@ -337,18 +355,32 @@ def _retry_after(response: httpx.Response) -> float | None:
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 
-def _cause(error: httpx.TransportError, proxy: httpx.Proxy | None) -> str:
+def _cause(error: httpx.TransportError, host: str, proxy: httpx.Proxy | None) -> str:
     """Why it cannot be reached; never the library's own words, which may repeat the address."""
+    reason = ""
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {inner.verify_message}"
+            return (
+                f"the certificate of {host} is not trusted: {inner.verify_message}; where another "
+                "authority vouches for it, name its certificates with --ca-file"
+            )
         if isinstance(inner, ssl.SSLError):
-            return "no TLS connection can be made to it"
+            return f"no TLS connection can be made to {host}; is the address right, and its port?"
+        if isinstance(inner, OSError):
+            reason = _reason(inner)
         inner = inner.__cause__ or inner.__context__
     if isinstance(error, httpx.ConnectError):
-        return unreachable(proxy)
-    return "the connection to it broke off"
+        told = unreachable(host, proxy)
+        return f"{told}{f': {reason}' if reason else ''}; {_LOOK}"
+    return f"the connection to {host} broke off"
+
+
+def _reason(error: OSError) -> str:
+    """What the operating system says, in its words for the number alone."""
+    if isinstance(error, socket.gaierror):
+        return "no such name is known here"
+    return os.strerror(error.errno) if error.errno else ""
 
 
 __all__ = ["Answer", "Http", "HttpLimits", "require_url"]

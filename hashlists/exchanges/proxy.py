@@ -70,11 +70,11 @@ def _host(proxy: httpx.Proxy | None) -> str:
     return proxy.url.host if proxy is not None else "on the way"
 
 
-def unreachable(proxy: httpx.Proxy | None) -> str:
-    """What cannot be reached where no connection stands."""
-    return (
-        "it cannot be reached" if proxy is None else f"its proxy {_host(proxy)} cannot be reached"
-    )
+def unreachable(host: str, proxy: httpx.Proxy | None) -> str:
+    """What cannot be reached where no connection stands: the exchange's host, or its proxy."""
+    if proxy is None:
+        return f"{host} cannot be reached"
+    return f"{host} cannot be asked, for its proxy {_host(proxy)} cannot be reached"
 
 
 __all__ = ["make_proxy", "proxy_errors_told", "unreachable"]

@@ -20,13 +20,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from hashlists.errors import OptionsError
+from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv_cells, own_layout
 from hashlists.formats.base import BatchReader, FileHeader, Format
 from hashlists.formats.csv_likeness import looks_like
 from hashlists.formats.csv_table import ENCODINGS, UNENDED_NOTE, Block, CsvTable
 from hashlists.formats.csv_writer import CsvWriter
-from hashlists.formats.field_mapping import FieldMapping, yes_or_no
+from hashlists.formats.field_mapping import FieldMapping, NoHashColumnError, yes_or_no
 from hashlists.formats.mapped_batch import mapped_batch
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ class CsvReader(BatchReader):
     format: Final = "csv"
 
     def __init__(self, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits) -> None:
-        self._options = CsvOptions.parse(options)
+        try:
+            self._options = CsvOptions.parse(options)
+        except NoHashColumnError as error:
+            raise _with_columns(error, stream, options, limits) from None
         mapping = self._options.mapping
         self._stream = stream
         self._table = CsvTable(
@@ -119,6 +122,23 @@ class CsvReader(BatchReader):
                 self._options.mapping, self._header, cells, rows=rows, place_at=block.place_at
             )
         return with_block(batch, block)
+
+
+def _with_columns(
+    error: NoHashColumnError, stream: BinaryIO, options: Mapping[str, str], limits: ImportLimits
+) -> OptionsError:
+    """What to say where no column is named: which there are, or that the layout is our own."""
+    delimiter = _delimiter(options.get("delimiter", ","))
+    encoding = codec(options.get("encoding", "utf-8"))
+    try:
+        table = CsvTable(stream, limits, delimiter=delimiter, encoding=encoding)
+    except FormatError:
+        return error
+    if own_layout.has_its_columns(table.columns):
+        return OptionsError(
+            "the file is of Hashwarden's own layout: say --option columns=hashwarden, and no other"
+        )
+    return OptionsError(f"{error}; {table.shown_columns()}")
 
 
 def with_block(batch: RawBatch, block: Block) -> RawBatch:

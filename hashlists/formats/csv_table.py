@@ -42,6 +42,8 @@ ENCODINGS: Final[Mapping[str, str]] = {
 }
 #: Note of a batch whose last row is open-ended.
 UNENDED_NOTE: Final = "last line without line end taken as whole"
+#: As `Lines` hands on bytes that are not of the encoding.
+_RAW_BYTE = re.compile("[\udc80-\udcff]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _Row = list[str]
 
@@ -119,10 +121,20 @@ class CsvTable:
                 problem = "has more than once" if found else "does not have"
                 raise OptionsError(
                     f"columns.{field} (--column {field}=NAME) names the column {name!r}, which "
-                    f"the file {problem}; its columns are: {show_columns(self.columns)}"
+                    f"the file {problem}; {self.shown_columns()}"
                 )
             positions[field] = self.columns.index(name)
         return positions
+
+    def shown_columns(self) -> str:
+        """The columns in words, and what may be wrong with the way they are read."""
+        told = f"its columns are: {show_columns(self.columns)}"
+        if any(map(_RAW_BYTE.search, self.columns)):
+            told += (
+                "; the header line is not UTF-8 text: say its encoding, e.g. --option "
+                "encoding=cp1252"
+            )
+        return told
 
     def blocks(self) -> Iterator[Block]:
         """All records behind the header, once.

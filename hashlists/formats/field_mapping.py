@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 #: Option that names a layout of columns instead of naming each column, and the one there is.
 LAYOUT_OPTION: Final = "columns"
 OWN_LAYOUT: Final = "hashwarden"
+#: Stands in a suggested command for a value that only the importer knows.
+PLACE: Final = "..."
 #: Fields that are neither hash nor flag.
 FIELDS: Final = (
     "key",
@@ -64,6 +66,10 @@ _FURTHER = re.compile(r"(?P<kind>[a-z0-9]+)\.(?P<number>[2-9]|[1-9][0-9])", re.A
 _SEPARATOR_WORDS: Mapping[str, str] = {"space": " ", "tab": "\t", "\\t": "\t"}
 _MAX_SEPARATOR_CHARS: Final = 8
 _TEXT_ENCODINGS: Final = tuple(each for each in Encoding if each is not Encoding.RAW)
+
+
+class NoHashColumnError(OptionsError):
+    """No column is named for a hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +105,10 @@ class FieldMapping:
             also: options of the format itself, which are let pass.
 
         Raises:
+            NoHashColumnError: no column is named for a hash.
             OptionsError: one is unknown, or has a value that is not allowed.
         """
+        _refuse_places(options)
         columns, further = _columns(options)
         written = _section(options, "hash_encoding.", tuple(HashKind))
         separators = _section(options, "separator.", (*HashKind, _RECIPIENTS))
@@ -180,6 +188,15 @@ def yes_or_no(name: str, text: str) -> bool:
     return text == "yes"
 
 
+def _refuse_places(options: Mapping[str, str]) -> None:
+    """Refuses what stands in a suggested command for words that only the importer knows."""
+    for name, value in options.items():
+        if value == PLACE:
+            raise OptionsError(
+                f"{name} is {PLACE}, a place to fill in: say what it is, or leave it out"
+            )
+
+
 def _columns(options: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[HashKind, str]]]:
     """The columns, and those of further hashes in the order of their numbers."""
     named = {
@@ -202,7 +219,7 @@ def _columns(options: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[Has
 def _require_hash(columns: Mapping[str, str]) -> None:
     if not any(kind in columns for kind in HashKind):
         kinds = ", ".join(f"columns.{kind}" for kind in HashKind)
-        raise OptionsError(
+        raise NoHashColumnError(
             "no column is mapped to a hash: say which column holds one, e.g. --column md5=NAME;"
             f" as options: {kinds}"
         )

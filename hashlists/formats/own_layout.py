@@ -20,7 +20,7 @@ from hashlists.formats.field_mapping import FIELDS, FLAGS, LAYOUT_OPTION, OWN_LA
 from hashlists.model import KEY_TAGS, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hashlists.formats.base import RawBatch
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
@@ -77,6 +77,11 @@ def is_asked_for(options: Mapping[str, str]) -> bool:
         more = sorted(set(options) - {LAYOUT_OPTION})
         raise OptionsError(f"columns={OWN_LAYOUT} settles everything; {more[0]} must not be given")
     return True
+
+
+def has_its_columns(names: Iterable[str]) -> bool:
+    """Whether a table has the columns of this layout; those of `ORIGIN` and `CONTEXT` may lack."""
+    return {*MAPPING.columns, FURTHER} <= set(names)
 
 
 def refuse_writer_options(options: Mapping[str, str]) -> None:

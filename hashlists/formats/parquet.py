@@ -30,6 +30,7 @@ from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarro
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
 from hashlists.formats.parquet_writer import ParquetWriter
 from hashlists.formats.shown_columns import show_columns
+from hashlists.formats.table_columns import Column
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place
 
@@ -103,6 +104,20 @@ class ParquetReader(BatchReader):
         rows = self._file.metadata.num_rows
         return self._length * self._done // rows if rows else self._length
 
+    @property
+    def columns(self) -> Sequence[Column]:
+        """All columns, those within structures with dots; what is typed so has few values."""
+        return list(self._columns_below(self._schema, ""))
+
+    def _columns_below(self, fields: Any, prefix: str) -> Iterator[Column]:
+        types = self._pa.types
+        for each in fields:
+            if types.is_struct(each.type):
+                yield from self._columns_below(each.type, f"{prefix}{each.name}.")
+            else:
+                few = types.is_boolean(each.type) or types.is_dictionary(each.type)
+                yield Column(f"{prefix}{each.name}", few)
+
     @contextmanager
     def _converted(self) -> Iterator[None]:
         """Turns what the library raises into our own error; its words may repeat values."""
@@ -122,13 +137,16 @@ class ParquetReader(BatchReader):
         if found is None:
             raise OptionsError(
                 "the file is not of Hashwarden's own layout; for another say which column holds "
-                f"what, e.g. --column md5=NAME; its columns are: {show_columns(self._schema.names)}"
+                f"what, e.g. --column md5=NAME; its columns are: {self._shown_columns()}"
             )
         if found != LAYOUT_VERSION.encode():
             raise FormatError(
                 f"the file is of another version of the layout than {LAYOUT_VERSION}, the one "
                 "known here"
             )
+
+    def _shown_columns(self) -> str:
+        return show_columns(self._schema.names, header_line=False)
 
     def _find_columns(self) -> Mapping[str, Sequence[str]]:
         """From what is wanted to the names that lead to its column."""
@@ -152,7 +170,7 @@ class ParquetReader(BatchReader):
                 problem = "has more than once" if at else "does not have"
                 raise OptionsError(
                     f"columns.{field} (--column {field}=NAME) names the column {name!r}, which "
-                    f"the file {problem}; its columns are: {show_columns(self._schema.names)}"
+                    f"the file {problem}; its columns are: {self._shown_columns()}"
                 )
             kind = fields.field(at[0]).type
             fields = kind if self._pa.types.is_struct(kind) else None

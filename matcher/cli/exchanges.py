@@ -5,6 +5,7 @@ No credential is an argument or an option: they come from the environment, or fr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from matcher.cli.exchange_output import (
     print_set_aside,
 )
 from matcher.cli.importing import another_list
-from matcher.cli.output import note, print_json, printable, progress
+from matcher.cli.output import note, print_json, printable, progress, without_hashes
 from matcher.cli.paths import ExistingPath
 from matcher.cli.refusal import RefusalError
 
@@ -54,7 +55,7 @@ def command() -> None:
 @click.argument("name")
 @click.option("--kind", required=True, type=click.Choice(_KINDS), help="What is spoken there.")
 @click.option("--list", "list_name", required=True, metavar="LIST", help="The list that it fills.")
-@click.option("--url", required=True, metavar="URL", help="Its address, beginning with https://.")
+@click.option("--url", required=True, metavar="URL", help="Its address, https://HOST/PATH.")
 @click.option(
     "--option",
     "chosen",
@@ -126,6 +127,11 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
                 raise RefusalError(
                     f"{kind} does not say what kind of harm its hashes are about, and there is no "
                     f"list {list_name} yet: add --harm"
+                ) from None
+            if format_.harm not in (None, Harm(harm)) and Harm(harm) is not Harm.TEST:
+                raise RefusalError(
+                    f"what {kind} tells is of harm {format_.harm}, and so is the list that it "
+                    "fills: leave --harm out"
                 ) from None
             require_harm(format_, list_name, Harm(harm))
             made = HashList(
@@ -212,6 +218,53 @@ def status(session: Session, *, name: str | None, as_json: bool) -> None:
         print_set_aside(shown[0])
 
 
+@command.command("set")
+@click.argument("name")
+@click.option(
+    "--credentials-file",
+    type=ExistingPath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Lines of NAME = VALUE, mode 0600; the environment goes before it.",
+)
+@click.option("--no-credentials-file", is_flag=True, help="Only the environment gives them.")
+@click.option(
+    "--ca-file",
+    type=ExistingPath(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Certificates (PEM) that count instead of the system's.",
+)
+@click.option("--no-ca-file", is_flag=True, help="The system's certificates count.")
+@pass_session
+def set_files(
+    session: Session,
+    *,
+    name: str,
+    credentials_file: Path | None,
+    no_credentials_file: bool,
+    ca_file: Path | None,
+    no_ca_file: bool,
+) -> None:
+    """Name other files for an exchange; it goes on where it was.
+
+    Its address, its kind and its options stay, since what was fetched so far hangs on them: for
+    others remove it and add it again, which fetches everything anew.
+    """
+    from hashlists.exchanges.registry import ExchangeSettings  # noqa: PLC0415
+
+    if (credentials_file and no_credentials_file) or (ca_file and no_ca_file):
+        raise click.UsageError("a file is either named or there is none")
+    if not (credentials_file or no_credentials_file or ca_file or no_ca_file):
+        raise click.UsageError("nothing is to be set: name a file")
+    with session.catalog() as catalog:
+        settings = ExchangeSettings.from_document(catalog.get_exchange(name).settings)
+        if credentials_file or no_credentials_file:
+            settings = replace(settings, credentials_file=_absolute(credentials_file))
+        if ca_file or no_ca_file:
+            settings = replace(settings, ca_file=_absolute(ca_file))
+        catalog.update_exchange(name, settings=settings.to_document())
+    note(f"The exchange {name} was changed; it goes on where it was.")
+
+
 @command.command()
 @click.argument("name")
 @pass_session
@@ -295,16 +348,21 @@ def _fetch(
             return True
     if as_json:
         print_json({"exchange": name, "error": {"reason": problem.reason, "detail": str(problem)}})
-    click.echo(f"{click.style('error:', fg='red')} {name}: {printable(str(problem))}", err=True)
+    told = printable(without_hashes(str(problem)))
+    click.echo(f"{click.style('error:', fg='red')} {name}: {told}", err=True)
     return False
 
 
 def _credentials(name: str, client: Client, settings: ExchangeSettings) -> Credentials:
     from hashlists.exchanges.credentials import find_credentials  # noqa: PLC0415
-    from matcher.settings import exchange_credentials  # noqa: PLC0415
+    from matcher.settings import exchange_credentials, exchange_variable  # noqa: PLC0415
 
-    variables = exchange_credentials(name, client.credential_names)
-    return find_credentials(client.credential_names, variables, settings.credentials_file)
+    return find_credentials(
+        client.credential_names,
+        exchange_credentials(name, client.credential_names),
+        settings.credentials_file,
+        variable_of=partial(exchange_variable, name),
+    )
 
 
 def _set_state(session: Session, name: str, state: str) -> None:

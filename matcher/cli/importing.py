@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hashlists.formats.unpacking.age_files import Identity
     from matcher.cli.describing import Described
 
-_STDIN = Path("-")
+#: What a file is called that is standard input.
+STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +80,13 @@ def seekable(file: Path, spool_dir: Path | None) -> Iterator[Path]:
         spool_dir: where the nameless file lies; made where it is missing. None for the folder of
             temporary files.
     """
-    if file != _STDIN and stat.S_ISREG(file.stat().st_mode):
+    if file != STDIN and stat.S_ISREG(file.stat().st_mode):
         yield file
         return
     if spool_dir is not None:
         spool_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=spool_dir) as spooled:
-        if file == _STDIN:
+        if file == STDIN:
             shutil.copyfileobj(sys.stdin.buffer, spooled)
         else:
             with file.open("rb") as pipe:

@@ -14,7 +14,7 @@ from matcher.cli.asking import require_someone_to_ask
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
-from matcher.cli.importing import ImportOrder, WholeOrder
+from matcher.cli.importing import STDIN, ImportOrder, WholeOrder
 from matcher.cli.keeping import keeper
 from matcher.cli.output import print_json
 from matcher.cli.paths import ExistingPath
@@ -36,7 +36,6 @@ _FORMATS_BY_SUFFIX = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_STDIN = Path("-")
 
 
 def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> str | None:
@@ -70,7 +69,7 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 @click.option(
     "--max-rejected-share",
     metavar="SHARE",
-    type=click.FloatRange(0, 1),
+    type=options.Share(),
     help="Import nothing where more than this share of the records is rejected. Default: the "
     "setting max_rejected_share, 0.05 unless it was changed: 5 of 100.",
 )
@@ -178,7 +177,7 @@ def command(
     """
     if references and not plan:
         raise click.UsageError("--reference goes with --plan")
-    if _STDIN in files and len(files) > 1:
+    if STDIN in files and len(files) > 1:
         raise click.UsageError("standard input is imported alone, not with other files")
     if server is not None and key_files:
         raise click.UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,6 +41,23 @@ def _check_address(ctx: click.Context, option: click.Parameter, address: str | N
             f"must be HOST:PORT, e.g. 127.0.0.1:50051, not {address!r}", ctx, option
         )
     return address
+
+
+class Share(click.FloatRange):
+    """A share from 0 to 1; whoever writes a percentage is told how."""
+
+    name = "share"
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The share as a number."""
+        if isinstance(value, str) and value.strip().endswith("%"):
+            self.fail(
+                f"{value!r}: a share is a number from 0 to 1, so 10% is written 0.1", param, ctx
+            )
+        return super().convert(value, param, ctx)
 
 
 server = click.option(

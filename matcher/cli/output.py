@@ -7,6 +7,7 @@ reaches a terminal with its control characters, so a file name cannot repaint a 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
 def printable(text: str) -> str:
     """The text with everything that a terminal could take for a command written as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+#: As hashes are written in hex, or in base32 and base64 as far as no slash parts them. That of 64
+#: bits stands by itself: names of snapshots end in as many digits.
+_HASH = re.compile(
+    r"[0-9A-Fa-f]{24,}|(?<![0-9A-Za-z])(?<![0-9]-)(?=[A-Fa-f]*[0-9])[0-9A-Fa-f]{16}(?![0-9A-Za-z])"
+    r"|(?=[A-Za-z+=]*[0-9])[0-9A-Za-z+=]{28,}"
+)
+
+
+def without_hashes(text: str) -> str:
+    """The text without what looks like a hash: one may stand where a name was expected."""
+    return _HASH.sub("(hash)", text)
 
 
 def is_terminal(*, error: bool = False) -> bool:

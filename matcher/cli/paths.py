@@ -6,6 +6,7 @@ Whoever mistypes a name knows how the command is used; what they need is which n
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -35,8 +36,15 @@ class ExistingPath(click.Path):
         ctx: click.Context | None,
     ) -> Any:
         """The path, as `click.Path` converts it."""
-        if not os.fspath(value):
+        name = os.fspath(value)
+        if not name:
             raise RefusalError("the name of a file is empty")
+        if not self.dir_okay and os.path.isdir(name):  # noqa: PTH112  bytes are names, too
+            folder = os.fsdecode(name).rstrip("/") or "/"
+            raise RefusalError(
+                f"{folder} is a folder, and files are wanted; to name all that it holds: "
+                f"{shlex.quote(folder)}/*"
+            )
         return super().convert(value, param, ctx)
 
     def fail(

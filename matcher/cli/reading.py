@@ -6,6 +6,7 @@ A command takes `--column`, `--mapping`, `--option` and `--identity` by these de
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,16 +126,16 @@ def identities_of(key_files: Sequence[Path]) -> list[Identity]:
     found = []
     for file in key_files:
         with file.open("rb") as stream:
+            try:
+                found += identities_in(stream)  # first: the mode of what is no key does not matter
+            except DecryptionKeyError as error:
+                raise DecryptionKeyError(f"{file}: {error}") from None
             mode = os.fstat(stream.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & _OTHERS:
                 raise DecryptionKeyError(
                     f"{file}: the private key is open to others (mode {stat.S_IMODE(mode):04o}); "
-                    f"make it private: chmod 600 {file}"
+                    f"make it private: chmod 600 {shlex.quote(str(file))}"
                 )
-            try:
-                found += identities_in(stream)
-            except DecryptionKeyError as error:
-                raise DecryptionKeyError(f"{file}: {error}") from None
     return found
 
 

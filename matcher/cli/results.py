@@ -19,6 +19,7 @@ EXIT_FOUND = 1
 EXIT_UNDECIDED = 2
 _ERROR = "ERROR"
 _MOST_QUIET_ROWS = 200  # rows without a known match that a person is shown
+_MOST_FAILURES_TOLD = 20
 _FOUND = (Decision.MATCH, Decision.REVIEW)
 _HUMAN_COLUMNS = ("decision", "list", "evidence", "severity")
 _PLAIN_COLUMNS = (
@@ -34,6 +35,7 @@ _PLAIN_COLUMNS = (
     "distance",
     "severity",
     "derivation",
+    "ignored_in",
 )
 _NOT_KNOWN = "?"
 
@@ -89,8 +91,15 @@ class Report:
             if not self._counts:
                 print_row((self.subject, *_PLAIN_COLUMNS))
             print_row((str(item), *_plain_cells(outcome)))
+            self._tell_failure(item, outcome)
         self._counts[_word(outcome)] += 1
         self._remarks.update(_summary_remarks(outcome, gaps))
+
+    def _tell_failure(self, item: str | int, outcome: Outcome) -> None:
+        """Says why an item has no answer, for which a line has no cell; of many the first."""
+        if isinstance(outcome, Failure) and self._counts[_ERROR] < _MOST_FAILURES_TOLD:
+            named = outcome.detail.startswith(f"{self.subject} {item}: ")
+            note(outcome.detail if named else f"{item}: {outcome.detail}")
 
     def _keep(self, item: str | int, outcome: Outcome, gaps: Gaps) -> None:
         quiet = _is_unremarkable(outcome) and not gaps.remarks()
@@ -143,7 +152,8 @@ def to_record(
 ) -> dict[str, Any]:
     """The JSON object of one item.
 
-    `total_matches` stands in it only where more matched than are listed, `detail` only where
+    `total_matches` stands in it only where more matched than are listed, `ignored_matches` only
+    where matches are listed that other entries speak against, `detail` only where
     matches were left out of account and none counts, or both with `details`; the keys of `gaps`
     only where something was not looked at;
     `error` only where the item was not matched at all: then `decision` is null.
@@ -159,6 +169,8 @@ def to_record(
         "match_id": outcome.match_id or None,
         "matches": [_match_record(match) for match in outcome.matches],
     }
+    if outcome.ignored:
+        record["ignored_matches"] = [_match_record(match) for match in outcome.ignored]
     record |= gaps.record()
     if details:
         return record | _details(outcome)
@@ -239,6 +251,11 @@ def _summary_remarks(outcome: Outcome, gaps: Gaps) -> list[str]:
         told.append("with frames or pages that were not hashed; see --views all")
     if gaps.views_left_out:
         told.append("with views that limits left out")
+    if outcome.ignored:
+        told.append(
+            f"{_shown(outcome.decision)}, though another entry has a class that decides nothing "
+            f"(in {', '.join(_ignored_in(outcome))})"
+        )
     if _left_out_of_account(outcome):
         told.append(f"{_shown(outcome.decision)}: {_said(outcome)}")
     return told
@@ -252,7 +269,7 @@ def _human_cells(outcome: Outcome, gaps: Gaps) -> tuple[str, ...]:
         told = _said(outcome) or (outcome.reason or "")
         return (word, "", "; ".join(filter(None, (told, *gaps.remarks()))), "")
     best = outcome.matches[0]
-    evidence = "; ".join((_evidence(best) + _others(outcome), *gaps.remarks()))
+    evidence = "; ".join((_evidence(best) + _others(outcome), *_against(outcome), *gaps.remarks()))
     return (word, _entry(best), evidence, best.severity)
 
 
@@ -263,13 +280,43 @@ def _entry(match: Match) -> str:
 
 
 def _others(outcome: MatchResult) -> str:
-    """How many more matched, and in which lists beside that of the strongest."""
+    """How many more matched, and in which lists beside that of the strongest, if less severely."""
     more = outcome.total_matches - 1
     if not more:
         return ""
-    best = outcome.matches[0].list_name
-    lists = dict.fromkeys(each.list_name for each in outcome.matches if each.list_name != best)
+    best = outcome.matches[0]
+    severities: dict[str, str] = {}
+    for each in outcome.matches:
+        severities.setdefault(each.list_name, each.severity)
+    lists = [
+        name if severity == best.severity else f"{name}: {severity}"
+        for name, severity in severities.items()
+        if name != best.list_name
+    ]
     return f", and {more} more" + (f" (also in {', '.join(lists)})" if lists else "")
+
+
+def _against(outcome: MatchResult) -> list[str]:
+    """Which lists hold the item under a class that decides nothing, and under which."""
+    told = []
+    for name in _ignored_in(outcome):
+        match = next(each for each in outcome.ignored if each.list_name == name)
+        told.append(f"but {name} holds it as {_class(match)}, which decides nothing")
+    return told
+
+
+def _ignored_in(outcome: MatchResult) -> list[str]:
+    return [*dict.fromkeys(each.list_name for each in outcome.ignored)]
+
+
+def _class(match: Match) -> str:
+    """E.g. "not_abuse (vics US 0)"."""
+    issued = match.classification
+    if issued is None:
+        return match.severity
+    return (
+        f"{match.severity} ({' '.join(filter(None, (issued.scheme, issued.profile, issued.code)))})"
+    )
 
 
 def _evidence(match: Match) -> str:
@@ -292,5 +339,14 @@ def _plain_cells(outcome: Outcome) -> tuple[str, ...]:
     best = outcome.matches[0]
     distance = "" if best.distance is None else str(best.distance)
     made = _NOT_KNOWN if best.derivation is None else best.derivation
-    evidence = (best.kind.value, best.basis.value, best.view, distance, best.severity, made)
+    against = ",".join(_ignored_in(outcome))
+    evidence = (
+        best.kind.value,
+        best.basis.value,
+        best.view,
+        distance,
+        best.severity,
+        made,
+        against,
+    )
     return (*head, best.list_name, str(best.entry_id), *evidence)

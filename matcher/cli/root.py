@@ -3,11 +3,15 @@
 Exit statuses: 0 all well; 1 what a command was asked about was found (`match`, `lookup`) or is
 wrong (`doctor`, `index`); 2 an error; 130 interrupted. A bug never ends in 1, which would read as a
 match.
+
+Whatever is told of an error, and whoever words it, a hash that was typed in place of a file or a
+name is not repeated: errors end in logs and on screens that others see.
 """
 
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import sys
 import traceback
@@ -20,7 +24,7 @@ import click
 from hashlists.errors import HashlistsError
 from matcher import __version__
 from matcher.cli.context import Session
-from matcher.cli.output import printable
+from matcher.cli.output import printable, without_hashes
 from matcher.errors import MatcherError, in_words
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ class _UserError(click.ClickException):
 
 def _tell(message: str) -> None:
     """Tells an error; where it lists several mistakes, each on a line of its own."""
-    first, *more = map(printable, message.split("\n"))
+    first, *more = map(printable, without_hashes(message).split("\n"))
     click.echo("\n  ".join([click.style("error: ", fg="red", bold=True) + first, *more]), err=True)
 
 
@@ -137,7 +141,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         result = root.main(args=arguments, prog_name="hashwarden", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return EXIT_ERROR
     except click.Abort:
         click.echo("interrupted", err=True)
@@ -149,6 +153,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _report_bug(error)
         return EXIT_ERROR
     return result if isinstance(result, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """Shows an error as click words it, usage and all, without what looks like a hash."""
+    shown = io.StringIO()
+    error.show(shown)
+    click.echo(without_hashes(shown.getvalue()), err=True, nl=False)
 
 
 def _forget_stdout() -> None:

@@ -17,6 +17,7 @@ import click
 from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
 from hashlists.model import DIGEST_KIND_OF_LENGTH, DIGEST_KINDS, EntrySelection, HashKind
 from matcher.cli.refusal import RefusalError
+from matcher.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -133,9 +134,15 @@ def _lines(file: Path) -> Iterator[str]:
     """The lines of a file without their ends and without a byte order mark.
 
     Raises:
-        RefusalError: it is no text in UTF-8.
+        RefusalError: it cannot be read, or is no text in UTF-8.
     """
-    data = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+    try:
+        data = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+    except OSError as error:
+        raise RefusalError(
+            f"{in_words(error)}; the option takes a file with one value a line, or - for standard "
+            "input"
+        ) from None
     try:
         yield from data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:

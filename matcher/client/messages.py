@@ -429,6 +429,7 @@ def _match_result(message: match_pb2.MatchResult) -> MatchResult:
         revision=message.provenance.revision,
         policy=message.provenance.policy,
         policy_version=message.provenance.policy_version,
+        ignored=tuple(_match(each) for each in message.ignored_matches),
     )
 
 

@@ -120,11 +120,17 @@ def decide_columns(
     ignored = ~allowed & (verdicts == Verdict.IGNORE)
     shadow = ~allowed & ~ignored & sorts.shadow[sorts.rows[counted]]
     listed = ~(allowed | ignored | shadow)
-    ranks = sorts.ranks(counted[listed], verdicts[listed], hits)
-    best = _best(ranks, keys[listed], counted[listed], hits, max_matches)
+    against = ignored & ~sorts.shadow[sorts.rows[counted]]
+    against &= ~np.isin(keys // 2, keys[listed] // 2)  # whether exact is the lowest bit
+
+    def strongest(chosen: BoolArray) -> list[Candidate]:
+        ranks = sorts.ranks(counted[chosen], verdicts[chosen], hits)
+        best = _best(ranks, keys[chosen], counted[chosen], hits, max_matches)
+        return [hits.candidate(row) for row in best.tolist()]
+
     return conclude(
         judge,
-        [hits.candidate(row) for row in best.tolist()],
+        strongest(listed),
         Totals(
             matches=_distinct(keys[listed]),
             shadow=_distinct(keys[shadow]),
@@ -133,6 +139,7 @@ def decide_columns(
             hit_lists=sorts.lists(counted[listed | shadow]),
             ignored_lists=frozenset(name for name, _ in sorts.lists(counted[ignored])),
         ),
+        ignored=strongest(against) if listed.any() else (),
     )
 
 

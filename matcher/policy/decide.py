@@ -101,6 +101,10 @@ class Judgement:
         shadow_matches: matches in shadow lists.
         suppressed_matches: matches that the allow-list took out.
         ignored_matches: matches of entries whose severity decides nothing.
+        ignored: entries of those in live lists that do not count otherwise, the strongest first, at
+            most `max_matches`, where any match is listed: whoever judges that must see which lists
+            say otherwise. Where none is, that a list calls an upload harmless is nobody's business
+            but the operator's.
         hit_lists: each list, in shadow or live, that holds any of the matches or shadow matches,
             and whether that one was exact.
     """
@@ -114,6 +118,7 @@ class Judgement:
     shadow_matches: int
     suppressed_matches: int
     ignored_matches: int
+    ignored: tuple[Match, ...] = ()
     hit_lists: frozenset[tuple[str, bool]] = frozenset()
 
 
@@ -142,8 +147,17 @@ def decide(
     tally = _Tally()
     for candidate in candidates:
         judge.count(candidate, tally)
-    strongest = heapq.nsmallest(max_matches, tally.best.values(), key=lambda each: each[0])
-    return conclude(judge, [candidate for _, candidate in strongest], tally.totals())
+    return conclude(
+        judge,
+        _strongest(tally.best, max_matches),
+        tally.totals(),
+        ignored=_strongest(tally.against(), max_matches),
+    )
+
+
+def _strongest(found: _Ordered, max_matches: int) -> list[Candidate]:
+    first = heapq.nsmallest(max_matches, found.values(), key=lambda each: each[0])
+    return [candidate for _, candidate in first]
 
 
 def check_max_matches(max_matches: int) -> None:
@@ -182,9 +196,23 @@ class Totals:
         return [f"{n} match{'es' * (n > 1)} {what}" for n, what in counted if n]
 
 
-def conclude(judge: Judge, strongest: Sequence[Candidate], totals: Totals) -> Judgement:
-    """The judgement, once it is known which matches to list, strongest first, and the counts."""
+def conclude(
+    judge: Judge,
+    strongest: Sequence[Candidate],
+    totals: Totals,
+    *,
+    ignored: Sequence[Candidate],
+) -> Judgement:
+    """The judgement, once it is known which matches to list, strongest first, and the counts.
+
+    Args:
+        judge: of the upload.
+        strongest: the matches to list.
+        totals: the counts.
+        ignored: matches of a class that decides nothing, to list where any match is.
+    """
     reason, why_unhashed = _unhashed(judge.hashes)
+    ignored = ignored if strongest else ()
     decision, told, because = Decision.NO_KNOWN_MATCH, "", ""
     if strongest:
         decision, because = judge.explain(strongest[0])
@@ -194,13 +222,14 @@ def conclude(judge: Judge, strongest: Sequence[Candidate], totals: Totals) -> Ju
     return Judgement(
         decision=decision,
         reason=reason,
-        detail=_sentence(told, why_unhashed),
+        detail=_sentence(told, why_unhashed, _told_of_ignored(ignored)),
         detail_for_operator=_sentence(because, why_unhashed, *totals.remarks()),
         matches=tuple(judge.match(candidate) for candidate in strongest),
         total_matches=totals.matches,
         shadow_matches=totals.shadow,
         suppressed_matches=totals.suppressed,
         ignored_matches=totals.ignored,
+        ignored=tuple(map(judge.match, ignored)),
         hit_lists=totals.hit_lists,
     )
 
@@ -209,6 +238,11 @@ def _told_to_anyone(strongest: Candidate) -> str:
     """List and kind; the rest, such as its source's doubt, is for the operator alone."""
     how = "equal" if strongest.kind.is_digest else "near by"
     return f"list {strongest.list_name}: {how} {strongest.kind.value}"
+
+
+def _told_of_ignored(ignored: Sequence[Candidate]) -> str:
+    lists = ", ".join(dict.fromkeys(each.list_name for each in ignored))
+    return f"held under a class that decides nothing, too (in {lists})" if lists else ""
 
 
 def _sentence(*parts: str) -> str:
@@ -232,17 +266,22 @@ _Key = tuple[str, int, bool]
 _Order = tuple[int, bool, int, bool, float, int, str, int, str]
 
 
+_Ordered = dict[_Key, tuple[_Order, Candidate]]
+
+
 @dataclass(slots=True)
 class _Tally:
-    best: dict[_Key, tuple[_Order, Candidate]] = field(default_factory=dict)
+    best: _Ordered = field(default_factory=dict)
+    ignored_live: _Ordered = field(default_factory=dict)
     shadow: set[_Key] = field(default_factory=set)
     suppressed: set[_Key] = field(default_factory=set)
     ignored: set[_Key] = field(default_factory=set)
 
-    def add(self, key: _Key, order: _Order, candidate: Candidate) -> None:
-        known = self.best.get(key)
-        if known is None or order < known[0]:
-            self.best[key] = (order, candidate)
+    def against(self) -> _Ordered:
+        """Of those that are ignored the entries in live lists that do not count otherwise."""
+        counting = {(list_name, entry_id) for list_name, entry_id, _ in self.best}
+        live = self.ignored_live.items()
+        return {key: found for key, found in live if key[:2] not in counting}
 
     def totals(self) -> Totals:
         return Totals(
@@ -299,10 +338,20 @@ class Judge:
             tally.suppressed.add(key)
         elif verdict is Verdict.IGNORE:
             tally.ignored.add(key)
+            if candidate.list_state is not ListState.SHADOW:
+                self._keep_strongest(tally.ignored_live, key, candidate, verdict)
         elif candidate.list_state is ListState.SHADOW:
             tally.shadow.add(key)
         else:
-            tally.add(key, self._order(candidate, verdict), candidate)
+            self._keep_strongest(tally.best, key, candidate, verdict)
+
+    def _keep_strongest(
+        self, found: _Ordered, key: _Key, candidate: Candidate, verdict: Verdict
+    ) -> None:
+        order = self._order(candidate, verdict)
+        known = found.get(key)
+        if known is None or order < known[0]:
+            found[key] = (order, candidate)
 
     def explain(self, candidate: Candidate) -> tuple[Decision, str]:
         """What the strongest match decides, and why, in one line."""

@@ -119,6 +119,9 @@ def result_to_proto(
         views_left_out=result.views_left_out,
         provenance=provenance,
         explanation=result.detail,
+        ignored_matches=[
+            match_to_proto(each, exact_distances=exact_distances) for each in result.ignored
+        ],
     )
     message.provenance.revision = result.revision
     message.provenance.policy = result.policy

@@ -15,6 +15,9 @@ import pytest
 from hashlists.formats.registry import find_format, format_names
 from hashlists.model import Harm, HashKind
 from matcher import cli
+from matcher.client import AsyncClient, HashQuery
+from matcher.service.server import running
+from matcher.settings import load_settings
 from tests import list_samples
 from tests.list_samples import SAMPLES, Record, raw
 
@@ -235,6 +238,29 @@ class TestDisagreement:
         # That another list calls it harmless cancels nothing, and is told with the list's name.
         assert "1 match of a class that decides nothing (in other-unit)" in answer["detail"]
         assert "nsrl" not in answer["detail"]
+
+    def test_a_list_that_calls_it_harmless_is_shown_beside_them(self, disagreeing):
+        query = f"sha1:{raw(SHA1, 1).hex()}"
+        (answer,) = records(disagreeing, "lookup", query)
+        (against,) = answer["ignored_matches"]
+        assert (against["list"], against["severity"]) == ("other-unit", "not_abuse")
+        assert against["classification"] == {"scheme": "vics", "profile": "US", "code": "0"}
+        out, told, status = run(disagreeing, "lookup", query)
+        names, line = out.splitlines()
+        cells = dict(zip(names.split("\t"), line.split("\t"), strict=True))
+        assert (status, cells["ignored_in"]) == (1, "other-unit")
+        assert "another entry has a class that decides nothing (in other-unit)" in told
+
+    async def test_callers_of_a_server_see_it_too(self, disagreeing):
+        free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
+        config = load_settings(disagreeing, environ={}, overrides=free)
+        async with running(config) as server, AsyncClient(server.address) as client:
+            await server.ready
+            (answer,) = await client.lookup_hashes([HashQuery({SHA1: raw(SHA1, 1)})])
+        (against,) = answer.result.ignored
+        assert (against.list_name, against.severity) == ("other-unit", "not_abuse")
+        assert len(answer.result.matches) == 3
+        assert "decides nothing, too (in other-unit)" in answer.result.detail
 
     def test_the_entries_can_be_looked_at(self, disagreeing):
         (answer,) = records(disagreeing, "lookup", f"sha1:{raw(SHA1, 1).hex()}")

@@ -67,8 +67,9 @@ def test_commands_tell_it(run, pictures):
     ).splitlines()
     assert made(cut) == {("pdq", "crop:0.05")}
     assert made(added) == {("sha256", ""), ("pdq", "")}
-    _, plain = run("match", pictures["cut.png"], status=1).splitlines()
-    assert plain.split("\t")[-1] == "crop:0.05"
+    names, plain = run("match", pictures["cut.png"], status=1).splitlines()
+    cells = dict(zip(names.split("\t"), plain.split("\t"), strict=True))
+    assert cells["derivation"] == "crop:0.05"
     hashed = json.loads(run("hash", pictures["cut.png"], "--json"))["views"][0]["pdq"]
     assert made(run("lookup", f"pdq:{hashed}", "--json", status=1)) == {("pdq", "crop:0.05")}
 

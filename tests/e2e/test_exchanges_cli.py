@@ -132,7 +132,9 @@ def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypa
     assert "other.invalid" in told
     monkeypatch.delenv(exchange_variable("a-feed", "password"))
     status, _, told = cli("fetch", "a-feed")
-    assert (status, "credentials are missing: password" in told) == (2, True)
+    assert (status, "credentials are missing" in told) == (2, True)
+    assert "HASHWARDEN_EXCHANGE_A_FEED_PASSWORD in the environment" in told
+    assert "A_FEED_USERNAME" not in told
     shown = json.loads(cli("status", "a-feed", "--json")[1])
     assert "credentials are missing" in shown["error"]["detail"]
     assert shown["failed_at"] is not None
@@ -146,9 +148,49 @@ def test_credentials_from_a_private_file(cli, server, monkeypatch, tmp_path):
         monkeypatch.delenv(exchange_variable("a-feed", name))
     assert add(cli, server, "--harm", "csam", "--credentials-file", str(file))[0] == 0
     file.chmod(0o644)
-    assert "mode 0644" in cli("fetch")[2]
+    told = cli("fetch")[2]
+    assert "mode 0644" in told
+    assert f"chmod 600 {file}" in told
     file.chmod(0o600)
     assert cli("fetch")[0] == 0
+
+
+def test_files_are_named_later_and_the_checkpoint_stays(cli, server, monkeypatch, tmp_path):
+    assert add(cli, server)[0] == 0
+    assert cli("fetch")[0] == 0
+    before = json.loads(cli("status", "a-feed", "--json")[1])
+    file = tmp_path / "secrets"
+    file.write_text("".join(f"{name} = {text}\n" for name, text in SECRETS["ncmec"].items()))
+    file.chmod(0o600)
+    for name in SECRETS["ncmec"]:
+        monkeypatch.delenv(exchange_variable("a-feed", name))
+    assert cli("fetch")[0] == 2
+    status, _, told = cli("set", "a-feed", "--credentials-file", str(file))
+    assert (status, "goes on where it was" in told) == (0, True)
+    after = json.loads(cli("status", "a-feed", "--json")[1])
+    assert after["checkpoint"] == before["checkpoint"] is not None
+    assert cli("fetch")[0] == 0
+    certificate, _ = make_certificate(tmp_path)
+    assert cli("set", "a-feed", "--ca-file", str(certificate), "--no-credentials-file")[0] == 0
+    assert "credentials are missing" in cli("fetch")[2]
+    assert cli("set", "a-feed", "--no-ca-file")[0] == 0
+    for wrong in ([], ["--ca-file", str(file), "--no-ca-file"], ["--ca-file", "missing"]):
+        assert cli("set", "a-feed", *wrong)[0] == 2
+    assert cli("set", "none", "--no-ca-file")[0] == 2
+
+
+def test_an_exchange_that_is_away_is_named_with_the_cause(cli):
+    with serve(Feed("ncmec")) as gone:
+        pass
+    assert add(cli, gone)[0] == 0
+    status, _, told = cli("fetch")
+    assert status == 2
+    assert "127.0.0.1 cannot be reached: Connection refused; look at the address" in told
+
+
+def test_the_harm_of_a_kind_that_says_it_is_left_out(cli, server):
+    status, _, told = add(cli, server, "--harm", "terrorism")
+    assert (status, "leave --harm out" in told) == (2, True)
 
 
 def test_feedback_goes_where_the_entry_came_from(cli, server, tmp_path):

@@ -247,6 +247,16 @@ class TestCommands:
         assert self.run(tmp_path, "lists", "inspect", path, "--identity", key_file) == 2
         assert f"{key_file}: the key file holds no private key" in capsys.readouterr().err
 
+    def test_a_public_key_is_named_before_its_mode(self, capsys, tmp_path, key_file):
+        key_file.write_text(f"{KEY.to_public()}\n")
+        key_file.chmod(0o644)
+        path = tmp_path / "list.csv.age"
+        path.write_bytes(sealed(CSV))
+        assert self.run(tmp_path, "lists", "inspect", path, "--identity", key_file) == 2
+        told = capsys.readouterr().err
+        assert "is a public key" in told
+        assert "chmod" not in told
+
     def test_the_key_never_goes_to_a_server(self, capsys, tmp_path, key_file):
         path = tmp_path / "list.csv.age"
         path.write_bytes(sealed(CSV))

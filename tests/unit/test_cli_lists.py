@@ -210,6 +210,15 @@ def test_too_many_rejects_import_nothing(run, records, tmp_path):
     assert records("lists", "show", "demo")[0]["coverage"]["entries"] == 0
 
 
+@pytest.mark.parametrize("share", ["10%", "1.1", "-1", "some"])
+def test_a_share_is_a_number_from_0_to_1(run, tmp_path, share):
+    file = write_csv(tmp_path / "a.csv", [f"{digest(1)},1"])
+    order = ("lists", "import", file, *NEW_LIST, *MD5_COLUMN, "--max-rejected-share", share)
+    told = run(*order, status=2).err
+    assert "--max-rejected-share" in told
+    assert ("10% is written 0.1" in told) is (share == "10%")
+
+
 def test_import_into_an_existing_list(run, records, tmp_path):
     run(*CREATE)
     first = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(5)])

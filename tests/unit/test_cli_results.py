@@ -117,8 +117,8 @@ def test_plain_lines_tell_a_derived_code(capsys):
     made = [replace(REVIEW, matches=(replace(MATCH, derivation=each),)) for each in WAYS]
     report(made, as_json=False).finish()
     header, *lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert header[-1] == "derivation"
-    assert [line[-1] for line in lines] == ["crop:0.02", "", "?"]
+    assert header[-2:] == ["derivation", "ignored_in"]
+    assert [line[-2] for line in lines] == ["crop:0.02", "", "?"]
 
 
 def test_record_tells_how_many_matched_where_not_all_are_listed():
@@ -225,6 +225,53 @@ def test_person_sees_every_list_and_that_a_trial_is_one(seen):
     ((_, rows),) = tables
     assert rows[0][2:4] == ("demo #7 (test)", "exact sha1, and 4 more (also in industry)")
     assert rows[1][2] == "industry #7"
+
+
+AGAINST = replace(
+    EXACT, list_name="db", severity="not_abuse", classification=Classification("vics", "US", "0")
+)
+
+
+def test_a_list_that_disagrees_is_told_beside_the_match(seen, capsys, monkeypatch):
+    """In each form: the issue of two lists that disagree is a person's to settle."""
+    tables, notes = seen
+    disputed = replace(FOUND, ignored=(AGAINST, replace(AGAINST, classification=None)))
+    record = to_record("path", "a", disputed)
+    assert list(record) == [*KEYS, "ignored_matches"]
+    assert [each["list"] for each in record["ignored_matches"]] == ["db", "db"]
+    assert record["ignored_matches"][0]["classification"]["code"] == "0"
+    report([disputed], as_json=False).finish()
+    ((_, rows),) = tables
+    assert rows[0][3].endswith("; but db holds it as not_abuse (vics US 0), which decides nothing")
+    assert [
+        each for each in notes if "another entry has a class that decides nothing (in db)" in each
+    ]
+    monkeypatch.setattr("matcher.cli.results.is_terminal", lambda: False)
+    report([disputed, FOUND], as_json=False)
+    header, first, second = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    at = header.index("ignored_in")
+    assert (first[at], second[at]) == ("db", "")
+
+
+def test_another_severity_of_another_list_is_told(seen):
+    tables, _ = seen
+    lesser = replace(MATCH, list_name="db", severity="jurisdiction")
+    worse = replace(MATCH, severity="abuse")
+    report([replace(FOUND, matches=(worse, lesser))], as_json=False).finish()
+    assert tables[0][1][0][3].endswith(", and 1 more (also in db: jurisdiction)")
+
+
+def test_why_an_item_has_no_answer_is_told_beside_its_line(seen, capsys, monkeypatch):
+    _, notes = seen
+    monkeypatch.setattr("matcher.cli.results.is_terminal", lambda: False)
+    made = Report("query", as_json=False)
+    made.add(0, Failure("malformed", "query 0: the value of md5 is no hex"))
+    assert notes == ["query 0: the value of md5 is no hex"]
+    for number in range(1, 100):
+        made.add(number, UNREADABLE)
+    assert notes[1] == "1: No such file or directory"
+    assert len(notes) == 20
+    assert capsys.readouterr().out.count("malformed") == 1
 
 
 SUPPRESSED = replace(UNKNOWN, detail_for_operator="1 match suppressed by the allow-list")

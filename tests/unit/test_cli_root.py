@@ -57,6 +57,51 @@ def test_an_error_of_ours_is_one_line_and_status_2(failing, capsys, error, told)
     assert captured.err.splitlines()[-1].lower().startswith("error")
 
 
+HASHES = {
+    "md5": "0d599f0ec05c3bda8c3b8a68c32a1b47",
+    "sha256": "0d599f0ec05c3bda8c3b8a68c32a1b470d599f0ec05c3bda8c3b8a68c32a1b47",
+    "phash": "0d599f0ec05c3bda",
+    "base32": "BVMZ6DWAXQ55VDB3RJUMGKQ3I7777777",
+    "base64": "DVmfDsBcO9qMO4powyobR1234567890abcdefghijkm=",
+}
+
+
+@pytest.mark.parametrize("kind", HASHES)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lists", "retract", "a", "--reason", "x", "--digests", "{}"],
+        ["lists", "retract", "a", "--reason", "x", "--entries", "{}"],
+        ["lists", "purge", "a", "--reason", "x", "--yes", "--source-ids", "{}"],
+        ["lists", "show", "{}"],
+        ["lists", "inspect", "{}"],
+        ["lists", "inspect", "x", "--mapping", "{}"],
+        ["lists", "import", "{}", "--list", "a"],
+        ["lists", "import", "x", "--list", "a", "--identity", "{}"],
+        ["lists", "import", "x", "--list", "a", "--plan", "--reference", "{}"],
+        ["lists", "add", "--list", "a", "{}"],
+        ["exchanges", "add", "a", "--kind", "{}"],
+        ["exchanges", "set", "a", "--ca-file", "{}"],
+        ["lookup", "{}"],
+        ["{}"],
+        ["lists", "--{}"],
+    ],
+    ids=" ".join,
+)
+def test_no_error_repeats_a_hash_that_was_typed(words, kind, capsys, tmp_path):
+    told = [word.replace("{}", HASHES[kind]) for word in words]
+    assert cli.main(["--data", str(tmp_path), *told]) == 2
+    captured = capsys.readouterr()
+    assert HASHES[kind] not in captured.out + captured.err
+    assert captured.err
+
+
+def test_names_of_snapshots_stay_in_errors(failing, capsys):
+    name = "snapshot-000000000017-0123456789abcdef"
+    failing(CatalogError(f"{name}: damaged"))
+    assert name in capsys.readouterr().err
+
+
 def test_control_characters_in_an_error_do_not_reach_the_terminal(failing, capsys):
     failing(FileNotFoundError(2, "No such file", "\x1b[2J"))
     assert "\x1b" not in capsys.readouterr().err

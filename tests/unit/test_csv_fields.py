@@ -253,7 +253,7 @@ def test_likeness(head, score, options):
 
 
 @pytest.mark.parametrize(
-    "head", [b"", b"\n", b"one word\n", b'{"a": 1}', b"<x>,", b"\x00,\x00", b'a,"b\n', b"\xff,a\n"]
+    "head", [b"", b"\n", b"one word\n", b'{"a": 1}', b"<x>,", b"\x00,\x00", b'a,"b\n', b"\x81,a\n"]
 )
 def test_what_is_no_table(head):
     assert looks_like(Sample(head)) is None

@@ -238,7 +238,7 @@ def test_a_missing_header_line_does_not_show_hashes():
         open_reader(io.BytesIO(data), format="csv", options={"columns.md5": "md5"})
     assert md5(1) not in str(caught.value)
     assert "header line may be missing" in str(caught.value)
-    assert "'note'" in str(caught.value)
+    assert "note" not in str(caught.value)  # it is of the same record
 
 
 def test_many_columns_are_not_all_shown():

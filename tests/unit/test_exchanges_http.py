@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import socket
 
 import pytest
 
@@ -49,6 +51,47 @@ def test_certificates_are_verified(certificate):
         ):
             assert answer.stream.read().startswith(b'{"data"')
             assert answer.server_time == feed.time.now
+
+
+@pytest.mark.parametrize(
+    ("url", "error", "told"),
+    [
+        ("https://a.invalid", socket.gaierror(-2, "a.invalid"), "no such name is known here"),
+        ("http://127.0.0.1:1", ConnectionRefusedError(errno.ECONNREFUSED, "x"), "Connection ref"),
+        ("http://127.0.0.1:1", OSError(errno.ENETUNREACH, "hidden"), "Network is unreachable"),
+        ("http://127.0.0.1:1", TimeoutError(), "no connection within 15 seconds"),
+        ("http://127.0.0.1:1", OSError("hidden"), "cannot be reached; look at"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_reached_is_named_with_the_cause(monkeypatch, url, error, told):
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(socket, "create_connection", fail)
+    with (
+        Http(f"{url}/a-secret-path") as http,
+        pytest.raises(ExchangeAwayError, match=told) as raised,
+        http.ask(PATH, [("token", "a-secret")], headers=HEADERS),
+    ):
+        pass
+    assert url.split("/")[2].split(":")[0] + " cannot be reached" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    assert "hidden" not in str(raised.value)
+    assert "look at the address" in str(raised.value)
+
+
+def test_missing_credentials_are_named_as_the_environment_has_them():
+    with pytest.raises(ExchangeCredentialsError) as raised:
+        find_credentials(("a", "b", "c"), {"b": "x"}, None, variable_of=str.upper)
+    assert "set A and C in the environment" in str(raised.value)
+    assert "missing: a, c;" in str(raised.value)
+
+
+def test_plain_http_is_for_this_machine_and_that_is_said():
+    assert require_url("http://127.0.0.1:8080/") == "http://127.0.0.1:8080"
+    with pytest.raises(ExchangeSettingsError, match="with this machine alone"):
+        require_url("http://example.org")
 
 
 @pytest.fixture

@@ -151,8 +151,9 @@ def test_no_value_of_a_file_is_told(write):
     files = [
         vics(1, bad=3),
         f"{SECRET},{md5(1)}\n{SECRET}1,{md5(2)}\n".encode(),
-        f"md5,{SECRET}\n{SECRET},{md5(2)}\n".encode(),
-        f'{{"{SECRET}": "{md5(1)}"}}\n'.encode(),
+        f"md5,note\n{SECRET},{md5(2)}\n".encode(),
+        f"md5,note\n{md5(2)},{SECRET}\n{md5(1)},{SECRET}\n".encode(),
+        f'{{"md5": "{md5(1)}", "note": "{SECRET}"}}\n{{"md5": "{md5(2)}"}}\n'.encode(),
         vics(1, 2).replace(b'"MediaID": 1', b'"MediaID": "' + b"x" * 300 + b'"'),
     ]
     for number, data in enumerate(files):
@@ -263,7 +264,9 @@ class TestCommand:
     def test_files_of_two_formats_are_not_imported_together(self, capsys, write):
         paths = [write("a.json", vics(1)), write("b.csv", f"md5\n{md5(1)}\n".encode())]
         told = self.run(capsys, *paths)[1]
-        assert "To import" not in told.err
+        commands = [line for line in told.err.splitlines() if line.startswith("To import")]
+        assert [shlex.split(each)[5] for each in commands] == [str(path) for path in paths]
+        assert len(commands) == 2
 
     def test_exit_status(self, capsys, write):
         good, odd = write("a.json", vics(1)), write("b", bytes(20))

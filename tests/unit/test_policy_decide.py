@@ -193,7 +193,35 @@ class TestSeverity:
         judgement = judge(harmless, exact())
         assert judgement.decision is Decision.MATCH
         assert "decides nothing (in other)" in judgement.detail_for_operator
-        assert "other" not in judgement.detail
+
+    def test_lists_that_disagree_are_shown_beside_the_match(self) -> None:
+        code_0 = Classification("vics", "US", "0")
+        against = [exact(classification=code_0, list_name=name, entry_id=9) for name in "ba"]
+        near_too = near(classification=code_0, list_name="a", entry_id=8)
+        judgement = judge(exact(), *against, near_too)
+        assert [(each.list_name, each.entry_id) for each in judgement.matches] == [("industry", 7)]
+        assert judgement.total_matches == 1
+        assert [(each.list_name, each.entry_id, each.severity) for each in judgement.ignored] == [
+            ("a", 9, "not_abuse"),
+            ("b", 9, "not_abuse"),
+            ("a", 8, "not_abuse"),
+        ]
+        assert judgement.detail == (
+            "list industry: equal sha256; held under a class that decides nothing, too (in a, b)"
+        )
+        few = judge(exact(), *against, near_too, max_matches=1)
+        assert (len(few.ignored), few.ignored_matches) == (1, 3)
+
+    def test_nobody_is_told_of_them_where_nothing_matches_or_their_list_is_in_shadow(self) -> None:
+        code_0 = Classification("vics", "US", "0")
+        alone = judge(exact(classification=code_0, list_name="other"))
+        assert (alone.ignored, alone.detail) == ((), "")
+        shadow = exact(classification=code_0, list_name="new", list_state=ListState.SHADOW)
+        beside = judge(exact(), shadow)
+        assert (beside.ignored, beside.ignored_matches) == ((), 1)
+        assert beside.detail == "list industry: equal sha256"
+        only_shadow = judge(replace(shadow, classification=VICS_1), replace(shadow, list_name="b"))
+        assert only_shadow.ignored == ()
 
     def test_suspected_entries_are_for_review(self) -> None:
         judgement = judge(exact(flags=EntryFlag.SUSPECTED))
@@ -224,6 +252,8 @@ class TestSeverity:
         policy = replace(default_policy(), rules=(rule,))
         assert judge(exact(), policy=policy).decision is Decision.MATCH
         assert judge(near(), policy=policy).ignored_matches == 1
+        both = judge(exact(), near(), policy=policy)
+        assert (both.ignored_matches, both.ignored) == (1, ())  # no list disagrees with itself
 
 
 class TestLists:

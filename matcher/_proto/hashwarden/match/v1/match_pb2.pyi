@@ -709,6 +709,7 @@ class MatchResult(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    IGNORED_MATCHES_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     match_id: _builtins.str
     """Set with MATCH and REVIEW."""
@@ -735,6 +736,13 @@ class MatchResult(_message.Message):
     def image(self) -> Global___ImageInfo: ...
     @_builtins.property
     def provenance(self) -> Global___Provenance: ...
+    @_builtins.property
+    def ignored_matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Match]:
+        """Beside `matches`, and only there: entries that were met as well and whose class
+        decides nothing by the policy, the strongest first, at most as many. Whoever
+        judges a match sees by them that lists disagree.
+        """
+
     def __init__(
         self,
         *,
@@ -750,10 +758,11 @@ class MatchResult(_message.Message):
         image: Global___ImageInfo | None = ...,
         provenance: Global___Provenance | None = ...,
         explanation: _builtins.str = ...,
+        ignored_matches: _abc.Iterable[Global___Match] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "not_hashable", b"not_hashable", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "ignored_matches", b"ignored_matches", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

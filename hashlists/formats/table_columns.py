@@ -1,0 +1,182 @@
+"""What stands in the columns of a foreign table, as far as its beginning and their names show.
+
+Columns that no option names are never looked at by a reader, and one of them may well say that a
+record is withdrawn, or of which class it is. Which may, is told here by its name, and by values
+that come again and again, as those of a status do; what they mean, nobody but the importer knows.
+No value goes on from here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hashlists.formats.csv_likeness import header_cells, kind_named, sample_text
+from hashlists.formats.csv_table import ENCODINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hashlists.formats.base import Sample
+
+_MAX_ROWS: Final = 2_000
+_MAX_COLUMNS: Final = 1_000
+#: Different values that a status or a class has at most.
+_FEW: Final = 20
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_TAB_WORDS: Final = ("tab", "\\t")
+#: Beginnings of words, in the languages of sources; without accents.
+_OF_WITHDRAWAL: Final = (
+    *("status", "state", "remov", "delet", "withdr", "retract", "revok", "recall", "purge"),
+    *("activ", "inactiv", "enabl", "disabl", "expir", "obsolet", "valid", "invalid", "action"),
+    *("operation", "statut", "supprim", "retir", "estado", "elimin", "stato", "rimoss"),
+    *("zustand", "geloscht", "geloescht", "entfernt", "aktiv", "gultig", "verwijder", "usuniet"),
+)
+_OF_CLASS: Final = (
+    *("class", "categor", "cat", "sever", "grade", "level", "tier", "rating", "verdict", "copine"),
+    *("label", "klass", "kategor", "stufe", "clase", "classe", "niveau", "nivel", "livello"),
+)
+#: Names of what is neither, however often its values come again.
+_NEITHER: Final = frozenset(
+    (
+        *("filename", "file", "path", "folder", "url", "extension", "ext", "mime", "mimetype"),
+        *("mediatype", "contenttype", "size", "filesize", "bytes", "length", "width", "height"),
+        *("date", "time", "timestamp", "id", "created", "updated", "modified"),
+    )
+)
+
+
+class MaySay(StrEnum):
+    """What a column that is not read may say of a record."""
+
+    NOTHING = "nothing"
+    WITHDRAWN = "withdrawn"
+    CLASS = "class"
+    EITHER = "withdrawn or class"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: as an option names it; of a member of a nested object with dots.
+        few_values: its values come again and again, as far as was looked.
+    """
+
+    name: str
+    few_values: bool = False
+
+    @property
+    def may_say(self) -> MaySay:
+        """What it may say of a record, were it read."""
+        if kind_named(self.name) is not None:
+            return MaySay.NOTHING
+        words = _words(self.name)
+        if any(word.startswith(_OF_WITHDRAWAL) for word in words):
+            return MaySay.WITHDRAWN
+        if any(word.startswith(_OF_CLASS) for word in words):
+            return MaySay.CLASS
+        if self.few_values and "".join(words) not in _NEITHER:
+            return MaySay.EITHER
+        return MaySay.NOTHING
+
+
+def csv_columns(sample: Sample, options: Mapping[str, str]) -> list[Column]:
+    """The columns of a CSV file; none where most lines below have another number of cells.
+
+    Args:
+        sample: the beginning of the file.
+        options: of the reader, so far as they are known; the delimiter and the encoding count.
+    """
+    text, seen = sample_text(sample)
+    found = header_cells(sample)
+    delimiter = options.get("delimiter") or (found[1] if found else ",")
+    codec = ENCODINGS.get(options.get("encoding", seen).lower(), "utf-8-sig")
+    if codec != ENCODINGS[seen]:
+        text = sample.head.decode(codec, "replace")
+    if not sample.whole:
+        text = text[: text.rfind("\n") + 1]
+    delimiter = "\t" if delimiter in _TAB_WORDS else delimiter
+    try:
+        rows = _first(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    except (csv.Error, TypeError, ValueError):  # what is no delimiter, its reader says
+        return []
+    if not rows:
+        return []
+    header, *records = rows
+    fitting = [row for row in records if len(row) == len(header)]
+    if records and 2 * len(fitting) < len(records):
+        return []
+    return [
+        Column(name.strip(), has_few_values([row[at].strip() for row in fitting]))
+        for at, name in enumerate(header[:_MAX_COLUMNS])
+    ]
+
+
+def jsonl_columns(sample: Sample) -> list[Column]:
+    """The members of the objects of a JSON Lines file, those of nested ones with dots."""
+    values: dict[str, list[str]] = {}
+    lines = sample.head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    whole = lines if sample.whole else lines[:-1]
+    number = 0
+    for line in whole[:_MAX_ROWS]:
+        try:
+            record = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if not isinstance(record, dict):
+            continue
+        for name, value in _members(record):
+            if name in values or len(values) < _MAX_COLUMNS:
+                column = values.setdefault(name, [])
+                column += [""] * (number - len(column))
+                column.append(value)
+        number += 1
+    return [
+        Column(name, has_few_values([*column, *[""] * (number - len(column))]))
+        for name, column in values.items()
+    ]
+
+
+def has_few_values(values: Sequence[str]) -> bool:
+    """Whether values come again and again; empty ones count as one, and alone as nothing."""
+    different = set(values)
+    return bool(different - {""}) and len(different) <= min(_FEW, len(values) // 2)
+
+
+def _first(rows: Iterable[list[str]]) -> list[list[str]]:
+    taken = []
+    for row in rows:
+        if row:
+            taken.append(row)
+        if len(taken) > _MAX_ROWS:
+            break
+    return taken
+
+
+def _members(record: Mapping[str, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for name, value in record.items():
+        if isinstance(value, dict) and depth < 4:  # noqa: PLR2004  deeper ones nobody names
+            found += _members(value, f"{prefix}{name}.", depth + 1)
+        else:
+            found.append((f"{prefix}{name}", "" if value is None else str(value)))
+    return found
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name in small letters without accents, e.g. `is`, `deleted` of `isDeleted`."""
+    plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
+    letters = "".join(each for each in plain if not unicodedata.combining(each))
+    return [word.lower() for word in _WORD.findall(letters)]
+
+
+__all__ = ["Column", "MaySay", "csv_columns", "has_few_values", "jsonl_columns"]

@@ -298,8 +298,6 @@ class ListReader(Protocol):
 
 #: Among the losses of a writer: withdrawals that its format cannot tell.
 RETRACTED = "retracted"
-#: Entries that are left out. Other losses are named as the own layout names its columns.
-NO_HASH = "entry without a hash that the format needs"
 
 
 class BatchReader:

@@ -25,7 +25,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.formats import own_layout
-from hashlists.formats.base import NO_HASH, RETRACTED
+from hashlists.formats.base import RETRACTED
 from hashlists.formats.csv_cells import guarded
 from hashlists.formats.field_mapping import FLAGS, refuse_unknown, yes_or_no
 from hashlists.formats.icse_columns import (
@@ -42,14 +42,15 @@ from hashlists.formats.icse_columns import (
     SUBMISSIONS,
 )
 from hashlists.formats.shared_keys import SHARED_KEY, SharedKeys
-from hashlists.model import NO_ONWARD_SHARING, HashKind
+from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hashlists.model import Classification, EntryBatch, ExportBatch
 
-_LOST_FLAGS: Final = tuple(name for name in FLAGS if name not in FLAG_COLUMNS)
+_WRITTEN_FLAGS: Final = EntryFlag(sum(FLAGS[name] for name in FLAG_COLUMNS))
+_NO_HASH: Final = "entry without MD5, SHA1 or PhotoDNA"
 _MEDIA_WORDS: Final = {"image": "Image", "video": "Video"}
 
 
@@ -77,7 +78,7 @@ class IcseWriter:
     @property
     def left_out(self) -> int:
         """Entries without any of the three hashes."""
-        return self._losses[NO_HASH]
+        return self._losses[_NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
@@ -106,7 +107,7 @@ class IcseWriter:
             for row in range(len(batch))
         ]
         self._losses[RETRACTED] += sum(batch.retracted)
-        self._losses[NO_HASH] += sum(
+        self._losses[_NO_HASH] += sum(
             not has and not gone for has, gone in zip(held, batch.retracted, strict=True)
         )
         return [has and not gone for has, gone in zip(held, batch.retracted, strict=True)]
@@ -157,10 +158,9 @@ class IcseWriter:
             found is not None and not _is_baseline(found)
             for found in compress(entries.classifications, kept)
         )
-        for name in _LOST_FLAGS:
-            lost[name] += sum(
-                bool(known & FLAGS[name]) for known in compress(entries.flags_known, kept)
-            )
+        lost["flags"] += sum(
+            bool(known & ~_WRITTEN_FLAGS) for known in compress(entries.flags_known, kept)
+        )
         if not self._with_submissions:
             lost["verified_count"] += _count(entries.verified_counts, kept)
         bare = NO_ONWARD_SHARING

@@ -28,9 +28,6 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from hashlists.errors import OptionsError
-from hashlists.formats import own_layout
-from hashlists.formats.base import NO_HASH
-from hashlists.formats.field_mapping import FLAGS
 from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose
@@ -48,6 +45,7 @@ _MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Characters that XML has no way to write, and line ends, which readers of XML change.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+_NO_HASH: Final = "entries without md5, sha1, photodna or pdq, left out"
 _HASHES: Final = frozenset(kind for _, kind in FINGERPRINTS)
 
 
@@ -83,7 +81,7 @@ class NcmecWriter:
     @property
     def left_out(self) -> int:
         """Entries without any hash that the format knows."""
-        return self._losses[NO_HASH]
+        return self._losses[_NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
@@ -125,7 +123,7 @@ class NcmecWriter:
             if (column := entries.hashes.get(hash_kind)) and (value := column[row])
         )
         if not hashes:
-            self._losses[NO_HASH] += 1
+            self._losses[_NO_HASH] += 1
             return ""
         self._count_losses(entries, row, has_extra=has_extra)
         code = self._code(entries, row)
@@ -154,7 +152,7 @@ class NcmecWriter:
             self._losses["source_id"] += 1
         time = entries.source_updated_at[row] or ""
         if _NOT_XML.search(time):
-            self._losses["updated_at"] += 1
+            self._losses["source_updated_at"] += 1
             time = ""
         stamp = f"<timestamp>{escape(time)}</timestamp>" if time else ""
         return f'<member id="{member}">{escape(name)}</member>{stamp}<id>{escape(own)}</id>'
@@ -183,10 +181,10 @@ class NcmecWriter:
             if kind not in _HASHES and values[row]:
                 self._losses[str(kind)] += 1
         lost = {
-            own_layout.FURTHER: has_extra,
+            "extra_hashes": has_extra,
             "size": entries.sizes[row] is not None,
             "handling": entries.handlings[row] != NO_ONWARD_SHARING,
-            **{name: entries.flags_known[row] & flag for name, flag in FLAGS.items()},
+            "flags": entries.flags_known[row],
             "verified_count": entries.verified_counts[row] is not None,
             "media_type": entries.media_types[row] is not None,
         }

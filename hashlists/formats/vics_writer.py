@@ -34,8 +34,7 @@ import msgspec
 import numpy as np
 
 from hashlists.errors import OptionsError
-from hashlists.formats.base import NO_HASH, RETRACTED
-from hashlists.formats.shared_keys import SHARED_KEY
+from hashlists.formats.base import RETRACTED
 from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -70,8 +69,10 @@ _NAMES: Final = {
 }
 #: What an entry may say and the format cannot.
 _FLAGS_LOST: Final = ((EntryFlag.SERIES, "series"), (EntryFlag.BASELINE, "baseline"))
+_SAME_MD5_LOSS: Final = "another record of the same MD5, of which a reader may keep but one"
 _SEEN_BYTES: Final = 8
 _MD5_KEY_TAG: Final = b"\x03"
+_NO_MD5: Final = "entry without MD5"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -135,7 +136,7 @@ class VicsWriter:
     @property
     def left_out(self) -> int:
         """Entries without MD5."""
-        return self._losses[NO_HASH]
+        return self._losses[_NO_MD5]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
@@ -157,7 +158,7 @@ class VicsWriter:
         seen = np.sort(np.frombuffer(self._seen, np.uint64))
         repeated = int((seen[1:] == seen[:-1]).sum())
         if repeated:
-            self._losses[SHARED_KEY] = repeated
+            self._losses[_SAME_MD5_LOSS] = repeated
 
     def _record(
         self, batch: ExportBatch, row: int, extra: list[ExtraHash] | tuple[()]
@@ -169,7 +170,7 @@ class VicsWriter:
         hashes = {kind: value for kind, values in entries.hashes.items() if (value := values[row])}
         md5 = hashes.get(HashKind.MD5)
         if md5 is None:
-            self._losses[NO_HASH] += 1
+            self._losses[_NO_MD5] += 1
             return None
         self._seen += md5[:_SEEN_BYTES]
         self._count_losses(entries, row, md5)
@@ -239,7 +240,7 @@ class VicsWriter:
 
     def _date(self, text: str | None) -> str | None:
         if text is not None and not _DATE_TIME.fullmatch(text):
-            self._losses["updated_at"] += 1
+            self._losses["source_updated_at"] += 1
             return None
         return text
 

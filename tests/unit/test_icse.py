@@ -220,13 +220,13 @@ def test_what_cannot_be_written_is_counted_by_name():
     assert data.count(b"\r\n") == 2
     assert losses == {
         "retracted": 1,
-        "entry without a hash that the format needs": 1,
+        "entry without MD5, SHA1 or PhotoDNA": 1,
         "further_hashes": 1,
         "size": 1,
         "updated_at": 1,
         "source_id that would be a formula": 1,
         "classification": 1,
-        "series": 1,
+        "flags": 1,
         "verified_count": 1,
         "handling": 1,
     }

@@ -1,7 +1,7 @@
 # Hashwarden: everything one does with a checkout. Needs Python >= 3.11 and make.
 #
 #   make serve      set up, import the demo list, start the service on loopback
-#   make test       set up, run every test
+#   make test       set up, run the tests
 #   make lint       style, types, import contracts, protos, Dockerfile
 #   make help       all targets
 
@@ -118,13 +118,19 @@ COVERAGE ?=
 MEASURED := --cov --cov-report=term --cov-report=xml:build/coverage.xml
 
 .PHONY: test
-test: $(APP) $(TEST) ## Every test (ARGS='-k name' for some; COVERAGE=1 with branch coverage)
+test: $(APP) $(TEST) ## The tests (ARGS='-k name' for some; COVERAGE=1 with branch coverage)
+	@mkdir -p build
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-everyday} $(PYTEST) -n $(JOBS) --dist worksteal \
+	  -m 'not slow and not long' $(if $(COVERAGE),$(MEASURED)) --junitxml=build/tests.xml $(ARGS)
+
+.PHONY: test-slow
+test-slow: $(APP) $(TEST) ## The slow tests, which `make test` leaves to CI
 	@mkdir -p build
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(PYTEST) -n $(JOBS) --dist worksteal \
-	  -m 'not slow' $(if $(COVERAGE),$(MEASURED)) --junitxml=build/tests.xml $(ARGS)
+	  -m slow --junitxml=build/tests-slow.xml $(ARGS)
 
 .PHONY: test-long
-test-long: $(APP) $(TEST) ## Every test, slow ones included, with many more examples
+test-long: $(APP) $(TEST) ## Every test, the longest included, with many more examples
 	HYPOTHESIS_PROFILE=long $(PYTEST) -n $(JOBS) --dist worksteal --timeout 3600 $(ARGS)
 
 INPUTS ?= 100000

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
+import shutil
 import socket
 import sqlite3
 from collections import Counter
@@ -30,16 +31,20 @@ from tests.ready_schema import make_tables, run_migrations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# `dev` while writing, `ci` in `make test`, `long` in `make test-long` before a release.
+    from sqlalchemy import Connection, Engine
+
+# `dev` while writing, `everyday` in `make test`, `ci` in .ci/run, `long` in `make test-long` before
+# a release.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile(
-    "ci",
-    max_examples=60,
+    "everyday",
+    max_examples=25,
     deadline=None,
     derandomize=True,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("ci", settings.get_profile("everyday"), max_examples=60)
 settings.register_profile(
     "long",
     max_examples=5_000,
@@ -59,6 +64,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in _UNMEASURED:
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: to look through it for cycles takes half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -163,8 +174,8 @@ def _check_address(address: Any) -> None:
         raise NetworkUsedError("tests talk to loopback only")
 
 
-@pytest.fixture(autouse=True)
-def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
     """Nothing that Python's own sockets do in a test leaves the machine."""
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
 
@@ -176,8 +187,10 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         _check_address(address)
         return connect_ex(self, address)
 
-    monkeypatch.setattr(socket.socket, "connect", checked_connect)
-    monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked_connect)
+        patch.setattr(socket.socket, "connect_ex", checked_connect_ex)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +235,36 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's pictures and their list, painted once: who changes any of it copies it first."""
+    from matcher import demo
+
+    folder = tmp_path_factory.mktemp("demo")
+    demo.write_demo(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _begun_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from matcher.builtin_list import ensure_test_list
+    from matcher.follow.snapshots import build_snapshot
+    from matcher.settings import load_settings
+
+    folder = tmp_path_factory.mktemp("begun")
+    settings = load_settings(folder, environ={})
+    with Catalog.open(settings.catalog_url) as catalog:
+        ensure_test_list(catalog)
+        build_snapshot(catalog, settings.snapshots_dir)
+    return folder
+
+
+@pytest.fixture
+def begun_data(_begun_data: Path, tmp_path: Path) -> Path:
+    """A data folder as a server's first start leaves it, so that another need not build."""
+    return shutil.copytree(_begun_data, tmp_path / "begun", symlinks=True)
+
+
+@pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgresqlServer]:
     """A server that these tests share."""
     binaries = find_binaries()
@@ -247,29 +290,35 @@ _SIZE = (
 _RESTART = "SELECT setval(sequencename::regclass, 1, false) FROM pg_sequences"
 
 
-def _empty(server: PostgresqlServer, database: str) -> None:
+def _empty(connection: Connection) -> None:
     """Deletes all rows, and the files only where they have grown: making new ones takes longer."""
-    ((size,),) = server.run_sql(_SIZE, database=database)
     names = [table.name for table in reversed(metadata.sorted_tables)]
-    if size > _LARGE:
-        emptying = [f"TRUNCATE {', '.join(names)}"]
+    if connection.exec_driver_sql(_SIZE).scalar_one() > _LARGE:
+        connection.exec_driver_sql(f"TRUNCATE {', '.join(names)}")
     else:
-        emptying = ["; ".join(f"DELETE FROM {name}" for name in names)]
-    server.run_sql(*emptying, _RESTART, database=database)
+        for name in names:
+            connection.exec_driver_sql(f"DELETE FROM {name}")
+    connection.exec_driver_sql(_RESTART)
+
+
+@pytest.fixture(scope="session")
+def _emptier(postgresql_server: PostgresqlServer, postgresql_database: str) -> Iterator[Engine]:
+    """Keeps its connection: to begin one takes longer than to delete what most tests leave."""
+    engine = open_engine(postgresql_server.url(postgresql_database))
+    yield migrator(engine)
+    engine.dispose()
 
 
 @pytest.fixture
 def postgresql_url(
     postgresql_server: PostgresqlServer,
     postgresql_database: str,
+    _emptier: Engine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     """URL of an empty catalog in PostgreSQL, with an identity of its own."""
     monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0,))  # nobody follows it
-    _empty(postgresql_server, postgresql_database)
-    url = postgresql_server.url(postgresql_database)
-    engine = open_engine(url)
-    with migrator(engine).begin() as connection:
+    with _emptier.begin() as connection:
+        _empty(connection)
         fill(connection)
-    engine.dispose()
-    return url
+    return postgresql_server.url(postgresql_database)

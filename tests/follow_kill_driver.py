@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 from hashlists.catalog import Catalog
 from hashlists.model import Harm, HashKind, HashList
 from hashlists.snapshot.withdrawn import read_withdrawn
-from matcher.follow import Follower, build_snapshot, snapshots
+from matcher.follow import snapshots
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import Item, bring

@@ -33,6 +33,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "autovacuum": "off",
+    "jit": "off",
     "log_min_messages": "warning",
 }
 _PR_SET_PDEATHSIG = 1

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,22 +98,24 @@ def forget_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@contextmanager
-def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 server in a thread; gives the URL of a bucket's prefix."""
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> str:
+    """An S3 server that holds nothing yet; gives the URL of a bucket's prefix."""
+    endpoint = _s3_endpoint()
+    point_s3_at(monkeypatch, endpoint)
+    _request("POST", f"{endpoint}/moto-api/reset")
+    _request("PUT", f"{endpoint}/snapshots")
+    return "s3://snapshots/production"
+
+
+@cache
+def _s3_endpoint() -> str:
+    """A server in a thread, which all tests of this process use in turn; it ends with that."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    try:
-        host, port = server.get_host_and_port()
-        point_s3_at(monkeypatch, f"http://{host}:{port}")
-        _request("POST", f"http://{host}:{port}/moto-api/reset")  # what it holds is global
-        _request("PUT", f"http://{host}:{port}/snapshots")
-        yield "s3://snapshots/production"
-    finally:
-        server.stop()
+    return "http://{}:{}".format(*server.get_host_and_port())
 
 
 def point_s3_at(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

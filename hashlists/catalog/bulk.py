@@ -6,11 +6,11 @@ One call, or one dictionary, for each row would cost more than the database does
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hashlists.catalog.on_postgresql import copy_rows
 from hashlists.catalog.packed_insert import PackedColumns
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 def upsert(connection: Connection, table: Table) -> Any:
     """An INSERT in the database's own dialect, which knows what to do on a conflict."""
-    own = {"sqlite": sqlite, "postgresql": postgresql}[connection.dialect.name]
-    return own.insert(table)
+    # Loaded with the engine; the other database's dialect takes a while to load and is not needed.
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 class BulkInsert:

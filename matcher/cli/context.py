@@ -164,7 +164,7 @@ class Session:
     @contextmanager
     def _local(self, options: MatchOptions) -> Iterator[ItemMatcher]:
         from matcher.cli.local import LocalMatcher  # noqa: PLC0415
-        from matcher.follow import open_generation  # noqa: PLC0415
+        from matcher.follow.one_shot import open_generation  # noqa: PLC0415
 
         settings = self.settings
         if self.is_replica:

@@ -141,7 +141,7 @@ def _catalog(session: Session) -> Iterator[Catalog]:
 
 
 def _index(session: Session, catalog: Catalog) -> MatchIndex:
-    from matcher.follow import open_generation  # noqa: PLC0415  brings the index
+    from matcher.follow.one_shot import open_generation  # noqa: PLC0415  brings the index
 
     session.settings.prepare_data_dir()
     return open_generation(

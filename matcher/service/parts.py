@@ -25,7 +25,9 @@ from matcher.admission import Admission
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import DecodePool, InProcessPool
 from matcher.errors import NotReadyError
-from matcher.follow import Follower, Publication, build_snapshot
+from matcher.follow.child import Publication
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
 from matcher.service.exports import Exports, ExportSettings
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     import grpc
 
     from hashlists.snapshot.replica import Replica
-    from matcher.follow import FollowerState
+    from matcher.follow.follower import FollowerState
     from matcher.pipeline import Generation
     from matcher.settings import Settings
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from matcher.follow import FollowerState
+    from matcher.follow.follower import FollowerState
 
 _log = logging.getLogger(__name__)
 #: Between two lines.

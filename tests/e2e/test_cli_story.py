@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,10 +62,9 @@ def lines(data, *arguments, status=0, **options):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("story")
-    demo.write_demo(made)
-    return made
+def folder(tmp_path_factory, demo_folder):
+    """The demo's pictures, beside which tests lay others."""
+    return shutil.copytree(demo_folder, tmp_path_factory.mktemp("story") / "pictures")
 
 
 @pytest.fixture(scope="module")

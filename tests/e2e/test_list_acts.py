@@ -17,6 +17,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
 from hashlists.catalog import Catalog
+from hashlists.importer import import_file
 from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList, ListState
 from matcher import cli, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
@@ -27,6 +28,9 @@ from matcher.service.server import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+COMMON = "list-0"
+#: For as many tests as ask for a list of their own.
+OWN = tuple(f"list-{number}" for number in range(1, 10))
 COLUMNS = {"columns.sha256": "sha256", "columns.source_id": "id"}
 FOLLOW_SECONDS = 60.0
 #: Two seconds are promised; a machine that runs the tests of others too may take longer. That it is
@@ -49,7 +53,16 @@ def sha256(number):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return tmp_path_factory.mktemp("data")
+    """A data folder with lists of ten entries: an import at the server for each would take long."""
+    folder = tmp_path_factory.mktemp("data")
+    with Catalog.open(f"sqlite:///{folder / 'catalog.sqlite3'}") as catalog:
+        for name in (COMMON, *OWN):
+            catalog.create_list(HashList(name, Harm.TEST, "a source"), author="a person")
+            file = write_rows(folder, name, range(10))
+            options = {"format": "csv", "options": COLUMNS, "importer": "a person"}
+            import_file(catalog, file, list_name=name, **options)
+            file.unlink()
+    return folder
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -68,31 +81,35 @@ async def client(server):
         yield client
 
 
-async def new_list(client, folder, name):
-    await client.create_list(HashList(name, Harm.TEST, "a source"))
-    await bring(client, folder, name, range(10))
-    return name
+@pytest.fixture(scope="module")
+def _unused():
+    return iter(OWN)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def demo(client, tmp_path, request):
-    """A new list of ten entries; its name."""
-    name = "list-" + hashlib.md5(request.node.name.encode()).hexdigest()[:8]
-    return await new_list(client, tmp_path, name)
+@pytest.fixture
+def demo(_unused):
+    """The name of a list of ten entries that no other test touches."""
+    return next(_unused)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def common(client, tmp_path_factory):
-    """A list of ten entries for tests that each touch entries of their own."""
-    return await new_list(client, tmp_path_factory.mktemp("common"), "list-0")
+@pytest.fixture
+def common():
+    """The name of a list of ten entries, for tests that each touch entries of their own."""
+    return COMMON
 
 
-async def bring(client, folder, name, numbers, **options):
+def write_rows(folder, name, numbers):
+    """A file of those entries of that list."""
     file = folder / "list.csv"
     with file.open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["sha256", "id"])
         rows.writerows([sha256(key(name, number)).hex(), f"S-{number}"] for number in numbers)
+    return file
+
+
+async def bring(client, folder, name, numbers, **options):
+    file = write_rows(folder, name, numbers)
     *_, report = [
         message
         async for message in client.import_list(

@@ -21,12 +21,12 @@ from hashlists.errors import HashlistsError, SnapshotSignatureError
 from hashlists.importer import import_file
 from hashlists.model import Harm, HashList
 from hashlists.snapshot.store import push
-from matcher import cli, demo, settings
+from matcher import cli, settings
 from matcher.builtin_list import ensure_test_list
 from matcher.client import AsyncClient, Client
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
-from matcher.follow import build_snapshot
+from matcher.follow.snapshots import build_snapshot
 from matcher.model import Decision
 from matcher.service.server import running
 from tests.snapshot_store_support import Keys
@@ -201,11 +201,10 @@ def is_free(port):
 
 
 async def test_a_replica_matches_what_a_builder_published_also_when_all_else_is_gone(
-    tmp_path, store, capsys
+    tmp_path, store, demo_folder, capsys
 ):
     publishing, pulling = store
-    await asyncio.to_thread(demo.main, [str(tmp_path / "demo")])
-    image = (tmp_path / "demo" / "listed-1.jpg").read_bytes()
+    image = (demo_folder / "listed-1.jpg").read_bytes()
     builder = load_settings(tmp_path / "builder", **publishing)
     async with running(builder) as built:
         await built.ready
@@ -225,7 +224,7 @@ async def test_a_replica_matches_what_a_builder_published_also_when_all_else_is_
                 assert told.startswith("error: the server at that address keeps no lists")
                 assert "UNIMPLEMENTED" not in told
 
-                await asyncio.to_thread(import_demo, builder, tmp_path / "demo")
+                await asyncio.to_thread(import_demo, builder, demo_folder)
 
                 async def followed():
                     answer = await client.match_image(image)

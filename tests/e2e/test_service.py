@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hashlists.catalog import Catalog
 from hashlists.importer import import_file
 from hashlists.model import ChangeKind, Handling, Harm, HashList, ListState
-from matcher import demo, settings
+from matcher import settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import AsyncClient, Client, HashQuery
@@ -31,7 +31,7 @@ from matcher.client.streams import responses
 from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError, SettingsError
-from matcher.follow import Follower
+from matcher.follow.follower import Follower
 from matcher.hashing import golden
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
 from matcher.service import list_servicer
@@ -46,13 +46,6 @@ def load_settings(data, **overrides):
     free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
     values = {**free, "follow_seconds": 0.05, **overrides}
     return settings.load_settings(data, environ={}, overrides=values)
-
-
-@pytest.fixture(scope="module")
-def demo_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    demo.main([str(folder)])
-    return folder
 
 
 def shared(function):
@@ -81,8 +74,8 @@ async def channel(server):
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def fresh_server(tmp_path):
-    async with running(load_settings(tmp_path)) as server:
+async def fresh_server(begun_data):
+    async with running(load_settings(begun_data)) as server:
         await asyncio.wait_for(server.ready, 60)
         yield server
 
@@ -168,8 +161,8 @@ class TestMatchImage:
         assert all(match.distance is None for match in answer.result.matches)
         assert {match.closeness for match in answer.result.matches} == {Closeness.EQUAL}
 
-    async def test_exact_distances_are_told_where_they_may_be(self, tmp_path):
-        async with running(load_settings(tmp_path, exact_distances=True)) as server:
+    async def test_exact_distances_are_told_where_they_may_be(self, begun_data):
+        async with running(load_settings(begun_data, exact_distances=True)) as server:
             await server.ready
             async with AsyncClient(server.address) as client:
                 answer = await client.match_image(TEST_IMAGE.data)
@@ -220,16 +213,16 @@ class TestMatchImage:
             await client.match_image(TEST_IMAGE.data, views=["sideways"])
         assert caught.value.reason == "VIEW_UNKNOWN"
 
-    async def test_too_large_is_an_answer_below_the_message_limit(self, tmp_path):
-        small = load_settings(tmp_path, image_bytes=65536)
+    async def test_too_large_is_an_answer_below_the_message_limit(self, begun_data):
+        small = load_settings(begun_data, image_bytes=65536)
         async with running(small) as server, AsyncClient(server.address) as client:
             await server.ready
             with pytest.raises(ServerError, match="the limit is 65536") as caught:
                 await client.match_image(b"x" * 65537)
         assert caught.value.reason == "IMAGE_TOO_LARGE"
 
-    async def test_more_load_than_capacity_is_refused_with_a_delay(self, tmp_path, monkeypatch):
-        limited = load_settings(tmp_path, max_in_flight=1)
+    async def test_more_load_than_capacity_is_refused_with_a_delay(self, begun_data, monkeypatch):
+        limited = load_settings(begun_data, max_in_flight=1)
         async with running(limited) as server:
             await server.ready
             async with grpc.aio.insecure_channel(server.address) as channel:
@@ -273,9 +266,9 @@ class TestMatchImages:
             ("a", True),
         ]
 
-    async def test_reading_stops_at_the_window(self, tmp_path):
+    async def test_reading_stops_at_the_window(self, begun_data):
         """A client that reads no answers is not read from without bound."""
-        async with running(load_settings(tmp_path, stream_window=2)) as server:
+        async with running(load_settings(begun_data, stream_window=2)) as server:
             await server.ready
             async with AsyncClient(server.address) as client:
 
@@ -286,10 +279,10 @@ class TestMatchImages:
                 answers = [each async for each in client.match_images(images())]
         assert sorted(int(each.request_id) for each in answers) == list(range(30))
 
-    async def test_a_draining_server_answers_what_it_read_and_ends_unavailable(self, tmp_path):
+    async def test_a_draining_server_answers_what_it_read_and_ends_unavailable(self, begun_data):
         answered = []
         sent = asyncio.Event()
-        async with running(load_settings(tmp_path)) as server:
+        async with running(load_settings(begun_data)) as server:
             await server.ready
             client = AsyncClient(server.address)
 
@@ -557,8 +550,8 @@ class TestLists:
         assert caught.value.code().name == code
         assert details_of(caught.value)["ErrorInfo"].reason
 
-    async def test_following_outlives_any_failure(self, tmp_path, demo_folder, monkeypatch):
-        async with running(load_settings(tmp_path)) as server:
+    async def test_following_outlives_any_failure(self, begun_data, demo_folder, monkeypatch):
+        async with running(load_settings(begun_data)) as server:
             await server.ready
             failing = _fail_once(MemoryError(), Follower.refresh)
             monkeypatch.setattr(Follower, "refresh", failing)
@@ -724,22 +717,22 @@ class TestImportHashList:
         request = lists_pb2.GetHashListRequest(name="hashLists/hashwarden-test")
         assert (await stub.GetHashList(request)).hash_list.coverage.entries == 1
 
-    async def test_an_upload_leaves_no_file_behind(self, fresh_channel, tmp_path):
+    async def test_an_upload_leaves_no_file_behind(self, fresh_channel, begun_data):
         requests = (self.start(), self.chunk(self.CSV))
         await self.run(fresh_channel, *requests)
-        assert (tmp_path / "spool").is_dir()
-        assert not list((tmp_path / "spool").iterdir())
+        assert (begun_data / "spool").is_dir()
+        assert not list((begun_data / "spool").iterdir())
 
-    async def test_an_upload_outlives_the_start_of_another_server(self, tmp_path):
+    async def test_an_upload_outlives_the_start_of_another_server(self, begun_data):
         async def cut_in_two():
             yield self.start()
             yield self.chunk(self.CSV[:20])
-            async with running(load_settings(tmp_path)) as other:
+            async with running(load_settings(begun_data)) as other:
                 await asyncio.wait_for(other.ready, 60)
                 yield self.chunk(self.CSV[20:])
 
         async with (
-            running(load_settings(tmp_path)) as server,
+            running(load_settings(begun_data)) as server,
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             stub = lists_pb2_grpc.HashListServiceStub(channel)
@@ -761,7 +754,7 @@ class TestImportHashList:
             await self.run(channel, self.start(**fields), self.chunk(self.CSV))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    async def test_an_upload_that_falls_silent_is_given_up(self, tmp_path, monkeypatch):
+    async def test_an_upload_that_falls_silent_is_given_up(self, begun_data, monkeypatch):
         quick = partial(list_servicer.ImportSettings, idle_seconds=0.1)
         monkeypatch.setattr("matcher.service.parts.ImportSettings", quick)
 
@@ -770,14 +763,14 @@ class TestImportHashList:
             await asyncio.sleep(30)
 
         async with (
-            running(load_settings(tmp_path)) as server,
+            running(load_settings(begun_data)) as server,
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             stub = lists_pb2_grpc.HashListServiceStub(channel)
             with pytest.raises(grpc.aio.AioRpcError, match="no chunk came"):
                 async for _ in stub.ImportHashList(silent()):
                     pass
-        assert not list((tmp_path / "spool").iterdir())
+        assert not list((begun_data / "spool").iterdir())
 
     async def test_uploads_that_are_open_at_once_are_bounded(self, fresh_server, fresh_channel):
         stub = lists_pb2_grpc.HashListServiceStub(fresh_channel)
@@ -812,9 +805,9 @@ class TestImportHashList:
 class TestIsolation:
     """Work of one kind never waits behind another's."""
 
-    async def test_a_locked_catalog_never_holds_up_matching(self, fresh_server, tmp_path):
+    async def test_a_locked_catalog_never_holds_up_matching(self, fresh_server, begun_data):
         await asyncio.sleep(0.2)
-        lock = sqlite3.connect(tmp_path / "catalog.sqlite3", isolation_level=None)
+        lock = sqlite3.connect(begun_data / "catalog.sqlite3", isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
         try:
             async with grpc.aio.insecure_channel(fresh_server.address) as channel:
@@ -913,7 +906,7 @@ class TestHealth:
             assert await status("live") == health_pb2.HealthCheckResponse.SERVING
 
     async def test_calls_before_readiness_may_be_tried_again(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("matcher.follow.Follower.refresh", lambda self: False)
+        monkeypatch.setattr("matcher.follow.follower.Follower.refresh", lambda self: False)
         async with running(load_settings(tmp_path)) as server:
             async with grpc.aio.insecure_channel(server.address) as channel:
                 stub = match_pb2_grpc.MatchServiceStub(channel)
@@ -923,12 +916,12 @@ class TestHealth:
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert details_of(caught.value)["ErrorInfo"].reason == "NOT_READY"
 
-    async def test_a_failing_self_test_is_never_ready(self, tmp_path, monkeypatch):
+    async def test_a_failing_self_test_is_never_ready(self, begun_data, monkeypatch):
         def fail():
             raise AssertionError("other codes")
 
         monkeypatch.setattr("matcher.hashing.golden.check", fail)
-        async with running(load_settings(tmp_path)) as server:
+        async with running(load_settings(begun_data)) as server:
             with pytest.raises(Exception, match="golden vectors"):
                 await server.ready
             async with AsyncClient(server.address) as client:
@@ -999,21 +992,21 @@ class TestAdmin:
         assert (await get(server, "/livez"))[0] == 200
 
     async def test_it_is_live_before_it_is_ready_and_unready_when_it_fails(
-        self, tmp_path, monkeypatch
+        self, begun_data, monkeypatch
     ):
         failing = _fail_once(AssertionError("codes"), golden.check)
         monkeypatch.setattr("matcher.selftest.golden.check", failing)
-        async with running(load_settings(tmp_path)) as server:
+        async with running(load_settings(begun_data)) as server:
             with pytest.raises(Exception, match="golden vectors"):
                 await server.ready
             assert (await get(server, "/livez"))[0] == 200
             status, body = await get(server, "/readyz")
             assert (status, json.loads(body)["ready"]) == (503, False)
 
-    async def test_a_stuck_loop_is_neither_live_nor_ready(self, tmp_path, monkeypatch):
+    async def test_a_stuck_loop_is_neither_live_nor_ready(self, begun_data, monkeypatch):
         monkeypatch.setattr("matcher.service.health.STUCK_SECONDS", 0.5)
         monkeypatch.setattr("matcher.service.health.BEAT_SECONDS", 0.01)
-        async with running(load_settings(tmp_path)) as server:
+        async with running(load_settings(begun_data)) as server:
             await server.ready
             statuses = []
 
@@ -1105,8 +1098,8 @@ class TestAdmin:
         segments = [v for k, v in told.items() if k.startswith("hashwarden_segment_entries")]
         assert sum(segments) == told["hashwarden_index_entries"]
 
-    async def test_it_can_be_switched_off(self, tmp_path):
-        async with running(load_settings(tmp_path, admin_listen="off")) as server:
+    async def test_it_can_be_switched_off(self, begun_data):
+        async with running(load_settings(begun_data, admin_listen="off")) as server:
             await server.ready
             assert server.admin == ""
 
@@ -1116,9 +1109,9 @@ class TestAdmin:
                 pass
 
 
-async def test_aged_connections_lose_no_call_and_no_item(tmp_path):
+async def test_aged_connections_lose_no_call_and_no_item(begun_data):
     """A connection of a second: unary calls move on to new ones, an open stream runs to its end."""
-    settings = load_settings(tmp_path, max_connection_age_seconds=1)
+    settings = load_settings(begun_data, max_connection_age_seconds=1)
     async with running(settings) as server:
         await server.ready
         port = int(server.address.rpartition(":")[2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import obstore
@@ -45,7 +46,7 @@ def url(request, tmp_path, monkeypatch):
     folder = tmp_path / "server"
     folder.mkdir()
     servers = {
-        "s3": lambda: s3_server(monkeypatch),
+        "s3": lambda: nullcontext(s3_server(monkeypatch)),
         "gs": lambda: gcs_server(monkeypatch, folder),
         "az": lambda: azure_server(monkeypatch, folder),
     }

@@ -14,11 +14,11 @@ from hashlists.catalog import Catalog
 from hashlists.errors import CatalogAwayError, CatalogError
 from hashlists.importer import import_file
 from hashlists.model import TEST_LIST_NAME, EntrySelection, Harm, HashList
-from matcher import demo, settings
+from matcher import settings
 from matcher.client import AsyncClient
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
-from matcher.follow import build_snapshot
+from matcher.follow.snapshots import build_snapshot
 from matcher.model import Decision
 from matcher.service import worker
 from matcher.service.late_catalog import LateCatalog
@@ -168,9 +168,11 @@ async def test_a_damaged_catalog_without_a_snapshot_is_told_at_once(tmp_path):
             pass
 
 
-async def test_what_was_retracted_since_the_snapshot_stays_out_without_the_catalog(known_lists):
+async def test_what_was_retracted_since_the_snapshot_stays_out_without_the_catalog(
+    known_lists, demo_folder
+):
     chosen = load_settings(known_lists)
-    image = await asyncio.to_thread(publish_demo, chosen, known_lists / "demo")
+    image = await asyncio.to_thread(publish_demo, chosen, demo_folder)
     async with served(chosen) as (_, client):
         answer = await client.match_image(image)
         entries = tuple({match.entry_id for match in answer.result.matches})
@@ -186,7 +188,6 @@ async def test_what_was_retracted_since_the_snapshot_stays_out_without_the_catal
 
 def publish_demo(chosen, folder):
     """Imports the demo's list and builds a snapshot of it; gives an image that is listed."""
-    demo.main([str(folder)])
     with Catalog.open(chosen.catalog_url) as catalog:
         catalog.create_list(HashList("demo", Harm.TEST, "Hashwarden demo"), author="t")
         file = folder / "demo-list.vics.json"

@@ -22,12 +22,14 @@ from hashlists.catalog import Catalog, CatalogReader
 from hashlists.errors import CatalogError, SnapshotError
 from hashlists.model import HashKind
 from hashlists.snapshot import SnapshotWriter, current_name, sweeping
-from matcher.follow import Follower, build_snapshot, child, snapshots
+from matcher.follow import child, snapshots
 from matcher.follow.building import BuildOrder
 from matcher.follow.child import MAX_ANSWER_BYTES, ChildProcess
+from matcher.follow.follower import Follower
 from matcher.follow.lock import build_lock, is_build_locked
 from matcher.follow.opening import Opener
 from matcher.follow.problems import Problems
+from matcher.follow.snapshots import build_snapshot
 from matcher.follow.view import Sealed, View
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy

@@ -38,7 +38,7 @@ def test_a_kill_while_it_is_kept_what_was_retracted(tmp_path):
     assert kill_at_every(11, "retract", tmp_path) >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_a_kill_at_every_step(scenario, tmp_path):

@@ -334,18 +334,18 @@ def is_object(method: str, path: str) -> bool:
 @pytest.fixture
 def proxied(tmp_path, monkeypatch):
     """A site over S3, and the proxy between."""
-    with s3_server(monkeypatch) as url:
-        proxy = Proxy(os.environ["AWS_ENDPOINT"])
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            point_s3_at(monkeypatch, f"http://127.0.0.1:{proxy.server_port}")
-            yield Site(tmp_path, url), proxy
-        finally:
-            proxy.released.set()
-            proxy.shutdown()
-            thread.join()
-            proxy.server_close()
+    url = s3_server(monkeypatch)
+    proxy = Proxy(os.environ["AWS_ENDPOINT"])
+    thread = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        point_s3_at(monkeypatch, f"http://127.0.0.1:{proxy.server_port}")
+        yield Site(tmp_path, url), proxy
+    finally:
+        proxy.released.set()
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()
 
 
 class TestServers:

@@ -26,8 +26,10 @@ from hypothesis.stateful import (
 from hashlists.catalog import Catalog, DerivedAction, DerivedHash
 from hashlists.errors import CatalogError, DerivedHashError
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashKind, HashList, ListState
-from matcher.follow import Follower, build_snapshot, choosing, delta, snapshots
+from matcher.follow import choosing, delta, snapshots
 from matcher.follow.building import BackgroundBuilder
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import CLASS_1, CLASS_2, Item, bring

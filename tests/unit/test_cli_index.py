@@ -19,8 +19,8 @@ from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from hashlists.model import HashKind
 from matcher import cli
 from matcher.cli import building, index, index_output, index_state, lists_acts
-from matcher.follow import build_snapshot
 from matcher.follow.agreement import compare_with_catalog
+from matcher.follow.snapshots import build_snapshot
 from matcher.follow.view import Sealed
 from matcher.index.match_index import MatchIndex
 

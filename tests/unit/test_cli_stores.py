@@ -16,7 +16,8 @@ from matcher import cli
 from matcher.cli import checks, stores
 from matcher.cli.context import Session
 from matcher.cli.finding import Status
-from matcher.follow import build, build_snapshot
+from matcher.follow import build
+from matcher.follow.snapshots import build_snapshot
 from tests.snapshot_store_support import Keys
 
 DESCRIBED = ("--list", "demo", "--harm", "test", "--source", "Us")

@@ -34,7 +34,9 @@ from matcher.builtin_list import ensure_test_list
 from matcher.decode.pool import InProcessPool
 from matcher.demo_data import published_test_image
 from matcher.errors import PolicyError, SelfTestError
-from matcher.follow import Follower, build_snapshot, open_generation
+from matcher.follow.follower import Follower
+from matcher.follow.one_shot import open_generation
+from matcher.follow.snapshots import build_snapshot
 from matcher.follow.view import Sealed
 from matcher.hashing import golden
 from matcher.hashing.digests import digest_bytes

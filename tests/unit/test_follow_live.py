@@ -15,9 +15,11 @@ from hashlists.catalog import Catalog
 from hashlists.catalog.reader import CatalogReader
 from hashlists.errors import CatalogError
 from hashlists.model import Harm, HashKind, HashList, ListState
-from matcher.follow import Follower, build_snapshot, delta
+from matcher.follow import delta
 from matcher.follow.choosing import fits_in_memory, withdraws
 from matcher.follow.delta import Delta, Tables
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.follow.view import Sealed, View
 from matcher.index.build import IndexRows
 from matcher.index.holder import Holder

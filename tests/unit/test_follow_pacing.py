@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hashlists.catalog import Catalog
-from matcher.follow import Follower, Publication, build_snapshot
+from matcher.follow.child import Publication
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import DEMO, bring, items

@@ -22,8 +22,9 @@ from hashlists.snapshot.withdrawn import (
     remove_withdrawn,
     write_withdrawn,
 )
-from matcher.follow import Follower, build_snapshot
+from matcher.follow.follower import Follower
 from matcher.follow.lock import build_lock, withdrawn_lock
+from matcher.follow.snapshots import build_snapshot
 from matcher.follow.withdrawing import keep_withdrawn
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from matcher.follow import FollowerState
+from matcher.follow.follower import FollowerState
 from matcher.service.revision_log import RevisionLog
 
 

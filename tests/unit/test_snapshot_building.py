@@ -13,7 +13,8 @@ from hashlists.model import HashKind
 from hashlists.snapshot import current_name
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, Objects
 from hashlists.snapshot.signing import Publication, load_verify_keys, verify
-from matcher.follow import build, build_snapshot
+from matcher.follow import build
+from matcher.follow.snapshots import build_snapshot
 from tests.catalog_support import DEMO, bring, items, value
 from tests.snapshot_store_support import Keys, folders
 

@@ -166,13 +166,13 @@ changes = Table(
     Column("owner", Text, nullable=False),  # the process that stages; see owner.py
     CheckConstraint("(state = 'committed') = (revision IS NOT NULL)", name="revision_if_committed"),
     Index("ix_changes_list_id", "list_id", "revision"),
-    # At most one change at a time may stage into a list.
+    # At most one change at a time may stage into a list. PostgreSQL's is partial as well: its own
+    # word for that, which only the migrations need, would have SQLAlchemy load its dialect.
     Index(
         "uq_changes_open",
         "list_id",
         unique=True,
         sqlite_where=text("state IN ('staging', 'abandoned')"),
-        postgresql_where=text("state IN ('staging', 'abandoned')"),
     ),
     sqlite_autoincrement=True,
 )

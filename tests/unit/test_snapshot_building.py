@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +20,22 @@ from matcher.follow.snapshots import build_snapshot
 from tests.catalog_support import DEMO, bring, items, value
 from tests.snapshot_store_support import Keys, folders
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 KINDS = (HashKind.MD5, HashKind.PDQ)
+
+
+ROOT = Path(__file__).parents[2]
+#: What takes a while to load, and is for matching, for list files, or for another database.
+NEEDLESS = (
+    *("faiss", "scipy", "grpc", "PIL", "alembic", "hashlists.formats.registry"),
+    "sqlalchemy.dialects.postgresql",
+)
+
+
+def test_the_process_that_builds_loads_only_what_building_needs():
+    code = "import sys, matcher.follow.build; print(*set(sys.argv[1:]) & set(sys.modules))"
+    command = [sys.executable, "-c", code, *NEEDLESS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 class KilledError(BaseException):

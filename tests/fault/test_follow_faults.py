@@ -519,6 +519,7 @@ class TestErasure:
             problems,
             lambda: now[0],
             background=False,
+            lock=False,
             prepare=View.of,
             on_opened=lambda: None,
         )

@@ -13,7 +13,8 @@ import pytest
 
 from hashlists import snapshot as snapshots
 from hashlists.catalog import Catalog
-from matcher.follow import Follower, build_snapshot
+from matcher.follow.follower import Follower
+from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import DEMO, bring, items

@@ -28,7 +28,8 @@ from hashlists.exporting.request import (
     compression_for,
 )
 from hashlists.exporting.whole_file import whole_file
-from hashlists.formats.base import RETRACTED
+from hashlists.formats import losses
+from hashlists.formats.base import FileOrigin
 from hashlists.formats.harm import require_written_harm
 from hashlists.formats.registry import find_format, open_writer
 from hashlists.model import Harm, ListState
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
 
     #: Called after every batch with how many entries were read so far.
     Progress = Callable[[int], None]
-
-#: Among the losses of a report.
-_DERIVED = "derived hashes, which were not asked for"
 
 
 def export_lists(
@@ -113,9 +111,10 @@ def export_to_stream(
         _selected(catalog, request) as export,
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
-        writer = open_writer(out, format=request.format, options=request.options)
-        given, gone = _write_all(export, writer, harm, request.since, progress)
-    untold = writer.losses.get(RETRACTED, 0)
+        origin = FileOrigin(harm, request.since)
+        writer = open_writer(out, format=request.format, options=request.options, origin=origin)
+        given, gone = _write_all(export, writer, progress)
+    untold = writer.losses.get(losses.WITHDRAWALS, 0)
     held_back = export.held_back
     report = ExportReport(
         list_names=tuple(request.list_names),
@@ -130,7 +129,7 @@ def export_to_stream(
         purged=export.purged,
         losses={
             **writer.losses,
-            **({_DERIVED: export.without_derived} if export.without_derived else {}),
+            **({losses.NOT_ASKED_FOR: export.without_derived} if export.without_derived else {}),
         },
         unreleasable=held_back.unreleasable,
         by_recipient=dict(held_back.by_recipient),
@@ -157,13 +156,11 @@ def _ending(request: ExportRequest, compression: Compression) -> str:
     return f"{find_format(request.format).ending}{compression.suffix}{encrypted}"
 
 
-def _write_all(
-    export: Export, writer: ListWriter, harm: Harm, since: int, progress: Progress | None
-) -> tuple[int, int]:
+def _write_all(export: Export, writer: ListWriter, progress: Progress | None) -> tuple[int, int]:
     """Writes every batch and the end; how many entries in force there were, and withdrawals."""
     given = gone = 0
     for batch in export:
-        writer.write(replace(batch, harm=harm, since=since))
+        writer.write(batch)
         withdrawn = sum(batch.retracted)
         given += len(batch) - withdrawn
         gone += withdrawn
@@ -224,6 +221,12 @@ def _warnings(report: ExportReport, lists: Sequence[HashList]) -> Iterator[str]:
         yield (
             f"{report.untold:,} entries were withdrawn, which {report.format} cannot tell: whoever "
             "gets this file keeps them unless told in another way"
+        )
+    if report.since and not find_format(report.format).tells_delta:
+        yield (
+            f"nothing in a file of {report.format} says that it holds only what changed since "
+            f"revision {report.since}: whoever imports it as a whole list loses all the rest, so "
+            "tell them"
         )
     if report.purged:
         yield (

@@ -314,11 +314,11 @@ class ExportBatch:
         entries: all that is known of each, one row an entry; a row's place is its row here.
         entry_ids: the catalog's ids.
         list_names: the list that each stands in.
-        revisions: the revision that gave each what it holds, or that withdrew it.
-        retracted: whether the entry is withdrawn; its row then says what the recipient has of it.
-        reasons: why it was retracted; None where it is not, or nobody said.
-        harm: the kind of harm that all the lists are about; None where that is not to be written.
-        since: for a delta the revision that the recipient has; 0 for all that is in force.
+        revisions: the revision that gave each what it holds, or that withdrew it; of one that
+            expired, the last that changed it.
+        retracted: whether the entry is withdrawn. Its row then has the key and nothing else: no
+            hash, class, handling, flag, size, type, id or time of the source.
+        reasons: why it was withdrawn; None where it is not, or nobody said.
     """
 
     entries: EntryBatch
@@ -327,8 +327,6 @@ class ExportBatch:
     revisions: Sequence[int]
     retracted: Sequence[bool]
     reasons: Sequence[str | None]
-    harm: Harm | None = None
-    since: int = 0
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.registry import open_reader, open_writer
 from hashlists.limits import DEFAULT_LIMITS
 from hashlists.model import (
@@ -89,11 +90,12 @@ class Row:
 
 @dataclass
 class ReadBack:
-    """What reading a file gave: entries in file order, and withdrawals."""
+    """What reading a file gave: entries in file order, withdrawals, and whether it is a delta."""
 
     rows: list[Row] = field(default_factory=list)
     retractions: list[Retraction] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    delta: bool = False
 
 
 @st.composite
@@ -158,14 +160,16 @@ def export_batch(
     retracted: Sequence[bool] | None = None,
     reasons: Sequence[str | None] | None = None,
 ) -> ExportBatch:
-    """The rows as an export hands them on."""
+    """The rows as an export hands them on: of those in force no longer the key alone."""
     count = len(drawn)
+    gone = list(retracted or [False] * count)
+    told = [Row(row.key, {}) if out else row for row, out in zip(drawn, gone, strict=True)]
     return ExportBatch(
-        entries=_entries(drawn),
+        entries=_entries(told),
         entry_ids=list(range(1, count + 1)),
         list_names=["demo"] * count,
         revisions=list(range(1, count + 1)),
-        retracted=list(retracted or [False] * count),
+        retracted=gone,
         reasons=list(reasons or [None] * count),
     )
 
@@ -241,12 +245,25 @@ def withdrawn(batches: Iterable[ExportBatch]) -> list[tuple[Row, str | None]]:
     ]
 
 
+def handling_losses(some: Iterable[Row]) -> dict[str, int]:
+    """How many of them say something of their handling, by what they say."""
+    said = [row.handling for row in some]
+    return {
+        "originator": sum(bool(each.originator) for each in said),
+        "releasable to": sum(bool(each.releasable_to) for each in said),
+        "expires at": sum(each.expires_at is not None for each in said),
+    }
+
+
 def write(
-    batches: Iterable[ExportBatch], format_name: str, options: Mapping[str, str] | None = None
+    batches: Iterable[ExportBatch],
+    format_name: str,
+    options: Mapping[str, str] | None = None,
+    origin: FileOrigin = NO_ORIGIN,
 ) -> tuple[bytes, dict[str, int]]:
     """The file that a writer makes of the batches, and what it could not write."""
     out = io.BytesIO()
-    writer = open_writer(out, format=format_name, options=options)
+    writer = open_writer(out, format=format_name, options=options, origin=origin)
     for batch in batches:
         writer.write(batch)
     writer.finish()
@@ -270,6 +287,7 @@ def read(
         assert [each for each in result.rejections if each.field not in may_reject] == []
         found.rows += rows_of(result.entries)
         found.retractions += result.retractions
+        found.delta |= raw.delta
         for note, times in raw.notes.items():
             found.notes[note] = found.notes.get(note, 0) + times
     return found

@@ -7,10 +7,11 @@ revision is asked for. Nothing here writes, and nothing judges what a format can
 
 A delta is the difference of two exports, one at `since` and one at `upto`, under what entries say
 of their handling; what it shows in force at an earlier revision must be in force and released today
-as well. So it withdraws whatever the recipient was given and would be given no longer:
-what was retracted, and also what now is released to others, or belongs to another class. Such a
-row says what the recipient has, never what came after. Of what the recipient never had, nothing is
-told.
+as well. What was in use at `since` is judged by the moment of that commit, all else by the present.
+So it withdraws whatever the recipient was given and would be given no longer: what was retracted,
+and also what has expired, is released to others now, or belongs to another class. Such a row names
+the entry and says nothing of it, since whoever asks may claim any `since`. Of what the recipient
+could never have, nothing is told.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from sqlalchemy import bindparam, func, select
 
 from hashlists.catalog import touched
 from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.engine import catalog_errors
+from hashlists.catalog.expired import Span, expired_ids
 from hashlists.catalog.export_derived import DerivedHashes
 from hashlists.catalog.export_rows import AT, VERSIONS, Judge, Told, export_batch
 from hashlists.catalog.id_set import IdSet
@@ -35,12 +38,14 @@ from hashlists.catalog.schema import (
     entry_versions,
     purged_entries,
     retractions,
+    revisions,
 )
 from hashlists.catalog.states import EntryState, entry_states, read_head
 from hashlists.errors import RevisionNotFoundError
+from hashlists.id_arrays import distinct_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -50,6 +55,8 @@ if TYPE_CHECKING:
 #: Entries of a delta that are looked up at a time.
 _LOOKED_UP = 5_000
 _ENTRY, _CHANGE, _VERSION = AT["entry_id"], AT["change_id"], AT["version_id"]
+#: Why an entry is withdrawn whose end of use passed.
+EXPIRED = "expired: the time of its use is over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,8 @@ class Export:
         revision: the one that it shows.
         purged: entries that were purged after `since`: the recipient may have them still, and
             nothing is left here to name them by. 0 where all is exported.
-        held_back: what was chosen and did not go out. A delta counts what changed alone.
+        held_back: what was chosen and did not go out. A delta counts only what changed, or
+            expired, since.
     """
 
     def __init__(
@@ -118,6 +126,7 @@ class Export:
             kinds=selection.kinds,
         )
         self._derived = DerivedHashes(connection, upto=self.revision, wanted=selection.derived)
+        self._span = Span(self._committed_at(selection.since), now) if selection.since else None
         self.purged = self._count_purged() if selection.since else 0
         self._batches = self._all()
 
@@ -140,7 +149,7 @@ class Export:
     def _all(self) -> Iterator[ExportBatch]:
         with catalog_errors():
             for row in self._lists:
-                parts = self._changed(row) if self._selection.since else self._in_force(row)
+                parts = self._changed(row, self._span) if self._span else self._in_force(row)
                 for part in parts:
                     if told := self._released_still(part):
                         yield export_batch(
@@ -159,7 +168,7 @@ class Export:
         """
         if self._selection.recipients is None or self.revision == self._newest or not told:
             return told
-        ids = [each.version[_ENTRY] for each in told]
+        ids = [each.entry_id for each in told]
         states = {
             entry_id: state
             for start in range(0, len(ids), _LOOKED_UP)
@@ -172,8 +181,9 @@ class Export:
         going = zip(newest, self._judge.goes_out(newest), strict=True)
         self._judge.count(newest)
         released = {version[_ENTRY] for version, goes in going if goes}
-        self._judge.goes_out([each.version for each in told])  # whose texts are shown next
-        return [each for each in told if each.retracted or each.version[_ENTRY] in released]
+        # What is shown next is what the judge must have seen last.
+        self._judge.goes_out([each.version for each in told if each.version is not None])
+        return [each for each in told if each.retracted or each.entry_id in released]
 
     def _in_force(self, row: Row[Any]) -> Iterator[list[Told]]:
         """Newest change first: the first version of an entry that comes up is its newest."""
@@ -186,7 +196,7 @@ class Export:
                     done.add(each[_ENTRY])
                 going = zip(newest, self._judge.goes_out(newest), strict=True)
                 self._judge.count(newest)
-                yield [Told(version, revision) for version, goes in going if goes]
+                yield [Told(each[_ENTRY], each, revision) for each, goes in going if goes]
 
     def _changes_of(self, row: Row[Any]) -> list[tuple[int, int]]:
         """Ids and revisions of a list's changes, in the order of their commits."""
@@ -229,18 +239,25 @@ class Export:
 
     # A delta
 
-    def _changed(self, row: Row[Any]) -> Iterator[list[Told]]:
+    def _changed(self, row: Row[Any], span: Span) -> Iterator[list[Told]]:
         connection, since = self._connection, self._selection.since
-        ids = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
+        changed = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
+        expired = expired_ids(connection, row.list_id, span, upto=since)
+        ids = distinct_ids(np.concatenate([changed, expired]))
+        is_changed = np.isin(ids, changed, assume_unique=True)
         step = min(self._batch_size, _LOOKED_UP)
         for start in range(0, len(ids), step):
-            entry_ids = ids[start : start + step].tolist()
+            part = ids[start : start + step]
+            entry_ids = part.tolist()
             then = entry_states(connection, entry_ids, upto=since)
             now = entry_states(connection, entry_ids, upto=self.revision)
-            yield self._difference(then, now)
+            as_it_was = frozenset(part[~is_changed[start : start + step]].tolist())
+            told = self._difference(then, now, span)
+            # Of one that did not change, an earlier version may have expired.
+            yield [each for each in told if each.retracted or each.entry_id not in as_it_was]
 
     def _difference(
-        self, then: Mapping[int, EntryState], now: Mapping[int, EntryState]
+        self, then: Mapping[int, EntryState], now: Mapping[int, EntryState], span: Span
     ) -> list[Told]:
         """What became of some entries, by entry id."""
         ids = sorted({state.version_id for states in (then, now) for state in states.values()})
@@ -249,26 +266,42 @@ class Export:
             for part in _BY_VERSION.run(self._connection, ids)
             for version in part
         }
-        shown = self._judge.goes_out(list(versions.values()))
-        going = {version_id for version_id, goes in zip(versions, shown, strict=True) if goes}
-        standing = [versions[state.version_id] for state in now.values() if state.in_force]
-        self._judge.count(standing)
-        had, has = _entries_of(then, going), _entries_of(now, going)
-        revisions = self._revisions([versions[now[each].version_id] for each in had | has])
-        acts = self._last_retractions([each for each in had - has if not now[each].in_force])
+        had = self._shown(then, versions, at=span.began)
+        has = self._shown(now, versions)  # and so seen last by the judge
+        standing = {key: versions[each.version_id] for key, each in now.items() if each.in_force}
+        self._judge.count(standing.values())
+        newest = {each: versions[now[each].version_id] for each in had | has}
+        given_by = self._revisions(newest.values())
+        acts = self._last_retractions([each for each in had - has if each not in standing])
         told = []
-        for entry_id in sorted(had | has):
-            newest = versions[now[entry_id].version_id]
-            at, reason = acts.get(entry_id) or (revisions[newest[_CHANGE]], None)
+        for entry_id, version in sorted(newest.items()):
+            revision, reason = acts.get(entry_id) or (given_by[version[_CHANGE]], None)
             if entry_id in has:
-                told.append(Told(newest, at))
+                told.append(Told(entry_id, version, revision))
             else:
-                told.append(
-                    Told(versions[then[entry_id].version_id], at, retracted=True, reason=reason)
-                )
+                if entry_id in standing and self._judge.has_expired(version):
+                    reason = EXPIRED
+                told.append(Told(entry_id, None, revision, reason))
         return told
 
-    def _revisions(self, versions: Sequence[Version]) -> dict[int, int]:
+    def _shown(
+        self,
+        states: Mapping[int, EntryState],
+        versions: Mapping[int, Version],
+        *,
+        at: int | None = None,
+    ) -> set[int]:
+        """The entries that are in force with a version that goes out, at that moment or now."""
+        standing = [versions[state.version_id] for state in states.values() if state.in_force]
+        going = zip(standing, self._judge.goes_out(standing, at=at), strict=True)
+        return {version[_ENTRY] for version, goes in going if goes}
+
+    def _committed_at(self, revision: int) -> int:
+        """When, in microseconds since 1970."""
+        query = select(revisions.c.committed_at).where(revisions.c.number == revision)
+        return int(self._connection.execute(query).scalar_one())
+
+    def _revisions(self, versions: Iterable[Version]) -> dict[int, int]:
         wanted = sorted({version[_CHANGE] for version in versions})
         parts = _REVISIONS.run(self._connection, wanted)
         return {change_id: revision for part in parts for change_id, revision in part}
@@ -292,15 +325,6 @@ class Export:
             .where(changes.c.revision > self._selection.since)
         )
         return int(self._connection.execute(query).scalar_one())
-
-
-def _entries_of(states: Mapping[int, EntryState], going: Collection[int]) -> set[int]:
-    """The entries that are in force with a version that goes out."""
-    return {
-        entry_id
-        for entry_id, state in states.items()
-        if state.in_force and state.version_id in going
-    }
 
 
 _BY_VERSION = BulkSelect(entry_versions.c.version_id, VERSIONS)

@@ -48,7 +48,7 @@ class DerivedHashes:
             entry_ids: of each row.
             hashes: all of each row, whatever kinds are chosen.
             extra: further ones likewise.
-            retracted: rows that are told as withdrawn.
+            retracted: rows that are told as withdrawn, which say nothing of hashes.
             kinds: that are chosen.
         """
         held = {(each.row, each.kind, each.value) for each in extra}
@@ -59,11 +59,7 @@ class DerivedHashes:
             and (each.row, each.kind, each.value) not in held
         ]
         chosen = [each for each in (*extra, *made) if each.kind in kinds]
-        going = [
-            each
-            for each in chosen
-            if each.derivation is None or (self._wanted and not retracted[each.row])
-        ]
+        going = [each for each in chosen if each.derivation is None or self._wanted]
         if not self._wanted:
             self.entries += len({each.row for each in chosen if each.derivation is not None})
         return sorted(going, key=lambda each: each.row)  # stable: in their order within a row

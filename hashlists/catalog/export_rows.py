@@ -1,9 +1,10 @@
 """Rows of entry versions as an export writes them, and which of them may go out at all.
 
 Invariants: what has expired never goes out, and what a recipient is not named for never reaches a
-batch. What handlings and classifications say is looked up once for each id, and handlings are
-forgotten after the next batch, so memory does not grow with the export. Which versions are offered
-is decided by `export`.
+batch. An entry that is told as withdrawn comes without its version, so that nothing of what it said
+can go out: a row of it has the entry's key and number alone. What handlings and classifications say
+is looked up once for each id, and handlings are forgotten after the next batch, so memory does not
+grow with the export. Which versions are offered is decided by `export`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hashlists.catalog.schema import (
     handlings,
 )
 from hashlists.model import (
+    NO_ONWARD_SHARING,
     Classification,
     EntryBatch,
     ExportBatch,
@@ -57,6 +59,14 @@ AT: Mapping[str, int] = {
 }
 _ENTRY, _VERSION, _KINDS = AT["entry_id"], AT["version_id"], AT["kinds"]
 _CLASS, _HANDLING = AT["classification_id"], AT["handling_id"]
+#: The row of an entry that is told as withdrawn, but for its id.
+_BARE: Mapping[str, Any] = {
+    **dict.fromkeys(AT),
+    "kinds": 0,
+    "flags": 0,
+    "flags_known": 0,
+    "content_digest": b"",
+}
 
 _KEYS = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.source_key))
 _HANDLINGS = BulkSelect(
@@ -124,10 +134,16 @@ class Judge:
         """Of any version."""
         return self._texts.classes[version[_CLASS]]
 
-    def goes_out(self, versions: Sequence[Version]) -> list[bool]:
-        """For each version whether it is chosen and may go out; nothing is counted."""
+    def goes_out(self, versions: Sequence[Version], *, at: int | None = None) -> list[bool]:
+        """For each version whether it is chosen and may go out; nothing is counted.
+
+        Args:
+            versions: to be judged.
+            at: moment by which they may have expired, as microseconds since 1970; None: now.
+        """
         self._texts.look_up({version[_HANDLING] for version in versions})
-        refused = {key: self._refused(each) for key, each in self._texts.handlings.items()}
+        moment = self._now if at is None else at
+        refused = {key: self._refused(each, moment) for key, each in self._texts.handlings.items()}
         return [
             self._is_chosen(version) and refused[version[_HANDLING]] is None for version in versions
         ]
@@ -135,23 +151,31 @@ class Judge:
     def count(self, versions: Iterable[Version]) -> None:
         """Counts those that are chosen, and were among the last that do not go out."""
         for version in versions:
-            refused = self._refused(self.handling(version))
+            refused = self._refused(self.handling(version), self._now)
             if refused is None or not self._is_chosen(version):
                 continue
             self.held_back.by_recipient.update(refused)
             self.held_back.unreleasable += bool(refused)
             self.held_back.expired += not refused
 
+    def has_expired(self, version: Version) -> bool:
+        """Of a version that is among those last given to `goes_out`."""
+        return _is_over(self.handling(version), self._now)
+
     def _is_chosen(self, version: Version) -> bool:
         in_class = self._classes is None or version[_CLASS] in self._classes
         return in_class and (self._kind_bits is None or bool(version[_KINDS] & self._kind_bits))
 
-    def _refused(self, handling: Handling) -> Sequence[str] | None:
+    def _refused(self, handling: Handling, moment: int) -> Sequence[str] | None:
         """Recipients that it does not name; none where it has expired; None where it goes out."""
-        if handling.expires_at is not None and to_microseconds(handling.expires_at) <= self._now:
+        if _is_over(handling, moment):
             return ()
         missing = [each for each in self._recipients or () if each not in handling.releasable_to]
         return missing or None
+
+
+def _is_over(handling: Handling, moment: int) -> bool:
+    return handling.expires_at is not None and to_microseconds(handling.expires_at) <= moment
 
 
 class _Texts:
@@ -178,19 +202,25 @@ class _Texts:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A version that an export tells of.
+    """An entry that an export tells of.
 
     Attributes:
-        version: the row.
-        revision: that gave the entry this content, or took it out of what is exported.
-        retracted: whether it is told as withdrawn.
-        reason: why it was; None where nobody said.
+        entry_id: of the entry.
+        version: the row that is told; None where the entry is told as withdrawn.
+        revision: that gave the entry this content, or took it out of what is exported; of one that
+            expired, that of its newest content.
+        reason: why it was withdrawn; None where nobody said.
     """
 
-    version: Version
+    entry_id: int
+    version: Version | None
     revision: int
-    retracted: bool = False
     reason: str | None = None
+
+    @property
+    def retracted(self) -> bool:
+        """Whether it is told as withdrawn."""
+        return self.version is None
 
 
 def export_batch(
@@ -202,8 +232,8 @@ def export_batch(
     kinds: Collection[HashKind] | None,
     derived: DerivedHashes,
 ) -> ExportBatch:
-    """Puts together what is told of entries of one list; `judge` has seen all the versions."""
-    rows = [each.version for each in told]
+    """Puts together what is told of entries of one list; `judge` has seen all the versions last."""
+    rows = [each.version or _bare(each.entry_id) for each in told]
     columns = dict(zip(AT, zip(*rows, strict=True), strict=True))
     keys = dict(pair for part in _KEYS.run(connection, columns["entry_id"]) for pair in part)
     wanted = set(KIND_BITS if kinds is None else kinds)
@@ -223,7 +253,10 @@ def export_batch(
         ),
         sizes=columns["size"],
         classifications=[judge.classification(row) for row in rows],
-        handlings=[judge.handling(row) for row in rows],
+        handlings=[
+            NO_ONWARD_SHARING if each.version is None else judge.handling(each.version)
+            for each in told
+        ],
         flags=columns["flags"],
         flags_known=columns["flags_known"],
         verified_counts=columns["verified_count"],
@@ -243,8 +276,12 @@ def export_batch(
     )
 
 
-def _extra_hashes(connection: Connection, version_ids: Sequence[int]) -> list[ExtraHash]:
-    row_of = {version_id: row for row, version_id in enumerate(version_ids)}
+def _bare(entry_id: int) -> Version:
+    return tuple({**_BARE, "entry_id": entry_id}.values())
+
+
+def _extra_hashes(connection: Connection, version_ids: Sequence[int | None]) -> list[ExtraHash]:
+    row_of = {each: row for row, each in enumerate(version_ids) if each is not None}
     found = [
         ExtraHash(row_of[version_id], HashKind(kind), value, derivation)
         for part in _EXTRAS.run(connection, sorted(row_of))

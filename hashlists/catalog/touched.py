@@ -17,6 +17,7 @@ from sqlalchemy import Select, func, select
 
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
+    change_handlings,
     changes,
     derived_hashes,
     entry_versions,
@@ -24,12 +25,12 @@ from hashlists.catalog.schema import (
     retractions,
     revisions,
 )
-from hashlists.catalog.states import retracted_among
+from hashlists.catalog.states import CHUNK, retracted_among
 from hashlists.id_arrays import distinct_ids
 from hashlists.model import ChangeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from sqlalchemy import ColumnElement, Connection
@@ -78,6 +79,32 @@ def changed_ids(
                 )
             ),
         )
+    )
+
+
+def ids_with_handlings(
+    connection: Connection, list_id: int, handling_ids: Collection[int], *, upto: int | None = None
+) -> NDArray[np.int64]:
+    """Every entry that a version with one of these handlings was ever committed of, up to `upto`.
+
+    Only changes that have such versions are read.
+
+    Returns:
+        `(K,) int64`, ascending.
+    """
+    if not handling_ids:
+        return np.empty(0, np.int64)
+    query = _uses_in(list_id)
+    if upto is not None:
+        query = query.where(changes.c.revision <= upto)
+    found: dict[int, list[int]] = {}
+    for change_id, handling_id in connection.execute(query):
+        if handling_id in handling_ids:
+            found.setdefault(change_id, []).append(handling_id)
+    return _union(
+        part
+        for change_id, ids in sorted(found.items())
+        for part in _with_handlings(connection, change_id, ids)
     )
 
 
@@ -138,6 +165,37 @@ def _ranges(
     firsts = change_ids[np.concatenate([[0], cuts + 1])]
     lasts = change_ids[np.concatenate([cuts, [len(change_ids) - 1]])]
     return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _uses_in(list_id: int) -> Select[Any]:
+    """Changes of a list and the handlings that their versions have."""
+    table = change_handlings.c
+    return (
+        select(table.change_id, table.handling_id)
+        .join(changes, changes.c.change_id == table.change_id)
+        .where(changes.c.list_id == list_id, changes.c.revision.is_not(None))
+    )
+
+
+def _with_handlings(
+    connection: Connection, change_id: int, handling_ids: Sequence[int]
+) -> Iterator[NDArray[np.int64]]:
+    """Entries of which a change has a version with one of the handlings; read once, however many.
+
+    The database compares a few handlings; more are compared here, so that no list of them is long.
+    """
+    table, first = entry_versions.c, change_id * VERSIONS_PER_CHANGE
+    rows = (table.version_id >= first, table.version_id < first + VERSIONS_PER_CHANGE)
+    if len(handling_ids) <= CHUNK:
+        these = select(table.entry_id).where(*rows, table.handling_id.in_(handling_ids))
+        yield from _ids(connection, these)
+        return
+    wanted = np.array(handling_ids, np.int64)
+    both = select(table.entry_id, table.handling_id).where(*rows)
+    result = connection.execute(both, execution_options={"stream_results": True})
+    for part in result.partitions(_FETCHED_ROWS):
+        pairs = np.array([tuple(row) for row in part], np.int64)
+        yield pairs[np.isin(pairs[:, 1], wanted), 0]
 
 
 def _acted_on(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:

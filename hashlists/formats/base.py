@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from hashlists.model import (
     KEY_TAGS,
@@ -188,7 +188,7 @@ class RawBatch:
             apart.
         open_ended: whether the last row may be cut off, since the file ends with it and without a
             line end. Any fault of that row is then one of the file.
-        delta: whether its rows say that they are what changed, not all that there is.
+        delta: whether the file says that it holds what changed, not all that there is.
     """
 
     rows: int
@@ -225,6 +225,11 @@ class RawBatch:
 
     def __len__(self) -> int:
         return self.rows
+
+    @classmethod
+    def of_delta(cls, header: FileHeader) -> RawBatch:
+        """A batch without records that says that its file is a delta."""
+        return cls(0, header, (), _no_place, delta=True)
 
     @classmethod
     def of_notes(cls, header: FileHeader, notes: Mapping[str, int]) -> RawBatch:
@@ -296,10 +301,6 @@ class ListReader(Protocol):
     def __next__(self) -> RawBatch: ...
 
 
-#: Among the losses of a writer: withdrawals that its format cannot tell.
-RETRACTED = "retracted"
-
-
 class BatchReader:
     """Iterates over the batches that a reader makes, one after the other, in `_batches`."""
 
@@ -343,6 +344,23 @@ class Likeness:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class FileOrigin:
+    """What holds of all that a file has, and of one that has nothing.
+
+    Attributes:
+        harm: the kind of harm that all its lists are about; None where that is not to be written.
+        since: for a delta the revision that the recipient has; 0 for all that is in force.
+    """
+
+    harm: Harm | None = None
+    since: int = 0
+
+
+#: A whole list of a harm that is not told.
+NO_ORIGIN: Final = FileOrigin()
+
+
 class ListWriter(Protocol):
     """Writes entries in one format to a binary stream, which it does not close.
 
@@ -350,9 +368,8 @@ class ListWriter(Protocol):
     a few batches, whatever it writes.
 
     Attributes:
-        losses: what could not be written, in words, and of how many entries, e.g.
-            `{"handling": 12}`; complete after `finish`. `RETRACTED` counts withdrawals that the
-            format cannot tell.
+        losses: what could not be written, by the names of `losses`, and of how many entries, e.g.
+            `{"media type": 12}`; complete after `finish`.
         left_out: entries in force that could not be written at all; each is in `losses`, too.
     """
 
@@ -388,10 +405,13 @@ class Format:
         name: as `--format` takes it.
         title: as people call it.
         open_reader: opens a stream with options and limits; None where it is only written.
-        open_writer: opens a writer on a stream with options; None where it is only read.
+        open_writer: opens a writer on a stream with options, and what the file is to say of itself;
+            None where it is only read.
         looks_like: None for a file that surely is of another format.
         tells_retractions: whether a file says which entries are withdrawn. Where not, an entry
             that a later whole file lacks is a candidate only.
+        tells_delta: whether a file says that it holds what changed since a revision, so that nobody
+            takes it for the whole list.
         known_good: its entries are known to be harmless; they go into lists of that harm alone.
         may_be_known_good: known-good files are handed on in it, too, beside abuse; the option
             `known_good` says which (`harm.require_harm`).
@@ -407,9 +427,10 @@ class Format:
     name: str
     title: str
     open_reader: Callable[[BinaryIO, Mapping[str, str], ImportLimits], ListReader] | None = None
-    open_writer: Callable[[BinaryIO, Mapping[str, str]], ListWriter] | None = None
+    open_writer: Callable[[BinaryIO, Mapping[str, str], FileOrigin], ListWriter] | None = None
     looks_like: Callable[[Sample], Likeness | None] = lambda _: None
     tells_retractions: bool = False
+    tells_delta: bool = False
     known_good: bool = False
     may_be_known_good: bool = False
     harm: Harm | None = None

@@ -18,11 +18,12 @@ Instead of all these `columns=hashwarden` reads what `csv_writer` wrote.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv_cells, own_layout
-from hashlists.formats.base import BatchReader, FileHeader, Format
+from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.csv_likeness import looks_like
 from hashlists.formats.csv_table import ENCODINGS, UNENDED_NOTE, Block, CsvTable
 from hashlists.formats.csv_writer import CsvWriter
@@ -32,7 +33,6 @@ from hashlists.formats.mapped_batch import mapped_batch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hashlists.formats.base import RawBatch
     from hashlists.limits import ImportLimits
 
 
@@ -99,7 +99,9 @@ class CsvReader(BatchReader):
         self._header = FileHeader("csv", "", mapping.scheme, mapping.profile)
         own = own_layout.further_columns(self._table.columns) if self._options.own else {}
         self._positions = self._table.positions({**mapping.all_columns(), **own})
-        self._batches = map(self._to_batch, self._table.blocks())
+        is_delta = self._options.own and own_layout.names_delta(self._table.columns)
+        first = [RawBatch.of_delta(self._header)] if is_delta else []
+        self._batches = chain(first, map(self._to_batch, self._table.blocks()))
 
     @property
     def header(self) -> FileHeader:
@@ -180,6 +182,7 @@ FORMAT = Format(
     open_writer=CsvWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    tells_delta=True,
     ending=".csv",
     media_type="text/csv",
 )

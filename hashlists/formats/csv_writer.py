@@ -5,7 +5,8 @@ RFC 4180 in UTF-8: commas, CRLF, quotes where needed, one record a line, one hea
 in UTC, further hashes are `KIND:HEX` or `KIND:HEX:DERIVATION` with spaces between them, recipients
 stand between bars. The same entries give the same bytes. No cell is a formula to a spreadsheet
 (`csv_cells`). Everything is carried but line ends and control characters in the reason of a
-retraction, which become spaces and are counted.
+retraction, which become spaces and are counted. A delta has one more column, `delta_since_R`, whose
+name says so where there are no rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING, BinaryIO
 
-from hashlists.formats import csv_cells, own_layout
+from hashlists.formats import csv_cells, losses, own_layout
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.field_mapping import FLAGS
 from hashlists.model import HashKind
 
@@ -38,11 +40,15 @@ class CsvWriter:
         OptionsError: there are other options.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         own_layout.refuse_writer_options(options)
         self._stream = stream
+        self._origin = origin
         self._losses: Counter[str] = Counter()
-        self._write_rows([own_layout.COLUMNS])
+        self._names = (*own_layout.COLUMNS, *own_layout.delta_column(origin))
+        self._write_rows([self._names])
 
     @property
     def losses(self) -> Mapping[str, int]:
@@ -56,8 +62,8 @@ class CsvWriter:
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
-        columns = self._columns(batch)
-        self._write_rows(zip(*(columns[name] for name in own_layout.COLUMNS), strict=True))
+        columns, empty = self._columns(batch), [""] * len(batch)
+        self._write_rows(zip(*(columns.get(name, empty) for name in self._names), strict=True))
 
     def finish(self) -> None:
         """Nothing stands at the end of a CSV file."""
@@ -82,7 +88,7 @@ class CsvWriter:
         }
         flags = own_layout.flag_columns(entries)
         return {
-            **own_layout.context_columns(batch),
+            **own_layout.context_columns(batch, self._origin),
             "key": own_layout.key_column(entries),
             **_hash_cells(entries),
             own_layout.FURTHER: list(map(csv_cells.further_cell, own_layout.extra_by_row(entries))),
@@ -98,7 +104,7 @@ class CsvWriter:
         plain = [csv_cells.on_one_line(reason or "") for reason in reasons]
         changed = sum(new != (old or "") for new, old in zip(plain, reasons, strict=True))
         if changed:
-            self._losses["line ends in retraction_reason"] += changed
+            self._losses[losses.REASONS] += changed
         return plain
 
 

@@ -24,8 +24,8 @@ from collections import Counter
 from itertools import compress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from hashlists.formats import own_layout
-from hashlists.formats.base import RETRACTED
+from hashlists.formats import losses, own_layout
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.csv_cells import guarded
 from hashlists.formats.field_mapping import FLAGS, refuse_unknown, yes_or_no
 from hashlists.formats.icse_columns import (
@@ -41,8 +41,8 @@ from hashlists.formats.icse_columns import (
     MEDIA_TYPE,
     SUBMISSIONS,
 )
-from hashlists.formats.shared_keys import SHARED_KEY, SharedKeys
-from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
+from hashlists.formats.shared_keys import SharedKeys
+from hashlists.model import KEY_TAGS, EntryFlag, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from hashlists.model import Classification, EntryBatch, ExportBatch
 
 _WRITTEN_FLAGS: Final = EntryFlag(sum(FLAGS[name] for name in FLAG_COLUMNS))
-_NO_HASH: Final = "entry without MD5, SHA1 or PhotoDNA"
 _MEDIA_WORDS: Final = {"image": "Image", "video": "Video"}
 
 
@@ -61,7 +60,9 @@ class IcseWriter:
         OptionsError: an option is unknown or wrong.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], _origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         refuse_unknown(options, ("agency", "submissions"))
         self._with_agency = yes_or_no("agency", options.get("agency", "no"))
         self._with_submissions = yes_or_no("submissions", options.get("submissions", "no"))
@@ -78,7 +79,7 @@ class IcseWriter:
     @property
     def left_out(self) -> int:
         """Entries without any of the three hashes."""
-        return self._losses[_NO_HASH]
+        return self._losses[losses.NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
@@ -92,7 +93,7 @@ class IcseWriter:
 
     def finish(self) -> None:
         """Counts what shares a key; nothing stands at the end of a CSV file."""
-        self._losses[SHARED_KEY] = self._shared.repeated
+        self._losses[losses.SHARED_KEY] = self._shared.repeated
 
     def _write_rows(self, rows: Iterable[Sequence[str]]) -> None:
         text = io.StringIO(newline="")
@@ -106,8 +107,8 @@ class IcseWriter:
             any(kind in hashes and hashes[HashKind(kind)][row] for kind in HASH_COLUMNS)
             for row in range(len(batch))
         ]
-        self._losses[RETRACTED] += sum(batch.retracted)
-        self._losses[_NO_HASH] += sum(
+        self._losses[losses.WITHDRAWALS] += sum(batch.retracted)
+        self._losses[losses.NO_HASH] += sum(
             not has and not gone for has, gone in zip(held, batch.retracted, strict=True)
         )
         return [has and not gone for has, gone in zip(held, batch.retracted, strict=True)]
@@ -146,39 +147,42 @@ class IcseWriter:
         for kind, values in entries.hashes.items():
             if kind not in HASH_COLUMNS:
                 lost[kind.value] += sum(map(bool, compress(values, kept)))
-        lost[own_layout.FURTHER] += len({x.row for x in entries.extra_hashes if kept[x.row]})
-        lost["key"] += sum(map(bool, compress(own_layout.key_column(entries), kept)))
-        lost["size"] += _count(entries.sizes, kept)
-        lost["media_type"] += _count(entries.media_types, kept)
-        lost["updated_at"] += _count(entries.source_updated_at, kept)
-        lost["source_id that would be a formula"] += sum(
+        if entries.extra_hashes:
+            for extra in compress(own_layout.extra_by_row(entries), kept):
+                losses.count_further(lost, extra)
+        keys = zip(entries.keys, _strongest(entries), strict=True)
+        lost[losses.KEY] += sum(key != read for key, read in compress(keys, kept))
+        lost[losses.SIZE] += _count(entries.sizes, kept)
+        lost[losses.MEDIA_TYPE] += _count(entries.media_types, kept)
+        lost[losses.UPDATED_AT] += _count(entries.source_updated_at, kept)
+        lost[losses.SOURCE_ID] += sum(
             _plain(text) != (text or "") for text in compress(entries.source_ids, kept)
         )
-        lost["classification"] += sum(
-            found is not None and not _is_baseline(found)
-            for found in compress(entries.classifications, kept)
-        )
-        lost["flags"] += sum(
-            bool(known & ~_WRITTEN_FLAGS) for known in compress(entries.flags_known, kept)
-        )
         if not self._with_submissions:
-            lost["verified_count"] += _count(entries.verified_counts, kept)
-        bare = NO_ONWARD_SHARING
+            lost[losses.VERIFIED_COUNT] += _count(entries.verified_counts, kept)
+        self._count_classes(entries, kept)
         for handling in compress(entries.handlings, kept):
             written = self._with_agency and _plain(handling.originator) == handling.originator
-            rest = (handling.releasable_to, handling.expires_at)
-            lost["handling"] += rest != (bare.releasable_to, bare.expires_at) or (
-                bool(handling.originator) and not written
-            )
+            losses.count_handling(lost, handling, originator=written)
+
+    def _count_classes(self, entries: EntryBatch, kept: Sequence[bool]) -> None:
+        """Classes and flags; what is of the class Baseline is written with the flag, too."""
+        baseline = losses.FLAGS[EntryFlag.BASELINE]
+        said = zip(entries.classifications, entries.flags, entries.flags_known, strict=True)
+        for found, flags, known in compress(said, kept):
+            self._losses[losses.CLASSIFICATION] += found not in (None, BASELINE_CLASS)
+            denied = bool(known & ~flags & EntryFlag.BASELINE)
+            self._losses[baseline] += denied and _is_baseline(found)
+            losses.count_flags(self._losses, known, _WRITTEN_FLAGS)
 
 
 def _strongest(entries: EntryBatch) -> list[bytes | None]:
-    """Of each row the strongest of the three hashes."""
+    """Of each row the strongest of the three hashes, as the key that a reader makes of it."""
     found: list[bytes | None] = [None] * len(entries)
     for kind in (HashKind.PHOTODNA, HashKind.MD5, HashKind.SHA1):
         for row, value in enumerate(entries.hashes.get(kind, ())):
             if value:
-                found[row] = value
+                found[row] = KEY_TAGS[kind] + value
     return found
 
 

@@ -1,8 +1,9 @@
 """Reads JSON Lines: one JSON object a line, of Hashwarden's own layout or of a foreign one.
 
-The own layout (`jsonl_writer`) begins with a line `{"format":"hashwarden","version":1}` and ends
-with `{"records":N}`: a file without that end, with other than N records, or with anything behind
-it was cut off or put together of several, and is refused.
+The own layout (`jsonl_writer`) begins with a line `{"format":"hashwarden","version":1}`, which has
+`since` where the file is a delta, and ends with `{"records":N}`: a file without that end, with
+other than N records, or with anything behind it was cut off or put together of several, and is
+refused.
 
 A foreign file has one record a line, and says nothing of its end: a last line that has no line end
 and is no whole object is refused as cut off, and one that was cut off between two lines cannot be
@@ -27,18 +28,18 @@ import msgspec
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT, cut_line
-from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kind_named
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
-from hashlists.formats.jsonl_writer import HEADER, VERSION, JsonLinesWriter
+from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hashlists.formats.base import RawBatch, Sample
+    from hashlists.formats.base import Sample
     from hashlists.limits import ImportLimits
 
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -62,6 +63,7 @@ class JsonLinesReader(BatchReader):
         self._mapping = own_layout.MAPPING if self._own else FieldMapping.parse(options)
         self._lines = ByteLines(stream, limits)
         self._limits = limits
+        self._is_delta = False
         self._wanted = self._mapping.all_columns()
         if self._own:
             self._wanted |= own_layout.further_columns(own_layout.COLUMNS)
@@ -100,6 +102,7 @@ class JsonLinesReader(BatchReader):
                 f"the file is of another version of the layout than {VERSION}, the one known here",
                 place=Place("line", first.number if first else 1),
             )
+        self._is_delta = said.get(SINCE) is not None
 
     def _require_object(self) -> None:
         """Refuses a file that surely is another, before each of its lines is rejected.
@@ -121,6 +124,8 @@ class JsonLinesReader(BatchReader):
         )
 
     def _read(self) -> Iterator[RawBatch]:
+        if self._is_delta:
+            yield RawBatch.of_delta(self._header)
         while lines := self._lines.take():
             records: list[Mapping[str, Any]] = []
             places: list[ByteLine] = []
@@ -270,6 +275,7 @@ FORMAT = Format(
     open_writer=JsonLinesWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    tells_delta=True,
     ending=".jsonl",
     media_type="application/jsonl",
 )

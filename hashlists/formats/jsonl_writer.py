@@ -1,10 +1,11 @@
 """Writes Hashwarden's own layout as JSON Lines, which `jsonl` reads back; nothing is lost.
 
-The first line is `{"format":"hashwarden","version":1}`, the last `{"records":N}`; each line between
-is an entry: the members that `own_layout` names, in its order, absent where there is nothing to
-say. Hashes are lower-case hex, yes and no are `true` and `false`, times are RFC 3339 in UTC,
-`further_hashes` is a list of objects with `kind`, `value` and perhaps `derivation`,
-`releasable_to` a list of names. UTF-8, no blanks, LF: the same entries give the same bytes.
+The first line is `{"format":"hashwarden","version":1}`, in a delta with `"since":R` behind that,
+the last `{"records":N}`; each line between is an entry: the members that `own_layout` names, in its
+order, absent where there is nothing to say. Hashes are lower-case hex, yes and no are `true` and
+`false`, times are RFC 3339 in UTC, `further_hashes` is a list of objects with `kind`, `value` and
+perhaps `derivation`, `releasable_to` a list of names. UTF-8, no blanks, LF: the same entries give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import msgspec
 
 from hashlists.formats import own_layout
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.model import HashKind
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 HEADER: Final = {"format": "hashwarden", "version": VERSION}
+SINCE: Final = "since"
 _encoder = msgspec.json.Encoder()
 
 
@@ -37,11 +40,15 @@ class JsonLinesWriter:
         OptionsError: there are other options.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         own_layout.refuse_writer_options(options)
         self._stream = stream
+        self._origin = origin
         self._records = 0
-        self._stream.write(_encoder.encode_lines([HEADER]))
+        delta = {SINCE: origin.since} if origin.since else {}
+        self._stream.write(_encoder.encode_lines([{**HEADER, **delta}]))
 
     @property
     def losses(self) -> Mapping[str, int]:
@@ -55,7 +62,7 @@ class JsonLinesWriter:
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
-        columns = _columns(batch)
+        columns = _columns(batch, self._origin)
         names = [name for name in own_layout.COLUMNS if name in columns]
         lines = [
             {name: value for name, value in zip(names, row, strict=True) if value not in _NOTHING}
@@ -72,7 +79,7 @@ class JsonLinesWriter:
 _NOTHING: Final[tuple[Any, ...]] = (None, "", [], ())
 
 
-def _columns(batch: ExportBatch) -> dict[str, Sequence[Any]]:
+def _columns(batch: ExportBatch, origin: FileOrigin) -> dict[str, Sequence[Any]]:
     entries = batch.entries
     return {
         "key": own_layout.key_column(entries),
@@ -96,7 +103,7 @@ def _columns(batch: ExportBatch) -> dict[str, Sequence[Any]]:
         "expires_at": [_time(each.expires_at) for each in entries.handlings],
         "retracted": [gone or None for gone in batch.retracted],
         "retraction_reason": batch.reasons,
-        **own_layout.context_columns(batch),
+        **own_layout.context_columns(batch, origin),
     }
 
 

@@ -38,6 +38,7 @@ from hashlists.formats.base import (
     Encoding,
     FieldNames,
     FileHeader,
+    FileOrigin,
     Format,
     HashColumn,
     Likeness,
@@ -66,11 +67,14 @@ if TYPE_CHECKING:
     from hashlists.limits import ImportLimits
 
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
+#: Name of the processing instruction by which `ncmec_writer` says that a page is a delta.
+INSTRUCTION: Final = "hashwarden"
 _LAYOUT: Final = Layout(
     namespace=NAMESPACE,
     root="queryResult",
     containers=frozenset({"images", "videos"}),
     asides=frozenset({"paging"}),
+    instruction=INSTRUCTION,
 )
 _DELETED: Final = ("deletedImage", "deletedVideo")
 _ENTRIES: Final = ("image", "video", *_DELETED)
@@ -172,6 +176,11 @@ class NcmecReader(PageReader[Row]):
     def header(self) -> FileHeader:
         """The version is that of the namespace."""
         return FileHeader("ncmec", "2", "ncmec", "")
+
+    def _read(self) -> Iterator[RawBatch]:
+        yield from super()._read()
+        if self._records.has_instruction:
+            yield RawBatch.of_delta(self.header)
 
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)
@@ -373,10 +382,10 @@ def looks_like(sample: Sample) -> Likeness | None:
     return None
 
 
-def _open_writer(stream: BinaryIO, options: Mapping[str, str]) -> ListWriter:
+def _open_writer(stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin) -> ListWriter:
     from hashlists.formats.ncmec_writer import NcmecWriter  # noqa: PLC0415 - it imports this module
 
-    return NcmecWriter(stream, options)
+    return NcmecWriter(stream, options, origin)
 
 
 FORMAT = Format(
@@ -388,6 +397,7 @@ FORMAT = Format(
     harm=Harm.CSAM,
     written_for=Harm.CSAM,
     tells_retractions=True,
+    tells_delta=True,
     ending=".xml",
     media_type="application/xml",
 )

@@ -6,10 +6,15 @@ no longer in force. Entries whose media type is a video's stand under `<videos>`
 `<images>`. Videos are written behind the images, as the shape wants it: until then they wait in
 memory, beyond 8 MiB encrypted in a temporary file without a name.
 
+A deletion says which entry, by member and id, and nothing else. Whether that was of an image or of
+a video is not said of what is withdrawn, so it stands among both: whoever keeps the two apart finds
+it there.
+
 An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
 the options, and its number in the catalog as its id: stable, and never the same for two entries.
 Its key is counted as lost then, since a reader forms another one. There is no `count`, which would
-have to stand before the entries are known.
+have to stand before the entries are known. That a page is a delta, a processing instruction says:
+`<?hashwarden since="R"?>`, which nobody else has to know.
 
 Options:
     member_id: number of the member that stands for entries of other origin; 0 by default.
@@ -28,16 +33,18 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from hashlists.errors import OptionsError
-from hashlists.formats.ncmec import FINGERPRINTS, NAMESPACE
+from hashlists.formats import losses
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
+from hashlists.formats.ncmec import FINGERPRINTS, INSTRUCTION, NAMESPACE
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose
 from hashlists.formats.sealed_spool import SealedSpool
-from hashlists.model import NO_ONWARD_SHARING, TEXT_KEY_TAG, HashKind
+from hashlists.model import TEXT_KEY_TAG, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from hashlists.model import EntryBatch, ExportBatch
+    from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
 _OPTIONS: Final = ("member_id", "member_name", "pdna_encoding", "max_timestamp")
 _ENCODINGS: Final = ("hex", "base64", "decimal")
@@ -45,7 +52,6 @@ _MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Characters that XML has no way to write, and line ends, which readers of XML change.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
-_NO_HASH: Final = "entries without md5, sha1, photodna or pdq, left out"
 _HASHES: Final = frozenset(kind for _, kind in FINGERPRINTS)
 
 
@@ -56,7 +62,9 @@ class NcmecWriter:
         OptionsError: an option is unknown or wrong.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         refuse_unknown_options(options, _OPTIONS, "ncmec")
         self._member_id = options.get("member_id", "0")
         if not _MEMBER_ID.fullmatch(self._member_id):
@@ -68,9 +76,10 @@ class NcmecWriter:
         self._stream = stream
         self._videos = SealedSpool()
         self._has_images = False
+        delta = f'<?{INSTRUCTION} since="{origin.since}"?>\n' if origin.since else ""
         stream.write(
             b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-            b'<queryResult xmlns="%b">\n' % NAMESPACE.encode()
+            b'%b<queryResult xmlns="%b">\n' % (delta.encode(), NAMESPACE.encode())
         )
 
     @property
@@ -81,21 +90,24 @@ class NcmecWriter:
     @property
     def left_out(self) -> int:
         """Entries without any hash that the format knows."""
-        return self._losses[_NO_HASH]
+        return self._losses[losses.NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
         images: list[str] = []
         videos: list[str] = []
-        extra = {each.row for each in batch.entries.extra_hashes}
-        for row in range(len(batch)):
+        extra: dict[int, list[ExtraHash]] = {}
+        for each in batch.entries.extra_hashes:
+            extra.setdefault(each.row, []).append(each)
+        for row, gone in enumerate(batch.retracted):
+            if gone:
+                identity = self._deleted(batch, row)
+                images.append(f"<deletedImage>{identity}</deletedImage>\n")
+                videos.append(f"<deletedVideo>{identity}</deletedVideo>\n")
+                continue
             is_video = (batch.entries.media_types[row] or "").startswith("video/")
             kind = "video" if is_video else "image"
-            if batch.retracted[row]:
-                text = self._deletion(batch, row, "deletedVideo" if is_video else "deletedImage")
-            else:
-                text = self._entry(batch, row, kind, has_extra=row in extra)
-            if text:
+            if text := self._entry(batch, row, kind, extra.get(row, ())):
                 (videos if is_video else images).append(text)
         if images and not self._has_images:
             self._stream.write(f"<images{self._attributes}>\n".encode())
@@ -114,7 +126,7 @@ class NcmecWriter:
             self._stream.write(b"</videos>\n")
         self._stream.write(b"</queryResult>\n")
 
-    def _entry(self, batch: ExportBatch, row: int, kind: str, *, has_extra: bool) -> str:
+    def _entry(self, batch: ExportBatch, row: int, kind: str, extra: Sequence[ExtraHash]) -> str:
         """One entry as text; empty where it has no hash that the format knows."""
         entries = batch.entries
         hashes = "".join(
@@ -123,39 +135,42 @@ class NcmecWriter:
             if (column := entries.hashes.get(hash_kind)) and (value := column[row])
         )
         if not hashes:
-            self._losses[_NO_HASH] += 1
+            self._losses[losses.NO_HASH] += 1
             return ""
-        self._count_losses(entries, row, has_extra=has_extra)
+        self._count_losses(entries, row, extra)
         code = self._code(entries, row)
         classification = f"<classification>{escape(code)}</classification>" if code else ""
         return (
-            f"<{kind}>{self._identity(batch, row)}{classification}"
+            f"<{kind}>{self._identity(batch, row, self._time(entries, row))}{classification}"
             f"<fingerprints>{hashes}</fingerprints></{kind}>\n"
         )
 
-    def _deletion(self, batch: ExportBatch, row: int, tag: str) -> str:
+    def _deleted(self, batch: ExportBatch, row: int) -> str:
+        """Which entry is withdrawn."""
         if batch.reasons[row]:
-            self._losses["retraction_reason"] += 1
-        return f"<{tag}>{self._identity(batch, row)}</{tag}>\n"
+            self._losses[losses.REASONS] += 1
+        return self._identity(batch, row)
 
-    def _identity(self, batch: ExportBatch, row: int) -> str:
+    def _identity(self, batch: ExportBatch, row: int, stamp: str = "") -> str:
         """Member, time stamp and id of an entry."""
         entries = batch.entries
         member, name, own = self._member_id, self._member_name, str(batch.entry_ids[row])
         if (match := _member_key(entries.keys[row])) is None:
-            self._losses["key"] += 1
+            self._losses[losses.KEY] += 1
         else:
             own = match["own"]
             if match["member"] != member:
                 member, name = match["member"], ""
         if entries.source_ids[row] not in (None, own):
-            self._losses["source_id"] += 1
+            self._losses[losses.SOURCE_ID] += 1
+        return f'<member id="{member}">{escape(name)}</member>{stamp}<id>{escape(own)}</id>'
+
+    def _time(self, entries: EntryBatch, row: int) -> str:
         time = entries.source_updated_at[row] or ""
         if _NOT_XML.search(time):
-            self._losses["source_updated_at"] += 1
+            self._losses[losses.UPDATED_AT] += 1
             time = ""
-        stamp = f"<timestamp>{escape(time)}</timestamp>" if time else ""
-        return f'<member id="{member}">{escape(name)}</member>{stamp}<id>{escape(own)}</id>'
+        return f"<timestamp>{escape(time)}</timestamp>" if time else ""
 
     def _code(self, entries: EntryBatch, row: int) -> str:
         """The code where it is NCMEC's; that of another scheme would pass for one of NCMEC's."""
@@ -164,7 +179,7 @@ class NcmecWriter:
             return ""
         is_own = (found.scheme, found.profile) == ("ncmec", "")
         if not is_own or _NOT_XML.search(found.code):
-            self._losses["classification"] += 1
+            self._losses[losses.CLASSIFICATION] += 1
             return ""
         return found.code
 
@@ -175,20 +190,20 @@ class NcmecWriter:
             return base64.b64encode(value).decode()
         return ",".join(map(str, value))
 
-    def _count_losses(self, entries: EntryBatch, row: int, *, has_extra: bool) -> None:
+    def _count_losses(self, entries: EntryBatch, row: int, extra: Sequence[ExtraHash]) -> None:
         """Counts the fields of an entry for which the format has no place."""
         for kind, values in entries.hashes.items():
             if kind not in _HASHES and values[row]:
                 self._losses[str(kind)] += 1
+        losses.count_further(self._losses, extra)
+        losses.count_flags(self._losses, entries.flags_known[row])
+        losses.count_handling(self._losses, entries.handlings[row])
         lost = {
-            "extra_hashes": has_extra,
-            "size": entries.sizes[row] is not None,
-            "handling": entries.handlings[row] != NO_ONWARD_SHARING,
-            "flags": entries.flags_known[row],
-            "verified_count": entries.verified_counts[row] is not None,
-            "media_type": entries.media_types[row] is not None,
+            losses.SIZE: entries.sizes[row],
+            losses.VERIFIED_COUNT: entries.verified_counts[row],
+            losses.MEDIA_TYPE: entries.media_types[row],
         }
-        self._losses.update(name for name, is_lost in lost.items() if is_lost)
+        self._losses.update(name for name, said in lost.items() if said is not None)
 
 
 def _member_key(key: bytes) -> re.Match[str] | None:

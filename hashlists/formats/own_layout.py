@@ -4,13 +4,16 @@ CSV, JSON Lines and Parquet have it in common; each writes the values in its own
 in a column is what `hashlists.model.Entry` says of the field of that name. `harm` and `list` are
 the same in every row of a file: on the way back the harm must be that of the list that the import
 names, and rows of several lists are refused, since what one of them withdraws another may hold.
-In a delta `since` is the revision that the recipient had, which is kept for no whole list.
+In a delta `since` is the revision that the recipient had, which is kept for no whole list; each
+format says it of the whole file as well, in CSV by one more column (`delta_column`), so that a
+delta without rows is none either.
 `entry_id` and `revision` tell where an entry stood, and are left aside. `key` is empty where the
 strongest hash is the key; else it is the key as `base.tagged_key` writes it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +25,7 @@ from hashlists.model import KEY_TAGS, HashKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hashlists.formats.base import RawBatch
+    from hashlists.formats.base import FileOrigin, RawBatch
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
 #: Read back to be checked alone; files of earlier versions lack all but the list.
@@ -52,6 +55,8 @@ COLUMNS: Final[tuple[str, ...]] = (
     *ORIGIN,
     *CONTEXT,
 )
+
+_DELTA_COLUMN = re.compile(r"delta_since_[0-9]+")
 
 MAPPING: Final = FieldMapping(
     columns={name: name for name in (*map(str, HashKind), *FIELDS, *FLAGS)},
@@ -105,6 +110,16 @@ def further_columns(there: Sequence[str]) -> dict[str, str]:
     return {name: name for name in (FURTHER, *ORIGIN) if name == FURTHER or name in there}
 
 
+def delta_column(origin: FileOrigin) -> tuple[str, ...]:
+    """The name of the column that says of a table that it is a delta; none where it is not."""
+    return (f"delta_since_{origin.since}",) if origin.since else ()
+
+
+def names_delta(columns: Sequence[str]) -> bool:
+    """Whether one of the columns says that the table is a delta."""
+    return any(map(_DELTA_COLUMN.fullmatch, columns))
+
+
 def key_column(entries: EntryBatch) -> list[str]:
     """Keys as they are written: empty where the strongest hash says the same."""
     implied: list[bytes | None] = [None] * len(entries)
@@ -146,10 +161,10 @@ def class_columns(entries: EntryBatch) -> dict[str, list[str | None]]:
     }
 
 
-def context_columns(batch: ExportBatch) -> dict[str, Sequence[str | int]]:
+def context_columns(batch: ExportBatch, origin: FileOrigin) -> dict[str, Sequence[str | int]]:
     """What each entry's list is about, and where the entry stood when it was written."""
-    harms = [str(batch.harm) if batch.harm else ""] * len(batch)
-    since = [str(batch.since) if batch.since else ""] * len(batch)
+    harms = [str(origin.harm) if origin.harm else ""] * len(batch)
+    since = [str(origin.since) if origin.since else ""] * len(batch)
     columns = (harms, batch.list_names, since, batch.entry_ids, batch.revisions)
     return dict(zip((*ORIGIN, *CONTEXT), columns, strict=True))
 

@@ -24,9 +24,14 @@ import numpy as np
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT
-from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness
+from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.field_mapping import FieldMapping
-from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarrow_modules
+from hashlists.formats.parquet_library import (
+    LAYOUT_KEY,
+    LAYOUT_VERSION,
+    SINCE_KEY,
+    pyarrow_modules,
+)
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
 from hashlists.formats.parquet_writer import ParquetWriter
 from hashlists.formats.shown_columns import show_columns
@@ -39,7 +44,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from hashlists.formats.base import RawBatch, Sample
+    from hashlists.formats.base import Sample
     from hashlists.limits import ImportLimits
 
 _MAGIC: Final = b"PAR1"
@@ -189,6 +194,8 @@ class ParquetReader(BatchReader):
             raise FormatError("the file has more rows than its length can hold")
 
     def _read(self) -> Iterator[RawBatch]:
+        if self._own and SINCE_KEY in (self._schema.metadata or {}):
+            yield RawBatch.of_delta(self._header)
         for group in range(len(self._chunks)):
             with self._converted():
                 rows_at_once = self._check_group(group)
@@ -372,6 +379,7 @@ FORMAT = Format(
     open_writer=ParquetWriter,
     looks_like=looks_like,
     tells_retractions=True,
+    tells_delta=True,
     ending=".parquet",
     media_type="application/vnd.apache.parquet",
 )

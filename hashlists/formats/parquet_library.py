@@ -9,6 +9,8 @@ from hashlists.errors import UnknownFormatError
 #: Key and value of the file's metadata that say that it is of Hashwarden's own layout.
 LAYOUT_KEY: Final = b"hashwarden.layout"
 LAYOUT_VERSION: Final = "1"
+#: Key of the metadata of a delta; its value is the revision that it starts from, in digits.
+SINCE_KEY: Final = b"hashwarden.since"
 
 
 def pyarrow_modules() -> tuple[Any, Any]:

@@ -3,7 +3,8 @@
 The columns are those of `own_layout`, in its order: hashes as bytes of fixed length, numbers as
 64-bit integers, yes and no as booleans, `expires_at` as microseconds in UTC, `releasable_to` as a
 list of texts, `further_hashes` as a list of structures with `kind`, `value` (bytes) and
-`derivation`; null where there is nothing to say. The file's metadata has `hashwarden.layout` = 1.
+`derivation`; null where there is nothing to say. The file's metadata has `hashwarden.layout` = 1,
+and in a delta `hashwarden.since` with the revision that it starts from.
 Compressed with Zstandard, in groups of rows that end with the batch that makes them 65,536 or more.
 The same entries give the same bytes with the same version of the library.
 """
@@ -14,8 +15,14 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from hashlists.formats import own_layout
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.field_mapping import FLAGS
-from hashlists.formats.parquet_library import LAYOUT_KEY, LAYOUT_VERSION, pyarrow_modules
+from hashlists.formats.parquet_library import (
+    LAYOUT_KEY,
+    LAYOUT_VERSION,
+    SINCE_KEY,
+    pyarrow_modules,
+)
 from hashlists.model import HashKind
 
 if TYPE_CHECKING:
@@ -44,10 +51,13 @@ class ParquetWriter:
         OptionsError: there are other options.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         own_layout.refuse_writer_options(options)
         self._pa, parquet = pyarrow_modules()
-        self._schema = _schema(self._pa)
+        self._origin = origin
+        self._schema = _schema(self._pa, origin)
         self._waiting: list[Any] = []
         self._rows = 0
         self._writer = parquet.ParquetWriter(
@@ -69,7 +79,7 @@ class ParquetWriter:
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
-        columns = _columns(batch)
+        columns = _columns(batch, self._origin)
         table = self._pa.table(
             [self._pa.array(columns[field.name], field.type) for field in self._schema],
             schema=self._schema,
@@ -91,7 +101,7 @@ class ParquetWriter:
         self._waiting, self._rows = [], 0
 
 
-def _schema(pa: Any) -> Any:
+def _schema(pa: Any, origin: FileOrigin) -> Any:
     further = pa.struct(
         [
             pa.field("kind", pa.string(), nullable=False),
@@ -108,13 +118,14 @@ def _schema(pa: Any) -> Any:
         "expires_at": pa.timestamp("us", "UTC"),
         "retracted": pa.bool_(),
     }
+    delta = {SINCE_KEY: str(origin.since).encode()} if origin.since else {}
     return pa.schema(
         [pa.field(name, types.get(name, pa.string())) for name in own_layout.COLUMNS],
-        metadata={LAYOUT_KEY: LAYOUT_VERSION.encode()},
+        metadata={LAYOUT_KEY: LAYOUT_VERSION.encode(), **delta},
     )
 
 
-def _columns(batch: ExportBatch) -> dict[str, Sequence[Any]]:
+def _columns(batch: ExportBatch, origin: FileOrigin) -> dict[str, Sequence[Any]]:
     entries = batch.entries
     nothing = [None] * len(entries)
     return {
@@ -135,7 +146,7 @@ def _columns(batch: ExportBatch) -> dict[str, Sequence[Any]]:
         "expires_at": [each.expires_at for each in entries.handlings],
         "retracted": batch.retracted,
         "retraction_reason": batch.reasons,
-        **own_layout.context_columns(batch),
+        **own_layout.context_columns(batch, origin),
     }
 
 

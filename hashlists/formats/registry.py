@@ -28,6 +28,7 @@ from hashlists.formats import (
     tsk,
     vics,
 )
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.foreign_files import HEAD_BYTES, refuse_foreign
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
@@ -119,6 +120,7 @@ def open_writer(
     *,
     format: str,  # noqa: A002  # the word that the command line and the protos use
     options: Mapping[str, str] | None = None,
+    origin: FileOrigin = NO_ORIGIN,
 ) -> ListWriter:
     """Begins a list file.
 
@@ -126,6 +128,7 @@ def open_writer(
         stream: taken from where it stands; never closed here.
         format: one of `written_format_names()`.
         options: options of the format; each writer documents its own.
+        origin: what the file says of itself, as far as the format can.
 
     Raises:
         UnknownFormatError: no writer goes by that name.
@@ -135,7 +138,7 @@ def open_writer(
     if opener is None:
         known = ", ".join(written_format_names())
         raise UnknownFormatError(f"{format} is only read; formats that are written: {known}")
-    return opener(stream, dict(options or {}))
+    return opener(stream, dict(options or {}), origin)
 
 
 def _names(formats: Iterable[Format]) -> tuple[str, ...]:

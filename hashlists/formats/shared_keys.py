@@ -7,15 +7,12 @@ than one in a hundred thousand.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-#: Among the losses of an export.
-SHARED_KEY: Final = "another entry under the same key, of which a reader may keep but one"
 
 
 class SharedKeys:
@@ -31,7 +28,8 @@ class SharedKeys:
     @property
     def repeated(self) -> int:
         """Entries whose key came before."""
-        return len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, np.int64)))
+        hashes = np.sort(np.frombuffer(self._hashes, np.int64))
+        return int((hashes[1:] == hashes[:-1]).sum())
 
 
-__all__ = ["SHARED_KEY", "SharedKeys"]
+__all__ = ["SharedKeys"]

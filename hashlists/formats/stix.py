@@ -11,7 +11,8 @@ flags and handling. Never taken over: `payload_bin`, names and paths of files, U
 names of persons. Indicators of type `benign` are left aside.
 Key: the object's id; with our extension, its `entry_id`, which stays when the id changes.
 Retractions: `revoked` withdraws what went by the same key. Of several versions of an object the
-newest counts (`stix_index`). `valid_until` becomes the end of use.
+newest counts (`stix_index`). `valid_until` becomes the end of use. A note with our extension and
+`since` in it says that the bundle is a delta.
 Handling: `sharing` says whom the words of TLP allow. Any other marking allows nobody, and so does
 one whose definition the bundle lacks; granular markings count as if they marked the whole object.
 An object without markings leaves it to the list. The originator is the name of the organisation in
@@ -108,7 +109,7 @@ class StixReader(BatchReader):
         for chunk in objects.chunks():
             self._bytes_read = objects.bytes_read
             batch = to_batch(chunk, index, self._header, self._classes)
-            if batch.rows or batch.rejections or batch.notes:
+            if batch.rows or batch.rejections or batch.notes or batch.delta:
                 yield batch
         self._bytes_read = objects.bytes_read
 
@@ -160,6 +161,7 @@ FORMAT = Format(
     open_writer=StixWriter,
     looks_like=_looks_like,
     tells_retractions=True,
+    tells_delta=True,
     keeps_lists_apart=True,
     ending=".json",
     media_type="application/stix+json;version=2.1",

@@ -69,9 +69,12 @@ def _hashes(algorithms: tuple[HashKind, ...], description: str) -> dict[str, Any
 SCHEMA: Final[dict[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Known image: perceptual hashes and the facts of a hash list's entry",
-    "description": "The value under the extension's id in `extensions` of a file or an indicator.",
+    "description": (
+        "The value under the extension's id in `extensions` of a file, an indicator or a note."
+    ),
     "type": "object",
-    "required": ["extension_type", "entry_id"],
+    "required": ["extension_type"],
+    "oneOf": [{"required": ["entry_id"]}, {"required": ["since"]}],
     "additionalProperties": False,
     "properties": {
         "extension_type": {"const": "property-extension"},
@@ -131,6 +134,14 @@ SCHEMA: Final[dict[str, Any]] = {
             "description": "When the entry must no longer be used.",
         },
         "reason": {"type": "string", "description": "Why the entry was withdrawn."},
+        "since": {
+            "type": "integer",
+            "minimum": 1,
+            "description": (
+                "On a note: the bundle holds what changed after this revision of its lists, and"
+                " is no whole list."
+            ),
+        },
     },
 }
 

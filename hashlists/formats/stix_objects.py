@@ -87,6 +87,7 @@ class Extension(msgspec.Struct, gc=False):
     releasable_to: list[str] | None = None
     expires_at: str | None = None
     reason: str | None = None
+    since: int | str | None = None
 
 
 class Extensions(msgspec.Struct, gc=False, rename={"ours": EXTENSION_ID}):
@@ -164,7 +165,11 @@ def to_batch(
     notes = Notes()
     hashes = HashRows(_FIELDS)
     rows: list[_Row] = []
+    is_delta = False
     for at, item in enumerate(chunk.records):
+        if _tells_delta(item):
+            is_delta = True
+            continue
         if not _counts(item, at, chunk, index, notes):
             continue
         row = _Row(at, item, item.extensions.ours if item.extensions else None, _withdrawal(item))
@@ -203,7 +208,14 @@ def to_batch(
         rejections=chunk.rejections,
         notes=notes,
         harms={row.ours.harm for row in rows if row.ours and row.ours.harm},
+        delta=is_delta,
     )
+
+
+def _tells_delta(item: StixObject) -> bool:
+    """Whether an object is the note by which a bundle of ours says that it is no whole list."""
+    ours = item.extensions.ours if item.type == "note" and item.extensions else None
+    return ours is not None and ours.since is not None
 
 
 def _counts(

@@ -1,10 +1,12 @@
 """Writes entries as a STIX 2.1 bundle.
 
 An entry in force is a `file` with its digests and our extension (`stix_extension`); one that was
-withdrawn is a revoked `indicator` with the same `entry_id`, since a file cannot be revoked. A file
-must have a hash in `hashes`: an entry without a digest shows its first code there, too, under a
-custom name such as `x_pdq`. The bundle brings along who made it, the definition of the extension
-and the marking that says who may receive what. `payload_bin` is never written, nor any name.
+withdrawn is a revoked `indicator` with the same `entry_id`, since a file cannot be revoked. Its
+pattern is a file of that `entry_id`, so that it shows nothing of what it withdraws. A file must
+have a hash in `hashes`: an entry without a digest shows its first code there, too, under a custom
+name such as `x_pdq`. The bundle brings along who made it, the definition of the extension and the
+marking that says who may receive what; a delta also a `note` with the revision that it starts from.
+`payload_bin` is never written, nor any name.
 
 Ids: a file's is the UUIDv5 that the standard prescribes for observables, made of one digest and the
 extension, so it changes with them; `entry_id` does not. All other ids have the shape of version 4,
@@ -24,6 +26,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from hashlists.errors import OptionsError
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.stix_extension import (
     DEFINITION,
@@ -50,6 +53,7 @@ _OURS: Final = b"hashwarden stix 2.1"
 _OPTIONS: Final = ("created", "producer")
 #: A whole number above this is not exact in JSON's canonical form.
 _EXACT: Final = 2**53
+_PROPERTIES: Final = {"extension_type": "property-extension"}
 _encode = msgspec.json.encode
 
 
@@ -65,9 +69,12 @@ class StixWriter:
         OptionsError: an option is unknown, or is no such value.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         refuse_unknown_options(options, _OPTIONS, "stix")
         self._stream = stream
+        self._origin = origin
         self._created = _time(options["created"]) if "created" in options else PUBLISHED
         self._digest = hashlib.sha256()
         self._put(b'{"type":"bundle","objects":[\n')
@@ -75,6 +82,8 @@ class StixWriter:
         self._producer_id = self._put_producer(options.get("producer", ""))
         self._put_object(DEFINITION)
         self._put_object(HANDLING_MARKING)
+        if origin.since:
+            self._put_object(self._delta())
 
     @property
     def losses(self) -> Mapping[str, int]:
@@ -94,7 +103,8 @@ class StixWriter:
             if gone:
                 self._put_object(self._withdrawal(batch, row, entry_id))
             else:
-                self._put_object(_file(batch, row, entry_id, extra.get(row, ())))
+                identity = self._identity(entry_id)
+                self._put_object(_file(batch.entries, row, identity, extra.get(row, ())))
 
     def finish(self) -> None:
         """Writes the end of the array, and the bundle's id."""
@@ -120,12 +130,11 @@ class StixWriter:
 
     def _withdrawal(self, batch: ExportBatch, row: int, entry_id: str) -> dict[str, Any]:
         """A revoked indicator; what the entry said of its file has no force any longer."""
-        extension = _identity(batch, entry_id)
+        extension = self._identity(entry_id)
         reason = batch.reasons[row]
         if reason:
             extension["reason"] = reason
         indicator_id = f"indicator--{_made_id('withdrawal', self._producer_id, entry_id)}"
-        hashes = _hashes(batch.entries, row)
         return {
             "type": "indicator",
             "spec_version": "2.1",
@@ -137,7 +146,7 @@ class StixWriter:
             "name": "Withdrawn entry",
             "description": "An entry of a hash list that must no longer be used.",
             "indicator_types": ["unknown"],
-            "pattern": f"[{' OR '.join(_comparison(*each) for each in hashes.items())}]",
+            "pattern": f"[file:extensions.'{EXTENSION_ID}'.entry_id = '{entry_id}']",
             "pattern_type": "stix",
             "pattern_version": "2.1",
             "valid_from": self._created,
@@ -145,13 +154,33 @@ class StixWriter:
             "extensions": {EXTENSION_ID: extension},
         }
 
+    def _delta(self) -> dict[str, Any]:
+        """A note on the bundle's producer, since a bundle has no properties to add to."""
+        since = self._origin.since
+        return {
+            "type": "note",
+            "spec_version": "2.1",
+            "id": f"note--{_made_id('delta', self._producer_id, str(since))}",
+            "created_by_ref": self._producer_id,
+            "created": self._created,
+            "modified": self._created,
+            "abstract": "Not a whole list",
+            "content": f"This bundle holds what changed after revision {since} of its lists.",
+            "object_refs": [self._producer_id],
+            "extensions": {EXTENSION_ID: {**_PROPERTIES, "since": since}},
+        }
+
+    def _identity(self, entry_id: str) -> dict[str, Any]:
+        """What an entry's extension begins with: which it is, and what its list is about."""
+        harm = {"harm": self._origin.harm.value} if self._origin.harm else {}
+        return {**_PROPERTIES, "entry_id": entry_id, **harm}
+
 
 def _file(
-    batch: ExportBatch, row: int, entry_id: str, extra: tuple[ExtraHash, ...]
+    entries: EntryBatch, row: int, identity: Mapping[str, Any], extra: tuple[ExtraHash, ...]
 ) -> dict[str, Any]:
-    entries = batch.entries
     hashes = _hashes(entries, row)
-    extension = {**_identity(batch, entry_id), **_facts(entries, row, extra)}
+    extension = {**identity, **_facts(entries, row, extra)}
     item: dict[str, Any] = {
         "type": "file",
         "spec_version": "2.1",
@@ -189,12 +218,6 @@ def _value(entries: EntryBatch, kind: HashKind, row: int) -> bytes | None:
 
 def _text(kind: HashKind, value: bytes) -> str:
     return base64.b64encode(value).decode() if kind is HashKind.PHOTODNA else value.hex()
-
-
-def _identity(batch: ExportBatch, entry_id: str) -> dict[str, Any]:
-    """What every extension begins with: which entry it is of, and what its list is about."""
-    harm = {"harm": batch.harm.value} if batch.harm else {}
-    return {"extension_type": "property-extension", "entry_id": entry_id, **harm}
 
 
 def _facts(entries: EntryBatch, row: int, extra: tuple[ExtraHash, ...]) -> dict[str, Any]:
@@ -249,10 +272,6 @@ def _file_id(hashes: Mapping[str, str], extension: Mapping[str, Any]) -> str:
     contributing = {"extensions": {EXTENSION_ID: extension}, "hashes": {name: hashes[name]}}
     canonical = _encode(contributing, order="sorted").decode()
     return f"file--{uuid5(_OBSERVABLES, canonical)}"
-
-
-def _comparison(name: str, value: str) -> str:
-    return f"file:hashes.{name if name.isidentifier() else repr(name)} = '{value}'"
 
 
 def _entry_id(list_name: str, key: bytes) -> str:

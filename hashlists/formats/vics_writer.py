@@ -17,7 +17,7 @@ Codes that were derived here are left out and counted: the format cannot mark th
 that are in force no longer, and series, of which only that there is one is known.
 
 Entries of different keys may have the same MD5. All of them are written, but a reader that goes by
-the schema keeps one: the others are counted. For that 8 bytes of each MD5 are held to the end.
+the schema keeps one: the others are counted.
 
 Options:
     profile: whose categories are written, e.g. US, UK, Default; required.
@@ -31,11 +31,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
-import numpy as np
 
 from hashlists.errors import OptionsError
-from hashlists.formats.base import RETRACTED
-from hashlists.model import NO_ONWARD_SHARING, EntryFlag, HashKind
+from hashlists.formats import losses
+from hashlists.formats.base import NO_ORIGIN, FileOrigin
+from hashlists.formats.shared_keys import SharedKeys
+from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,12 +68,8 @@ _NAMES: Final = {
     HashKind.AHASH: "aHash",
     HashKind.WHASH: "wHash",
 }
-#: What an entry may say and the format cannot.
-_FLAGS_LOST: Final = ((EntryFlag.SERIES, "series"), (EntryFlag.BASELINE, "baseline"))
-_SAME_MD5_LOSS: Final = "another record of the same MD5, of which a reader may keep but one"
-_SEEN_BYTES: Final = 8
+_WRITTEN_FLAGS: Final = ~(EntryFlag.SERIES | EntryFlag.BASELINE)
 _MD5_KEY_TAG: Final = b"\x03"
-_NO_MD5: Final = "entry without MD5"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -109,7 +106,9 @@ class VicsWriter:
         OptionsError: an option is unknown, wrong or missing.
     """
 
-    def __init__(self, stream: BinaryIO, options: Mapping[str, str]) -> None:
+    def __init__(
+        self, stream: BinaryIO, options: Mapping[str, str], _origin: FileOrigin = NO_ORIGIN
+    ) -> None:
         unknown = sorted(set(options) - {"profile"})
         if unknown:
             raise OptionsError(
@@ -124,7 +123,7 @@ class VicsWriter:
         self._stream = stream
         self._losses: Counter[str] = Counter()
         self._behind_first = False
-        self._seen = bytearray()
+        self._shared = SharedKeys()
         context = _encode(_CONTEXT.format(profile=self._profile))
         stream.write(b'{"@odata.context":%b,"value":[' % context)
 
@@ -136,7 +135,7 @@ class VicsWriter:
     @property
     def left_out(self) -> int:
         """Entries without MD5."""
-        return self._losses[_NO_MD5]
+        return self._losses[losses.NO_HASH]
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch."""
@@ -155,30 +154,28 @@ class VicsWriter:
     def finish(self) -> None:
         """Writes the end of the file, and counts records that share their key."""
         self._stream.write(b"\n]}\n")
-        seen = np.sort(np.frombuffer(self._seen, np.uint64))
-        repeated = int((seen[1:] == seen[:-1]).sum())
-        if repeated:
-            self._losses[_SAME_MD5_LOSS] = repeated
+        if repeated := self._shared.repeated:
+            self._losses[losses.SHARED_KEY] = repeated
 
     def _record(
         self, batch: ExportBatch, row: int, extra: list[ExtraHash] | tuple[()]
     ) -> _Media | None:
         if batch.retracted[row]:
-            self._losses[RETRACTED] += 1
+            self._losses[losses.WITHDRAWALS] += 1
             return None
         entries = batch.entries
         hashes = {kind: value for kind, values in entries.hashes.items() if (value := values[row])}
         md5 = hashes.get(HashKind.MD5)
         if md5 is None:
-            self._losses[_NO_MD5] += 1
+            self._losses[losses.NO_HASH] += 1
             return None
-        self._seen += md5[:_SEEN_BYTES]
+        self._shared.take((md5,))
         self._count_losses(entries, row, md5)
         says = _Flags(entries.flags[row], entries.flags_known[row])
         photodna = hashes.get(HashKind.PHOTODNA)
         precategorized = says(EntryFlag.PRECATEGORIZED)
         if precategorized is None:
-            self._losses["precategorized not said, written as false"] += 1
+            self._losses[losses.PRECATEGORIZED_ASSUMED] += 1
         return _Media(
             MD5=md5.hex(),
             MediaID=self._media_id(entries.source_ids[row], batch.entry_ids[row]),
@@ -203,26 +200,23 @@ class VicsWriter:
         values = [(kind, value) for kind, value in hashes.items() if kind not in _OWN_MEMBERS]
         values += [(each.kind, each.value) for each in extra if each.derivation is None]
         if any(each.derivation is not None for each in extra):
-            self._losses["derived hashes"] += 1
+            self._losses[losses.DERIVED] += 1
         made = [_AlternativeHash(md5, _NAMES[kind], _text(kind, value)) for kind, value in values]
         return made or None
 
     def _count_losses(self, entries: EntryBatch, row: int, md5: bytes) -> None:
         if entries.keys[row] != _MD5_KEY_TAG + md5:
-            self._losses["key"] += 1
-        if entries.handlings[row] != NO_ONWARD_SHARING:
-            self._losses["handling"] += 1
+            self._losses[losses.KEY] += 1
         if entries.verified_counts[row] is not None:
-            self._losses["verified_count"] += 1
-        for flag, name in _FLAGS_LOST:
-            if entries.flags_known[row] & flag:
-                self._losses[name] += 1
+            self._losses[losses.VERIFIED_COUNT] += 1
+        losses.count_handling(self._losses, entries.handlings[row])
+        losses.count_flags(self._losses, entries.flags_known[row], _WRITTEN_FLAGS)
 
     def _media_id(self, source_id: str | None, entry_id: int) -> int:
         if source_id is not None:
             if _NUMBER.fullmatch(source_id) and int(source_id) <= _MAX_MEDIA_ID:
                 return int(source_id)
-            self._losses["source_id"] += 1
+            self._losses[losses.SOURCE_ID] += 1
         return -(entry_id % _MAX_MEDIA_ID) or -_MAX_MEDIA_ID
 
     def _category(self, entries: EntryBatch, row: int) -> int | None:
@@ -235,12 +229,12 @@ class VicsWriter:
             and int(found.code) <= _MAX_CATEGORY
         ):
             return int(found.code)
-        self._losses["classification"] += 1
+        self._losses[losses.CLASSIFICATION] += 1
         return None
 
     def _date(self, text: str | None) -> str | None:
         if text is not None and not _DATE_TIME.fullmatch(text):
-            self._losses["source_updated_at"] += 1
+            self._losses[losses.UPDATED_AT] += 1
             return None
         return text
 

@@ -79,12 +79,14 @@ class Layout:
         root: name of the outermost element.
         containers: names of the elements in it whose children are records.
         asides: names of elements beside them that are kept; there may be one of each.
+        instruction: name of a processing instruction of which it is told that it is there.
     """
 
     namespace: str
     root: str
     containers: frozenset[str]
     asides: frozenset[str]
+    instruction: str = ""
 
 
 class Sink(Protocol):
@@ -110,6 +112,7 @@ class GuardedParser:
         containers: met so far.
         asides: kept so far, by name.
         notes: elements beside the containers that are not known, and how often they came.
+        has_instruction: whether the layout's processing instruction came.
         has_root: whether the outermost element has begun.
         in_plain_container: whether what comes next stands in a container whose name has no prefix,
             so that names without a prefix in it are of the layout's namespace.
@@ -121,6 +124,7 @@ class GuardedParser:
         self.containers: list[Container] = []
         self.asides: dict[str, Element] = {}
         self.notes = Notes()
+        self.has_instruction = False
         self.has_root = False
         self.in_plain_container = False
         self.record_end_at = -1
@@ -183,6 +187,7 @@ class GuardedParser:
             parser.SetReparseDeferralEnabled(False)  # noqa: FBT003 - its only argument
         parser.XmlDeclHandler = self._on_declaration
         parser.StartDoctypeDeclHandler = self._on_document_type
+        parser.ProcessingInstructionHandler = self._on_instruction
         parser.StartNamespaceDeclHandler = self._on_namespace
         parser.StartElementHandler = self._on_start
         parser.EndElementHandler = self._on_end
@@ -198,6 +203,9 @@ class GuardedParser:
             "the file has a document type (<!DOCTYPE ...>), which may define entities that expand "
             "without end or read other files; lists have none, so it is refused"
         )
+
+    def _on_instruction(self, target: str, _data: str) -> None:
+        self.has_instruction |= target == self._layout.instruction
 
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
         self._names.learn(f"{prefix} {uri}")

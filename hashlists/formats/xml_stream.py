@@ -110,6 +110,11 @@ class XmlRecordStream:
         """Elements beside the containers that are not known, and how often they came."""
         return self._parser.notes
 
+    @property
+    def has_instruction(self) -> bool:
+        """Whether the layout's processing instruction came so far."""
+        return self._parser.has_instruction
+
     def open_root(self) -> None:
         """Reads up to the outermost element.
 

@@ -1,4 +1,7 @@
-"""What leaves the catalog: all of a list or what changed, and only to whom it may go."""
+"""What leaves the catalog: all of a list or what changed, and only to whom it may go.
+
+What a delta tells of entries whose time of use ends stands in `test_catalog_export_expiry`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ import pytest
 
 from hashlists.catalog import ExportSelection
 from hashlists.errors import EntryNotFoundError, ListNotFoundError, RevisionNotFoundError
-from hashlists.model import Classification, ExportBatch, ExtraHash, Handling, HashKind, Retraction
+from hashlists.model import (
+    NO_ONWARD_SHARING,
+    Classification,
+    ExportBatch,
+    ExtraHash,
+    Handling,
+    HashKind,
+    Retraction,
+)
 from tests.catalog_support import (
     CLASS_1,
     CLASS_2,
@@ -35,6 +46,8 @@ WHO = {"author": "an operator", "reason": "why"}
 PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
 FOR_A, FOR_B = Handling("us", ("a",)), Handling("us", ("b",))
 FOR_BOTH = Handling("us", ("a", "b"), FUTURE)
+#: How a withdrawal is told: nothing is said of the entry.
+GONE = (True, b"")
 
 
 @pytest.fixture
@@ -249,8 +262,8 @@ class TestDelta:
         (out,) = batches
         assert told(batches) == {
             **listed(a.next(), Item("new")),
-            "b": (True, b.digest),
-            "c": (True, c.digest),
+            "b": GONE,
+            "c": GONE,
         }
         by_name = {key[1:].decode(): row for row, key in enumerate(out.entries.keys)}
         assert [out.reasons[by_name[name]] for name in "abc"] == [None, "withdrawn", "why"]
@@ -271,16 +284,47 @@ class TestDelta:
         since = demo.head()
         bring(demo, gone=[x])
         assert shown(demo, since=since, recipients=["a"]) == {}
-        assert shown(demo, since=since, recipients=["b"]) == {"x": (True, x.digest)}
+        assert shown(demo, since=since, recipients=["b"]) == {"x": GONE}
 
-    def test_what_is_released_no_longer_is_withdrawn_as_it_was_given(self, demo):
+    def test_a_withdrawal_names_the_entry_and_says_nothing_of_it(self, demo):
+        """Whoever asks may claim any `since`, and gets no hash of what is gone for it."""
+        kinds = (HashKind.MD5, HashKind.PDQ, HashKind.PHOTODNA)
+        extra = ((HashKind.PDQ, value(HashKind.PDQ, 2)),)
+        full = Item(
+            "full", kinds, extra=extra, handling=FOR_A, source_id="S1", verified_count=3, flags=5
+        )
+        narrowed, kept = replace(full, name="narrowed"), replace(full, name="kept")
+        bring(demo, [full, narrowed, kept])
+        since = demo.head()
+        went = bring(demo, [narrowed.next(handling=FOR_B), kept.next()], gone=[full]).revision
+        (out,), _ = exported(demo, since=since, recipients=["a"])
+        entries = out.entries
+        at = entries.keys.index(kept.key)
+        assert [row for row, gone in enumerate(out.retracted) if not gone] == [at]
+        assert {each.row for each in entries.extra_hashes} == {at}
+        assert entries.hashes.keys() == {*kinds}
+        for row in {0, 1, 2} - {at}:
+            assert [values[row] for values in entries.hashes.values()] == [None] * 3
+            assert (entries.sizes[row], entries.media_types[row]) == (None, None)
+            assert (entries.classifications[row], entries.handlings[row]) == (
+                None,
+                NO_ONWARD_SHARING,
+            )
+            assert (entries.flags[row], entries.flags_known[row]) == (0, 0)
+            assert (entries.verified_counts[row], entries.source_ids[row]) == (None, None)
+            assert (entries.source_updated_at[row], entries.content_digests[row]) == (None, b"")
+        gone = entries.keys.index(full.key)
+        assert (out.list_names[gone], out.revisions[gone]) == ("demo", went.number)
+        assert out.reasons[gone] == "withdrawn"
+
+    def test_what_is_released_no_longer_is_withdrawn(self, demo):
         """Nothing that came after tells the recipient more than it has."""
         x, y = Item("x", handling=FOR_A), Item("y", handling=FOR_A, classification=CLASS_1)
         bring(demo, [x, y])
         since = demo.head()
         bring(demo, [x.next(handling=FOR_B), y.next(classification=CLASS_2)])
         batches, export = exported(demo, since=since, recipients=["a"], classifications=[CLASS_1])
-        assert told(batches) == {"x": (True, x.digest), "y": (True, y.digest)}
+        assert told(batches) == {"x": GONE, "y": GONE}
         assert [each.reasons for each in batches] == [[None, None]]
         assert [each.revisions for each in batches] == [[3, 3]]
         assert export.held_back.by_recipient == {"a": 1}

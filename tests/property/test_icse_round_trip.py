@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hashlists.formats.csv_cells import guarded
 from hashlists.formats.field_mapping import FLAGS
 from hashlists.formats.icse_columns import BASELINE_CLASS, FLAG_COLUMNS, HASH_COLUMNS
+from hashlists.formats.losses import NO_HASH, WITHDRAWALS
 from hashlists.model import NO_ONWARD_SHARING, EntryFlag, Handling, HashKind
 from hashlists.validate import KEY_TAGS
 from tests.export_support import export_batches, in_force, read, withdrawn, write
@@ -57,8 +58,8 @@ def test_what_the_format_carries_comes_back(batch, agency, submissions):
     data, losses = write([batch], "icse", options)
     expected = [carried(row, agency=agency, submissions=submissions) for row in in_force([batch])]
     assert read(data, "icse", options).rows == [row for row in expected if row]
-    assert losses.get("retracted", 0) == len(withdrawn([batch]))
-    assert losses.get("entry without MD5, SHA1 or PhotoDNA", 0) == expected.count(None)
+    assert losses.get(WITHDRAWALS, 0) == len(withdrawn([batch]))
+    assert losses.get(NO_HASH, 0) == expected.count(None)
     assert data == write([batch], "icse", options)[0]
     # Nothing was lost without a word.
     whole = [row for row, left in zip(in_force([batch]), expected, strict=True) if row == left]

@@ -63,7 +63,7 @@ def test_the_report_for_people(run, tmp_path):
     assert shown["format"] == "icse, not encrypted"
     assert [shown[x] for x in ("entries", "withdrawals", "held back", "left out")] == list("1021")
     assert "held back: 2 entries are not released to unit-a" in told
-    assert "not carried by icse: handling (1 entries)" in told
+    assert "not carried by icse: releasable to (1 entries)" in told
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 

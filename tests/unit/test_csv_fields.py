@@ -185,9 +185,9 @@ def test_what_is_written():
         flags_known=EntryFlag.BASELINE | EntryFlag.SERIES,
         source_id="=cmd",
     )
-    batch = export_batch([drawn], retracted=[True], reasons=["one\r\ntwo"])
+    batch = export_batch([drawn, drawn], retracted=[False, True], reasons=[None, "one\r\ntwo"])
     data, losses = write([batch], "csv")
-    (cells,) = csv.DictReader(io.StringIO(data.decode(), newline=""))
+    cells, gone = csv.DictReader(io.StringIO(data.decode(), newline=""))
     assert {name: cell for name, cell in cells.items() if cell} == {
         "source_id": "'=cmd",
         "md5": md5(),
@@ -200,13 +200,20 @@ def test_what_is_written():
         "expires_at": "2030-01-02T00:00:00+00:00",
         "series": "no",
         "baseline": "yes",
-        "retracted": "yes",
-        "retraction_reason": "one  two",
+        "retracted": "no",
         "list": "demo",
         "entry_id": "1",
         "revision": "1",
     }
-    assert losses == {"line ends in retraction_reason": 1}
+    assert {name: cell for name, cell in gone.items() if cell} == {
+        "key": f"md5:{md5()}",
+        "retracted": "yes",
+        "retraction_reason": "one  two",
+        "list": "demo",
+        "entry_id": "2",
+        "revision": "2",
+    }
+    assert losses == {"reasons of withdrawals": 1}
     assert tuple(cells) == own_layout.COLUMNS
 
 
@@ -304,7 +311,7 @@ def test_a_reason_keeps_all_but_its_control_characters():
     row = Row(key=b"\x00a", hashes={HashKind.MD5: value(HashKind.MD5, 1)})
     for reason, losses in (
         ("one\u2028two\x85", {}),
-        ("a\tb", {"line ends in retraction_reason": 1}),
+        ("a\tb", {"reasons of withdrawals": 1}),
     ):
         data, lost = write([export_batch([row], retracted=[True], reasons=[reason])], "csv")
         assert lost == losses

@@ -10,8 +10,8 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import FormatError, FullListRefusedError, HarmMismatchError
 from hashlists.exporter import ExportRequest, export_lists, export_to_stream
+from hashlists.formats.losses import SHARED_KEY
 from hashlists.formats.registry import FORMATS, written_format_names
-from hashlists.formats.shared_keys import SHARED_KEY
 from hashlists.importer import FullList, import_file, import_files
 from hashlists.limits import ImportLimits
 from hashlists.model import Harm, HashKind, HashList

@@ -277,7 +277,8 @@ def test_what_is_written():
         flags=EntryFlag.BASELINE,
         flags_known=EntryFlag.BASELINE | EntryFlag.SERIES,
     )
-    data, _ = write([export_batch([drawn], retracted=[True], reasons=["x"])], "jsonl")
+    batch = export_batch([drawn, drawn], retracted=[False, True], reasons=[None, "x"])
+    data, _ = write([batch], "jsonl")
     assert [json.loads(line) for line in data.splitlines()] == [
         {"format": "hashwarden", "version": 1},
         {
@@ -292,13 +293,19 @@ def test_what_is_written():
             ],
             "series": False,
             "baseline": True,
-            "retracted": True,
-            "retraction_reason": "x",
             "list": "demo",
             "entry_id": 1,
             "revision": 1,
         },
-        {"records": 1},
+        {
+            "key": "id:k",
+            "retracted": True,
+            "retraction_reason": "x",
+            "list": "demo",
+            "entry_id": 2,
+            "revision": 2,
+        },
+        {"records": 2},
     ]
 
 

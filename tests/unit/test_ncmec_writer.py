@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hashlists.errors import OptionsError
+from hashlists.formats.base import FileOrigin
 from hashlists.model import Classification, HashKind, Retraction
 from hashlists.validate import TEXT_KEY_TAG
 from tests import export_support as support
@@ -22,11 +23,34 @@ def test_videos_stand_behind_images():
     data, losses = support.write([batch, support.export_batch([row(4)])], "ncmec")
     text = data.decode()
     assert text.index("<images>") < text.index("own4") < text.index("<videos>") < text.index("own1")
-    assert "<deletedVideo>" in text
-    assert losses == {"media_type": 1, "retraction_reason": 1}
+    assert losses == {"media type": 1, "reasons of withdrawals": 1}
+
+
+def test_a_deletion_names_its_entry_where_anybody_may_look_for_it():
+    """Of what kind it was is not told; readers may keep images and videos apart."""
+    drawn = [row(1), row(2, key=b"\x03" + support.value(HashKind.MD5, 2))]
+    data, losses = support.write([support.export_batch(drawn, retracted=[True, True])], "ncmec")
+    for kind in ("Image", "Video"):
+        for identity in (
+            '<member id="42"></member><id>own1</id>',
+            '<member id="0"></member><id>2</id>',
+        ):
+            assert f"<deleted{kind}>{identity}</deleted{kind}>" in data.decode()
+    assert losses == {"key": 1}
     assert support.read(data, "ncmec").retractions == [
-        Retraction(TEXT_KEY_TAG + b"42/own3", "deletedVideo")
+        Retraction(TEXT_KEY_TAG + own, reason)
+        for reason in ("deletedImage", "deletedVideo")
+        for own in (b"42/own1", b"0/2")
     ]
+
+
+def test_instructions_of_others_mean_nothing():
+    data, _ = support.write([support.export_batch([row()])], "ncmec")
+    foreign = data.replace(b"<images>", b"<?other since='1'?><images>")
+    assert foreign != data
+    assert support.read(foreign, "ncmec") == support.read(data, "ncmec")
+    data, _ = support.write([], "ncmec", origin=FileOrigin(since=7))
+    assert support.read(data, "ncmec").delta
 
 
 def test_entries_of_other_origin_get_the_member_of_the_options():
@@ -37,7 +61,7 @@ def test_entries_of_other_origin_get_the_member_of_the_options():
     assert b'<member id="9">Unit &lt;7&gt;</member><id>1</id>' in data
     assert b'<member id="42"></member><id>own2</id>' in data
     assert b'<images maxTimestamp="2026-11-21T12:00:00Z">' in data
-    assert losses == {"key": 1, "source_id": 1, "classification": 1}
+    assert losses == {"key": 1, "source id": 1, "classification": 1}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +85,7 @@ def test_text_that_xml_cannot_hold_is_counted():
         row(2, key=TEXT_KEY_TAG + "42/\uffff".encode()),
     ]
     data, losses = support.write([support.export_batch(drawn)], "ncmec")
-    assert losses == {"source_updated_at": 1, "classification": 1, "key": 1, "source_id": 1}
+    assert losses == {"updated at": 1, "classification": 1, "key": 1, "source id": 1}
     assert len(support.read(data, "ncmec").rows) == 2
 
 
@@ -89,10 +113,10 @@ def test_what_the_format_has_no_place_for_is_counted():
     data, losses = support.write([support.export_batch([full, bare])], "ncmec")
     assert losses == {
         "sha256": 1,
-        "extra_hashes": 1,
+        "derived hashes": 1,
         "size": 1,
-        "verified_count": 1,
-        "entries without md5, sha1, photodna or pdq, left out": 1,
+        "verified count": 1,
+        "entries without a hash that the format needs": 1,
     }
     (found,) = support.read(data, "ncmec").rows
     assert found.classification == full.classification

@@ -501,11 +501,16 @@ def test_an_entry_without_digest_shows_its_first_code():
 
 
 def test_a_withdrawn_entry_is_a_revoked_indicator():
-    item = written(ENTRY, gone=True)["objects"][-1]
-    assert (item["type"], item["revoked"]) == ("indicator", True)
-    assert parse_hash_pattern(item["pattern"]) == [("SHA-1", text(HashKind.SHA1))]
-    item = written(CODE_ONLY, gone=True)["objects"][-1]
-    assert parse_hash_pattern(item["pattern"]) == [("x_pdq", text(HashKind.PDQ, 2))]
+    """By its own id, and without anything that it said."""
+    for entry in (ENTRY, CODE_ONLY):
+        listed, item = (written(entry, gone=gone)["objects"][-1] for gone in (False, True))
+        assert (item["type"], item["revoked"]) == ("indicator", True)
+        entry_id = listed["extensions"][EXTENSION_ID]["entry_id"]
+        assert item["extensions"][EXTENSION_ID] == {
+            "extension_type": "property-extension",
+            "entry_id": entry_id,
+        }
+        assert item["pattern"] == f"[file:extensions.'{EXTENSION_ID}'.entry_id = '{entry_id}']"
 
 
 def test_no_payload_and_no_name_is_written():

@@ -244,7 +244,10 @@ class Retraction:
 
 
 class PlaceAt(Protocol):
-    """Gives the place of row `i` of a batch; places are only worked out when one is needed."""
+    """Gives the place of row `i` of a batch.
+
+    Places are only worked out when one is needed; what they were worked out from is then let go.
+    """
 
     def __call__(self, row: int, /) -> Place:
         """The place of row `row`, counted from 0."""

@@ -122,6 +122,8 @@ def _take(
 ) -> Sequence[SetAside]:
     """Validates a batch; returns its malformed records."""
     checked = validate(raw, default_handling=handling, limits=limits)
+    if raw.rows:
+        raw.place_at(0)  # from here on the block of the page that it stands in is not held
     rows = {raw.place_at(row).number: row for row in range(raw.rows)} if checked.rejections else {}
     malformed = [rows.get(each.place.number) for each in checked.rejections]
     found.add(

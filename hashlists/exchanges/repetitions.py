@@ -69,6 +69,8 @@ class Repetitions:
             gone: rows that are withdrawals.
             malformed: rows that are neither.
         """
+        if not times:  # its places may hold text that the batch was picked from
+            return
         first = len(self.times)
         self.times += times
         good = [row for row in range(len(times)) if row not in malformed]

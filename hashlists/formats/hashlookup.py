@@ -6,7 +6,8 @@ children, whose digests belong to other files. The key is the SHA-1, as for NSRL
 
 "Known" is not "good": a record with `KnownMalicious` is left aside and counted, whatever stands
 there, and so is one below the option `min_trust`. The entries go into lists of known-good files,
-never count as matches, and never cancel one. The format has no retractions.
+never count as matches, and never cancel one. The format has no retractions. A line in which an
+object has a member twice is rejected alone.
 
 Options:
     min_trust: 0 to 100. A record whose `hashlookup:trust` is lower, or that has none, is left
@@ -35,6 +36,7 @@ from hashlists.formats.base import (
     Likeness,
     RawBatch,
 )
+from hashlists.formats.json_members import fault_of_members, may_repeat, names_in
 from hashlists.formats.nsrl_csv import KEY_KINDS
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.text_lines import LinePlaces, TextLines, first_lines
@@ -70,7 +72,7 @@ class _Record(msgspec.Struct, gc=False):
 
 
 _DECODER = msgspec.json.Decoder(_Record)
-_ANY = msgspec.json.Decoder()
+_NAMES: Final = names_in(_Record)
 
 
 class HashlookupReader(BatchReader):
@@ -108,32 +110,26 @@ class HashlookupReader(BatchReader):
             records: list[_Record] = []
             numbers: list[int] = []
             rejections: list[Rejection] = []
-            for number, line in enumerate(block.lines, start=block.first):
-                if not line or line.isspace():
+            lines = [self._bytes(line) for line in block.lines]
+            searched = may_repeat(b"[%b]" % b",".join(filter(bytes.strip, lines)))
+            for number, line in enumerate(lines, start=block.first):
+                if not line.strip():
                     continue
-                found = self._decode(line)
-                if isinstance(found, _Record):
+                found = _decode(line)
+                fault = fault_of_members(line, _NAMES) if searched else None
+                if isinstance(found, str):
+                    rejections.append(_reject(block, number, found))
+                elif fault is not None:
+                    rejections.append(Rejection(Place("line", number), *fault))
+                else:
                     records.append(found)
                     numbers.append(number)
-                else:
-                    rejections.append(_reject(block, number, found))
             yield self._to_batch(records, numbers, rejections, open_ended=block.open_ended)
 
-    def _decode(self, line: str) -> _Record | str:
-        """The record of a line, or what is wrong with it."""
-        try:
-            return _DECODER.decode(line.encode("latin-1") if self._bytewise else line)
-        except msgspec.ValidationError:
-            return "a member has another type than the format gives it"
-        except RecursionError:
-            return "the record is nested too deeply"
-        except (msgspec.DecodeError, UnicodeError):
-            return "no JSON object"
-
-    @property
-    def _bytewise(self) -> bool:
-        """Whether characters stand for bytes, so that the decoder sees the file's own UTF-8."""
-        return self._lines.encoding == "latin-1"
+    def _bytes(self, line: str) -> bytes:
+        """A line as the decoder takes it: the file's own UTF-8 where characters stand for bytes."""
+        bytewise = self._lines.encoding == "latin-1"
+        return line.encode("latin-1") if bytewise else line.encode()
 
     def _to_batch(
         self,
@@ -176,6 +172,18 @@ class HashlookupReader(BatchReader):
             notes[_TRUST_NOTE] += 1
             return False
         return True
+
+
+def _decode(line: bytes) -> _Record | str:
+    """The record of a line, or what is wrong with it."""
+    try:
+        return _DECODER.decode(line)
+    except msgspec.ValidationError:
+        return "a member has another type than the format gives it"
+    except RecursionError:
+        return "the record is nested too deeply"
+    except (msgspec.DecodeError, UnicodeError):
+        return "no JSON object"
 
 
 def _min_trust(text: str | None) -> int | None:

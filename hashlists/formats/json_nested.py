@@ -1,7 +1,8 @@
 """Streams records two arrays deep: `{"value": [{..., "Media": [record, ...], ...}, ...], ...}`.
 
 Only the inner arrays are decoded. What stands beside them in the outer objects is skipped by its
-structure alone: never decoded, never kept, however long. Records are counted through.
+structure alone: never decoded, never kept, however long; that a member stands there twice is not
+looked for. Records are counted through.
 
 `json_tree` reads arrays anywhere, but checks the syntax of what it skips, and passes over elements
 that are no objects. In a case file both would be wrong: what belongs to a case is not looked at,
@@ -25,7 +26,7 @@ from hashlists.formats.json_stream import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from hashlists.limits import ImportLimits
 
@@ -46,12 +47,19 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
         record_type: type[RecordT],
         wanted: Collection[str],
         limits: ImportLimits,
+        count_objects: Callable[[Sequence[RecordT]], int] | None = None,
     ) -> None:
         super().__init__(
-            stream, array_key=array_key, record_type=record_type, wanted=wanted, limits=limits
+            stream,
+            array_key=array_key,
+            record_type=record_type,
+            wanted=wanted,
+            limits=limits,
+            count_objects=count_objects,
         )
         self.outer_read = 0
         self._inner_key = inner_key
+        self._has_inner = False  # of the outer object that was entered last
 
     def chunks(self) -> Iterator[Chunk[RecordT]]:
         """Yields the records of all inner arrays, then reads the rest of the file.
@@ -64,8 +72,7 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
                 yield from self._array_chunks()
                 if self._text.peek() == COMMA:
                     self._text.pos += 1
-                    if self._skip_members():
-                        self._fail(f'a second "{self._inner_key}"; which one counts is not clear')
+                    self._skip_members()
                 else:
                     self._expect(CLOSE_BRACE, "a comma or the closing } behind the inner records")
         self._read_behind_array()
@@ -83,6 +90,7 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
             return False
         self._expect(OPEN_BRACE, f'an object that holds the records as "{self._inner_key}"')
         self.outer_read += 1
+        self._has_inner = False
         return True
 
     def _skip_to_inner(self) -> bool:
@@ -97,10 +105,14 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
         while True:
             key = self._take_key()
             self._expect(COLON, 'a colon behind the key: "key": value')
-            if key == self._inner_key and self._text.peek() == OPEN_BRACKET:
-                self._text.pos += 1
-                self._begin_array()
-                return True
+            if key == self._inner_key:
+                if self._has_inner:
+                    self._fail_second(key)
+                self._has_inner = True
+                if self._text.peek() == OPEN_BRACKET:
+                    self._text.pos += 1
+                    self._begin_array()
+                    return True
             self._skip_value()
             if self._text.peek() != COMMA:
                 self._expect(CLOSE_BRACE, "a comma or the closing } of an object")

@@ -7,6 +7,10 @@ texts are equal up to there and JSON has one reading. Counting braces merely pic
 is likely to pass. Where no cut passes, or a record has a wrong type, a structural scan that knows
 strings and nesting finds the records one by one.
 
+An object that has a member twice means one thing here and another elsewhere (`json_members`). Such
+a record is rejected alone, wherever in it the object stands and whether anybody reads the member;
+around the array it refuses the file where the member is a wanted one or stands within one.
+
 Invariants: memory is bounded by a few blocks and the longest record allowed; every byte up to the
 end of the file is accounted for, so a file that was cut off or has something behind its end raises
 `FormatError`. Knows nothing of hash lists: what a record is, its caller's decoder says.
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
@@ -24,10 +29,11 @@ import msgspec
 
 from hashlists.errors import FormatError
 from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
+from hashlists.formats.json_members import all_counted, fault_of_members, may_repeat, names_in
 from hashlists.model import Place, PlaceAt, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from hashlists.limits import ImportLimits
 
@@ -60,6 +66,7 @@ _FOREIGN = (
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ANY = msgspec.json.Decoder()
 _SYNTAX = msgspec.json.Decoder(msgspec.Raw)
+_RAW_RECORDS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,15 @@ class Chunk(Generic[RecordT]):
 class JsonArrayStream(Generic[RecordT]):
     """Reads `members` before the array, then the array by `chunks()`, then the members behind it.
 
+    Args:
+        stream: read from where it stands.
+        array_key: member that is the array.
+        record_type: of its records.
+        wanted: further members that are read.
+        limits: ceilings of the import.
+        count_objects: how many objects the given records were made of, where all that stood in them
+            can be encoded again (see `json_members.all_counted`): this saves decoding them twice.
+
     Attributes:
         members: the wanted members found so far; complete once `chunks()` is exhausted.
         has_array: whether the array was reached; False only before `open_array()`.
@@ -93,6 +109,7 @@ class JsonArrayStream(Generic[RecordT]):
         record_type: type[RecordT],
         wanted: Collection[str],
         limits: ImportLimits,
+        count_objects: Callable[[Sequence[RecordT]], int] | None = None,
     ) -> None:
         self.members: dict[str, object] = {}
         self.has_array = False
@@ -100,8 +117,10 @@ class JsonArrayStream(Generic[RecordT]):
         self._array_key = array_key
         self._wanted = frozenset(wanted)
         self._limits = limits
+        self._count_objects = count_objects
         self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
         self._record_decoder = msgspec.json.Decoder(record_type)
+        self._names = names_in(record_type)
         self._number = 0
         self._first = 0
         self._reach: int | None = None  # bytes that records decoded in one go may take
@@ -171,11 +190,9 @@ class JsonArrayStream(Generic[RecordT]):
             return None
         end, after = cut
         try:
-            with text.bracketed(end) as data:
-                records: list[RecordT] = self._records_decoder.decode(data)
+            return self._decode_whole(end, after)
         except _DECODE_ERRORS as error:
             return self._rest_of_array(error)
-        return self._take_whole(records, after)
 
     def _rest_of_array(self, error: Exception) -> Chunk[RecordT] | None:
         """The records up to the array's own end, where the decoder met it before the cut."""
@@ -188,20 +205,33 @@ class JsonArrayStream(Generic[RecordT]):
         if end < 0:
             return None
         try:
-            with text.bracketed(end) as data:
-                records: list[RecordT] = self._records_decoder.decode(data)
+            return self._decode_whole(end, end + 1)
         except _DECODE_ERRORS:
             return None
-        return self._take_whole(records, end + 1)
 
-    def _take_whole(self, records: list[RecordT], after: int) -> Chunk[RecordT]:
-        """Moves behind records that were decoded in one go, and the comma or bracket there."""
+    def _decode_whole(self, end: int, after: int) -> Chunk[RecordT] | None:
+        """The records up to `end`; None where one of them may have a member twice.
+
+        Moves behind them, and the comma or bracket there.
+        """
         text = self._text
-        places = _ChunkPlaces(text.data, text.pos, text.offset, self._number + 1, len(records))
+        with text.bracketed(end) as data:
+            records: list[RecordT] = self._records_decoder.decode(data)
+            if self._may_repeat(bytes(data), records):
+                return None
+        places = _ChunkPlaces(text.data, text.pos, end, text.offset, self._number + 1)
         text.pos = after
         self._done = text.data[after - 1] == CLOSE_BRACKET
         self._number += len(records)
         return Chunk(records, places)
+
+    def _may_repeat(self, text: bytes, records: Sequence[RecordT]) -> bool:
+        if not self._names:  # nothing is read of these records
+            return False
+        count = self._count_objects
+        if count is not None and all_counted(text, records, count(records)):
+            return False
+        return may_repeat(text)
 
     def _single_chunk(self) -> Chunk[RecordT]:
         """Records one by one, up to the end of the block in hand or of the array."""
@@ -245,9 +275,11 @@ class JsonArrayStream(Generic[RecordT]):
         if data is None:
             return Rejection(place, "", f"the record is longer than {limit} bytes")
         try:
-            return self._record_decoder.decode(data)
+            record = self._record_decoder.decode(data)
         except _DECODE_ERRORS as error:
             return self._reject(data, place, error)
+        fault = fault_of_members(data, self._names)
+        return record if fault is None else Rejection(place, *fault)
 
     def _reject(self, data: bytes, place: Place, error: Exception) -> Rejection:
         """A record that is JSON is rejected alone; one that is not breaks the file."""
@@ -298,9 +330,25 @@ class JsonArrayStream(Generic[RecordT]):
         return key
 
     def _take_member(self, key: str) -> None:
-        value = self._take_decoded("member")
-        if key in self._wanted:
-            self.members[key] = value
+        if key not in self._wanted:
+            self._take_decoded("member")
+            return
+        if key in self.members:
+            self._fail_second(key)
+        self.members[key] = self._take_wanted(key)
+
+    def _take_wanted(self, key: str) -> object:
+        """The value of a member that is read, in which no object may have a member twice."""
+        place = self._here()
+        data = self._take_short("member")
+        value = self._decode(_ANY, data, place, "member")
+        fault = fault_of_members(data, ())
+        if fault is not None:
+            raise FormatError(f'in "{key}": {fault[1]}', place=place)
+        return value
+
+    def _fail_second(self, key: str) -> NoReturn:
+        self._fail(f'a second "{key}"; which one counts is not clear')
 
     def _skip_value(self) -> None:
         """Skips one value unread, whatever its length."""
@@ -314,11 +362,16 @@ class JsonArrayStream(Generic[RecordT]):
     def _take_decoded(self, what: str) -> object:
         """One value of the object around the array, decoded."""
         place = self._here()
+        return self._decode(_ANY, self._take_short(what), place, what)
+
+    def _take_short(self, what: str) -> bytes:
+        """The text of one value of the object around the array."""
+        place = self._here()
         data = self._take_text(what)
         if data is None:
             limit = self._limits.max_member_bytes
             raise FormatError(f"a {what} beside the records exceeds {limit} bytes", place=place)
-        return self._decode(_ANY, data, place, what)
+        return data
 
     def _here(self) -> Place:
         return Place("record", self._number + 1, self._text.skip_space())
@@ -349,7 +402,7 @@ class JsonArrayStream(Generic[RecordT]):
 
     def _enter_array(self) -> None:
         if self.has_array:
-            self._fail(f'a second "{self._array_key}"; which one counts is not clear')
+            self._fail_second(self._array_key)
         self._expect(OPEN_BRACKET, f'an array: "{self._array_key}" must hold the records as [...]')
         self.has_array = True
 
@@ -565,17 +618,20 @@ class _Scan:
 
 
 class _ChunkPlaces:
-    """Places of records decoded in one go; worked out for the first that is asked for."""
+    """Places of records decoded in one go; worked out for the first that is asked for.
 
-    __slots__ = ("_count", "_data", "_first", "_offset", "_offsets", "_start")
+    From then on the text of the block is no longer held.
+    """
 
-    def __init__(self, data: bytearray, start: int, offset: int, first: int, count: int) -> None:
-        self._data = data
+    __slots__ = ("_block", "_end", "_first", "_offset", "_offsets", "_start")
+
+    def __init__(self, block: bytearray, start: int, end: int, offset: int, first: int) -> None:
+        self._block = block
         self._start = start
+        self._end = end
         self._offset = offset
         self._first = first
-        self._count = count
-        self._offsets: list[int] = []
+        self._offsets = array("q")
 
     def __call__(self, row: int, /) -> Place:
         if not self._offsets:
@@ -583,14 +639,13 @@ class _ChunkPlaces:
         return Place("record", self._first + row, self._offsets[row])
 
     def _find_offsets(self) -> None:
-        """Walks over the objects, between which there are but commas and white space."""
+        """Finds the objects, between which there are but commas and white space."""
         at = self._start
-        for _ in range(self._count):
-            at = self._data.find(b"{", at)
+        for text in _RAW_RECORDS.decode(b"[%b]" % self._block[at : self._end]):
+            at = self._block.index(b"{", at)
             self._offsets.append(self._offset + at - self._start)
-            end = _Scan(at).run(self._data)
-            assert end is not None
-            at = end
+            at += memoryview(text).nbytes
+        self._block = bytearray()
 
 
 def _likely_cut(

@@ -6,8 +6,8 @@ unread); the document is walked once, in file order, and may be larger than memo
 What is not named is skipped: its syntax is checked where it is no longer than a member may be, and
 else only its strings and nesting are followed.
 
-Invariants: as `json_stream`, whose records, places and errors these are. An array or an object on
-the way to one may stand only once in its object, for which of two counts would not be clear.
+Invariants: as `json_stream`, whose records, places and errors these are. An array, a wanted member
+or an object on the way to one may stand only once in its object.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import msgspec
 
 from hashlists.formats.advice import GET_OR_INSPECT
+from hashlists.formats.json_members import names_in
 from hashlists.formats.json_stream import (
     CLOSE_BRACE,
     CLOSE_BRACKET,
@@ -88,7 +89,7 @@ class JsonTreeStream(JsonArrayStream[Any]):
             each: (msgspec.json.Decoder(list[each]), msgspec.json.Decoder(each))  # type: ignore[valid-type]
             for each in set(arrays.values())
         }
-        self._arrays = {path: decoders[each] for path, each in arrays.items()}
+        self._arrays = {path: (*decoders[each], names_in(each)) for path, each in arrays.items()}
         self._wanted_members = frozenset(members)
         paths = [*arrays, *members]
         self._on_the_way = frozenset(path[:size] for path in paths for size in range(len(path)))
@@ -113,7 +114,7 @@ class JsonTreeStream(JsonArrayStream[Any]):
         elif path in self._on_the_way and byte == OPEN_BRACKET:
             yield from self._elements(path)
         elif path in self._wanted_members:
-            yield Member(path, self._take_decoded("member"))
+            yield Member(path, self._take_wanted(path[-1] if path else ""))
         else:
             self._skip()
 
@@ -127,9 +128,9 @@ class JsonTreeStream(JsonArrayStream[Any]):
         while True:
             inner = (*path, self._take_key())
             self._expect(COLON, 'a colon behind the key: "key": value')
-            if inner in self._arrays or inner in self._on_the_way:
+            if inner in self._arrays or inner in self._on_the_way or inner in self._wanted_members:
                 if inner in seen:
-                    self._fail(f'a second "{inner[-1]}"; which one counts is not clear')
+                    self._fail_second(inner[-1])
                 seen.add(inner)
             yield from self._value(inner)
             if self._ends(CLOSE_BRACE, "a comma or the closing } of an object"):
@@ -171,7 +172,7 @@ class JsonTreeStream(JsonArrayStream[Any]):
 
     def _records(self, path: Path) -> Iterator[Records]:
         self._expect(OPEN_BRACKET, "an array: [")
-        self._records_decoder, self._record_decoder = self._arrays[path]
+        self._records_decoder, self._record_decoder, self._names = self._arrays[path]
         self._begin_array()
         self._reach = _FIRST_REACH
         for chunk in self._array_chunks():

@@ -9,10 +9,10 @@ A foreign file has one record a line, and says nothing of its end: a last line t
 and is no whole object is refused as cut off, and one that was cut off between two lines cannot be
 told. Which member is which field the importer declares, as for CSV; a member of a nested object is
 named with dots between, `hashes.md5`, and a list of texts holds several hashes of a kind, or
-several recipients. Members that no option names are never looked at.
+several recipients. Members that no option names are not taken over.
 
-A line that is no JSON object, that is too long, or whose members have wrong types is rejected
-alone. Where an object has a member twice, the last one counts.
+A line that is no JSON object, that is too long, whose members have wrong types, or in which an
+object has a member twice, be it one that no option names, is rejected alone.
 
 Options: those of `hashlists.formats.field_mapping`, or `columns=hashwarden`, which is also assumed
 where there are no options at all.
@@ -32,6 +32,7 @@ from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, Ra
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kind_named
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
+from hashlists.formats.json_members import fault_of_members, may_repeat
 from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place, Rejection
@@ -70,6 +71,7 @@ class JsonLinesReader(BatchReader):
             self._require_header()
         else:
             self._require_object()
+        self._names = {step for path in self._wanted.values() for step in (path, *path.split("."))}
         version = str(VERSION) if self._own else ""
         self._header = FileHeader("jsonl", version, self._mapping.scheme, self._mapping.profile)
         self._records = 0
@@ -97,10 +99,14 @@ class JsonLinesReader(BatchReader):
                 "the file does not begin as Hashwarden's own JSON Lines do; for another layout say "
                 "which member holds what, e.g. --column md5=NAME (as option: columns.md5)"
             )
+        assert first is not None, "it holds what was said"
+        fault = fault_of_members(first.text or b"", ())
+        if fault is not None:
+            raise FormatError(f"in the line that begins the list: {fault[1]}", place=_place(first))
         if said.get("version") != VERSION:
             raise FormatError(
                 f"the file is of another version of the layout than {VERSION}, the one known here",
-                place=Place("line", first.number if first else 1),
+                place=_place(first),
             )
         self._is_delta = said.get(SINCE) is not None
 
@@ -120,7 +126,7 @@ class JsonLinesReader(BatchReader):
             "the file is a JSON array; write its objects one on a line (jq -c '.[]')"
             if array
             else f"the first line is no JSON object; expected one on each line; {INSPECT}",
-            place=Place("line", first.number, first.offset),
+            place=_place(first),
         )
 
     def _read(self) -> Iterator[RawBatch]:
@@ -130,8 +136,7 @@ class JsonLinesReader(BatchReader):
             records: list[Mapping[str, Any]] = []
             places: list[ByteLine] = []
             rejections: list[Rejection] = []
-            for line in lines:
-                record = self._record(line)
+            for line, record in zip(lines, self._objects(lines), strict=True):
                 if isinstance(record, Rejection):
                     rejections.append(record)
                 elif not self._is_end(record, line):
@@ -143,13 +148,32 @@ class JsonLinesReader(BatchReader):
         if self._own:
             self._require_end()
 
+    def _objects(self, lines: Sequence[ByteLine]) -> list[Mapping[str, Any] | Rejection]:
+        """What each line holds; no object in it has a member twice."""
+        found = [self._record(line) for line in lines]
+        whole = [(line.text, each) for line, each in zip(lines, found, strict=True) if line.text]
+        objects = [(text, each) for text, each in whole if not isinstance(each, Rejection)]
+        together = b"[%b]" % b",".join(text for text, _ in objects)
+        if not may_repeat(together, [each for _, each in objects]):
+            return found
+        return [
+            each if isinstance(each, Rejection) else self._unless_repeated(each, line)
+            for line, each in zip(lines, found, strict=True)
+        ]
+
+    def _unless_repeated(
+        self, record: Mapping[str, Any], line: ByteLine
+    ) -> Mapping[str, Any] | Rejection:
+        fault = fault_of_members(line.text or b"", self._names)
+        return record if fault is None else Rejection(_place(line), *fault)
+
     def _record(self, line: ByteLine) -> Mapping[str, Any] | Rejection:
         """The object of a line, or why there is none.
 
         Raises:
             FormatError: the line is the file's last, and cut off.
         """
-        place = Place("line", line.number, line.offset)
+        place = _place(line)
         if line.text is None:
             limit = self._limits.max_record_bytes
             return Rejection(place, "", f"the line exceeds {limit} bytes")
@@ -175,7 +199,7 @@ class JsonLinesReader(BatchReader):
         if self._announced is not None:
             raise FormatError(
                 "something stands behind the line that ends the list",
-                place=Place("line", line.number, line.offset),
+                place=_place(line),
             )
         count = record.get(_END_MEMBER)
         if len(record) != 1 or type(count) is not int:
@@ -211,7 +235,7 @@ class JsonLinesReader(BatchReader):
                 if not self._own or wanted == "releasable_to" or any(v is not None for v in values)
             },
             rows=len(records),
-            place_at=lambda row: Place("line", places[row].number, places[row].offset),
+            place_at=lambda row: _place(places[row]),
         )
         batch = replace(batch, rejections=rejections)
         if places and not places[-1].is_ended and not self._own:
@@ -229,6 +253,10 @@ def _members(records: Sequence[Mapping[str, Any]], path: str) -> list[Any]:
         _member(record, steps) if value is None else value
         for record, value in zip(records, values, strict=True)
     ]
+
+
+def _place(line: ByteLine) -> Place:
+    return Place("line", line.number, line.offset)
 
 
 def _member(record: Any, steps: Sequence[str]) -> Any:

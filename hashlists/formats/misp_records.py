@@ -200,11 +200,11 @@ class BatchMaker:
 
     def _read_attribute(self, at: int, item: Attribute) -> None:
         found = _digest(item)
-        if found is None:
+        if found is None and not _is_yes(item.deleted):
             self._notes.add_named("attribute of another type left aside", item.type)
             return
         withdrawal = self._withdrawal(item)
-        if withdrawal is None:
+        if withdrawal is None and found is not None:
             self._hashes.add(len(self._rows), *found)
         tags = _tag_names([item])
         scheme, code = self._class_of(tags)
@@ -212,7 +212,7 @@ class BatchMaker:
         self._rows.append(_Row(at, item, withdrawal, scheme, "", code, allowed))
 
     def _read_object(self, at: int, item: MispObject) -> None:
-        if item.name not in self._rules.templates:
+        if item.name not in self._rules.templates and not _is_yes(item.deleted):
             self._notes.add_named("object of another template left aside", item.name)
             return
         attributes = item.Attribute or []

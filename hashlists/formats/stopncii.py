@@ -9,7 +9,8 @@ predecessor: so the hash is the key. A record whose `hashStatus` is Withdrawn or
 the entry. A status that is not known is taken over with a note.
 The number of providers that answered Blocked, which they say after looking at a match, becomes the
 count of verifications. Other answers, tags and regions are left aside.
-Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out.
+Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out;
+one that is withdrawn counts whatever its kind is called, where its value may be that of an entry.
 
 Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
 report notes that there are more pages. A page is the last where `hasMoreRecords` is false; where it
@@ -39,6 +40,7 @@ from hashlists.formats.base import (
     RawBatch,
     Sample,
 )
+from hashlists.formats.encodings import decode_hash
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
@@ -132,8 +134,9 @@ class StopNciiReader(PageReader[_Record]):
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
         notes = Notes()
         records, place_at = pick(chunk, lambda record: _is_known(record, notes))
+        kinds = [_kind(record) for record in records]
         statuses = [record.hash_status for record in records]
-        words = [(status or "").strip().lower() for status in statuses]
+        words = list(map(_word, records))
         for word in words:
             if word not in _IN_FORCE and word not in _WITHDRAWN:
                 notes["record of unknown status, taken over as it is"] += 1
@@ -141,9 +144,17 @@ class StopNciiReader(PageReader[_Record]):
             rows=len(records),
             header=self.header,
             hashes=[
-                HashColumn(kind, values, Encoding.DETECT, f"hashValue ({name})")
+                HashColumn(
+                    kind,
+                    [
+                        record.hash_value if kind is of_row else None
+                        for record, of_row in zip(records, kinds, strict=True)
+                    ],
+                    Encoding.DETECT,
+                    f"hashValue ({name})",
+                )
                 for name, kind in _KINDS.items()
-                if any(values := [_value(record, name) for record in records])
+                if kind in kinds
             ],
             place_at=place_at,
             codes=statuses,
@@ -161,14 +172,31 @@ def _is_known(record: _Record, notes: Notes) -> bool:
     """Whether the record's hash is of a kind that is taken over; counts those that are not."""
     if bytes(record.hash_regions) not in (b"", b"null", b"[]"):
         notes["hash regions left aside"] += 1
-    if record.signal_type in _KINDS:
+    if _kind(record) is not None:
         return True
     notes.add_named("record with a signal of another kind left aside", record.signal_type)
     return False
 
 
-def _value(record: _Record, name: str) -> str | None:
-    return record.hash_value if record.signal_type == name else None
+def _kind(record: _Record) -> HashKind | None:
+    """The kind of the record's hash, which is the key of what it withdraws under any other name."""
+    kind = _KINDS.get(record.signal_type or "")
+    if kind is not None or _word(record) not in _WITHDRAWN:
+        return kind
+    return next((each for each in _KINDS.values() if _is_hash(record.hash_value, each)), None)
+
+
+def _is_hash(text: str | None, kind: HashKind) -> bool:
+    try:
+        decode_hash(text or "", kind, Encoding.DETECT)
+    except ValueError:
+        return False
+    return True
+
+
+def _word(record: _Record) -> str:
+    """The status in whatever case it is written."""
+    return (record.hash_status or "").strip().lower()
 
 
 def _text(value: float | str | None) -> str | None:

@@ -14,7 +14,8 @@ and where every descriptor says NON_MALICIOUS: that is the members' correction, 
 would accuse the innocent. The option `non_malicious` keeps such entries, as a class.
 
 Never taken over: names, descriptions, reactions. Indicators of other types, e.g. addresses or TMK
-hashes, are counted and left out.
+hashes, are counted and left out; one that is withdrawn counts whatever its type, for its id may be
+that of an entry.
 
 Of a page the cursor of the next one is kept for the exchange client as `page`, never its address,
 which holds an access token, and the latest `last_updated`; a report notes that there are more.
@@ -185,7 +186,7 @@ class ThreatExchangeReader(PageReader[_Record]):
     def _to_batch(self, chunk: Chunk[_Record]) -> RawBatch:
         self._note_newest(chunk.records)
         notes = Notes()
-        records, place_at = pick(chunk, lambda record: _is_known(record, notes))
+        records, place_at = pick(chunk, lambda record: self._is_known(record, notes))
         kinds = [INDICATOR_TYPES.get(record.type or "") for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
         reasons = [self._withdrawal(record) for record in records]
@@ -229,6 +230,16 @@ class ThreatExchangeReader(PageReader[_Record]):
         numbers = [time for time in map(_number, times) if time is not None]
         self._newest = max(numbers, default=self._newest)
 
+    def _is_known(self, record: _Record, notes: Notes) -> bool:
+        """Whether the record can be taken over; counts those of other types.
+
+        A withdrawal needs the indicator's id alone.
+        """
+        if record.type in INDICATOR_TYPES or self._withdrawal(record) is not None:
+            return True
+        notes.add_named("indicator of another type left aside", record.type)
+        return False
+
     def _withdrawal(self, record: _Record) -> str | None:
         """Why the record withdraws its entry; None where it does not."""
         if record.should_delete:
@@ -268,17 +279,6 @@ def _number(time: float | str | None) -> float | None:
     if isinstance(time, str):
         time = float(time) if _SECONDS.fullmatch(time) else None
     return time if time is not None and 0 <= time <= _LATEST else None
-
-
-def _is_known(record: _Record, notes: Notes) -> bool:
-    """Whether the record can be taken over; counts those of other types.
-
-    A withdrawal needs the indicator's id alone.
-    """
-    if record.type in INDICATOR_TYPES or (record.should_delete and record.type is None):
-        return True
-    notes.add_named("indicator of another type left aside", record.type)
-    return False
 
 
 def _asks_for_changes(link: object) -> bool:

@@ -17,9 +17,8 @@ A file that is one page of several (OData's `nextLink`) or holds another number 
 own `count` says is refused: a part must not pass for the whole. Pages that are imported together
 make the whole (see `paged_set`).
 
-Where a record has a member twice, the last one counts. Records are not searched for that: the
-decoder does not tell, and the text alone does not either, since nested objects have an `MD5` too,
-so that every record would have to be parsed a second time, and slower.
+A record in which an object has a member twice, read or not, is rejected; in the file's object that
+is refused of the context, the count, the link to a next page and `value`.
 
 VICS has no retractions: that a record is missing from a later file proves nothing by itself.
 """
@@ -34,9 +33,9 @@ from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.harm import KNOWN_GOOD_OPTION
 from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
-from hashlists.formats.vics_context import CONTEXT_KEYS, find_context, parse_context
+from hashlists.formats.vics_context import CONTEXT_KEYS, find_contexts, parse_context
 from hashlists.formats.vics_likeness import looks_like
-from hashlists.formats.vics_records import Media, to_batch
+from hashlists.formats.vics_records import Media, count_objects, to_batch
 from hashlists.formats.vics_writer import VicsWriter
 from hashlists.model import Harm
 
@@ -106,6 +105,7 @@ class VicsReader(BatchReader):
                 record_type=Media,
                 wanted=wanted,
                 limits=self._limits,
+                count_objects=count_objects,
             )
         else:
             records = JsonArrayStream(
@@ -114,24 +114,25 @@ class VicsReader(BatchReader):
                 record_type=Media,
                 wanted=wanted,
                 limits=self._limits,
+                count_objects=count_objects,
             )
         records.open_array()
         return records
 
     def _find_context(self) -> Context:
         """The context from before the array, else from behind it by reading the file twice."""
-        found = find_context(self._records.members)
-        again = found is None
+        found = find_contexts(self._records.members)
+        again = not found
         if again:
             for _ in self._records.chunks():
                 pass
-            found = find_context(self._records.members)
-        if found is None:
+            found = find_contexts(self._records.members)
+        if not found:
             raise FormatError(
                 'the file has neither "@odata.context" (VICS 2.0) nor "odata.metadata" (1.x); '
                 "without it, it is not a VICS file"
             )
-        context = parse_context(found)
+        context = parse_context(found[0])
         if context.is_case_file and not self._may_be_case_file:
             raise FormatError(
                 "this is a case file (#Cases), which carries data of cases; export the hash set "
@@ -149,8 +150,9 @@ class VicsReader(BatchReader):
         for chunk in records.chunks():
             if chunk.records or chunk.rejections:
                 yield to_batch(chunk, self._header)
-        # Members may be repeated behind the array; the last one must not say something else.
-        if parse_context(find_context(records.members)) != self._context:
+        # Under its other name a context may stand behind the array and say something else.
+        named = [parse_context(context) for context in find_contexts(records.members)]
+        if any(each != self._context for each in named):
             raise FormatError(
                 "the file names two contexts that differ; which one counts is not clear"
             )

@@ -16,7 +16,7 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import FileHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 VERSIONS: Final = ("1.0", "1.1", "1.2", "1.3", "2.0")
 CONTEXT_KEYS: Final = ("@odata.context", "odata.metadata")
@@ -59,9 +59,9 @@ class Context:
         return FileHeader("vics", self.version, "vics", self.profile or assumed_profile)
 
 
-def find_context(members: Mapping[str, object]) -> object:
-    """The context among the members of the file's object; None where there is none."""
-    return next((members[key] for key in CONTEXT_KEYS if key in members), None)
+def find_contexts(members: Mapping[str, object]) -> Sequence[object]:
+    """The contexts among the members of the file's object, under either name."""
+    return [members[key] for key in CONTEXT_KEYS if key in members]
 
 
 def parse_context(context: object) -> Context:
@@ -86,4 +86,4 @@ def parse_context(context: object) -> Context:
     return Context(version, match["profile"] or "", entity_set == "cases")
 
 
-__all__ = ["CONTEXT_KEYS", "Context", "find_context", "parse_context"]
+__all__ = ["CONTEXT_KEYS", "Context", "find_contexts", "parse_context"]

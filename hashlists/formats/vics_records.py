@@ -1,7 +1,9 @@
 """Records of the VICS entity `Media` as raw columns: what is taken over of each, and how.
 
-Every member that is not named here, the decoder skips: paths, comments, tags, thumbnails, Exif,
-files on seized disks never become values.
+Every other member the decoder skips: of paths, comments, tags, thumbnails, Exif and files on seized
+disks nothing is kept. Those that most exports have are named as raw text, so that counting can tell
+that no member stands twice in its object (`json_members.all_counted`). For the same reason what is
+absent is "" and not null, which a file may say as well; both mean that nothing is said.
 """
 
 from __future__ import annotations
@@ -67,32 +69,46 @@ _TIME = re.compile(r"[!-~][ -~]{0,63}")
 _ODD_TIME_NOTE: Final = "DateUpdated that is no time stamp left aside"
 
 
-class _AlternativeHash(msgspec.Struct, gc=False):
-    HashName: str | None = None
-    HashValue: str | None = None
+_SKIPPED: Final = msgspec.Raw()
 
 
-class Media(msgspec.Struct, gc=False):
-    """The members that are taken over, under the schema's names; the decoder skips all others."""
+class _AlternativeHash(msgspec.Struct, gc=False, omit_defaults=True):
+    HashName: str | None = ""
+    HashValue: str | None = ""
+    MD5: msgspec.Raw = _SKIPPED
 
-    MD5: str | None = None
-    SHA1: str | None = None
-    SHA256: str | None = None
-    PDQ: str | None = None
-    PhotoDNA: str | None = None
-    AlternativeHashes: list[_AlternativeHash | None] | None = None
-    MediaID: int | str | None = None
-    Category: int | str | None = None
-    MediaSize: int | float | str | None = None
-    MimeType: str | None = None
-    DateUpdated: int | float | str | None = None
-    VictimIdentified: bool | int | str | None = None
-    OffenderIdentified: bool | int | str | None = None
-    SelfGenerated: bool | int | str | None = None
-    IsDistributed: bool | int | str | None = None
-    IsSuspected: bool | int | str | None = None
-    IsPrecategorized: bool | int | str | None = None
-    Series: bool | int | str | None = None
+
+class Media(msgspec.Struct, gc=False, omit_defaults=True):
+    """The members that are taken over, under the schema's names, and those that are counted."""
+
+    MD5: str | None = ""
+    SHA1: str | None = ""
+    SHA256: str | None = ""
+    PDQ: str | None = ""
+    PhotoDNA: str | None = ""
+    AlternativeHashes: list[_AlternativeHash | None] | msgspec.UnsetType | None = msgspec.UNSET
+    MediaID: int | str | None = ""
+    Category: int | str | None = ""
+    MediaSize: int | float | str | None = ""
+    MimeType: str | None = ""
+    DateUpdated: int | float | str | None = ""
+    VictimIdentified: bool | int | str | None = ""
+    OffenderIdentified: bool | int | str | None = ""
+    SelfGenerated: bool | int | str | None = ""
+    IsDistributed: bool | int | str | None = ""
+    IsSuspected: bool | int | str | None = ""
+    IsPrecategorized: bool | int | str | None = ""
+    Series: bool | int | str | None = ""
+    Comments: msgspec.Raw = _SKIPPED
+    Tags: msgspec.Raw = _SKIPPED
+    Exifs: msgspec.Raw = _SKIPPED
+    MediaFiles: msgspec.Raw = _SKIPPED
+
+
+def count_objects(records: Sequence[Media]) -> int:
+    """How many objects of a file the records were made of."""
+    lists = filter(None, map(attrgetter("AlternativeHashes"), records))
+    return len(records) + sum(len(hashes) - hashes.count(None) for hashes in lists)
 
 
 def to_batch(chunk: Chunk[Media], header: FileHeader) -> RawBatch:
@@ -158,7 +174,7 @@ class _Alternatives:
         self._by_name: dict[str | None, list[str | None]] = {}
         self._notes = Notes()
         for row, hashes in enumerate([record.AlternativeHashes for record in records]):
-            if hashes:
+            if hashes and hashes is not msgspec.UNSET:
                 self._read_row(row, hashes)
 
     @property
@@ -202,4 +218,4 @@ def _alternative_field(kind: HashKind) -> str:
     return f"AlternativeHashes ({kind})"
 
 
-__all__ = ["MEMBER_FLAGS", "MEMBER_KINDS", "Media", "to_batch"]
+__all__ = ["MEMBER_FLAGS", "MEMBER_KINDS", "Media", "count_objects", "to_batch"]

@@ -51,6 +51,18 @@ def test_one_digest_is_enough_and_lower_case_is_taken():
     assert outcome.keys == [KEY_TAGS[HashKind.SHA256] + value(HashKind.SHA256)]
 
 
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_line_with_a_member_twice_is_rejected_alone(end):
+    data = lines(record(1), record(2), record(3, PLACE=0)).rstrip() + end
+    data = data.replace(b'"PLACE"', b'"KnownMalicious": "x", "KnownMaliciou\\u0073"')
+    outcome = read(data, "hashlookup")
+    assert outcome.column(HashKind.MD5) == [value(HashKind.MD5, 1), value(HashKind.MD5, 2)]
+    assert [(each.place.number, each.field) for each in outcome.rejections] == [
+        (3, "KnownMalicious")
+    ]
+    assert outcome.notes == {}
+
+
 @pytest.mark.parametrize("said", ["malshare.com", "", None, False, ["x"], {"a": 1}])
 def test_known_malicious_files_are_never_good(said):
     outcome = read(lines(record(1), record(2, KnownMalicious=said)), "hashlookup")

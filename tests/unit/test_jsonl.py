@@ -135,6 +135,30 @@ def test_wrong_types_reject_their_record_alone(member, wrong):
     assert [(line, field) for line, field, _ in rejections] == [(1, member)]
 
 
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_line_with_a_member_twice_is_rejected_alone(end):
+    data = lines(
+        {"md5": md5(1)}, {"md5": md5(2), "PLACE": 0}, {"md5": md5(3)}, {"PLACE": 0}, end=end
+    )
+    data = data.replace(b'"PLACE"', b'"md5": "", "m\\u0064\\u0035"')
+    rows, rejections = outcome(data, MD5)
+    assert rows == 2
+    assert [(line, field) for line, field, _ in rejections] == [(2, "md5"), (4, "md5")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"format": "x", "format": "hashwarden", "version": 1}\n{"records": 0}\n',
+        b'{"format": "hashwarden", "version": 2, "version": 1}\n{"records": 0}\n',
+        b'{"format": "hashwarden", "version": 1}\n{"records": 1, "records": 0}\n',
+    ],
+)
+def test_ends_of_an_own_file_that_say_two_things_are_refused(data):
+    with pytest.raises(FormatError):
+        outcome(data)
+
+
 def test_a_long_line_is_rejected_without_being_held():
     limits = ImportLimits(max_record_bytes=100, block_bytes=64)
     long = b'{"md5": "' + b"x" * 1000 + b'"}\n'

@@ -215,6 +215,14 @@ def test_what_is_deleted_is_withdrawn(yes):
     assert {each.reason for each in found.retractions} == {"deleted by its source"}
 
 
+def test_what_is_deleted_is_withdrawn_whatever_it_is_called():
+    objects = [item(2, attribute(20), name="email", deleted=True), item(3, deleted=True)]
+    found = read(event(attribute(1, "text", deleted="1"), attribute(4, "text"), objects=objects))
+    assert found.rows == []
+    assert [each.key[1:].decode() for each in found.retractions] == [uuid(1), uuid(2), uuid(3)]
+    assert found.notes == {"attribute of another type left aside: text": 1}
+
+
 @pytest.mark.parametrize("no", [False, 0, "0", "false"])
 def test_what_is_not_for_detection_is_withdrawn_unless_asked_for(no):
     document = event(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pickle
 
@@ -67,6 +68,26 @@ def test_the_status_withdraws_not_the_hash(status):
     found = run(page(record(2), record(1, hashStatus=status)), "stopncii")
     assert found.retractions == [Retraction(KEY_TAGS[HashKind.PDQ] + PDQ, status)]
     assert len(found.rows) == 1
+
+
+@pytest.mark.parametrize("kind", [HashKind.PDQ, HashKind.MD5])
+@pytest.mark.parametrize("name", ["imagepdq", "Image", None])
+@pytest.mark.parametrize("written", [bytes.hex, lambda raw: base64.b64encode(raw).decode()])
+def test_a_withdrawal_counts_whatever_its_kind_is_called(kind, name, written):
+    raw = value(kind, 1)
+    gone = record(signalType=name, hashValue=written(raw), hashStatus="Withdrawn")
+    found = run(page(gone, record(2)), "stopncii")
+    assert found.retractions == [Retraction(KEY_TAGS[kind] + raw, "Withdrawn")]
+    assert len(found.rows) == 1
+    assert found.notes == {}
+
+
+@pytest.mark.parametrize("text", ["x", "", None, "0" * 40])
+def test_a_withdrawal_that_can_name_no_entry_is_counted(text):
+    gone = record(signalType="VideoTMK", hashValue=text, hashStatus="Withdrawn")
+    found = run(page(gone, record(2)), "stopncii")
+    assert (found.retractions, found.rejections, len(found.rows)) == ([], [], 1)
+    assert found.notes == {"record with a signal of another kind left aside: VideoTMK": 1}
 
 
 def test_feedback_that_blocks_counts_each_provider_once():

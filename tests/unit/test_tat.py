@@ -84,6 +84,30 @@ def test_a_deletion_needs_its_number_alone():
     assert len(found.rows) == 1
 
 
+def test_a_deletion_counts_whatever_its_algorithm_is_called():
+    gone = [record(1, algorithm="SHA512", deleted=True), record(2, algorithm=None, deleted=True)]
+    found = run(page(*gone, record(3)), "tat")
+    assert [each.key for each in found.retractions] == [TEXT_KEY_TAG + b"1", TEXT_KEY_TAG + b"2"]
+    assert found.notes == {}
+
+
+@pytest.mark.parametrize(
+    "words", ['"deleted": true, "deleted": false', '"deleted": true, "deleted": true']
+)
+def test_a_record_that_says_twice_whether_it_is_deleted_is_rejected(words):
+    text = json.dumps(page(record(1), record(2), record(3))).replace('"deleted": false', words, 1)
+    found = run(text.encode(), "tat")
+    assert [row.source_id for row in found.rows] == ["2", "3"]
+    assert found.retractions == []
+    assert [(each.place.number, each.field) for each in found.rejections] == [(1, "deleted")]
+
+
+def test_a_page_that_names_two_next_ones_is_refused():
+    text = json.dumps(page(record())).replace('"next": null', '"next": null, "next": "/x"')
+    with pytest.raises(FormatError, match='a second "next"'):
+        run(text.encode(), "tat")
+
+
 @pytest.mark.parametrize(
     ("file_type", "media_type"),
     [

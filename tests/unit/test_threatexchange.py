@@ -110,6 +110,28 @@ def test_a_withdrawal_needs_its_id_alone():
     assert found.retractions == [Retraction(TEXT_KEY_TAG + b"5", "should_delete")]
 
 
+@pytest.mark.parametrize("name", ["HASH_TMK", "URI", "HASH_PDQ_2", "", None])
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"should_delete": True}, "should_delete"),
+        ({"descriptors": None}, "no descriptors"),
+        ({"descriptors": {"data": [descriptor("NON_MALICIOUS")]}}, "NON_MALICIOUS"),
+    ],
+)
+def test_a_withdrawal_counts_whatever_its_type_is_called(name, members, reason):
+    found = run(page(record(1, type=name, **members), record(2)), "threatexchange")
+    assert found.retractions == [Retraction(TEXT_KEY_TAG + b"1", reason)]
+    assert [row.source_id for row in found.rows] == ["2"]
+    assert found.notes == {}
+
+
+def test_a_withdrawal_of_another_type_that_names_nothing_is_set_aside():
+    found = run(page({"type": "URI", "should_delete": True}, record(2)), "threatexchange")
+    assert found.retractions == []
+    assert [each.reason for each in found.rejections] == ["the record has no key"]
+
+
 def test_opinions_that_differ_make_a_class_of_their_own():
     opinions = [
         descriptor("MALICIOUS", 1),

@@ -12,6 +12,7 @@ import pytest
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.registry import open_reader
+from hashlists.formats.vics_context import CONTEXT_KEYS
 from hashlists.limits import ImportLimits
 from hashlists.model import Classification, EntryFlag, ExtraHash, Handling, HashKind
 from hashlists.validate import KEY_TAGS, validate
@@ -533,11 +534,56 @@ def test_other_contexts_are_refused(context, message):
 
 def test_contexts_that_differ_are_refused():
     contexts = [CONTEXT_2_0.format(profile=profile, kind="Media") for profile in ("US", "UK")]
-    pairs = [("@odata.context", contexts[0]), ("@odata.context", contexts[1])]
-    first, second = (json.dumps({key: context})[1:-1] for key, context in pairs)
-    data = f'{{{first}, "value": [], {second}}}'.encode()
-    with pytest.raises(FormatError, match="two contexts"):
-        read(data)
+    for keys in (CONTEXT_KEYS, CONTEXT_KEYS[::-1]):
+        first, second = (
+            json.dumps({key: context})[1:-1] for key, context in zip(keys, contexts, strict=True)
+        )
+        with pytest.raises(FormatError, match="two contexts"):
+            read(f'{{{first}, "value": [], {second}}}'.encode())
+
+
+@pytest.mark.parametrize("member", ["@odata.context", "@odata.count", "@odata.nextLink"])
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_member_of_the_file_that_stands_twice_is_refused(member, behind):
+    document = json.loads(with_members(media(1), **{"@odata.count": 1, "@odata.nextLink": None}))
+    again = json.dumps({member: document[member]})[1:-1]
+    whole = json.dumps(document)[1:-1]
+    parts = (whole, again) if behind else (again, whole)
+    with pytest.raises(FormatError, match=f'a second "{member}"'):
+        read(("{" + ", ".join(parts) + "}").encode())
+
+
+@pytest.mark.parametrize(
+    ("again", "name"),
+    [
+        ('"Category": 0', "Category"),
+        ('"Category": 1', "Category"),
+        ('"Categ\\u006fry": null', "Category"),
+        ('"MD5": "x"', "MD5"),
+        ('"Other": {"x": [{"y": 1, "y": 1}]}', ""),
+        (
+            '"AlternativeHashes": [{"HashName": "PDQ", "HashValue": "", "HashValue": "x"}]',
+            "HashValue",
+        ),
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [64, 4096])
+def test_a_record_that_says_two_things_is_rejected_alone(again, name, block_bytes):
+    text = vics(media(1), media(2, PLACE=0), media(3)).decode().replace('"PLACE": 0', again)
+    batches, (rejection,) = run(text.encode(), limits=ImportLimits(block_bytes=block_bytes))
+    assert [each for entries in batches for each in entries.source_ids] == ["1", "3"]
+    assert (rejection.place.number, rejection.field) == (2, name)
+    assert "member stands twice in one object" in rejection.reason
+    assert text.encode()[rejection.place.offset :].startswith(b'{"MediaID": 2')
+
+
+@pytest.mark.parametrize("first", ["[]", "null"])
+def test_a_case_with_media_twice_is_refused(first):
+    context = CONTEXT_2_0.format(profile="US", kind="Cases")
+    media_twice = f'{{"Media": {first}, "x": 1, "x": 2, "Media": [{json.dumps(media(1))}]}}'
+    data = f'{{"@odata.context": "{context}", "value": [{{"x": 1, "x": 2}}, {media_twice}]}}'
+    with pytest.raises(FormatError, match='a second "Media"'):
+        read(data.encode(), options={"cases": "media"})
 
 
 @pytest.mark.parametrize("key", ["@odata.nextLink", "odata.nextLink"])

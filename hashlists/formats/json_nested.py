@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from hashlists.formats.json_stream import (
+from hashlists.formats.json_stream import Chunk, JsonArrayStream, RecordT
+from hashlists.formats.json_text import (
     CLOSE_BRACE,
     CLOSE_BRACKET,
     COLON,
     COMMA,
     OPEN_BRACE,
     OPEN_BRACKET,
-    Chunk,
-    JsonArrayStream,
-    RecordT,
 )
 
 if TYPE_CHECKING:

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-from array import array
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 
@@ -30,6 +28,21 @@ import msgspec
 from hashlists.errors import FormatError
 from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
 from hashlists.formats.json_members import all_counted, fault_of_members, may_repeat, names_in
+from hashlists.formats.json_text import (
+    CLOSE_BRACE,
+    CLOSE_BRACKET,
+    COLON,
+    COMMA,
+    END,
+    OPEN_BRACE,
+    OPEN_BRACKET,
+    QUOTE,
+    CutOffError,
+    JsonText,
+    NoValueError,
+    RecordPlaces,
+    likely_cut,
+)
 from hashlists.model import Place, PlaceAt, Rejection
 
 if TYPE_CHECKING:
@@ -40,17 +53,6 @@ if TYPE_CHECKING:
 RecordT = TypeVar("RecordT")
 T = TypeVar("T")
 
-_END = -1
-QUOTE, COMMA, COLON = b'",:'
-OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET = b"{}[]"
-_BACKSLASH = 0x5C
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_RECORD_ENDS = re.compile(rb"[ \t\n\r]*+[,\]]")
-_STRUCTURE = re.compile(rb'["{}\[\]]')
-_STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-_SCALAR = re.compile(rb"[-+.0-9A-Za-z]*+")
-_SCALAR_MAX = 4096
-_CUT_TRIES = 4096
 _FAULT_BYTE = re.compile(r" \(byte (\d+)\)$")
 _CLOSED_EARLY = re.compile(r"trailing characters \(byte (\d+)\)$")
 _FAULT_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -66,7 +68,6 @@ _FOREIGN = (
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _ANY = msgspec.json.Decoder()
 _SYNTAX = msgspec.json.Decoder(msgspec.Raw)
-_RAW_RECORDS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ class JsonArrayStream(Generic[RecordT]):
     ) -> None:
         self.members: dict[str, object] = {}
         self.has_array = False
-        self._text = _Text(stream, limits.block_bytes)
+        self._text = JsonText(stream, limits.block_bytes)
         self._array_key = array_key
         self._wanted = frozenset(wanted)
         self._limits = limits
@@ -185,7 +186,7 @@ class JsonArrayStream(Generic[RecordT]):
         """As many records as the block holds in one go, or None if they must be read singly."""
         text = self._text
         reach = len(text.data) if self._reach is None else text.pos + self._reach
-        cut = _likely_cut(text.data, text.pos, reach, self._limits.max_batch_objects)
+        cut = likely_cut(text.data, text.pos, reach, self._limits.max_batch_objects)
         if cut is None:
             return None
         end, after = cut
@@ -219,7 +220,7 @@ class JsonArrayStream(Generic[RecordT]):
             records: list[RecordT] = self._records_decoder.decode(data)
             if self._may_repeat(bytes(data), records):
                 return None
-        places = _ChunkPlaces(text.data, text.pos, end, text.offset, self._number + 1)
+        places = RecordPlaces(text.data, text.pos, end, text.offset, self._number + 1)
         text.pos = after
         self._done = text.data[after - 1] == CLOSE_BRACKET
         self._number += len(records)
@@ -268,9 +269,9 @@ class JsonArrayStream(Generic[RecordT]):
         limit = self._limits.max_record_bytes
         try:
             data = self._text.take_value(limit)
-        except _CutOffError:
+        except CutOffError:
             self._fail_cut_off(place)
-        except _NoValueError:
+        except NoValueError:
             self._fail("not JSON: no value where a record should be")
         if data is None:
             return Rejection(place, "", f"the record is longer than {limit} bytes")
@@ -301,7 +302,7 @@ class JsonArrayStream(Generic[RecordT]):
     def _take_separator(self, place: Place) -> None:
         """Takes the comma or bracket behind a record."""
         byte = self._text.peek()
-        if byte == _END:
+        if byte == END:
             self._fail_cut_off(place)
         if byte not in (COMMA, CLOSE_BRACKET):
             self._fail("something other than a comma or ] behind a record")
@@ -354,9 +355,9 @@ class JsonArrayStream(Generic[RecordT]):
         """Skips one value unread, whatever its length."""
         try:
             self._text.take_value(0)
-        except _CutOffError:
+        except CutOffError:
             self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
-        except _NoValueError:
+        except NoValueError:
             self._fail("not JSON: no value where a member should be")
 
     def _take_decoded(self, what: str) -> object:
@@ -380,9 +381,9 @@ class JsonArrayStream(Generic[RecordT]):
         """The text of one value; None for one longer than a member may be, which is skipped."""
         try:
             return self._text.take_value(self._limits.max_member_bytes)
-        except _CutOffError:
+        except CutOffError:
             self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
-        except _NoValueError:
+        except NoValueError:
             self._fail(f"not JSON: no value where a {what} should be")
 
     def _check_syntax(self, data: bytes, place: Place, what: str) -> None:
@@ -409,7 +410,7 @@ class JsonArrayStream(Generic[RecordT]):
     def _close_object(self) -> None:
         """Takes the last brace and makes sure that nothing follows."""
         self._expect(CLOSE_BRACE, "a comma or the closing } of the JSON object")
-        if self._text.peek() != _END:
+        if self._text.peek() != END:
             self._fail(f"the JSON object is closed, but the file goes on; {GET_OR_INSPECT}")
         self._done = True
 
@@ -429,7 +430,7 @@ class JsonArrayStream(Generic[RecordT]):
         """Takes `byte`, which must be next."""
         found = self._text.peek()
         if found != byte:
-            problem = "the file ends here; it was cut off" if found == _END else "not JSON"
+            problem = "the file ends here; it was cut off" if found == END else "not JSON"
             self._fail(f"{problem}; expected {what}; {GET_OR_INSPECT}")
         self._text.pos += 1
 
@@ -450,230 +451,6 @@ class JsonArrayStream(Generic[RecordT]):
         raise FormatError(
             f"the file ends inside or behind this record; it was cut off: {GET_AGAIN}", place=place
         )
-
-
-class _CutOffError(Exception):
-    """The file ends inside a value."""
-
-
-class _NoValueError(Exception):
-    """What comes next is no JSON value."""
-
-
-class _Text:
-    """A window on the file: `data[pos:]` is what comes next, and `data[pos - 1]` exists.
-
-    Each block has a buffer of its own, which is never written again once the next one is read.
-    """
-
-    def __init__(self, stream: BinaryIO, block_bytes: int) -> None:
-        self._stream = stream
-        self._block_bytes = block_bytes
-        self._start = -1
-        self._ended = False
-        self.data = bytearray(1)
-        self.pos = 1
-
-    @property
-    def offset(self) -> int:
-        """Bytes of the file before `pos`."""
-        return self._start + self.pos
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes of the file before the end of the window."""
-        return self._start + len(self.data)
-
-    def more(self) -> bool:
-        """Drops what is behind, reads another block (doubling, so that growth stays linear)."""
-        rest = memoryview(self.data)[self.pos - 1 :]
-        block = b"" if self._ended else self._stream.read(max(self._block_bytes, len(rest)))
-        data = bytearray(len(rest) + len(block))
-        data[: len(rest)] = rest
-        data[len(rest) :] = block
-        self._start += self.pos - 1
-        self.pos = 1
-        self.data = data
-        self._ended = not block
-        return bool(block)
-
-    @contextmanager
-    def bracketed(self, end: int) -> Iterator[memoryview]:
-        """`data[pos:end]` between brackets, which for now take the place of the bytes around."""
-        before, behind = self.data[self.pos - 1], self.data[end]
-        self.data[self.pos - 1] = OPEN_BRACKET
-        self.data[end] = CLOSE_BRACKET
-        try:
-            yield memoryview(self.data)[self.pos - 1 : end + 1]
-        finally:
-            self.data[self.pos - 1] = before
-            self.data[end] = behind
-
-    def need(self, size: int) -> None:
-        """Reads until `size` bytes lie ahead, or the file ends."""
-        while len(self.data) - self.pos < size and self.more():
-            pass
-
-    def top_up(self) -> None:
-        """Reads one block when less than half a block lies ahead."""
-        if len(self.data) - self.pos < max(1, self._block_bytes // 2):
-            self.more()
-
-    def peek(self) -> int:
-        """The next byte that is not white space, or `_END`; `pos` is moved there."""
-        while True:
-            match = _SPACE.match(self.data, self.pos)
-            self.pos = match.end() if match else self.pos
-            if self.pos < len(self.data):
-                return self.data[self.pos]
-            if not self.more():
-                return _END
-
-    def skip_space(self) -> int:
-        """Moves to the next byte that is not white space and tells its offset."""
-        self.peek()
-        return self.offset
-
-    def take_value(self, limit: int) -> bytes | None:
-        """The text of the next JSON value, or None for a longer one, which is skipped.
-
-        Raises:
-            _CutOffError: the file ends inside it.
-            _NoValueError: no value starts here.
-        """
-        if self.peek() not in (QUOTE, OPEN_BRACE, OPEN_BRACKET):
-            return self._take_scalar()
-        scan = _Scan(self.pos)
-        kept = True
-        while True:
-            end = scan.run(self.data)
-            size = (scan.at if end is None else end) - self.pos
-            kept = kept and size <= limit
-            if end is not None:
-                data = bytes(self.data[self.pos : end]) if kept else None
-                self.pos = end
-                return data
-            if not kept:
-                self.pos = scan.at
-            scan.at -= self.pos - 1  # where it will stand in the next window
-            if not self.more():
-                raise _CutOffError
-
-    def _take_scalar(self) -> bytes:
-        """The text of a number or a literal, unchecked."""
-        self.need(_SCALAR_MAX)
-        match = _SCALAR.match(self.data, self.pos)
-        data = bytes(match.group()) if match else b""
-        if self.pos == len(self.data):
-            raise _CutOffError
-        if not data or len(data) >= _SCALAR_MAX:
-            raise _NoValueError
-        self.pos += len(data)
-        return data
-
-
-class _Scan:
-    """Finds where a string, object or array ends; can stop and go on when more was read.
-
-    Only quotes, escapes and nesting matter here; whether the text is JSON, the decoder says.
-    """
-
-    __slots__ = ("_depth", "_in_string", "at")
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-        self._depth = 0
-        self._in_string = False
-
-    def run(self, data: bytearray) -> int | None:
-        """The end of the value, or None with `at` where to go on."""
-        at = self.at
-        while True:
-            if self._in_string:
-                rest = _STRING_REST.match(data, at)
-                at = rest.end() if rest else at
-                if at == len(data) or data[at] == _BACKSLASH:
-                    break
-                at += 1
-                self._in_string = False
-            else:
-                found = _STRUCTURE.search(data, at)
-                if found is None:
-                    at = len(data)
-                    break
-                at = found.end()
-                self._open_or_close(data[at - 1])
-            if self._depth == 0 and not self._in_string:
-                return at
-        self.at = at
-        return None
-
-    def _open_or_close(self, byte: int) -> None:
-        if byte == QUOTE:
-            self._in_string = True
-        elif byte in (OPEN_BRACE, OPEN_BRACKET):
-            self._depth += 1
-        else:
-            self._depth -= 1
-
-
-class _ChunkPlaces:
-    """Places of records decoded in one go; worked out for the first that is asked for.
-
-    From then on the text of the block is no longer held.
-    """
-
-    __slots__ = ("_block", "_end", "_first", "_offset", "_offsets", "_start")
-
-    def __init__(self, block: bytearray, start: int, end: int, offset: int, first: int) -> None:
-        self._block = block
-        self._start = start
-        self._end = end
-        self._offset = offset
-        self._first = first
-        self._offsets = array("q")
-
-    def __call__(self, row: int, /) -> Place:
-        if not self._offsets:
-            self._find_offsets()
-        return Place("record", self._first + row, self._offsets[row])
-
-    def _find_offsets(self) -> None:
-        """Finds the objects, between which there are but commas and white space."""
-        at = self._start
-        for text in _RAW_RECORDS.decode(b"[%b]" % self._block[at : self._end]):
-            at = self._block.index(b"{", at)
-            self._offsets.append(self._offset + at - self._start)
-            at += memoryview(text).nbytes
-        self._block = bytearray()
-
-
-def _likely_cut(
-    data: bytearray, start: int, reach: int, max_objects: int
-) -> tuple[int, int] | None:
-    """A place behind a `}` and before `,` or `]` where as many braces were opened as closed.
-
-    Returns:
-        The end of the record and the byte behind the comma or bracket, or None.
-    """
-    end = min(reach, len(data))
-    opened = data.count(b"{", start, end)
-    while opened > max_objects:
-        end = start + (end - start) // 2
-        opened = data.count(b"{", start, end)
-    closed = data.count(b"}", start, end)
-    for _ in range(_CUT_TRIES):
-        brace = data.rfind(b"}", start, end)
-        if brace < 0:
-            return None
-        opened -= data.count(b"{", brace, end)
-        closed -= 1
-        if opened == closed + 1:
-            behind = _RECORD_ENDS.match(data, brace + 1)
-            if behind:
-                return brace + 1, behind.end()
-        end = brace
-    return None
 
 
 def _is_nearly_json(data: bytes) -> bool:

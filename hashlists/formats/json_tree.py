@@ -19,15 +19,15 @@ import msgspec
 
 from hashlists.formats.advice import GET_OR_INSPECT
 from hashlists.formats.json_members import names_in
-from hashlists.formats.json_stream import (
+from hashlists.formats.json_stream import Chunk, JsonArrayStream
+from hashlists.formats.json_text import (
     CLOSE_BRACE,
     CLOSE_BRACKET,
     COLON,
     COMMA,
+    END,
     OPEN_BRACE,
     OPEN_BRACKET,
-    Chunk,
-    JsonArrayStream,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ Path = tuple[str, ...]
 EACH: Final = "*"
 _FIRST_REACH: Final = 2048
 _WIDENING: Final = 4
-_END: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class JsonTreeStream(JsonArrayStream[Any]):
         """
         self._refuse_foreign()
         yield from self._value(())
-        if self._text.peek() != _END:
+        if self._text.peek() != END:
             self._fail(f"the JSON document ends here, but the file goes on; {GET_OR_INSPECT}")
 
     def _value(self, path: Path) -> Iterator[Entered | Member | Records]:

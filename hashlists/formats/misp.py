@@ -10,8 +10,8 @@ perceptual hash is one of pages. Never taken over: names of files, comments, sam
 reports of events.
 Key: the uuid of the attribute, or of the object.
 Retractions: `deleted`, whatever the type or template, for the uuid may be that of an entry. What is
-not meant for detection (`to_ids` is false) is withdrawn, too, since an earlier version of it may have
-been. Option `to_ids=any` takes it over instead.
+not meant for detection (`to_ids` is false) is withdrawn, too, since an earlier version of it may
+have been. Option `to_ids=any` takes it over instead.
 Class: machine tags of the taxonomies in the option `taxonomies`, of the attribute or object, else
 of the event; `copine-scale:level-5` is code `level-5` of scheme `copine-scale`.
 Handling: `sharing` says whom TLP tags allow. A distribution other than "all communities" allows

@@ -111,7 +111,7 @@ class HashlookupReader(BatchReader):
             numbers: list[int] = []
             rejections: list[Rejection] = []
             lines = [self._bytes(line) for line in block.lines]
-            searched = may_repeat(b"[%b]" % b",".join(filter(bytes.strip, lines)))
+            searched = may_repeat(b"[%b]" % b",".join(line for line in lines if line.strip()))
             for number, line in enumerate(lines, start=block.first):
                 if not line.strip():
                     continue

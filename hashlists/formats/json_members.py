@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -29,13 +28,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-_QUOTE, _COLON, _SPACE = b'": '
+    Buffer = bytes | bytearray | memoryview
+
+_QUOTE, _COLON, _SPACE, _OPEN_BRACE, _BACKSLASH = b'": {\\'
+_BY_NUMBER = re.compile(rb"\\u00")
 _SPACED_MEMBER = re.compile(rb'"[ \t\n\r]+:')
 _TWICE: Final = "the member stands twice in one object; which one counts is not clear"
 _SOME_TWICE: Final = "a member stands twice in one object; which one counts is not clear"
 
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 
 class _RepeatedError(Exception):
@@ -80,7 +82,6 @@ def fault_of_members(text: bytes, names: Collection[str]) -> tuple[str, str] | N
     return (name, _TWICE) if name in names else ("", _SOME_TWICE)
 
 
-@lru_cache(maxsize=64)
 def names_in(record_type: type[Any]) -> frozenset[str]:
     """The names of all members that structs of this type read, and those within them."""
     return frozenset(_names_in(msgspec.inspect.type_info(record_type)))
@@ -95,12 +96,12 @@ def may_repeat(text: bytes, decoded: Any = None) -> bool:
     """
     try:
         whole = _decode(text) if decoded is None else decoded
-        return not _has_as_many(text, whole) and repeated_member(text) is not None
-    except (msgspec.MsgspecError, OverflowError, RecursionError, ValueError):
+        return not _has_as_many(text, whole, bytearray()) and repeated_member(text) is not None
+    except (msgspec.MsgspecError, RecursionError, ValueError):
         return True
 
 
-def all_counted(text: bytes, decoded: Any, objects: int) -> bool:
+def all_counted(text: Buffer, decoded: Any, objects: int, scratch: bytearray) -> bool:
     """Whether what a decoder made of a text shows that no object in it has a member twice.
 
     Args:
@@ -109,22 +110,21 @@ def all_counted(text: bytes, decoded: Any, objects: int) -> bool:
             may be among their members.
         objects: how many structs there are. Where the text has no other objects, none hides in
             what is raw, where a member could stand twice unseen.
+        scratch: written over; memory that is used again is quicker than new one.
     """
-    if text.count(b"{") != objects:
+    braces = int(np.count_nonzero(np.frombuffer(text, np.uint8) == _OPEN_BRACE))
+    return braces == objects and _has_as_many(text, decoded, scratch)
+
+
+def _has_as_many(text: Buffer, decoded: Any, scratch: bytearray) -> bool:
+    escapes = (np.frombuffer(text, np.uint8) == _BACKSLASH).any()
+    if escapes and _BY_NUMBER.search(text):
         return False
-    try:
-        return _has_as_many(text, decoded)
-    except (msgspec.MsgspecError, OverflowError):
-        return False
+    _encoder.encode_into(decoded, scratch)
+    return _count(text) == _count(scratch)
 
 
-def _has_as_many(text: bytes, decoded: Any) -> bool:
-    if b"\\" in text and b"\\u00" in text:
-        return False
-    return _count(text) == _count(_encode(decoded))
-
-
-def _count(text: bytes) -> int:
+def _count(text: Buffer) -> int:
     """How many members the objects of a text have, and how often a string looks like one.
 
     The colon of a member stands behind a quotation mark, with nothing but white space between.

@@ -119,6 +119,7 @@ class JsonArrayStream(Generic[RecordT]):
         self._wanted = frozenset(wanted)
         self._limits = limits
         self._count_objects = count_objects
+        self._scratch = bytearray()
         self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
         self._record_decoder = msgspec.json.Decoder(record_type)
         self._names = names_in(record_type)
@@ -218,7 +219,7 @@ class JsonArrayStream(Generic[RecordT]):
         text = self._text
         with text.bracketed(end) as data:
             records: list[RecordT] = self._records_decoder.decode(data)
-            if self._may_repeat(bytes(data), records):
+            if self._may_repeat(data, records):
                 return None
         places = RecordPlaces(text.data, text.pos, end, text.offset, self._number + 1)
         text.pos = after
@@ -226,13 +227,13 @@ class JsonArrayStream(Generic[RecordT]):
         self._number += len(records)
         return Chunk(records, places)
 
-    def _may_repeat(self, text: bytes, records: Sequence[RecordT]) -> bool:
+    def _may_repeat(self, text: memoryview, records: Sequence[RecordT]) -> bool:
         if not self._names:  # nothing is read of these records
             return False
         count = self._count_objects
-        if count is not None and all_counted(text, records, count(records)):
+        if count is not None and all_counted(text, records, count(records), self._scratch):
             return False
-        return may_repeat(text)
+        return may_repeat(bytes(text))
 
     def _single_chunk(self) -> Chunk[RecordT]:
         """Records one by one, up to the end of the block in hand or of the array."""

@@ -223,7 +223,7 @@ class RecordPlaces:
     def _find_offsets(self) -> None:
         """Finds the objects, between which there are but commas and white space."""
         at = self._start
-        for text in _RAW_RECORDS.decode(b"[%b]" % self._block[at : self._end]):
+        for text in _RAW_RECORDS.decode(b"[%b]" % bytes(self._block[at : self._end])):
             at = self._block.index(b"{", at)
             self._offsets.append(self._offset + at - self._start)
             at += memoryview(text).nbytes

@@ -85,10 +85,10 @@ class JsonTreeStream(JsonArrayStream[Any]):
     ) -> None:
         super().__init__(stream, array_key="", record_type=msgspec.Raw, wanted=(), limits=limits)
         decoders = {
-            each: (msgspec.json.Decoder(list[each]), msgspec.json.Decoder(each))  # type: ignore[valid-type]
+            each: (msgspec.json.Decoder(list[each]), msgspec.json.Decoder(each), names_in(each))  # type: ignore[valid-type]
             for each in set(arrays.values())
         }
-        self._arrays = {path: (*decoders[each], names_in(each)) for path, each in arrays.items()}
+        self._arrays = {path: decoders[each] for path, each in arrays.items()}
         self._wanted_members = frozenset(members)
         paths = [*arrays, *members]
         self._on_the_way = frozenset(path[:size] for path in paths for size in range(len(path)))

@@ -107,8 +107,11 @@ class Media(msgspec.Struct, gc=False, omit_defaults=True):
 
 def count_objects(records: Sequence[Media]) -> int:
     """How many objects of a file the records were made of."""
-    lists = filter(None, map(attrgetter("AlternativeHashes"), records))
-    return len(records) + sum(len(hashes) - hashes.count(None) for hashes in lists)
+    found = len(records)
+    for hashes in map(attrgetter("AlternativeHashes"), records):
+        if hashes:
+            found += len(hashes) - hashes.count(None)
+    return found
 
 
 def to_batch(chunk: Chunk[Media], header: FileHeader) -> RawBatch:
@@ -174,7 +177,7 @@ class _Alternatives:
         self._by_name: dict[str | None, list[str | None]] = {}
         self._notes = Notes()
         for row, hashes in enumerate([record.AlternativeHashes for record in records]):
-            if hashes and hashes is not msgspec.UNSET:
+            if hashes:
                 self._read_row(row, hashes)
 
     @property

@@ -32,7 +32,8 @@ def files(name):
     yield "tat", json.dumps({"results": [record]})
     record = {"signalType": name, "hashValue": "x", "hashStatus": "Active"}
     yield "stopncii", json.dumps({"hashRecords": [record]})
-    yield "threatexchange", json.dumps({"data": [{"id": 1, "type": name, "indicator": "x"}]})
+    record = {"id": 1, "type": name, "indicator": "x", "descriptors": {"data": [{"status": "x"}]}}
+    yield "threatexchange", json.dumps({"data": [record]})
     yield "threatexchange-text", f"md5 {'ab' * 16}\n{name}  a file's name\n"
     yield "stix", json.dumps({"type": "bundle", "objects": [{"type": name}]})
     yield "misp", json.dumps({"Event": {"Attribute": [{"type": name, "value": "x"}]}})

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hashlists.catalog import Catalog, migrate, postgresql_wipe
+from hashlists.catalog import Catalog, migrate, on_sqlite, postgresql_wipe
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
@@ -206,6 +206,26 @@ def _migrated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "_upgrade", make_tables)
         yield
+
+
+_DURABLE = on_sqlite._PRAGMAS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """No power is cut here: what is written into SQLite need not reach the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        hurried = tuple(
+            each.replace("synchronous = FULL", "synchronous = OFF") for each in _DURABLE
+        )
+        patch.setattr(on_sqlite, "_PRAGMAS", hurried)
+        yield
+
+
+@pytest.fixture
+def waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what survives a cut of power."""
+    monkeypatch.setattr(on_sqlite, "_PRAGMAS", _DURABLE)
 
 
 @pytest.fixture

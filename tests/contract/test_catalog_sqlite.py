@@ -164,6 +164,7 @@ class TestFile:
         with pytest.raises(CatalogError, match="no catalog"):
             Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
 
+    @pytest.mark.usefixtures("waits_for_the_disk")
     def test_pragmas_of_every_connection(self, url):
         expected = {"journal_mode": "wal", "foreign_keys": 1, "secure_delete": 1, "synchronous": 2}
         engine = open_engine(url)

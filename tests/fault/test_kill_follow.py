@@ -27,6 +27,7 @@ def kill_at_every(stride: int, scenario: str, folder: Path) -> int:
     return json.loads(run.stdout)["kills"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(170)
 @pytest.mark.parametrize("scenario", ["purge", "swap"])
 def test_a_kill_at_some_steps(scenario, tmp_path):

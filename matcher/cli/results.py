@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.model import Harm, HashKind
 from matcher.cli.gaps import NO_GAPS
-from matcher.cli.output import is_terminal, note, print_json, print_row, print_table
+from matcher.cli.output import is_terminal, note, print_json, print_row, print_table, without_hashes
 from matcher.model import Basis, Decision, Match, MatchResult
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Report:
         """Says why an item has no answer, for which a line has no cell; of many the first."""
         if isinstance(outcome, Failure) and self._counts[_ERROR] < _MOST_FAILURES_TOLD:
             named = outcome.detail.startswith(f"{self.subject} {item}: ")
-            note(outcome.detail if named else f"{item}: {outcome.detail}")
+            note(without_hashes(outcome.detail if named else f"{item}: {outcome.detail}"))
 
     def _keep(self, item: str | int, outcome: Outcome, gaps: Gaps) -> None:
         quiet = _is_unremarkable(outcome) and not gaps.remarks()

@@ -14,7 +14,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
@@ -51,6 +51,11 @@ _NEITHER: Final = frozenset(
         *("date", "time", "timestamp", "id", "created", "updated", "modified"),
     )
 )
+
+
+#: What a cell holds; lists and what is nested deeper say nothing of a record.
+_Scalar: TypeAlias = str | float
+_SCALARS: Final = (str, bool, int, float)
 
 
 class MaySay(StrEnum):
@@ -123,7 +128,7 @@ def csv_columns(sample: Sample, options: Mapping[str, str]) -> list[Column]:
 
 def jsonl_columns(sample: Sample) -> list[Column]:
     """The members of the objects of a JSON Lines file, those of nested ones with dots."""
-    values: dict[str, list[str]] = {}
+    values: dict[str, list[_Scalar]] = {}
     lines = sample.head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     whole = lines if sample.whole else lines[:-1]
     number = 0
@@ -146,7 +151,7 @@ def jsonl_columns(sample: Sample) -> list[Column]:
     ]
 
 
-def has_few_values(values: Sequence[str]) -> bool:
+def has_few_values(values: Sequence[_Scalar]) -> bool:
     """Whether values come again and again; empty ones count as one, and alone as nothing."""
     different = set(values)
     return bool(different - {""}) and len(different) <= min(_FEW, len(values) // 2)
@@ -162,13 +167,15 @@ def _first(rows: Iterable[list[str]]) -> list[list[str]]:
     return taken
 
 
-def _members(record: Mapping[str, Any], prefix: str = "", depth: int = 0) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+def _members(
+    record: Mapping[str, Any], prefix: str = "", depth: int = 0
+) -> list[tuple[str, _Scalar]]:
+    found: list[tuple[str, _Scalar]] = []
     for name, value in record.items():
         if isinstance(value, dict) and depth < 4:  # noqa: PLR2004  deeper ones nobody names
             found += _members(value, f"{prefix}{name}.", depth + 1)
         else:
-            found.append((f"{prefix}{name}", "" if value is None else str(value)))
+            found.append((f"{prefix}{name}", value if isinstance(value, _SCALARS) else ""))
     return found
 
 

@@ -77,7 +77,7 @@ class Contribution:
             ListNotFoundError: no list goes by that name.
             ImportInProgressError: an import of this list is under way.
         """
-        handling = catalog.get_list(list_name).hash_list.handling
+        handling = catalog.get_list(list_name).first_handling
         source = ImportSource(FILES, bytes(32), 0, importer=author, reason=reason)
         return cls(list_name, handling, catalog.begin_import(list_name, source), limits)
 

@@ -184,6 +184,12 @@ class ListFedError(HashlistsError):
     reason = "LIST_FILLED_BY_EXCHANGE"
 
 
+class HandlingWidenedError(HashlistsError):
+    """A list's entries would go to others, or be used for longer, and who asks may not say so."""
+
+    reason = "HANDLING_WIDENED"
+
+
 class ExchangeConflictError(HashlistsError):
     """Another fetch of the same exchange has gone on meanwhile; nothing was taken."""
 

@@ -132,7 +132,7 @@ def import_files(
         prepare_list: called before anything is written, once the beginning of the files (about
             100,000 records; all of a smaller set) has proved good; may create the list.
         prepared_handling: of the list that `prepare_list` creates; a list that is there has its
-            own.
+            own. It may change while the files are read.
         prepared_harm: what the list is about once `prepare_list` was called, so that files which
             say that they are about something else are refused before; None where it is not known.
         observers: each is called with every validated batch, in order.
@@ -153,7 +153,7 @@ def import_files(
             classifications than in any scheme.
         HarmMismatchError: the entries are of another harm than the list, as their format or their
             file says.
-        ListChangedError: the list's handling became another while the files were read.
+        ListChangedError: the list was made meanwhile, with another handling.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
         FullListRefusedError, ImportDeclinedError: see `importing.full`.
@@ -276,9 +276,9 @@ def _share(given: float | None, limits: ImportLimits) -> float:
 
 
 def _handling(catalog: Catalog, list_name: str, prepared: Handling | None) -> Handling:
-    """The handling of the list, or that of the list that will be prepared."""
+    """What the list was made with, or the list that will be prepared will be."""
     try:
-        return catalog.get_list(list_name).hash_list.handling
+        return catalog.get_list(list_name).first_handling
     except ListNotFoundError:
         if prepared is None:
             raise
@@ -286,15 +286,15 @@ def _handling(catalog: Catalog, list_name: str, prepared: Handling | None) -> Ha
 
 
 def _require_handling(catalog: Catalog, list_name: str, taken: Handling) -> None:
-    """What was read took over the list's handling; it must be the list's still.
+    """Contents are compared over what the list was made with; it must have been made with that.
 
     Raises:
-        ListChangedError: it is another.
+        ListChangedError: it was made meanwhile, with another.
     """
-    if catalog.get_list(list_name).hash_list.handling != taken:
+    if catalog.get_list(list_name).first_handling != taken:
         raise ListChangedError(
-            f"the list {list_name!r} has another handling than when the files were opened; nothing"
-            " was imported: import them again"
+            f"the list {list_name!r} was made with another handling while the files were read;"
+            " nothing was imported: import them again"
         )
 
 

@@ -153,6 +153,32 @@ NO_ONWARD_SHARING = Handling()
 
 
 @dataclass(frozen=True, slots=True)
+class SaidHandling:
+    """What somebody said of handling; None where nothing was said.
+
+    Attributes:
+        originator, releasable_to, expires_at: as in `Handling`; no end cannot be said.
+    """
+
+    originator: str | None = None
+    releasable_to: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+
+    def over(self, other: Handling) -> Handling:
+        """What was said, and what `other` says of the rest."""
+        return Handling(
+            originator=other.originator if self.originator is None else self.originator,
+            releasable_to=(
+                other.releasable_to if self.releasable_to is None else self.releasable_to
+            ),
+            expires_at=other.expires_at if self.expires_at is None else self.expires_at,
+        )
+
+
+NOTHING_SAID = SaidHandling()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One known item of a list, as the catalog holds it.
 
@@ -283,11 +309,15 @@ class EntryBatch:
         extra_hashes: values beyond the first of a kind.
         sizes: file size in bytes, or None.
         classifications: interned objects, or None.
-        handlings: interned objects.
+        handlings: interned objects: what records say, over the handling with which their list was
+            made, or in an export what holds.
         flags, flags_known: `EntryFlag` bits as plain integers.
         verified_counts, media_types, source_ids, source_updated_at: as in `Entry`.
-        content_digests: 16 bytes over everything above but the key; equal means unchanged.
+        content_digests: 16 bytes over everything above but the key; equal means unchanged, but for
+            who said what of handling.
         place_at: where each row stood in its file.
+        said_handlings: interned objects: what each record itself says; None where it is not known
+            what of `handlings` that is.
     """
 
     keys: Sequence[bytes]
@@ -304,6 +334,7 @@ class EntryBatch:
     source_updated_at: Sequence[str | None]
     content_digests: Sequence[bytes]
     place_at: PlaceAt = field(repr=False)
+    said_handlings: Sequence[SaidHandling] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -343,7 +374,7 @@ class HashList:
         name: lower-case letters, digits and dashes; what policies and answers call it.
         source: the body that issues it.
         legal_basis: why it may be held and matched here, in the operator's words.
-        handling: what an entry that names no handling of its own gets.
+        handling: what holds of an entry as far as its record says nothing of its own.
     """
 
     name: str
@@ -385,12 +416,17 @@ class ChangeKind(StrEnum):
     UPDATE_LIST = "update_list"
     PROMOTE = "promote"
     DEMOTE = "demote"
+    HANDLING = "handling"
     ENRICH = "enrich"
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One committed change of the catalog. Numbers are global and in commit order."""
+    """One committed change of the catalog. Numbers are global and in commit order.
+
+    Attributes:
+        handling: what the list says of handling from then on; None where it says what it said.
+    """
 
     number: int
     kind: ChangeKind
@@ -402,6 +438,7 @@ class Revision:
     updated: int = 0
     retracted: int = 0
     restored: int = 0
+    handling: Handling | None = None
 
 
 @dataclass(frozen=True, slots=True)

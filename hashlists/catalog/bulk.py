@@ -211,6 +211,7 @@ def take(batch: EntryBatch, rows: Sequence[int]) -> EntryBatch:
         source_updated_at=pick(batch.source_updated_at, rows),
         content_digests=pick(batch.content_digests, rows),
         place_at=lambda row: batch.place_at(rows[row]),
+        said_handlings=batch.said_handlings and pick(batch.said_handlings, rows),
     )
 
 

@@ -15,6 +15,7 @@ as committed survives a crash. The parts behind it:
 - `lookup`, `states`, `entry_record`: single entries.
 - `reader`, `entry_columns`, `touched`: all entries, or what has changed, for an index.
 - `export`, `export_rows`: the same with all that is known of them, for others.
+- `list_handling`: what holds of an entry of what its record and its list say of handling.
 - `counts`, `interning`, `tombstones`, `barring`, `records`, `retraction_rows`: what several of
   these share.
 """
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         PurgeReport,
         Revision,
         RollbackReport,
+        SaidHandling,
     )
 
 MAX_PAGE = 1_000
@@ -184,6 +186,37 @@ class Catalog:
             ListNotFoundError: no list goes by that name.
         """
         return lists.demote_list(self._engine, name, author=author, reason=reason)
+
+    def change_handling(
+        self,
+        name: str,
+        said: SaidHandling,
+        *,
+        author: str,
+        reason: str,
+        endless: bool = False,
+        may_widen: bool = True,
+    ) -> ListRecord:
+        """Changes what a list says of handling, as one revision, and so what holds of its entries.
+
+        It holds of every entry as far as the record says nothing of its own; `list_handling` tells
+        what holds of entries from before that was kept apart. No entry is written. A list that says
+        so already stays as it is, without a revision.
+
+        Args:
+            name: the list.
+            said: what it says from now on; what is None stays as it is.
+            author: who changes it.
+            reason: why.
+            endless: its entries may be used without an end, unless `said` names one.
+            may_widen: whether it may name recipients that it did not name, or a later end.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+            HandlingWidenedError: it would be widened, and may not be.
+        """
+        change = lists.HandlingChange(said, endless=endless, may_widen=may_widen)
+        return lists.change_handling(self._engine, name, change, author=author, reason=reason)
 
     def get_list(self, name: str) -> ListRecord:
         """One list, with the coverage of its entries in force.

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 from sqlalchemy import delete, select
 
 from hashlists.catalog.bulk import upsert
-from hashlists.catalog.interning import expired_handlings
-from hashlists.catalog.schema import KIND_BITS, list_counts
+from hashlists.catalog.list_handling import END_FACTS, EndsOfUse
+from hashlists.catalog.schema import KIND_BITS, handlings, list_counts
 from hashlists.model import CODE_KINDS, Coverage
 
 if TYPE_CHECKING:
@@ -29,12 +30,20 @@ Counts = Counter[tuple[int, int]]
 def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:
     """Coverage of a list's entries in force, from the sums that every commit keeps."""
     table = list_counts.c
-    query = select(table.kinds, table.handling_id, table.entries).where(table.list_id == list_id)
-    expired = expired_handlings(connection, now=now)
+    query = (
+        select(table.kinds, table.entries, *END_FACTS)
+        .select_from(list_counts)
+        .join(handlings, handlings.c.handling_id == table.handling_id)
+        .where(table.list_id == list_id)
+    )
+    rows = connection.execute(query).all()
+    named = np.array([row[2] for row in rows], np.int64)
+    by_record = np.array([row[3] for row in rows], np.bool_)
+    ends = EndsOfUse(connection).of(np.full(len(rows), list_id), named, by_record)
     return coverage(
         (kinds, number)
-        for kinds, handling_id, number in connection.execute(query)
-        if handling_id not in expired
+        for (kinds, number, *_), end in zip(rows, ends.tolist(), strict=True)
+        if end > now
     )
 
 

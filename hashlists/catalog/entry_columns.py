@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.derived import confirmed, entries_with_derived, has_derived
+from hashlists.catalog.list_handling import END_FACTS, EndsOfUse
 from hashlists.catalog.schema import KIND_BITS, changes, entry_versions, extra_hashes, handlings
 from hashlists.catalog.states import chunks
 from hashlists.model import DIGEST_KINDS, HashKind
@@ -46,7 +47,6 @@ EXPIRED_KEPT_SECONDS = 7 * 86_400
 
 _LAST_SECOND = 2**32 - 1  # in 2106
 _MICROSECONDS = 1_000_000
-_ENDLESS = 2**62  # microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,7 @@ _CHANGE_FACTS = BulkSelect(
     changes.c.change_id,
     select(changes.c.change_id, func.coalesce(changes.c.revision, 0), changes.c.list_id),
 )
-_HANDLING_FACTS = BulkSelect(
-    handlings.c.handling_id,
-    select(handlings.c.handling_id, func.coalesce(handlings.c.expires_at, _ENDLESS)),
-)
+_HANDLING_FACTS = BulkSelect(handlings.c.handling_id, select(handlings.c.handling_id, *END_FACTS))
 
 
 class _Facts:
@@ -132,6 +129,7 @@ class EntryBatches:
         self._kept_from = now - EXPIRED_KEPT_SECONDS * _MICROSECONDS
         self._changes = _Facts(connection, _CHANGE_FACTS)
         self._handlings = _Facts(connection, _HANDLING_FACTS)
+        self._ends = EndsOfUse(connection)
         query = select(extra_hashes.c.version_id).limit(1)
         self._has_extras = connection.execute(query).first() is not None
         self._has_derived = has_derived(connection)
@@ -145,8 +143,9 @@ class EntryBatches:
         """
         entry_ids = _numbers(rows, _ENTRY)
         facts = self._changes.of(_numbers(rows, _CHANGE))
-        expires_at = self._handlings.of(_numbers(rows, _HANDLING))[:, 0]
         revision, list_ids = facts[:, 0], facts[:, 1]
+        handling = self._handlings.of(_numbers(rows, _HANDLING))
+        expires_at = self._ends.of(list_ids, handling[:, 0], handling[:, 1] == 1)
         order = np.lexsort((revision, entry_ids))
         newest = np.ones(len(rows), np.bool_)
         newest[:-1] = entry_ids[order][1:] != entry_ids[order][:-1]

@@ -20,7 +20,7 @@ from hashlists.catalog.bulk import (
     pick,
     take,
 )
-from hashlists.catalog.interning import intern_classification, intern_handling
+from hashlists.catalog.interning import intern_classification, intern_handling, intern_said
 from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters, entries
 from hashlists.catalog.text_uses import count_uses
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
-    from hashlists.model import Classification, EntryBatch, Handling
+    from hashlists.model import Classification, EntryBatch, Handling, SaidHandling
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,11 @@ class Rows:
     @classmethod
     def of(cls, connection: Connection, batch: EntryBatch, kinds: Sequence[int]) -> Rows:
         """Takes a batch and what `bulk.kinds_of` says of it, and stores the handlings it brings."""
-        return cls(batch, kinds, _interned(connection, batch.handlings, intern_handling))
+        if batch.said_handlings is None:
+            ids = _interned(connection, batch.handlings, intern_handling)
+        else:
+            ids = _interned(connection, batch.said_handlings, intern_said)
+        return cls(batch, kinds, ids)
 
     def take(self, rows: Sequence[int]) -> Rows:
         """The given rows, in that order."""
@@ -157,7 +161,7 @@ def _draw(connection: Connection, counter: str, number: int) -> int:
 
 def _interned(
     connection: Connection,
-    values: Sequence[Handling] | Sequence[Classification | None],
+    values: Sequence[Handling] | Sequence[SaidHandling] | Sequence[Classification | None],
     intern: Callable[[Connection, Any], int],
 ) -> list[Any]:
     """Ids of a column of interned objects: looked up once for each object, not for each row."""

@@ -9,7 +9,8 @@ A delta is the difference of two exports, one at `since` and one at `upto`, unde
 of their handling; what it shows in force at an earlier revision must be in force and released today
 as well. What was in use at `since` is judged by the moment of that commit, all else by the present.
 So it withdraws whatever the recipient was given and would be given no longer: what was retracted,
-and also what has expired, is released to others now, or belongs to another class. Such a row names
+and also what has expired, is released to others now (be it that its list came to say something else
+of handling), or belongs to another class. Such a row names
 the entry and says nothing of it, since whoever asks may claim any `since`. Of what the recipient
 could never have, nothing is told.
 """
@@ -29,7 +30,9 @@ from hashlists.catalog.expired import Span, expired_ids
 from hashlists.catalog.export_derived import DerivedHashes
 from hashlists.catalog.export_rows import AT, VERSIONS, Judge, Told, export_batch
 from hashlists.catalog.id_set import IdSet
+from hashlists.catalog.list_handling import ListHandling
 from hashlists.catalog.lists import find_list
+from hashlists.catalog.rehandled import rehandled_ids
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     Action,
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
     from hashlists.catalog.export_rows import HeldBack, Version
-    from hashlists.model import Classification, ExportBatch, HashKind
+    from hashlists.model import Classification, ExportBatch, Handling, HashKind
 
 #: Entries of a delta that are looked up at a time.
 _LOOKED_UP = 5_000
@@ -149,6 +152,8 @@ class Export:
     def _all(self) -> Iterator[ExportBatch]:
         with catalog_errors():
             for row in self._lists:
+                self._held = ListHandling.read(self._connection, row.list_id)
+                self._judge.turn_to(self._held, upto=self.revision, newest=self._newest)
                 parts = self._changed(row, self._span) if self._span else self._in_force(row)
                 for part in parts:
                     if told := self._released_still(part):
@@ -178,7 +183,7 @@ class Export:
         }
         wanted = sorted({state.version_id for state in states.values() if state.in_force})
         newest = [each for part in _BY_VERSION.run(self._connection, wanted) for each in part]
-        going = zip(newest, self._judge.goes_out(newest), strict=True)
+        going = zip(newest, self._judge.goes_out(newest, revision=self._newest), strict=True)
         self._judge.count(newest)
         released = {version[_ENTRY] for version, goes in going if goes}
         # What is shown next is what the judge must have seen last.
@@ -243,7 +248,15 @@ class Export:
         connection, since = self._connection, self._selection.since
         changed = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
         expired = expired_ids(connection, row.list_id, span, upto=since)
-        ids = distinct_ids(np.concatenate([changed, expired]))
+        rehandled = rehandled_ids(
+            connection,
+            row.list_id,
+            self._held,
+            span,
+            since=since,
+            upto=(self.revision, self._newest),
+        )
+        ids = distinct_ids(np.concatenate([changed, expired, rehandled]))
         is_changed = np.isin(ids, changed, assume_unique=True)
         step = min(self._batch_size, _LOOKED_UP)
         for start in range(0, len(ids), step):
@@ -252,35 +265,42 @@ class Export:
             then = entry_states(connection, entry_ids, upto=since)
             now = entry_states(connection, entry_ids, upto=self.revision)
             as_it_was = frozenset(part[~is_changed[start : start + step]].tolist())
-            told = self._difference(then, now, span)
-            # Of one that did not change, an earlier version may have expired.
-            yield [each for each in told if each.retracted or each.entry_id not in as_it_was]
+            yield self._difference(then, now, span, as_it_was)
 
     def _difference(
-        self, then: Mapping[int, EntryState], now: Mapping[int, EntryState], span: Span
+        self,
+        then: Mapping[int, EntryState],
+        now: Mapping[int, EntryState],
+        span: Span,
+        as_it_was: Collection[int],
     ) -> list[Told]:
-        """What became of some entries, by entry id."""
+        """What became of some entries, by entry id; some have the versions that they had."""
         ids = sorted({state.version_id for states in (then, now) for state in states.values()})
         versions = {
             version[_VERSION]: version
             for part in _BY_VERSION.run(self._connection, ids)
             for version in part
         }
-        had = self._shown(then, versions, at=span.began)
+        had = self._shown(then, versions, at=span.began, revision=self._selection.since)
         has = self._shown(now, versions)  # and so seen last by the judge
         standing = {key: versions[each.version_id] for key, each in now.items() if each.in_force}
         self._judge.count(standing.values())
-        newest = {each: versions[now[each].version_id] for each in had | has}
+        newest = {each: versions[now[each].version_id] for each in had.keys() | has.keys()}
         given_by = self._revisions(newest.values())
-        acts = self._last_retractions([each for each in had - has if each not in standing])
+        gone = had.keys() - has.keys()
+        acts = self._last_retractions([each for each in gone if each not in standing])
+        said_by_list = self._held.changed_at(self.revision)
         told = []
         for entry_id, version in sorted(newest.items()):
             revision, reason = acts.get(entry_id) or (given_by[version[_CHANGE]], None)
             if entry_id in has:
-                told.append(Told(entry_id, version, revision))
+                # Of one that did not change, an earlier version may have expired, or say another.
+                if entry_id not in as_it_was or had.get(entry_id) != has[entry_id]:
+                    told.append(Told(entry_id, version, revision))
             else:
-                if entry_id in standing and self._judge.has_expired(version):
-                    reason = EXPIRED
+                if entry_id in standing:
+                    revision = max(revision, said_by_list)
+                    reason = EXPIRED if self._judge.has_expired(version) else reason
                 told.append(Told(entry_id, None, revision, reason))
         return told
 
@@ -290,11 +310,12 @@ class Export:
         versions: Mapping[int, Version],
         *,
         at: int | None = None,
-    ) -> set[int]:
-        """The entries that are in force with a version that goes out, at that moment or now."""
+        revision: int | None = None,
+    ) -> dict[int, Handling]:
+        """Entries in force with a version that goes out, or went out then, and what held of it."""
         standing = [versions[state.version_id] for state in states.values() if state.in_force]
-        going = zip(standing, self._judge.goes_out(standing, at=at), strict=True)
-        return {version[_ENTRY] for version, goes in going if goes}
+        going = zip(standing, self._judge.goes_out(standing, at=at, revision=revision), strict=True)
+        return {version[_ENTRY]: self._judge.handling(version) for version, goes in going if goes}
 
     def _committed_at(self, revision: int) -> int:
         """When, in microseconds since 1970."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from hashlists.catalog.bulk import BulkSelect
-from hashlists.catalog.interning import handling_from_document
+from hashlists.catalog.list_handling import read_sayings, stricter
 from hashlists.catalog.records import to_microseconds
 from hashlists.catalog.schema import (
     KIND_BITS,
@@ -24,7 +24,6 @@ from hashlists.catalog.schema import (
     entries,
     entry_versions,
     extra_hashes,
-    handlings,
 )
 from hashlists.model import (
     NO_ONWARD_SHARING,
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from hashlists.catalog.export_derived import DerivedHashes
+    from hashlists.catalog.list_handling import ListHandling
+    from hashlists.model import SaidHandling
 
     #: One row of `VERSIONS`.
     Version = Sequence[Any]
@@ -69,9 +70,6 @@ _BARE: Mapping[str, Any] = {
 }
 
 _KEYS = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.source_key))
-_HANDLINGS = BulkSelect(
-    handlings.c.handling_id, select(handlings.c.handling_id, handlings.c.document)
-)
 _EXTRAS = BulkSelect(
     extra_hashes.c.version_id,
     select(
@@ -104,7 +102,11 @@ class HeldBack:
 
 
 class Judge:
-    """Tells of versions whether they are chosen, and whether they may go out."""
+    """Tells of versions whether they are chosen, and whether they may go out.
+
+    What their list says of handling counts as it did at the revision that is exported, and as it
+    does now: the stricter holds.
+    """
 
     def __init__(
         self,
@@ -121,29 +123,41 @@ class Judge:
         self._recipients = recipients
         self._kind_bits = None if kinds is None else sum(KIND_BITS[kind] for kind in set(kinds))
         self._texts = _Texts(connection)
+        self._list: tuple[ListHandling, int, int] | None = None
+        self._holding: dict[int, Handling] = {}
         self._classes: set[int | None] | None = None
         if classifications is not None:
             wanted = set(classifications)
             self._classes = {key for key, each in self._texts.classes.items() if each in wanted}
 
+    def turn_to(self, held: ListHandling, *, upto: int, newest: int) -> None:
+        """Judges versions of this list from now on, for an export of revision `upto`."""
+        self._list = held, upto, newest
+
     def handling(self, version: Version) -> Handling:
-        """Of a version that is among those last given to `goes_out`."""
-        return self._texts.handlings[version[_HANDLING]]
+        """What holds of a version that is among those last given to `goes_out`."""
+        return self._holding[version[_HANDLING]]
 
     def classification(self, version: Version) -> Classification | None:
         """Of any version."""
         return self._texts.classes[version[_CLASS]]
 
-    def goes_out(self, versions: Sequence[Version], *, at: int | None = None) -> list[bool]:
+    def goes_out(
+        self, versions: Sequence[Version], *, at: int | None = None, revision: int | None = None
+    ) -> list[bool]:
         """For each version whether it is chosen and may go out; nothing is counted.
 
         Args:
             versions: to be judged.
             at: moment by which they may have expired, as microseconds since 1970; None: now.
+            revision: what their list said then counts alone; None: as for all that goes out.
         """
         self._texts.look_up({version[_HANDLING] for version in versions})
+        self._holding = {
+            key: self._holds(said, revision) for key, said in self._texts.sayings.items()
+        }
         moment = self._now if at is None else at
-        refused = {key: self._refused(each, moment) for key, each in self._texts.handlings.items()}
+        refused = {key: self._refused(each, moment) for key, each in self._holding.items()}
         return [
             self._is_chosen(version) and refused[version[_HANDLING]] is None for version in versions
         ]
@@ -161,6 +175,13 @@ class Judge:
     def has_expired(self, version: Version) -> bool:
         """Of a version that is among those last given to `goes_out`."""
         return _is_over(self.handling(version), self._now)
+
+    def _holds(self, said: Handling | SaidHandling, revision: int | None) -> Handling:
+        assert self._list is not None
+        held, upto, newest = self._list
+        if revision is not None:
+            return held.holds(said, revision)
+        return stricter(held.holds(said, upto), held.holds(said, newest))
 
     def _is_chosen(self, version: Version) -> bool:
         in_class = self._classes is None or version[_CLASS] in self._classes
@@ -190,14 +211,13 @@ class _Texts:
             (key, Classification(scheme, profile, code))
             for key, scheme, profile, code in connection.execute(query)
         )
-        self.handlings: dict[int, Handling] = {}
+        self.sayings: dict[int, Handling | SaidHandling] = {}
 
     def look_up(self, handling_ids: Collection[int]) -> None:
         """Knows these handlings afterwards, and no others."""
-        missing = sorted(handling_ids - self.handlings.keys())
-        for rows in _HANDLINGS.run(self._connection, missing):
-            self.handlings.update((key, handling_from_document(text)) for key, text in rows)
-        self.handlings = {each: self.handlings[each] for each in handling_ids}
+        missing = handling_ids - self.sayings.keys()
+        self.sayings.update(read_sayings(self._connection, missing))
+        self.sayings = {each: self.sayings[each] for each in handling_ids}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from hashlists.catalog.interning import handling_from_document
 from hashlists.catalog.records import from_microseconds
-from hashlists.catalog.schema import changes, hash_lists, revisions
+from hashlists.catalog.schema import changes, handlings, hash_lists, list_handlings, revisions
 from hashlists.model import ChangeKind, Revision
 
 if TYPE_CHECKING:
@@ -19,9 +20,18 @@ def list_revisions(
 ) -> list[Revision]:
     """Revisions below `before`, newest first; of one list, or of all."""
     query = (
-        select(revisions, changes.c.kind, changes.c.author, changes.c.reason, hash_lists.c.name)
+        select(
+            revisions,
+            changes.c.kind,
+            changes.c.author,
+            changes.c.reason,
+            hash_lists.c.name,
+            handlings.c.document,
+        )
         .join(changes, changes.c.change_id == revisions.c.change_id)
         .join(hash_lists, hash_lists.c.list_id == changes.c.list_id)
+        .outerjoin(list_handlings, list_handlings.c.change_id == changes.c.change_id)
+        .outerjoin(handlings, handlings.c.handling_id == list_handlings.c.handling_id)
         .order_by(revisions.c.number.desc())
         .limit(limit)
     )
@@ -44,4 +54,5 @@ def _revision(row: Row[Any]) -> Revision:
         updated=row.updated,
         retracted=row.retracted,
         restored=row.restored,
+        handling=None if row.document is None else handling_from_document(row.document),
     )

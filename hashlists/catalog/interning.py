@@ -14,10 +14,11 @@ from sqlalchemy import select
 from hashlists.catalog.bulk import upsert
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import classifications, handlings
-from hashlists.model import Handling
+from hashlists.model import Handling, SaidHandling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Column, Connection
 
@@ -46,15 +47,49 @@ def handling_from_document(document: str) -> Handling:
     )
 
 
+def said_document(said: SaidHandling) -> str:
+    """Canonical JSON of what was said of handling: never the same as that of a whole handling."""
+    fields = {
+        "originator": said.originator,
+        "releasable_to": None if said.releasable_to is None else list(said.releasable_to),
+        "expires_at": None if said.expires_at is None else to_microseconds(said.expires_at),
+    }
+    told = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def said_from_document(document: str) -> Handling | SaidHandling:
+    """What a version keeps: what its record said, or, where that is not known, all that held."""
+    if not document.startswith("{"):
+        return handling_from_document(document)
+    told = json.loads(document)
+    recipients, expires = told.get("releasable_to"), told.get("expires_at")
+    return SaidHandling(
+        originator=told.get("originator"),
+        releasable_to=None if recipients is None else tuple(recipients),
+        expires_at=None if expires is None else from_microseconds(expires),
+    )
+
+
 def intern_handling(connection: Connection, handling: Handling) -> int:
     """Id of an equal handling, which is stored if it is new."""
-    expires = None if handling.expires_at is None else to_microseconds(handling.expires_at)
-    document = handling_document(handling)
+    return _intern_document(connection, handling_document(handling), handling.expires_at)
+
+
+def intern_said(connection: Connection, said: SaidHandling) -> int:
+    """Id of an equal saying, which is stored if it is new."""
+    return _intern_document(connection, said_document(said), said.expires_at)
+
+
+def _intern_document(connection: Connection, document: str, expires_at: datetime | None) -> int:
     return _interned(
         connection,
         handlings.c.handling_id,
         {"digest": hashlib.sha256(document.encode()).digest()},
-        {"document": document, "expires_at": expires},
+        {
+            "document": document,
+            "expires_at": None if expires_at is None else to_microseconds(expires_at),
+        },
     )
 
 
@@ -112,9 +147,3 @@ def read_handling(connection: Connection, handling_id: int) -> Handling:
     """The handling of that id."""
     query = select(handlings.c.document).where(handlings.c.handling_id == handling_id)
     return handling_from_document(connection.execute(query).scalar_one())
-
-
-def expired_handlings(connection: Connection, *, now: int) -> frozenset[int]:
-    """Ids of the handlings whose time is over."""
-    query = select(handlings.c.handling_id).where(handlings.c.expires_at <= now)
-    return frozenset(connection.execute(query).scalars())

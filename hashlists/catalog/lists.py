@@ -7,6 +7,7 @@ Every change of a list is one revision.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
@@ -14,17 +15,26 @@ from sqlalchemy import func, insert, select, update
 from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, insert_change
 from hashlists.catalog.counts import Counts, list_coverage
 from hashlists.catalog.engine import catalog_errors, stager, writer
-from hashlists.catalog.interning import intern_handling, read_handling
+from hashlists.catalog.interning import intern_handling
+from hashlists.catalog.list_handling import ListHandling, stricter
 from hashlists.catalog.open_change import require_no_open_change
 from hashlists.catalog.records import ListRecord, from_microseconds, now_microseconds
-from hashlists.catalog.schema import ChangeState, changes, hash_lists
-from hashlists.errors import InvalidNameError, ListChangedError, ListExistsError, ListNotFoundError
+from hashlists.catalog.schema import ChangeState, changes, hash_lists, list_handlings
+from hashlists.errors import (
+    HandlingWidenedError,
+    InvalidNameError,
+    ListChangedError,
+    ListExistsError,
+    ListNotFoundError,
+)
 from hashlists.model import ChangeKind, Harm, HashList, ListState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy import Connection, Engine, Row
+
+    from hashlists.model import Handling, SaidHandling
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -46,6 +56,7 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
     with catalog_errors(), writer(engine).begin() as connection:
         _require_free_name(connection, hash_list.name)
         now = now_microseconds()
+        handling_id = intern_handling(connection, hash_list.handling)
         row_id = connection.execute(
             insert(hash_lists).values(
                 name=hash_list.name,
@@ -54,13 +65,13 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
                 title=hash_list.title,
                 legal_basis=hash_list.legal_basis,
                 state=hash_list.state,
-                handling_id=intern_handling(connection, hash_list.handling),
+                handling_id=handling_id,
                 created_at=now,
             )
         ).inserted_primary_key
         assert row_id is not None
         by = ChangeAuthor(row_id[0], hash_list.name, ChangeKind.CREATE_LIST, author, "")
-        _bare_revision(connection, by)
+        _keep_handling(connection, _bare_revision(connection, by), by.list_id, handling_id)
         return list_record(connection, find_list(connection, hash_list.name), now=now)
 
 
@@ -150,6 +161,60 @@ def demote_list(engine: Engine, name: str, *, author: str, reason: str) -> ListR
         return _into_state(connection, row, ListState.SHADOW, by)
 
 
+@dataclass(frozen=True, slots=True)
+class HandlingChange:
+    """What a list is to say of handling; see `Catalog.change_handling`."""
+
+    said: SaidHandling
+    endless: bool = False
+    may_widen: bool = True
+
+    def of(self, held: Handling) -> Handling:
+        """What becomes of what the list says now.
+
+        Raises:
+            HandlingWidenedError: more than it may.
+        """
+        wanted = self.said.over(replace(held, expires_at=None) if self.endless else held)
+        allowed = stricter(wanted, held)
+        if not self.may_widen and wanted != allowed:
+            raise HandlingWidenedError(
+                "a list's entries are released to more recipients, or used for longer, only by who"
+                " has the catalog: run `hashwarden lists handling` on its machine, without --server"
+            )
+        return wanted
+
+
+def change_handling(
+    engine: Engine, name: str, change: HandlingChange, *, author: str, reason: str
+) -> ListRecord:
+    """Changes what a list says of handling, as one revision; see `Catalog.change_handling`.
+
+    Raises:
+        ListNotFoundError: no list goes by that name.
+        HandlingWidenedError: it would be widened, and may not be.
+    """
+    with catalog_errors(), engine.connect() as connection:
+        wanted = _changed_handling(connection, find_list(connection, name), change)
+    # An import that is bringing the same handling is waited for here, not under the lock.
+    with catalog_errors(), stager(engine).begin() as connection:
+        intern_handling(connection, wanted)
+    with catalog_errors(), writer(engine).begin() as connection:
+        row = find_list(connection, name)
+        wanted = _changed_handling(connection, row, change)
+        handling_id = intern_handling(connection, wanted)
+        if handling_id != row.handling_id:
+            this_list = hash_lists.c.list_id == row.list_id
+            connection.execute(update(hash_lists).where(this_list).values(handling_id=handling_id))
+            by = ChangeAuthor(row.list_id, name, ChangeKind.HANDLING, author, reason)
+            _keep_handling(connection, _bare_revision(connection, by), row.list_id, handling_id)
+        return list_record(connection, find_list(connection, name), now=now_microseconds())
+
+
+def _changed_handling(connection: Connection, row: Row[Any], change: HandlingChange) -> Handling:
+    return change.of(ListHandling.read(connection, row.list_id).handlings[-1])
+
+
 def _into_state(
     connection: Connection, row: Row[Any], state: ListState, by: ChangeAuthor
 ) -> ListRecord:
@@ -175,6 +240,7 @@ def find_list(connection: Connection, name: str) -> Row[Any]:
 
 def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecord:
     """The record of a row of `hash_lists`, as this transaction sees it."""
+    handling = ListHandling.read(connection, row.list_id)
     return ListRecord(
         hash_list=HashList(
             name=row.name,
@@ -183,12 +249,13 @@ def list_record(connection: Connection, row: Row[Any], *, now: int) -> ListRecor
             title=row.title,
             legal_basis=row.legal_basis,
             state=ListState(row.state),
-            handling=read_handling(connection, row.handling_id),
+            handling=handling.handlings[-1],
         ),
         list_id=row.list_id,
         created_at=from_microseconds(row.created_at),
         revision=_newest_revision(connection, row.list_id),
         coverage=list_coverage(connection, row.list_id, now=now),
+        first_handling=handling.first,
     )
 
 
@@ -224,7 +291,13 @@ def _require_free_name(connection: Connection, name: str) -> None:
         raise ListExistsError(f"a list named {name!r} exists already")
 
 
-def _bare_revision(connection: Connection, by: ChangeAuthor) -> None:
-    """A revision that changes no entry."""
+def _bare_revision(connection: Connection, by: ChangeAuthor) -> int:
+    """Makes a revision that changes no entry; returns the id of its change."""
     change_id = insert_change(connection, by, ChangeState.EMPTY)
     finish_change(connection, by, change_id, ChangeTotals(), Counts(), always=True)
+    return change_id
+
+
+def _keep_handling(connection: Connection, change_id: int, list_id: int, handling_id: int) -> None:
+    kept = {"change_id": change_id, "list_id": list_id, "handling_id": handling_id}
+    connection.execute(insert(list_handlings).values(kept))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from hashlists.catalog.derived import confirmed, digests_of
-from hashlists.catalog.interning import read_handling
+from hashlists.catalog.list_handling import ListHandling, read_sayings
 from hashlists.catalog.schema import (
     KIND_BITS,
     Origin,
@@ -241,6 +241,7 @@ def read_entry(connection: Connection, entry_id: int) -> Entry:
         select(
             entry_versions,
             entries.c.source_key,
+            hash_lists.c.list_id,
             hash_lists.c.name,
             classifications.c.scheme,
             classifications.c.profile,
@@ -275,6 +276,8 @@ def _entry(connection: Connection, row: Row[Any]) -> Entry:
     own = confirmed(connection, digests).get(row.entry_id, ())
     further += [(each.kind, each.value, each.derivation) for each in own]
     hashes = {kind: columns[kind.value] for kind in KIND_BITS}
+    held = ListHandling.read(connection, row.list_id)
+    said = read_sayings(connection, [row.handling_id])[row.handling_id]
     classified = row.classification_id is not None
     return Entry(
         entry_id=row.entry_id,
@@ -285,7 +288,7 @@ def _entry(connection: Connection, row: Row[Any]) -> Entry:
         extra_derivations=tuple(derivation for _, _, derivation in further),
         size=row.size,
         classification=(Classification(row.scheme, row.profile, row.code) if classified else None),
-        handling=read_handling(connection, row.handling_id),
+        handling=held.holds(said, held.newest),
         flags=EntryFlag(row.flags),
         flags_known=EntryFlag(row.flags_known),
         verified_count=row.verified_count,

@@ -29,7 +29,7 @@ from hashlists.catalog.lists import list_records
 from hashlists.catalog.records import ListRecord, read_catalog_id
 from hashlists.catalog.schema import Action, changes, classifications, entry_versions, retractions
 from hashlists.catalog.states import chunks, read_head, retracted_among
-from hashlists.id_arrays import distinct_ids
+from hashlists.id_arrays import distinct_ids, joined_ids
 from hashlists.model import Classification
 
 if TYPE_CHECKING:
@@ -80,10 +80,12 @@ class CatalogReader:
 
         Returns:
             `(K,) int64`, ascending: every entry that those revisions gave a version, retracted,
-            restored or purged. What happened to a list's state or texts touches no entry.
+            restored or purged, or whose end of use became another with what its list says. What
+            else happened to a list touches no entry.
         """
         with catalog_errors():
-            return touched.changed_ids(self._connection, since)
+            changed = touched.changed_ids(self._connection, since)
+            return joined_ids(changed, touched.retimed_ids(self._connection, since))
 
     def out_of_force_since(self, since: int) -> NDArray[np.int64]:
         """The entries that revisions in (`since`, `revision`] took out of force for now.

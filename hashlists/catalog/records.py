@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from hashlists.model import Coverage, HashList
+    from hashlists.model import Coverage, Handling, HashList
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -28,6 +28,7 @@ class ListRecord:
     Attributes:
         revision: the newest revision that changed it.
         coverage: of its entries in force: committed, not retracted, not expired.
+        first_handling: the handling with which it was made, over which contents are compared.
     """
 
     hash_list: HashList
@@ -35,6 +36,7 @@ class ListRecord:
     created_at: datetime
     revision: int
     coverage: Coverage
+    first_handling: Handling
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def _way_back_in_words(state: EntryState, goal: EntryState | None) -> Iterable[s
     done = _way_back(state, goal).values()
     if goal is None:
         return ["withdrawn"] if done else []
-    words = [] if goal.content_digest == state.content_digest else ["reverted"]
+    words = [] if goal.says_the_same(state) else ["reverted"]
     if done:
         words.append("retracted" if Action.RETRACT in done else "restored")
     return words
@@ -198,7 +198,7 @@ class _Rollback:
                 done = _way_back(state, goal)
                 if done:
                     actions[entry_id] = done
-                if goal is not None and goal.content_digest != state.content_digest:
+                if goal is not None and not goal.says_the_same(state):
                     copies[entry_id] = goal.version_id
                 count_actions(change.counts, change.totals, state, goal or state, done)
             change.totals.updated += len(copies)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0006"
+SCHEMA_VERSION = "0007"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -133,7 +133,9 @@ handlings = Table(
     Column("handling_id", _Id, primary_key=True),
     # SHA-256 of the document, which may be longer than an index of PostgreSQL takes.
     Column("digest", LargeBinary, nullable=False, unique=True),
-    Column("document", Text, nullable=False),  # canonical JSON
+    # Canonical JSON: an object of what a record itself said, or an array of all three fields, of a
+    # list or of a version of which it is not known what its record said; see `list_handling`.
+    Column("document", Text, nullable=False),
     Column("expires_at", _Id),
 )
 
@@ -147,6 +149,7 @@ hash_lists = Table(
     Column("title", Text, nullable=False),
     Column("legal_basis", Text, nullable=False),
     Column("state", String(16), nullable=False),
+    # As the newest of its rows in `list_handlings` says.
     Column("handling_id", _Id, ForeignKey("handlings.handling_id"), nullable=False),
     Column("created_at", _Id, nullable=False),
 )
@@ -175,6 +178,19 @@ changes = Table(
         sqlite_where=text("state IN ('staging', 'abandoned')"),
     ),
     sqlite_autoincrement=True,
+)
+
+#: What each list said of handling from a change on; the first is the one that made the list.
+list_handlings = Table(
+    "list_handlings",
+    metadata,
+    Column(
+        "change_id", _Id, ForeignKey("changes.change_id"), primary_key=True, autoincrement=False
+    ),
+    Column("list_id", _Id, ForeignKey("hash_lists.list_id"), nullable=False),
+    Column("handling_id", _Id, ForeignKey("handlings.handling_id"), nullable=False),
+    Index("ix_list_handlings_list_id", "list_id"),
+    Index("ix_list_handlings_handling_id", "handling_id"),
 )
 
 revisions = Table(

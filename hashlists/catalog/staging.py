@@ -4,7 +4,8 @@ Invariants: what is the same is not written; of two records with one key and dif
 one file the first stands and the second is a rejection; an entry that an operator retracted stays
 retracted, whatever the file says, and one that only its source had retracted comes back. All of it
 is measured against the revision at which the import began; `open_change` sees to the rest, and
-`barring` to what was purged.
+`barring` to what was purged. Of handling a version keeps what its record says, never what its list
+says, so that an import neither waits for the list's to change nor writes anything because it has.
 
 Nothing here reads files or judges hashes: batches come validated.
 """
@@ -26,6 +27,7 @@ from hashlists.catalog.entry_writer import EntryWriter, Rows
 from hashlists.catalog.exchanges import write_progress
 from hashlists.catalog.held_entries import HeldEntries
 from hashlists.catalog.id_set import IdSet
+from hashlists.catalog.list_handling import ListHandling, read_sayings
 from hashlists.catalog.schema import Origin, imports
 from hashlists.catalog.stage_result import StageResult
 from hashlists.catalog.staged_derived import DerivedResult, stage_derived
@@ -37,7 +39,7 @@ from hashlists.catalog.states import (
     ids_of_keys,
     staged_versions,
 )
-from hashlists.model import EntryBatch, Rejection, Retraction, Revision
+from hashlists.model import EntryBatch, Handling, Rejection, Retraction, Revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,8 +78,13 @@ class Before:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be written of a batch: row numbers, in file order, and the entry of each."""
+    """What is to be written of a batch: row numbers, in file order, and the entry of each.
 
+    Attributes:
+        as_before: handlings of versions that are left with them where all else is the same.
+    """
+
+    as_before: frozenset[int] = frozenset()
     new_rows: list[int] = field(default_factory=list)
     changed_rows: list[int] = field(default_factory=list)
     changed_ids: list[int] = field(default_factory=list)
@@ -332,13 +339,14 @@ class StagedImport:
         known = ids_of_keys(connection, self._list_id, batch.keys)
         states = entry_states(connection, list(known.values()), upto=self._change.base)
         self._gone.take_back(connection, list(known.values()), states)
-        plan = _Plan()
+        plan = _Plan(as_before=self._as_before(connection, rows, states))
         earlier = self._earlier_digests(connection, known, states)
         for row, (key, digest) in enumerate(zip(batch.keys, batch.content_digests, strict=True)):
             first_digest = earlier.get(key)
             if first_digest is None:
                 earlier[key] = digest
-                self._plan_row(plan, row, known.get(key), states, digest)
+                said = digest, rows.handling_ids[row]
+                self._plan_row(plan, row, known.get(key), states, said)
                 result.kinds[rows.count_key(row)] += 1
             elif first_digest == digest:
                 result.unchanged += 1
@@ -361,13 +369,26 @@ class StagedImport:
             for key, entry_id in seen.items()
         }
 
+    def _as_before(
+        self, connection: Connection, rows: Rows, states: Mapping[int, EntryState]
+    ) -> frozenset[int]:
+        """Handlings of versions of which it is not known what their record said, and need not be.
+
+        It matters once the list says something new; then their records, which tell it, are written.
+        """
+        others = {state.handling_id for state in states.values()} - set(rows.handling_ids)
+        if not others or len(ListHandling.read(connection, self._list_id).revisions) > 1:
+            return frozenset()
+        sayings = read_sayings(connection, others)
+        return frozenset(each for each, said in sayings.items() if isinstance(said, Handling))
+
     def _plan_row(
         self,
         plan: _Plan,
         row: int,
         entry_id: int | None,
         states: Mapping[int, EntryState],
-        digest: bytes,
+        said: tuple[bytes, int],
     ) -> None:
         if entry_id is None:
             plan.new_rows.append(row)
@@ -375,7 +396,10 @@ class StagedImport:
         self._seen.add(entry_id)
         state = states[entry_id]
         relisted = Origin.SOURCE in state.retracted_by
-        changed = state.content_digest != digest
+        digest, handling_id = said
+        changed = state.content_digest != digest or (
+            state.handling_id != handling_id and state.handling_id not in plan.as_before
+        )
         if relisted:
             plan.relisted_ids.append(entry_id)
         if changed:

@@ -39,7 +39,7 @@ class EntryState:
 
     Attributes:
         version_id: the version in force, or that would be if it were not retracted.
-        kinds, handling_id, content_digest: of that version.
+        kinds, handling_id, content_digest: of that version; what its record said of handling.
         retracted_by: the origins that hold it retracted.
     """
 
@@ -53,6 +53,10 @@ class EntryState:
     def in_force(self) -> bool:
         """True when readers see it (but for expiry)."""
         return not self.retracted_by
+
+    def says_the_same(self, other: EntryState) -> bool:
+        """Whether the two versions say the same, also of who said what of handling."""
+        return (self.content_digest, self.handling_id) == (other.content_digest, other.handling_id)
 
     @property
     def count_key(self) -> tuple[int, int]:

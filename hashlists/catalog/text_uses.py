@@ -1,9 +1,9 @@
 """How many versions of each change have each classification and handling, and which none has.
 
 Invariants: every transaction that writes versions counts them here, and the one that erases any
-takes them off; so a text that nothing is counted of, and that no list has, is used by nobody, and
-is dropped with its last use. Counts of a change that is being removed may be too high meanwhile,
-never too low. They are kept by change, so that two imports write no common row.
+takes them off; so a text that nothing is counted of, and that no list has or had, is used by
+nobody, and is dropped with its last use. Counts of a change that is being removed may be too high
+meanwhile, never too low. They are kept by change, so that two imports write no common row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, exists, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 
 from hashlists.catalog.bulk import upsert
 from hashlists.catalog.interning import droppable
@@ -23,6 +23,7 @@ from hashlists.catalog.schema import (
     entry_versions,
     handlings,
     hash_lists,
+    list_handlings,
 )
 from hashlists.catalog.states import chunks
 
@@ -140,4 +141,6 @@ def _drop_unused(connection: Connection, text: _Text, ids: Sequence[int]) -> Non
 
 
 def _no_list_has() -> ColumnElement[bool]:
-    return ~exists().where(hash_lists.c.handling_id == handlings.c.handling_id)
+    """Nor ever had."""
+    tables = hash_lists, list_handlings
+    return ~or_(*(exists().where(each.c.handling_id == handlings.c.handling_id) for each in tables))

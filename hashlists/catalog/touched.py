@@ -4,7 +4,10 @@ Invariants: every entry that a revision in the range gave a version, retracted, 
 is told, and no entry that only an uncommitted change touched. The work grows with what changed,
 not with the catalog: the rows of a change lie side by side in the primary key of `entry_versions`
 and in the indexes by change of `retractions` and `purged_entries`, and neighbouring changes are
-read as one range. Changes of a list's state or texts have no such rows. Nothing here reads a hash.
+read as one range. Changes of a list's state or texts have no such rows. Where a list came to say
+another end of use, every entry that had a version for which that counts is told, which takes a look
+at all versions of the list; changes of what else it says of handling touch nothing that followers
+need. Nothing here reads a hash.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Select, func, select
 
+from hashlists.catalog.list_handling import ListHandling, with_another_end
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     change_handlings,
@@ -51,7 +55,15 @@ def changed_count(connection: Connection, since: int) -> int:
         purged_entries.join(changes, changes.c.change_id == purged_entries.c.change_id)
     )
     erased = connection.execute(purged.where(*_purges(since))).scalar_one()
-    return int(told or 0) + int(erased)
+    table_of_uses = change_handlings.c
+    retimed = 0
+    for list_id, ids in _retimed(connection, since):
+        of_list = _uses_in(list_id).with_only_columns(
+            table_of_uses.handling_id, func.sum(table_of_uses.versions)
+        )
+        uses = connection.execute(of_list.group_by(table_of_uses.handling_id))
+        retimed += sum(int(versions) for handling_id, versions in uses if handling_id in ids)
+    return int(told or 0) + int(erased) + retimed
 
 
 def changed_ids(
@@ -82,6 +94,17 @@ def changed_ids(
     )
 
 
+def retimed_ids(connection: Connection, since: int) -> NDArray[np.int64]:
+    """Entries whose end of use became another, since their list came to say another after `since`.
+
+    Returns:
+        `(K,) int64`, ascending. A time that merely passed is no such change.
+    """
+    return _union(
+        ids_with_handlings(connection, list_id, ids) for list_id, ids in _retimed(connection, since)
+    )
+
+
 def ids_with_handlings(
     connection: Connection, list_id: int, handling_ids: Collection[int], *, upto: int | None = None
 ) -> NDArray[np.int64]:
@@ -106,6 +129,12 @@ def ids_with_handlings(
         for change_id, ids in sorted(found.items())
         for part in _with_handlings(connection, change_id, ids)
     )
+
+
+def handlings_in(connection: Connection, list_id: int) -> set[int]:
+    """The handlings that committed versions of a list have, or had."""
+    query = _uses_in(list_id).with_only_columns(change_handlings.c.handling_id).distinct()
+    return set(connection.execute(query).scalars())
 
 
 def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
@@ -165,6 +194,21 @@ def _ranges(
     firsts = change_ids[np.concatenate([[0], cuts + 1])]
     lasts = change_ids[np.concatenate([cuts, [len(change_ids) - 1]])]
     return [(int(first), int(last) + 1) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _retimed(connection: Connection, since: int) -> Iterator[tuple[int, set[int]]]:
+    """Lists that came to say another end of use, and the handlings for which that counts."""
+    query = (
+        select(changes.c.list_id)
+        .where(changes.c.revision > since, changes.c.kind == ChangeKind.HANDLING)
+        .distinct()
+        .order_by(changes.c.list_id)
+    )
+    for list_id in connection.execute(query).scalars().all():
+        held = ListHandling.read(connection, list_id)
+        ids = with_another_end(connection, held, handlings_in(connection, list_id), since)
+        if ids:
+            yield list_id, ids
 
 
 def _uses_in(list_id: int) -> Select[Any]:

@@ -133,7 +133,8 @@ class _Fetch:
     def run(self, find: Callable[[Client, ExchangeSettings], Credentials]) -> None:
         settings = ExchangeSettings.from_document(self._record.settings)
         client = make_client(self._record.kind, settings.options)
-        held = self._catalog.get_list(self._record.list_name).hash_list
+        record = self._catalog.get_list(self._record.list_name)
+        held = record.hash_list
         require_harm(find_format(client.format), held.name, held.harm)
         credentials = find(client, settings)
         order = self._order
@@ -148,7 +149,7 @@ class _Fetch:
                 client,
                 http,
                 credentials,
-                handling=held.handling,
+                handling=record.first_handling,
                 retries=order.retries,
                 limits=order.records,
                 clock=order.clock,

@@ -10,6 +10,8 @@ from hashlists.model import EntryBatch, HashKind, Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hashlists.model import SaidHandling
+
 
 def merge(batches: Sequence[EntryBatch]) -> EntryBatch:
     """Batches of one file as one, in order."""
@@ -46,7 +48,14 @@ def merge(batches: Sequence[EntryBatch]) -> EntryBatch:
         source_updated_at=joined(lambda batch: batch.source_updated_at),
         content_digests=joined(lambda batch: batch.content_digests),
         place_at=place_at,
+        said_handlings=_joined_sayings(batches),
     )
+
+
+def _joined_sayings(batches: Sequence[EntryBatch]) -> list[SaidHandling] | None:
+    """None unless all batches tell what their records say of handling."""
+    told = [batch.said_handlings for batch in batches if batch.said_handlings is not None]
+    return list(chain.from_iterable(told)) if len(told) == len(batches) else None
 
 
 def _of_kind(batch: EntryBatch, kind: HashKind) -> Sequence[bytes | None]:

@@ -41,7 +41,7 @@ class Run:
 
     Attributes:
         records: of all files.
-        handling: of entries whose record names none.
+        handling: with which the list was made; see `validate`.
         limits: ceilings of the import.
         progress: told after every batch.
         observers: shown every validated batch.

@@ -60,7 +60,8 @@ class Reading:
         withdrawn: entries that the source withdraws, of those read.
         tells_retractions: whether what was read can say that: the format, and of a table a column
             that an option names.
-        harm: the only kind of harm that the format's entries are about; None for any.
+        harm: the only kind of harm that the format's entries are about, or that the file says its
+            own are about; None for any.
         problems: the first rejections, and what stopped the reader, in words.
         refused: an import with these options would refuse the file: it is not of the format,
             damaged or cut off, an option is missing or wrong, or too many records are rejected.

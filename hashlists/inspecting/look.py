@@ -23,7 +23,7 @@ from hashlists.formats.shown_text import without_values
 from hashlists.formats.table_columns import csv_columns, jsonl_columns
 from hashlists.formats.unpacking.parts import shown_name
 from hashlists.inspecting.findings import Reading, UnreadColumn
-from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, HashKind, Rejection
+from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, Harm, HashKind, Rejection
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Look:
         self._records = self._rejected = self._withdrawn = self._near = self._entries = 0
         self._by_kind: Counter[HashKind] = Counter()
         self._notes = Notes()
+        self._harms: set[str] = set()
         self._problems: list[str] = []
         self._estimate = 0
         self._whole = self._refused = False
@@ -110,7 +111,7 @@ class Look:
             rejected=self._rejected,
             withdrawn=self._withdrawn,
             tells_retractions=self._tells_retractions(),
-            harm=self._format.harm,
+            harm=self._format.harm or self._told_harm(),
             problems=tuple(self._problems),
             refused=self._refused,
             notes={without_values(note): times for note, times in self._notes.items()},
@@ -179,6 +180,11 @@ class Look:
             if each.name not in named
         )
 
+    def _told_harm(self) -> Harm | None:
+        """The one that the file's entries say they are about, as far as it is known here."""
+        told = [each for each in Harm if each in self._harms]
+        return told[0] if len(told) == len(self._harms) == 1 else None
+
     def _judge_share(self) -> None:
         """Says where an import would give up over the share of rejected records."""
         share = self._order.limits.max_rejected_share
@@ -199,6 +205,7 @@ class Look:
         self._rejected += len(good.rejections) + len(conflicts) + contradictions
         self._withdrawn += len(good.retractions) - contradictions
         self._notes.take(raw.notes)
+        self._harms.update(raw.harms)
         self._entries += len(good.entries)
         self._count_kinds(good.entries)
         self._tell([*good.rejections, *conflicts])

@@ -54,7 +54,8 @@ def validate(
 
     Args:
         batch: raw columns from a reader.
-        default_handling: handling of entries whose source names none.
+        default_handling: handling with which the list was made: what holds of records that say
+            nothing, and over which contents are compared.
         limits: ceilings of the import.
 
     Returns:
@@ -87,6 +88,7 @@ def validate(
 def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) -> Rows:
     names = batch.names
     hashes, extra = read_hashes(batch, check)
+    handlings, said_handlings = read_handlings(batch, default_handling, check)
     flags, flags_known = read_flags(batch.flags, check)
     return Rows(
         keys=find_keys(batch, hashes, check),
@@ -94,7 +96,8 @@ def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) ->
         extra=extra,
         sizes=read_sizes(batch, check),
         classifications=classify(batch, check),
-        handlings=read_handlings(batch, default_handling, check),
+        handlings=handlings,
+        said_handlings=said_handlings,
         flags=flags,
         flags_known=flags_known,
         verified_counts=read_numbers(batch.verified_counts, names.verified_count, check),

@@ -39,6 +39,7 @@ def to_entries(rows: Rows, places: GoodPlaces) -> EntryBatch:
         source_updated_at=rows.updated_at,
         content_digests=_content_digests(rows),
         place_at=places,
+        said_handlings=rows.said_handlings,
     )
 
 

@@ -10,7 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from hashlists.formats.base import RawBatch
-    from hashlists.model import Classification, ExtraHash, Handling, HashKind, Place
+    from hashlists.model import (
+        Classification,
+        ExtraHash,
+        Handling,
+        HashKind,
+        Place,
+        SaidHandling,
+    )
 
 T = TypeVar("T")
 
@@ -25,6 +32,7 @@ class Rows:
     sizes: Sequence[int | None]
     classifications: Sequence[Classification | None]
     handlings: Sequence[Handling]
+    said_handlings: Sequence[SaidHandling]
     flags: Sequence[int]
     flags_known: Sequence[int]
     verified_counts: Sequence[int | None]
@@ -53,6 +61,7 @@ class Rows:
             sizes=_kept(self.sizes, good),
             classifications=_kept(self.classifications, good),
             handlings=_kept(self.handlings, good),
+            said_handlings=_kept(self.said_handlings, good),
             flags=_kept(self.flags, good),
             flags_known=_kept(self.flags_known, good),
             verified_counts=_kept(self.verified_counts, good),

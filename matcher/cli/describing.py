@@ -68,6 +68,8 @@ class Described:
         )
 
 
+#: How a moment is given.
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 #: What is said of an entry's handling where the entry itself says nothing.
 HANDLING = frozenset({"originator", "releasable_to", "expires_at"})
 
@@ -78,15 +80,17 @@ def _shown(value: object) -> str:
     return str(value or "empty")
 
 
-def _names(
+def names(
     _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
 ) -> tuple[str, ...] | None:
+    """Callback of an option that is given once for each name; None where it is not given."""
     return tuple(dict.fromkeys(given)) or None
 
 
-def _in_utc(
+def in_utc(
     context: click.Context, option: click.Parameter, given: datetime | None
 ) -> datetime | None:
+    """Callback of an option that says until when entries may be used."""
     if given is None:
         return None
     end = given.replace(tzinfo=UTC)
@@ -133,15 +137,15 @@ def described(*, required: bool) -> Callable[[Callable[..., None]], Callable[...
             "--releasable-to",
             metavar="NAME",
             multiple=True,
-            callback=_names,
+            callback=names,
             help="To whom entries that do not say so themselves may be released: the recipient "
             "that `lists export` names. Nobody by default. May be repeated.",
         ),
         click.option(
             "--expires",
             "expires_at",
-            type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
-            callback=_in_utc,
+            type=MOMENT,
+            callback=in_utc,
             help="Until when, in UTC, entries that do not say so themselves may be used.",
         ),
     ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import ListExistsError, ListNotFoundError
 from hashlists.model import ListState
 from matcher.cli.asking import agreed
+from matcher.cli.describing import HANDLING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -117,6 +118,8 @@ def another_list(
     if "state" in differing:
         act = "demote" if wanted is ListState.SHADOW else "promote"
         advice = f"an import does not change its state, `lists {act} {name}` does; {advice}"
+    elif not HANDLING.isdisjoint(differing):
+        advice = f"`lists handling {name}` changes that; {advice}"
     return ListExistsError(
         f"the list {name} exists already, and its {'; its '.join(differing.values())}; {advice}"
     )

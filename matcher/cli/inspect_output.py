@@ -124,6 +124,7 @@ def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
         ("read as", seen.format),
         ("version", header.version),
         ("profile", header.profile or "none named"),
+        ("harm", seen.harm.value if seen.harm else "not told"),
         ("records", shown),
         ("rejected", f"{seen.rejected:,}"),
         ("withdrawn", _withdrawn(seen)),

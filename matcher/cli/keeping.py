@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PurgeReport,
         Revision,
         RollbackReport,
+        SaidHandling,
     )
     from matcher.cli.context import Session
     from matcher.cli.list_output import ShownList
@@ -47,6 +48,12 @@ class Keeper(Protocol):
 
     def demote(self, name: str, *, reason: str) -> ShownList:
         """Puts a list in shadow."""
+        ...
+
+    def change_handling(
+        self, name: str, said: SaidHandling, *, endless: bool, reason: str
+    ) -> ShownList:
+        """Changes what a list says of handling."""
         ...
 
     def lists(self) -> Iterator[ShownList]:
@@ -114,6 +121,14 @@ class LocalKeeper:
         """See `Keeper`."""
         return self._catalog.demote_list(name, author=self._author, reason=reason)
 
+    def change_handling(
+        self, name: str, said: SaidHandling, *, endless: bool, reason: str
+    ) -> ShownList:
+        """See `Keeper`."""
+        return self._catalog.change_handling(
+            name, said, endless=endless, author=self._author, reason=reason
+        )
+
     def lists(self) -> Iterator[ShownList]:
         """See `Keeper`."""
         after: str | None = None
@@ -178,6 +193,7 @@ class RemoteKeeper:
         self._author = author
         self.promote = partial(client.promote_list, author=author)
         self.demote = partial(client.demote_list, author=author)
+        self.change_handling = partial(client.change_handling, author=author)
         self.retract = partial(client.retract_entries, author=author)
         self.restore = partial(client.restore_entries, author=author)
         self.roll_back = partial(client.roll_back_list, author=author)

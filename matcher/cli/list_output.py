@@ -29,14 +29,18 @@ def list_record(record: ShownList) -> dict[str, Any]:
         "source": held.source,
         "legal_basis": held.legal_basis,
         "state": held.state.value,
-        "handling": {
-            "originator": held.handling.originator,
-            "releasable_to": list(held.handling.releasable_to),
-            "expires_at": held.handling.expires_at and held.handling.expires_at.isoformat(),
-        },
+        "handling": _handling_record(held.handling),
         "revision": record.revision,
         "created_at": record.created_at.isoformat(),
         "coverage": coverage_record(record.coverage),
+    }
+
+
+def _handling_record(handling: Handling) -> dict[str, Any]:
+    return {
+        "originator": handling.originator,
+        "releasable_to": list(handling.releasable_to),
+        "expires_at": handling.expires_at and handling.expires_at.isoformat(),
     }
 
 
@@ -68,6 +72,7 @@ def revision_record(revision: Revision) -> dict[str, Any]:
         "updated": revision.updated,
         "retracted": revision.retracted,
         "restored": revision.restored,
+        "handling": revision.handling and _handling_record(revision.handling),
     }
 
 
@@ -194,4 +199,9 @@ def _revision_lines(revision: Revision) -> list[str]:
     return [
         f"{changed}; by {revision.author}" if changed else f"by {revision.author}",
         revision.reason,
+        *([_in_words(revision.handling)] if revision.handling else []),
     ]
+
+
+def _in_words(handling: Handling) -> str:
+    return ", ".join(f"{name} {told}" for name, told in _handling_facts(handling))

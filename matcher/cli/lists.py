@@ -15,6 +15,7 @@ from matcher.cli import (
     lists_enrich,
     lists_entry,
     lists_export,
+    lists_handling,
     lists_import,
     lists_inspect,
     lists_state,
@@ -122,9 +123,9 @@ def revisions(
 ) -> None:
     """Show the committed changes of one list, or of all, newest first.
 
-    Each is one revision: create_list and update_list change what is said of a list; import, retract
-    and restore change entries; rollback brings back an earlier state; purge erases for good. What
-    an import rejected, or did not change, stands in its report only.
+    Each is one revision: create_list, update_list and handling change what is said of a list;
+    import, retract and restore change entries; rollback brings back an earlier state; purge erases
+    for good. What an import rejected, or did not change, stands in its report only.
     """
     with keeper(session, server) as lists:
         if name:
@@ -143,6 +144,7 @@ _OWN_MODULES = (
     lists_enrich.command,
     lists_inspect.command,
     lists_export.command,
+    lists_handling.command,
     lists_entry.command,
     lists_stats.command,
 )

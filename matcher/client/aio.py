@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         PurgeReport,
         Revision,
         RollbackReport,
+        SaidHandling,
     )
     from matcher.client.types import (
         HashAnswer,
@@ -185,6 +186,23 @@ class AsyncClient:
         request = messages.demote_request(name, reason=reason, author=author)
         with self._own_errors:
             response = await self._lists.DemoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    async def change_handling(
+        self,
+        name: str,
+        said: SaidHandling,
+        *,
+        reason: str,
+        endless: bool = False,
+        author: str = "",
+    ) -> RemoteList:
+        """As `Client.change_handling`."""
+        request = messages.handling_request(
+            name, said, endless=endless, reason=reason, author=author
+        )
+        with self._own_errors:
+            response = await self._lists.ChangeHandling(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
 
     async def list_lists(self) -> AsyncIterator[RemoteList]:

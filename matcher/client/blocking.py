@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         PurgeReport,
         Revision,
         RollbackReport,
+        SaidHandling,
     )
     from matcher.client.types import (
         HashAnswer,
@@ -231,6 +232,35 @@ class Client:
         request = messages.demote_request(name, reason=reason, author=author)
         with self._own_errors:
             response = self._lists.DemoteHashList(request, timeout=self._timeout)
+        return messages.list_answer(response.hash_list)
+
+    def change_handling(
+        self,
+        name: str,
+        said: SaidHandling,
+        *,
+        reason: str,
+        endless: bool = False,
+        author: str = "",
+    ) -> RemoteList:
+        """Changes what a list says of handling, of what `said` names. It may be repeated.
+
+        Args:
+            name: the list.
+            said: what it says from now on; what is None stays as it is.
+            reason: why, kept with the revision.
+            endless: its entries may be used without an end, unless `said` names one.
+            author: who asks; nothing checks it.
+
+        Raises:
+            ServerError: `LIST_NOT_FOUND`; `HANDLING_WIDENED`, as that is for who has the catalog;
+                or the server refuses or cannot be reached.
+        """
+        request = messages.handling_request(
+            name, said, endless=endless, reason=reason, author=author
+        )
+        with self._own_errors:
+            response = self._lists.ChangeHandling(request, timeout=self._timeout)
         return messages.list_answer(response.hash_list)
 
     def list_lists(self) -> Iterator[RemoteList]:

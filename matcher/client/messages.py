@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from hashlists.model import EntrySelection
+    from hashlists.model import EntrySelection, SaidHandling
     from matcher.errors import ServerError
 
 _EntriesRequest = TypeVar(
@@ -128,6 +128,27 @@ def lookup_request(
         ],
         options=options,
     )
+
+
+def handling_request(
+    name: str, said: SaidHandling, *, endless: bool, reason: str, author: str
+) -> lists_pb2.ChangeHandlingRequest:
+    """What a list is to say of handling."""
+    message = lists_pb2.ChangeHandlingRequest(
+        name=wire.LIST_COLLECTION + name, reason=reason, author=author
+    )
+    named = message.update_mask.paths
+    if said.originator is not None:
+        message.handling.originator = said.originator
+        named.append("originator")
+    if said.releasable_to is not None:
+        message.handling.releasable_to.extend(said.releasable_to)
+        named.append("releasable_to")
+    if said.expires_at is not None:
+        message.handling.expire_time.FromDatetime(said.expires_at.astimezone(UTC))
+    if endless or said.expires_at is not None:
+        named.append("expire_time")
+    return message
 
 
 def create_request(hash_list: HashList, *, author: str) -> lists_pb2.CreateHashListRequest:
@@ -231,8 +252,6 @@ def import_answer(
 
 def list_answer(message: lists_pb2.HashList) -> RemoteList:
     """A list as the server holds it."""
-    handling = message.handling
-    expires = handling.expire_time.ToDatetime(UTC) if handling.HasField("expire_time") else None
     return RemoteList(
         hash_list=HashList(
             name=message.name.removeprefix(wire.LIST_COLLECTION),
@@ -241,12 +260,17 @@ def list_answer(message: lists_pb2.HashList) -> RemoteList:
             title=message.title,
             legal_basis=message.legal_basis,
             state=wire.STATE_OF[message.state],
-            handling=Handling(handling.originator, tuple(handling.releasable_to), expires),
+            handling=_handling(message.handling),
         ),
         coverage=_coverage(message.coverage),
         revision=message.revision,
         created_at=message.create_time.ToDatetime(UTC),
     )
+
+
+def _handling(message: lists_pb2.Handling) -> Handling:
+    end = message.expire_time.ToDatetime(UTC) if message.HasField("expire_time") else None
+    return Handling(message.originator, tuple(message.releasable_to), end)
 
 
 def promote_request(
@@ -281,6 +305,7 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
         updated=message.updated,
         retracted=message.retracted,
         restored=message.restored,
+        handling=_handling(message.handling) if message.HasField("handling") else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from hashlists.errors import SnapshotError
+from matcher.index.derivations import OTHER, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hashlists.catalog import Catalog, CatalogReader, EntryColumns
+    from hashlists.model import HashKind
     from matcher.follow.view import Sealed
     from matcher.index.base import Int64Array
     from matcher.index.match_index import MatchIndex
@@ -43,7 +45,7 @@ class Agreement:
             without any are absent.
         sampled: entries that were compared one by one.
         missing: those of them that the catalog does not hold in force, that a hash of theirs does
-            not find, or whose list, class, flags or size differ.
+            not find, or finds as made in another way, or whose list, class, flags or size differ.
         missing_by_list: the same, by list.
     """
 
@@ -167,16 +169,42 @@ class _Sample:
         return same
 
     def _is_found(self, columns: EntryColumns, at: Int64Array) -> BoolArray:
-        """Whether each of an entry's hashes finds it."""
+        """Whether each of an entry's hashes finds it, and as made in the way that it was."""
         found = np.ones(len(columns), np.bool_)
+        told = self._index.derivations
         for kind, (owners, values) in columns.codes.items():
+            makings = _makings(columns, kind)
             for first in range(0, len(values), _BATCH_QUERIES):
                 batch = slice(first, first + _BATCH_QUERIES)
                 hits = self._index.search(kind, values[batch], 0)
-                hit = set(zip(hits.query_rows.tolist(), hits.entry_rows.tolist(), strict=True))
+                pairs = zip(hits.query_rows.tolist(), hits.entry_rows.tolist(), strict=True)
+                hit = dict(zip(pairs, hits.derivation_rows.tolist(), strict=True))
                 for query, owner in enumerate(owners[batch].tolist()):
-                    found[owner] &= (query, int(self._rows[at[owner]])) in hit
+                    row = hit.get((query, int(self._rows[at[owner]])))
+                    making = makings[owner, values[first + query].tobytes()]
+                    found[owner] &= row is not None and _may_be_told(told[row], making)
         return found
+
+
+def _makings(columns: EntryColumns, kind: HashKind) -> dict[tuple[int, bytes], set[str]]:
+    """By entry and value how it was made; `OWN` for the source's own."""
+    owners, values = columns.codes[kind]
+    places, names = columns.derived.get(kind, (np.empty(0, np.int64), ()))
+    name_at = dict(zip(places.tolist(), names, strict=True))
+    makings: dict[tuple[int, bytes], set[str]] = {}
+    for place, owner in enumerate(owners.tolist()):
+        makings.setdefault((owner, values[place].tobytes()), set()).add(name_at.get(place, OWN))
+    return makings
+
+
+def _may_be_told(told: str | None, making: set[str]) -> bool:
+    """The source's own goes before all others, and a long table of names has room for no more.
+
+    None is told by segments of an earlier build, which do not know it.
+    """
+    if told is None:
+        return True
+    return told == OWN if OWN in making else told in making or told == OTHER
 
 
 def _equal(some: Iterable[object], others: Iterable[object]) -> BoolArray:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hashlists.model import (
         Coverage,
         EntryActReport,
+        Handling,
         HashKind,
         MatchDay,
         PurgeReport,
@@ -154,24 +155,27 @@ def list_name(resource: str, *, field: str) -> str:
 def record_to_proto(record: ListRecord) -> lists_pb.HashList:
     """A list as the catalog holds it."""
     hash_list = record.hash_list
-    message = lists_pb.HashList(
+    return lists_pb.HashList(
         name=list_resource(hash_list.name),
         title=hash_list.title,
         harm=wire.HARMS[hash_list.harm],
         source=hash_list.source,
         legal_basis=hash_list.legal_basis,
         state=wire.STATES[hash_list.state],
-        handling=lists_pb.Handling(
-            originator=hash_list.handling.originator,
-            releasable_to=hash_list.handling.releasable_to,
-        ),
+        handling=_handling_to_proto(hash_list.handling),
         coverage=coverage_to_proto(record.coverage),
         revision=record.revision,
         create_time=time_to_proto(record.created_at),
     )
-    if hash_list.handling.expires_at is not None:
-        message.handling.expire_time.CopyFrom(time_to_proto(hash_list.handling.expires_at))
-    return message
+
+
+def _handling_to_proto(handling: Handling) -> lists_pb.Handling:
+    end = handling.expires_at
+    return lists_pb.Handling(
+        originator=handling.originator,
+        releasable_to=handling.releasable_to,
+        expire_time=None if end is None else time_to_proto(end),
+    )
 
 
 def coverage_to_proto(coverage: Coverage) -> lists_pb.Coverage:
@@ -196,6 +200,7 @@ def revision_to_proto(revision: Revision) -> lists_pb.Revision:
         updated=revision.updated,
         retracted=revision.retracted,
         restored=revision.restored,
+        handling=None if revision.handling is None else _handling_to_proto(revision.handling),
     )
 
 

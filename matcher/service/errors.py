@@ -49,6 +49,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.ExchangeNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.ExchangeExistsError, grpc.StatusCode.ALREADY_EXISTS),
     (lists.ListFedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.HandlingWidenedError, grpc.StatusCode.PERMISSION_DENIED),
     (lists.ExchangeConflictError, grpc.StatusCode.ABORTED),
     (lists.ExchangeAwayError, grpc.StatusCode.UNAVAILABLE),
     (lists.ExchangeError, grpc.StatusCode.FAILED_PRECONDITION),

@@ -24,6 +24,7 @@ from matcher.service.threads import Threads
 from matcher.service.validation import (
     check_author,
     check_days,
+    check_handling_change,
     check_list,
     check_newest_revision,
     check_reason,
@@ -182,6 +183,26 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             )
             self._changed()
             return pb.DemoteHashListResponse(hash_list=convert.record_to_proto(record))
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def ChangeHandling(  # noqa: N802 - named by the proto
+        self, request: pb.ChangeHandlingRequest, context: Context
+    ) -> pb.ChangeHandlingResponse:
+        """Changes what a list says of handling."""
+        try:
+            said, endless = check_handling_change(request)
+            record = await self._threads.run(
+                self._catalog.change_handling,
+                convert.list_name(request.name, field="name"),
+                said,
+                endless=endless,
+                may_widen=False,  # nobody knows who calls, and exports go by it
+                author=_author(request.author, context),
+                reason=check_reason(request.reason),
+            )
+            self._changed()
+            return pb.ChangeHandlingResponse(hash_list=convert.record_to_proto(record))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 

@@ -17,6 +17,7 @@ from hashlists.model import (
     HashKind,
     HashList,
     ListState,
+    SaidHandling,
 )
 from matcher import wire
 from matcher.errors import InvalidRequestError, TooLargeError
@@ -47,6 +48,7 @@ _MAX_AUTHOR_CHARS = 200
 #: Unicode's control, surrogate and unassigned characters.
 _NOT_TEXT = frozenset({"Cc", "Cs", "Cn"})
 _MAX_VIEW_NAMES = 16
+_HANDLING_FIELDS = frozenset({"originator", "releasable_to", "expire_time"})
 
 
 def check_text(text: str, *, field: str, max_chars: int = MAX_TEXT_CHARS) -> str:
@@ -234,32 +236,60 @@ def check_list(list_id: str, message: lists_pb.HashList) -> HashList:
         legal_basis=check_text(message.legal_basis, field="hash_list.legal_basis"),
         # Whoever fills it from afar does not decide alone: see docs/policy.md.
         state=wire.STATE_OF.get(message.state, ListState.SHADOW),
-        handling=_check_handling(message.handling)
+        handling=_check_handling(message.handling, within="hash_list.handling")
         if message.HasField("handling")
         else NO_ONWARD_SHARING,
     )
 
 
-def _check_handling(message: lists_pb.Handling) -> Handling:
+def _check_handling(message: lists_pb.Handling, *, within: str) -> Handling:
     if len(message.releasable_to) > MAX_TEXTS:
         raise InvalidRequestError(
-            f"names more than {MAX_TEXTS} recipients", field="hash_list.handling.releasable_to"
+            f"names more than {MAX_TEXTS} recipients", field=f"{within}.releasable_to"
         )
     return Handling(
-        originator=check_text(message.originator, field="hash_list.handling.originator"),
+        originator=check_text(message.originator, field=f"{within}.originator"),
         releasable_to=tuple(
-            check_text(each, field="hash_list.handling.releasable_to")
-            for each in message.releasable_to
+            check_text(each, field=f"{within}.releasable_to") for each in message.releasable_to
         ),
-        expires_at=_check_time(message.expire_time) if message.HasField("expire_time") else None,
+        expires_at=(
+            _check_time(message.expire_time, field=f"{within}.expire_time")
+            if message.HasField("expire_time")
+            else None
+        ),
     )
 
 
-def _check_time(message: timestamp_pb2.Timestamp) -> datetime:
+def _check_time(message: timestamp_pb2.Timestamp, *, field: str) -> datetime:
     try:
-        return message.ToDatetime(UTC)
+        end = message.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise InvalidRequestError("is not a time", field="hash_list.handling.expire_time") from None
+        raise InvalidRequestError("is not a time", field=field) from None
+    if end <= datetime.now(UTC):
+        raise InvalidRequestError("is over: no entry of the list would match", field=field)
+    return end
+
+
+def check_handling_change(message: lists_pb.ChangeHandlingRequest) -> tuple[SaidHandling, bool]:
+    """What a list is to say of handling, and whether its entries' use is to have no end.
+
+    Raises:
+        InvalidRequestError: nothing is to change, or something that is no part of handling; or a
+            value is out of range.
+    """
+    named = frozenset(message.update_mask.paths)
+    if not named or not named <= _HANDLING_FIELDS:
+        raise InvalidRequestError(
+            f"names one or more of {', '.join(sorted(_HANDLING_FIELDS))}", field="update_mask"
+        )
+    given = _check_handling(message.handling, within="handling")
+    end = given.expires_at if "expire_time" in named else None
+    said = SaidHandling(
+        originator=given.originator if "originator" in named else None,
+        releasable_to=given.releasable_to if "releasable_to" in named else None,
+        expires_at=end,
+    )
+    return said, "expire_time" in named and end is None
 
 
 def check_selection(message: lists_pb.EntrySelection) -> EntrySelection:

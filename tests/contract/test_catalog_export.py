@@ -414,7 +414,7 @@ def _act_at_random(
     handlings: tuple[Handling, ...],
     step: int,
 ) -> None:
-    for name in {str(rng.randrange(30)) for _ in range(12)}:
+    for name in sorted({str(rng.randrange(30)) for _ in range(12)}):
         fields = {
             "handling": rng.choice(handlings),
             "classification": rng.choice((CLASS_1, CLASS_2)),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
+import io
 import json
 import subprocess
 import sys
 import time
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 import grpc
 import pytest
@@ -17,8 +19,18 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
 from hashlists.catalog import Catalog
+from hashlists.exporting.request import ExportRequest
 from hashlists.importer import import_file
-from hashlists.model import ChangeKind, EntrySelection, Harm, HashKind, HashList, ListState
+from hashlists.model import (
+    ChangeKind,
+    EntrySelection,
+    Handling,
+    Harm,
+    HashKind,
+    HashList,
+    ListState,
+    SaidHandling,
+)
 from matcher import cli, settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher.client import AsyncClient, Client, HashQuery, WholeList
@@ -476,6 +488,78 @@ async def test_a_list_made_from_afar_is_in_shadow_until_it_is_promoted(client, s
     for call in (client.promote_list, client.demote_list):
         with pytest.raises(ServerError, match="reason"):
             await call("list-77", reason=" ")
+
+
+async def test_a_list_s_handling_is_changed(server, client, data, demo):
+    """Widened where the catalog is, narrowed from anywhere; exports go by it at once."""
+    request = ExportRequest(list_names=[demo], format="jsonl", recipients=["unit-a"])
+    assert (await export(client, request)).unreleasable == 10
+    order = ("lists", "handling", demo, "--reason", WHY)
+    both = ("--releasable-to", "unit-a", "--releasable-to", "unit-b")
+    assert await asyncio.to_thread(cli.main, ["--data", str(data), *order, *both]) == 0
+    given = await export(client, request)
+    assert (given.entries, given.unreleasable) == (10, 0)
+    narrow = await client.change_handling(
+        demo, SaidHandling("us", ("unit-b",)), reason=WHY, author="Ada"
+    )
+    assert narrow.hash_list.handling == Handling("us", ("unit-b",))
+    delta = await export(client, replace(request, since=given.revision))
+    assert (delta.entries, delta.retracted) == (0, 10)
+    order += ("--server", server.address)
+    assert await asyncio.to_thread(cli.main, [*order, "--releasable-to-nobody"]) == 0
+    assert await asyncio.to_thread(cli.main, [*order, "--releasable-to", "unit-a"]) == 2
+    with Client(server.address) as blocking:
+        same = await asyncio.to_thread(
+            blocking.change_handling, demo, SaidHandling(), reason=WHY, endless=True
+        )
+    assert same.hash_list.handling == Handling("us")
+    newest = [each async for each in client.list_revisions(demo)][:2]
+    assert [each.kind for each in newest] == [ChangeKind.HANDLING] * 2
+    assert [each.handling for each in newest] == [
+        same.hash_list.handling,
+        narrow.hash_list.handling,
+    ]
+    assert newest[1].author == "Ada (unverified, via grpc:ipv4:127.0.0.1)"
+
+
+async def test_whoever_calls_cannot_widen_handling(client, demo):
+    """Else anybody who reaches the server could name himself, and take everything."""
+    end = datetime(2101, 1, 1, tzinfo=UTC)
+    await client.change_handling(demo, SaidHandling(expires_at=end), reason=WHY)
+    before = await client.get_list(demo)
+    later = SaidHandling(expires_at=end + timedelta(days=1))
+    for said, endless in (
+        (SaidHandling("x", ("me",)), False),
+        (later, False),
+        (SaidHandling(), True),
+    ):
+        with pytest.raises(ServerError) as caught:
+            await client.change_handling(demo, said, endless=endless, reason=WHY)
+        assert caught.value.reason == "HANDLING_WIDENED"
+    for said, reason in ((SaidHandling(), WHY), (SaidHandling("x"), " ")):
+        with pytest.raises(ServerError):
+            await client.change_handling(demo, said, reason=reason)
+    with pytest.raises(ServerError) as caught:
+        await client.change_handling("nosuch", SaidHandling("x"), reason=WHY)
+    assert caught.value.reason == "LIST_NOT_FOUND"
+    assert await client.get_list(demo) == before
+
+
+async def test_entries_expire_with_their_list_and_come_back(client, data, demo):
+    """Though no entry changed, every server learns it."""
+    await matching(client, demo, 1)
+    past = SaidHandling(expires_at=datetime(2001, 1, 1, tzinfo=UTC))
+    for said, originator, then in ((past, "us", not_matching), (SaidHandling(), "them", matching)):
+        with Catalog.open(f"sqlite:///{data / 'catalog.sqlite3'}") as catalog:
+            catalog.change_handling(demo, said, endless=True, author="a person", reason=WHY)
+        # The server looks at once where something is changed by way of it.
+        await client.change_handling(demo, SaidHandling(originator), reason=WHY)
+        await then(client, demo, 1)
+
+
+async def export(client, request):
+    """The report of an export."""
+    return await client.export_to_stream(io.BytesIO(), request)
 
 
 async def test_a_whole_list_retracts_what_it_does_not_name(client, demo, tmp_path):

@@ -74,6 +74,7 @@ def test_every_reporting_command_has_json():
         "hashwarden lists stats",
         "hashwarden lists promote",
         "hashwarden lists demote",
+        "hashwarden lists handling",
         "hashwarden lists retract",
         "hashwarden lists add",
         "hashwarden lists enrich",

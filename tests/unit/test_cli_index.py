@@ -16,13 +16,14 @@ import pytest
 from hashlists import snapshot as snapshots
 from hashlists.catalog import Catalog
 from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
-from hashlists.model import HashKind
+from hashlists.model import ExtraHash, HashKind
 from matcher import cli
 from matcher.cli import building, index, index_output, index_state, lists_acts
 from matcher.follow.agreement import compare_with_catalog
 from matcher.follow.snapshots import build_snapshot
 from matcher.follow.view import Sealed
 from matcher.index.match_index import MatchIndex
+from tests.catalog_support import batch, items, source, value
 
 LIST = ("--list", "demo", "--harm", "test", "--source", "Us")
 COLUMNS = ("--column=md5=md5", "--column=pdq=pdq", "--column=source_id=id")
@@ -438,6 +439,24 @@ def test_what_the_catalog_does_not_hold_is_missing(built, records, data, catalog
     assert_one_is_missing(data, catalog, opened, {"pdq.codes": codes})
 
 
+def test_codes_that_are_said_to_be_made_in_another_way_are_missing(built, run, data, catalog):
+    """An uncropped copy that is told as a crop misleads whoever reviews it."""
+    record = batch(items("derived"))
+    derived = [
+        ExtraHash(0, HashKind.PDQ, value(HashKind.PDQ, made), made)
+        for made in ("crop:0.02", "crop:0.05")
+    ]
+    with catalog.begin_import("demo", source()) as staged:
+        staged.stage(dataclasses.replace(record, extra_hashes=derived))
+        staged.commit()
+    run("index", "build", "--full")
+    opened = sealed(data)
+    assert agree(data, catalog, opened).holds
+    rows = opened.index.segments[0].arrays["pdq.derivation_rows"]
+    assert sorted(rows.tolist()) == [1, 2]
+    assert_one_is_missing(data, catalog, opened, {"pdq.derivation_rows": rows[::-1].copy()})
+
+
 def replaced(opened, arrays):
     segment = opened.index.segments[0]
     other = type(segment).from_arrays(
@@ -445,6 +464,7 @@ def replaced(opened, arrays):
         lists=segment.lists,
         classifications=segment.classifications,
         searches=segment.searches,
+        derivations=segment.derivations,
     )
     index = MatchIndex(
         revision=opened.index.revision,

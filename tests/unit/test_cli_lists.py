@@ -473,6 +473,61 @@ def test_promote_and_demote(records, run):
     assert "the reason is empty" in run("lists", "promote", "demo", "--reason", " ", status=2).err
 
 
+def test_the_handling_of_a_list_is_changed(records, run, monkeypatch):
+    records(*CREATE, "--releasable-to", "unit-a", "--originator", "unit-x")
+    order, why = ("lists", "handling", "demo"), ("--reason", "agreement of 1 November")
+    (changed,) = records(*order, "--releasable-to", "unit-b", "--releasable-to", "unit-c", *why)
+    held = {"originator": "unit-x", "releasable_to": ["unit-b", "unit-c"], "expires_at": None}
+    assert (changed["changed"], changed["handling"], changed["revision"]) == (True, held, 2)
+    told = run(*order, "--releasable-to", "unit-b", "--releasable-to", "unit-c", *why)
+    assert "The list demo says so already: nothing was changed." in told.err
+    (ends,) = records(*order, "--expires", "2090-01-01", "--originator", "", *why)
+    held |= {"originator": "", "expires_at": "2090-01-01T00:00:00+00:00"}
+    assert ends["handling"] == held
+    (closed,) = records(*order, "--releasable-to-nobody", "--never-expires", *why)
+    assert closed["handling"] == {"originator": "", "releasable_to": [], "expires_at": None}
+    facts = dict(
+        line.split("\t") for line in run(*order, "--originator", "us", *why).out.splitlines()
+    )
+    assert (facts["originator"], facts["releasable to"]) == ("us", "nobody")
+    newest, *_ = records("lists", "revisions", "demo")
+    assert (newest["kind"], newest["reason"]) == ("handling", why[1])
+    assert newest["handling"] == {**closed["handling"], "originator": "us"}
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = run("lists", "revisions", "demo").out.splitlines()
+    told = [line.strip() for line in lines if "releasable to" in line]
+    assert told[0] == "originator us, releasable to nobody, expires never"
+    assert told[-1] == "originator unit-x, releasable to unit-a, expires never"
+
+
+def test_an_import_does_not_change_the_handling_of_its_list(run, tmp_path):
+    run(*CREATE)
+    file = tmp_path / "list.csv"
+    file.write_text(f"md5\n{'0' * 31}1\n")
+    order = ("lists", "import", str(file), "--list", "demo", "--column", "md5=md5")
+    told = run(*order, "--releasable-to", "unit-a", status=2).err
+    assert "releasable to is nobody, not unit-a" in told
+    assert "`lists handling demo` changes that" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((), "nothing to change was named"),
+        (("--releasable-to", "a", "--releasable-to-nobody"), "contradict each other"),
+        (("--expires", "2090-01-01", "--never-expires"), "contradict each other"),
+        (("--expires", "2020-01-01"), "is over"),
+        (("--releasable-to", "a", "--reason", " "), "the reason is empty"),
+    ],
+)
+def test_what_is_no_change_of_handling_is_refused(run, given, says):
+    run(*CREATE)
+    told = run("lists", "handling", "demo", "--reason", "why", *given, status=2).err
+    assert says in told
+    assert run("lists", "revisions", "demo").out.count("\n") == 2
+
+
 def test_a_new_list_is_live_here_unless_it_is_told_otherwise(records):
     (here,) = records(*CREATE)
     assert here["state"] == "live"

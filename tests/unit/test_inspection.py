@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hashlists.errors import FormatError, UnknownFormatError
+from hashlists.formats.own_layout import COLUMNS
 from hashlists.formats.shown_text import without_values
 from hashlists.inspection import inspect_file, likeliest
 from hashlists.model import HashKind
@@ -260,6 +261,19 @@ class TestCommand:
         answer = {"count": 0, "nextPageToken": "", "hasMoreRecords": False, "hashRecords": []}
         path = write("x.json", json.dumps({**answer, "nextSetTimestamp": 1}).encode())
         assert "--harm ncii and --source" in self.run(capsys, path, "--format", "stopncii")[1].err
+
+    @pytest.mark.parametrize(
+        ("words", "told"), [(["ncii"], "ncii"), (["ncii", "csam"], "not told"), (["x"], "not told")]
+    )
+    def test_the_harm_that_a_file_says_its_entries_are_about(self, capsys, write, words, told):
+        rows = [{"md5": md5(n), "harm": word, "list": "a"} for n, word in enumerate(words)]
+        lines = [COLUMNS, *([row.get(name, "") for name in COLUMNS] for row in rows)]
+        path = write("x.csv", "".join(f"{','.join(line)}\r\n" for line in lines).encode())
+        status, shown = self.run(capsys, path, "--option", "columns=hashwarden")
+        assert status == 0, shown.err
+        facts = dict(line.split("\t")[:2] for line in shown.out.splitlines())
+        assert facts["harm"] == told
+        assert ("--harm ncii and" in shown.err) == (told == "ncii")
 
     def test_files_of_two_formats_are_not_imported_together(self, capsys, write):
         paths = [write("a.json", vics(1)), write("b.csv", f"md5\n{md5(1)}\n".encode())]

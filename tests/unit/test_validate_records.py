@@ -8,7 +8,15 @@ import pytest
 
 from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch, RawHash
 from hashlists.limits import ImportLimits
-from hashlists.model import Classification, ExtraHash, Handling, HashKind, Place
+from hashlists.model import (
+    NOTHING_SAID,
+    Classification,
+    ExtraHash,
+    Handling,
+    HashKind,
+    Place,
+    SaidHandling,
+)
 from hashlists.validate import KEY_TAGS, TEXT_KEY_TAG, validate
 from tests.catalog_support import value
 
@@ -108,6 +116,27 @@ class TestHandling:
         assert second.releasable_to == ("unit-b", "unit-c")
         assert third.releasable_to == ()
         assert fourth.expires_at == datetime(2027, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+    def test_what_a_row_says_itself_is_told_apart(self):
+        """Its list may come to say something else."""
+        raw = batch(
+            *map(md5, range(4)),
+            "zz",
+            originators=["unit-x", None, LIST_HANDLING.originator, None, None],
+            releasable_to=[None, [], ["unit-a"], None, None],
+            expires_at=[None, "2027-02-03T04:05:06Z", None, None, None],
+        )
+        entries = check(raw).entries
+        first, second, third, fourth = entries.said_handlings
+        assert first == SaidHandling("unit-x")
+        assert second == SaidHandling(None, (), datetime(2027, 2, 3, 4, 5, 6, tzinfo=UTC))
+        assert third == SaidHandling(LIST_HANDLING.originator, ("unit-a",))
+        assert fourth is NOTHING_SAID
+        assert [each.over(LIST_HANDLING) for each in entries.said_handlings] == entries.handlings
+        assert (
+            entries.content_digests[2:] == check(batch(*map(md5, (2, 3)))).entries.content_digests
+        )
+        assert check(batch(md5(1))).entries.said_handlings == [NOTHING_SAID]
 
     def test_equal_handlings_are_one_object(self):
         raw = batch(*map(md5, range(3)), originators=["x", "x", None])

@@ -5,6 +5,7 @@ Hash lists: created, filled, corrected, looked at."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -145,7 +146,7 @@ class HashList(_message.Message):
     """Output only. The newest revision that changed this list."""
     @_builtins.property
     def handling(self) -> Global___Handling:
-        """What an entry that names no handling of its own gets."""
+        """What holds of an entry as far as its record says nothing of its own."""
 
     @_builtins.property
     def coverage(self) -> Global___Coverage:
@@ -1195,6 +1196,68 @@ class DemoteHashListResponse(_message.Message):
 Global___DemoteHashListResponse: _TypeAlias = DemoteHashListResponse  # noqa: Y015
 
 @_typing.final
+class ChangeHandlingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HANDLING_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"hashLists/{hash_list}" """
+    reason: _builtins.str
+    """Required. Why, in the operator's words; kept with the revision."""
+    author: _builtins.str
+    """Who asks; see CreateHashListRequest."""
+    @_builtins.property
+    def handling(self) -> Global___Handling:
+        """What the list says from now on, of what `update_mask` names."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Required. What changes: "originator", "releasable_to" or "expire_time". One that is named
+        here and empty there becomes the list's source, nobody, or no end. The rest stays.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        handling: Global___Handling | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        reason: _builtins.str = ...,
+        author: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["handling", b"handling", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "handling", b"handling", "name", b"name", "reason", b"reason", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHandlingRequest: _TypeAlias = ChangeHandlingRequest  # noqa: Y015
+
+@_typing.final
+class ChangeHandlingResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_LIST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def hash_list(self) -> Global___HashList: ...
+    def __init__(
+        self,
+        *,
+        hash_list: Global___HashList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hash_list", b"hash_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHandlingResponse: _TypeAlias = ChangeHandlingResponse  # noqa: Y015
+
+@_typing.final
 class ListRevisionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1259,6 +1322,7 @@ class Revision(_message.Message):
     UPDATED_FIELD_NUMBER: _builtins.int
     RETRACTED_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
+    HANDLING_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     kind: _builtins.str
     """E.g. "import"."""
@@ -1272,6 +1336,10 @@ class Revision(_message.Message):
     restored: _builtins.int
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def handling(self) -> Global___Handling:
+        """What the list says of handling from then on; absent where it says what it said."""
+
     def __init__(
         self,
         *,
@@ -1285,10 +1353,11 @@ class Revision(_message.Message):
         updated: _builtins.int = ...,
         retracted: _builtins.int = ...,
         restored: _builtins.int = ...,
+        handling: Global___Handling | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "handling", b"handling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "author", b"author", "commit_time", b"commit_time", "hash_list", b"hash_list", "kind", b"kind", "number", b"number", "reason", b"reason", "restored", b"restored", "retracted", b"retracted", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "author", b"author", "commit_time", b"commit_time", "handling", b"handling", "hash_list", b"hash_list", "kind", b"kind", "number", b"number", "reason", b"reason", "restored", b"restored", "retracted", b"retracted", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

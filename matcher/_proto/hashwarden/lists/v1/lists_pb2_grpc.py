@@ -70,6 +70,11 @@ class HashListServiceStub:
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
                 _registered_method=True)
+        self.ChangeHandling = channel.unary_unary(
+                '/hashwarden.lists.v1.HashListService/ChangeHandling',
+                request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingResponse.FromString,
+                _registered_method=True)
         self.ListStats = channel.unary_unary(
                 '/hashwarden.lists.v1.HashListService/ListStats',
                 request_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ListStatsRequest.SerializeToString,
@@ -156,6 +161,15 @@ class HashListServiceServicer:
     def DemoteHashList(self, request, context):
         """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
         May be repeated safely.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeHandling(self, request, context):
+        """Changes what a list says of handling, and so what holds of every entry whose record says
+        nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
+        more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,6 +262,11 @@ def add_HashListServiceServicer_to_server(servicer, server):
                     servicer.DemoteHashList,
                     request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.FromString,
                     response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.SerializeToString,
+            ),
+            'ChangeHandling': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeHandling,
+                    request_deserializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingRequest.FromString,
+                    response_serializer=hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingResponse.SerializeToString,
             ),
             'ListStats': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStats,
@@ -470,6 +489,33 @@ class HashListService:
             '/hashwarden.lists.v1.HashListService/DemoteHashList',
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListRequest.SerializeToString,
             hashwarden_dot_lists_dot_v1_dot_lists__pb2.DemoteHashListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeHandling(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashwarden.lists.v1.HashListService/ChangeHandling',
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingRequest.SerializeToString,
+            hashwarden_dot_lists_dot_v1_dot_lists__pb2.ChangeHandlingResponse.FromString,
             options,
             channel_credentials,
             insecure,

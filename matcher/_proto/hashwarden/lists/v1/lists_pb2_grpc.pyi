@@ -57,6 +57,11 @@ class HashListServiceStub:
     """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
     May be repeated safely.
     """
+    ChangeHandling: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ChangeHandlingRequest, _lists_pb2.ChangeHandlingResponse]
+    """Changes what a list says of handling, and so what holds of every entry whose record says
+    nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
+    more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
+    """
     ListStats: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]
     """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
     ListRevisions: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListRevisionsRequest, _lists_pb2.ListRevisionsResponse]
@@ -109,6 +114,11 @@ class HashListServiceAsyncStub(HashListServiceStub):
     DemoteHashList: _aio.UnaryUnaryMultiCallable[_lists_pb2.DemoteHashListRequest, _lists_pb2.DemoteHashListResponse]  # type: ignore[assignment]
     """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
     May be repeated safely.
+    """
+    ChangeHandling: _aio.UnaryUnaryMultiCallable[_lists_pb2.ChangeHandlingRequest, _lists_pb2.ChangeHandlingResponse]  # type: ignore[assignment]
+    """Changes what a list says of handling, and so what holds of every entry whose record says
+    nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
+    more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
     """
     ListStats: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]  # type: ignore[assignment]
     """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
@@ -201,6 +211,17 @@ class HashListServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lists_pb2.DemoteHashListResponse, _abc.Awaitable[_lists_pb2.DemoteHashListResponse]]:
         """Puts a live list back in shadow, so that it is matched and counted and decides nothing.
         May be repeated safely.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeHandling(
+        self,
+        request: _lists_pb2.ChangeHandlingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lists_pb2.ChangeHandlingResponse, _abc.Awaitable[_lists_pb2.ChangeHandlingResponse]]:
+        """Changes what a list says of handling, and so what holds of every entry whose record says
+        nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
+        more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
         """
 
     @_abc_1.abstractmethod

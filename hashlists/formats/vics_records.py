@@ -66,6 +66,7 @@ _NAME_NOISE = str.maketrans("", "", "-_ .")
 _SERIES_WORDS: Final = ("", "0", "1", "false", "true", "no", "yes", "n", "y")
 #: Time stamps are kept verbatim; what is none by its look is left aside, not the record with it.
 _TIME = re.compile(r"[!-~][ -~]{0,63}")
+_TIMES = re.compile(r"(?:[!-~][ -~]{0,63}\n)*+")
 _ODD_TIME_NOTE: Final = "DateUpdated that is no time stamp left aside"
 
 
@@ -149,6 +150,10 @@ def to_batch(chunk: Chunk[Media], header: FileHeader) -> RawBatch:
 
 def _times(values: Sequence[float | str | None]) -> tuple[list[str | None], Mapping[str, int]]:
     """Time stamps as texts, and how many were left aside."""
+    if set(map(type, values)) == {str}:
+        joined = "".join(f"{text}\n" for text in values)
+        if joined.count("\n") == len(values) and _TIMES.fullmatch(joined):
+            return list(values), {}  # type: ignore[arg-type]  # as just seen
     texts = [None if value is None or value == "" else str(value) for value in values]
     good = [text if text is None or _TIME.fullmatch(text) else None for text in texts]
     odd = sum(text is not None for text in texts) - sum(text is not None for text in good)

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 
     from hashlists.model import Classification, EntryBatch, ExportBatch
 
-_WRITTEN_FLAGS: Final = EntryFlag(sum(FLAGS[name] for name in FLAG_COLUMNS))
+_WRITTEN_FLAGS: Final = sum(int(FLAGS[name]) for name in FLAG_COLUMNS)
+_BASELINE_FLAG: Final = int(EntryFlag.BASELINE)
 _MEDIA_WORDS: Final = {"image": "Image", "video": "Video"}
 
 
@@ -171,7 +172,7 @@ class IcseWriter:
         said = zip(entries.classifications, entries.flags, entries.flags_known, strict=True)
         for found, flags, known in compress(said, kept):
             self._losses[losses.CLASSIFICATION] += found not in (None, BASELINE_CLASS)
-            denied = bool(known & ~flags & EntryFlag.BASELINE)
+            denied = bool(known & ~flags & _BASELINE_FLAG)
             self._losses[baseline] += denied and _is_baseline(found)
             losses.count_flags(self._losses, known, _WRITTEN_FLAGS)
 

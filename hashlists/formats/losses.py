@@ -6,13 +6,14 @@ kind. Beside that there are the few names below that are about no field.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from hashlists.model import EntryFlag
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from hashlists.model import ExtraHash, Handling
 
@@ -46,9 +47,14 @@ PRECATEGORIZED_ASSUMED: Final = "precategorized not said, written as false"
 
 
 def count_flags(losses: Counter[str], known: int, written: int = 0) -> None:
-    """Counts what is said of an entry in flags that are not among those written."""
-    if lost := known & ~written:
-        losses.update(name for flag, name in FLAGS.items() if lost & flag)
+    """Counts what is said of an entry in flags, as plain integers, that are not those written."""
+    for name in _flag_names(known & ~written):
+        losses[name] += 1
+
+
+@lru_cache(maxsize=256)
+def _flag_names(flags: int) -> tuple[str, ...]:
+    return tuple(name for flag, name in FLAGS.items() if flags & flag)
 
 
 def count_handling(losses: Counter[str], handling: Handling, *, originator: bool = False) -> None:
@@ -61,9 +67,10 @@ def count_handling(losses: Counter[str], handling: Handling, *, originator: bool
         losses[EXPIRES_AT] += 1
 
 
-def count_further(losses: Counter[str], extra: Iterable[ExtraHash]) -> None:
+def count_further(losses: Counter[str], extra: Sequence[ExtraHash]) -> None:
     """Counts further hashes of one entry, none of which are written."""
-    losses.update({FURTHER if each.derivation is None else DERIVED for each in extra})
+    if extra:
+        losses.update({FURTHER if each.derivation is None else DERIVED for each in extra})
 
 
 __all__ = [

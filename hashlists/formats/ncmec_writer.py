@@ -198,12 +198,13 @@ class NcmecWriter:
         losses.count_further(self._losses, extra)
         losses.count_flags(self._losses, entries.flags_known[row])
         losses.count_handling(self._losses, entries.handlings[row])
-        lost = {
-            losses.SIZE: entries.sizes[row],
-            losses.VERIFIED_COUNT: entries.verified_counts[row],
-            losses.MEDIA_TYPE: entries.media_types[row],
-        }
-        self._losses.update(name for name, said in lost.items() if said is not None)
+        for name, said in (
+            (losses.SIZE, entries.sizes[row]),
+            (losses.VERIFIED_COUNT, entries.verified_counts[row]),
+            (losses.MEDIA_TYPE, entries.media_types[row]),
+        ):
+            if said is not None:
+                self._losses[name] += 1
 
 
 def _member_key(key: bytes) -> re.Match[str] | None:

@@ -68,7 +68,7 @@ _NAMES: Final = {
     HashKind.AHASH: "aHash",
     HashKind.WHASH: "wHash",
 }
-_WRITTEN_FLAGS: Final = ~(EntryFlag.SERIES | EntryFlag.BASELINE)
+_WRITTEN_FLAGS: Final = int(~(EntryFlag.SERIES | EntryFlag.BASELINE))
 _MD5_KEY_TAG: Final = b"\x03"
 _encode = msgspec.json.Encoder().encode
 

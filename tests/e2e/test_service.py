@@ -493,17 +493,20 @@ class TestLists:
                 ),
                 "INVALID_ARGUMENT",
             ),
-            (
-                "CreateHashList",
-                lists_pb2.CreateHashListRequest(
-                    hash_list_id="ok",
-                    hash_list={
-                        "harm": 1,
-                        "source": "a",
-                        "handling": {"expire_time": {"seconds": 1 << 60}},
-                    },
-                ),
-                "INVALID_ARGUMENT",
+            *(
+                (
+                    "CreateHashList",
+                    lists_pb2.CreateHashListRequest(
+                        hash_list_id="ok",
+                        hash_list={
+                            "harm": 1,
+                            "source": "a",
+                            "handling": {"expire_time": {"seconds": no_end_of_use}},
+                        },
+                    ),
+                    "INVALID_ARGUMENT",
+                )
+                for no_end_of_use in (1 << 60, 0, 1_700_000_000)
             ),
             (
                 "CreateHashList",

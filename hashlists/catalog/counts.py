@@ -17,7 +17,7 @@ from hashlists.catalog.schema import KIND_BITS, handlings, list_counts
 from hashlists.model import CODE_KINDS, Coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Connection
 
@@ -25,6 +25,13 @@ _NEAR_BITS = sum(KIND_BITS[kind] for kind in CODE_KINDS)
 
 #: Entries in force, by (kinds bits, handling id).
 Counts = Counter[tuple[int, int]]
+
+
+def count_rows(kinds: Sequence[int], handling_ids: Sequence[int]) -> Counts:
+    """Counts rows, given as columns of equal length; mostly all rows carry the same."""
+    if kinds and kinds.count(kinds[0]) == handling_ids.count(handling_ids[0]) == len(kinds):
+        return Counts({(kinds[0], handling_ids[0]): len(kinds)})
+    return Counts(zip(kinds, handling_ids, strict=True))
 
 
 def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage:

@@ -166,6 +166,9 @@ def _interned(
 ) -> list[Any]:
     """Ids of a column of interned objects: looked up once for each object, not for each row."""
     identities = list(map(id, values))  # not hashed: that would cost more than all else
+    if values and identities.count(identities[0]) == len(values):
+        shared = values[0]
+        return [None if shared is None else intern(connection, shared)] * len(values)
     different = dict(zip(identities, values, strict=True))
     ids = {
         identity: None if value is None else intern(connection, value)

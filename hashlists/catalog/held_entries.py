@@ -130,7 +130,8 @@ class HeldEntries:
         possible = self._known.possible(new.hashes)
         if not len(possible):
             return True
-        if any(np.isin(new.hashes[possible], part.hashes).any() for part in self._parts):
+        some = np.sort(new.hashes[possible])
+        if any(_has_any(part.hashes, some) for part in self._parts):
             return False
         keys = [new.keys[row] for row in possible.tolist()]
         return not ids_of_keys(connection, self._change.by.list_id, keys)
@@ -173,6 +174,12 @@ class HeldEntries:
                 part = order[start : start + STORED_AT_ONCE]
                 INSERT_ENTRIES.run(connection, columns, order=part)
         self._parts, self._rows, self._bytes = [], 0, 0
+
+
+def _has_any(hashes: NDArray[np.uint64], some: NDArray[np.uint64]) -> bool:
+    """Whether one of the few that are sorted is among many that are not, without sorting those."""
+    nearest = np.minimum(np.searchsorted(some, hashes), len(some) - 1)
+    return bool((some[nearest] == hashes).any())
 
 
 def _beginning_in_common(keys: Sequence[bytes]) -> int:

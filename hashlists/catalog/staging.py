@@ -21,7 +21,7 @@ from sqlalchemy import update
 from hashlists.catalog.absent import AbsentEntries, absent_entries
 from hashlists.catalog.barring import admit
 from hashlists.catalog.bulk import kinds_of, pick, take
-from hashlists.catalog.counts import Counts
+from hashlists.catalog.counts import count_rows
 from hashlists.catalog.engine import refresh_statistics, versions_may_come_first
 from hashlists.catalog.entry_writer import EntryWriter, Rows
 from hashlists.catalog.exchanges import write_progress
@@ -306,7 +306,7 @@ class StagedImport:
             ids = range(first, first + number)
             self._writer.insert_versions(connection, rows, ids, order)
         self._seen.add_range(first, number)
-        accepted = Counts(zip(rows.kinds, rows.handling_ids, strict=True))
+        accepted = count_rows(rows.kinds, rows.handling_ids)
         self._change.counts.update(accepted)
         result.added += number
         result.kinds.update(accepted)

@@ -59,6 +59,7 @@ class Lines:
         self._lines: list[str] = []
         self._at = 0
         self._begun = ""
+        self._longest = 0  # characters of any line that waits, at most
         self._ended = False
 
     @property
@@ -77,11 +78,11 @@ class Lines:
             FormatError: a line exceeds its limit, or is not text of the encoding.
         """
         while len(self._lines) - self._at < most and not self._ended:
-            if sum(map(len, self._lines[self._at :])) >= chars:
+            if self._have_more_than(chars - 1, self._lines[self._at :]):
                 break
             self._fill()
         lines = self._lines[self._at : self._at + most]
-        if sum(map(len, lines)) > chars:
+        if self._have_more_than(chars, lines):
             enough = next(
                 n for n, total in enumerate(accumulate(map(len, lines)), 1) if total >= chars
             )
@@ -111,6 +112,10 @@ class Lines:
         self.last = line
         return line
 
+    def _have_more_than(self, chars: int, lines: Sequence[str]) -> bool:
+        """Of lines that wait; they are measured only where so many lines can have so much."""
+        return len(lines) * self._longest > chars and sum(map(len, lines)) > chars
+
     def _fill(self) -> None:
         """Reads on; whole lines are added to those that wait, a begun one is kept apart."""
         data = self._stream.read(max(self._read_bytes, len(self._begun)))
@@ -121,7 +126,9 @@ class Lines:
         self._begun = lines.pop() if lines and data and not lines[-1].endswith("\n") else ""
         self._lines = self._lines[self._at :] + lines
         self._at = 0
-        if max(map(len, (self._begun, *lines))) > self._max_line:
+        longest = max(map(len, lines), default=0)
+        self._longest = max(self._longest, longest)
+        if max(longest, len(self._begun)) > self._max_line:
             waiting = (*self._lines, self._begun)
             first = next(n for n, line in enumerate(waiting, 1) if len(line) > self._max_line)
             self._fail(f"the line exceeds {self._max_line} characters", first)

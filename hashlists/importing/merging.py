@@ -23,7 +23,10 @@ def merge(batches: Sequence[EntryBatch]) -> EntryBatch:
     kinds = dict.fromkeys(chain.from_iterable(batch.hashes for batch in batches))
 
     def joined(column: Callable[[EntryBatch], Sequence[Any]]) -> list[Any]:
-        return list(chain.from_iterable(map(column, batches)))
+        values: list[Any] = []
+        for batch in batches:
+            values += column(batch)  # a list as a whole, not value by value
+        return values
 
     def place_at(row: int) -> Place:
         which = next(number for number, start in enumerate(starts[1:]) if row < start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +49,14 @@ def test_rows_come_back_as_they_were_given(columns):
 def test_none_and_nothing_stay_apart():
     for nothing in (b"", ""):
         test_rows_come_back_as_they_were_given.hypothesis.inner_test([[None, nothing, None]])
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 512, 1_025])
+def test_every_row_comes_once_and_in_order(rows):
+    packed = PackedColumns([range(7, 7 + rows), [b"%05d" % row for row in range(rows)]])
+    with closing(sqlite3.connect(":memory:")) as database:
+        found = database.execute(packed.sql, packed.parameters).fetchall()
+    assert found == [(7 + row, b"%05d" % row) for row in range(rows)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 200))))

@@ -15,7 +15,7 @@ from tests.export_support import TEXTS, export_batches, in_force, read, withdraw
 OWN = {"columns": "hashwarden"}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=min(30, settings().max_examples), deadline=None)
 @given(st.lists(export_batches(), min_size=1, max_size=2), st.sampled_from([1, 2, 1024]))
 def test_everything_comes_back(batches, batch_rows):
     data, losses = write(batches, "csv")
@@ -27,7 +27,7 @@ def test_everything_comes_back(batches, batch_rows):
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=min(30, settings().max_examples), deadline=None)
 @given(export_batches())
 def test_the_same_entries_give_the_same_bytes_and_no_formula(batch):
     data, _ = write([batch], "csv", OWN)

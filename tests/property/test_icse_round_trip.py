@@ -50,7 +50,7 @@ def carried(row, *, agency, submissions):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples), deadline=None)
 @given(export_batches(max_rows=4), st.booleans(), st.booleans())
 def test_what_the_format_carries_comes_back(batch, agency, submissions):
     words = {True: "yes", False: "no"}

@@ -194,7 +194,7 @@ def check(index: MatchIndex, world: World, sealed_ids: set[int]) -> None:
     assert sorted(rows.tolist()) == np.flatnonzero(np.isin(all_ids, wanted)).tolist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=min(40, settings().max_examples))
 @given(
     sizes=st.tuples(*[st.sampled_from(SIZES)] * 3),
     seed=st.integers(0, 2**32 - 1),

@@ -9,7 +9,7 @@ from hashlists.limits import ImportLimits
 from tests.export_support import export_batches, in_force, read, withdrawn, write
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=min(40, settings().max_examples), deadline=None)
 @given(st.lists(export_batches(max_rows=4), min_size=1, max_size=2), st.sampled_from([1, 3, 1024]))
 def test_everything_comes_back(batches, batch_rows):
     data, losses = write(batches, "parquet")

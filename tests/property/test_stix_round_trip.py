@@ -35,7 +35,7 @@ def as_carried(row):
 
 
 @given(batch=export_batches())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=min(60, settings().max_examples), deadline=None)
 def test_every_field_survives(batch):
     data, losses = write([batch], "stix")
     found = read(data, "stix")

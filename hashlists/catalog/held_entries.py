@@ -74,7 +74,8 @@ class _Held:
         ends: `(K,) int64`: where each ends therein.
         length: of all of them; None where they differ.
         ids: `(K,) int64`: of their entries.
-        hashes, words: as in `NewKeys`.
+        hashes: as in `NewKeys`, but ascending.
+        words: as in `NewKeys`.
     """
 
     joined: bytes
@@ -91,7 +92,7 @@ class _Held:
             ends=np.cumsum(np.fromiter(map(len, new.keys), np.int64, len(new.keys))),
             length=None if new.matrix is None else new.matrix.shape[1],
             ids=first + new.rank,
-            hashes=new.hashes,
+            hashes=np.sort(new.hashes),
             words=new.words,
         )
 
@@ -130,7 +131,7 @@ class HeldEntries:
         possible = self._known.possible(new.hashes)
         if not len(possible):
             return True
-        some = np.sort(new.hashes[possible])
+        some = new.hashes[possible]
         if any(_has_any(part.hashes, some) for part in self._parts):
             return False
         keys = [new.keys[row] for row in possible.tolist()]
@@ -177,9 +178,9 @@ class HeldEntries:
 
 
 def _has_any(hashes: NDArray[np.uint64], some: NDArray[np.uint64]) -> bool:
-    """Whether one of the few that are sorted is among many that are not, without sorting those."""
-    nearest = np.minimum(np.searchsorted(some, hashes), len(some) - 1)
-    return bool((some[nearest] == hashes).any())
+    """Whether one of some is among many that ascend."""
+    nearest = np.minimum(np.searchsorted(hashes, some), len(hashes) - 1)
+    return bool((hashes[nearest] == some).any())
 
 
 def _beginning_in_common(keys: Sequence[bytes]) -> int:

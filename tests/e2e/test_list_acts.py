@@ -135,7 +135,7 @@ async def bring(client, folder, name, numbers, **options):
 
 def key(name, number):
     """So that lists of different tests share no digest."""
-    return int(name.removeprefix("list-"), 16) * 100 + number
+    return int(name.removeprefix("list-"), 16) * 1_000_000 + number
 
 
 async def found(client, name, number):

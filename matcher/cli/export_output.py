@@ -83,7 +83,11 @@ def _tell_rest(report: ExportReport) -> None:
         note(f"held back: {report.expired:,} entries have expired", style="yellow")
     for what, count in sorted(report.losses.items()):
         note(f"not carried by {report.format}: {what} ({count:,} entries)", style="yellow")
-    if not report.entries and not report.retracted:
+    if report.entries or report.retracted:
+        return
+    if report.since and not report.held_back and not report.warnings:
+        note(f"nothing to tell: no entry changed after revision {report.since}")
+    else:
         note("warning: nothing went out; the file holds no entry", style="red")
 
 

@@ -100,6 +100,13 @@ def test_options_of_the_format(run, tmp_path):
     assert [each["Category"] for each in json.loads(target.read_bytes())["value"]].count(2) == 2
 
 
+def test_a_delta_of_nothing_is_no_fault(run, tmp_path):
+    target = tmp_path / "out.csv"
+    _, told = run(*EXPORT, "--format", "csv", "--since", "3", "--own-copy", "--to", target)
+    assert "nothing to tell: no entry changed after revision 3" in told
+    assert "warning" not in told
+
+
 def test_a_delta_that_cannot_be_told_is_told_loudly(run, tmp_path):
     arguments = ("--format", "vics", "--option", "profile=US", "--since", "2", "--own-copy")
     out, told = run(*EXPORT, *arguments, "--to", tmp_path / "out.json")

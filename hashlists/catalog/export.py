@@ -248,23 +248,16 @@ class Export:
         connection, since = self._connection, self._selection.since
         changed = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
         expired = expired_ids(connection, row.list_id, span, upto=since)
-        rehandled = rehandled_ids(
-            connection,
-            row.list_id,
-            self._held,
-            span,
-            since=since,
-            upto=(self.revision, self._newest),
-        )
+        rehandled = rehandled_ids(connection, row.list_id, self._held, span, since=since)
         ids = distinct_ids(np.concatenate([changed, expired, rehandled]))
-        is_changed = np.isin(ids, changed, assume_unique=True)
+        may_have_another = np.isin(ids, np.concatenate([changed, rehandled]))
         step = min(self._batch_size, _LOOKED_UP)
         for start in range(0, len(ids), step):
             part = ids[start : start + step]
             entry_ids = part.tolist()
             then = entry_states(connection, entry_ids, upto=since)
             now = entry_states(connection, entry_ids, upto=self.revision)
-            as_it_was = frozenset(part[~is_changed[start : start + step]].tolist())
+            as_it_was = frozenset(part[~may_have_another[start : start + step]].tolist())
             yield self._difference(then, now, span, as_it_was)
 
     def _difference(
@@ -294,7 +287,7 @@ class Export:
         for entry_id, version in sorted(newest.items()):
             revision, reason = acts.get(entry_id) or (given_by[version[_CHANGE]], None)
             if entry_id in has:
-                # Of one that did not change, an earlier version may have expired, or say another.
+                # Of one that did not change, an earlier version may have expired.
                 if entry_id not in as_it_was or had.get(entry_id) != has[entry_id]:
                     told.append(Told(entry_id, version, revision))
             else:

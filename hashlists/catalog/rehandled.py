@@ -1,4 +1,7 @@
-"""Which entries of a list another handling holds of, though no revision touched them.
+"""Of which entries of a list another handling held since a revision, though none touched them.
+
+An earlier revision is exported as today's handling allows, so a recipient who has one may be
+without what its list released then and releases now, but did not in between. That is told as well.
 
 Invariant: there is nothing to do unless the list came to say something else of handling, or the end
 of use that it names has passed; then the work grows with the entries for which that counts.
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlists.catalog import touched
-from hashlists.catalog.list_handling import ListHandling, read_sayings, stricter
+from hashlists.catalog.list_handling import read_sayings
 from hashlists.catalog.records import to_microseconds
 from hashlists.catalog.states import chunks
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from hashlists.catalog.expired import Span
+    from hashlists.catalog.list_handling import ListHandling
     from hashlists.model import Handling, SaidHandling
 
 _READ_AT_ONCE = 5_000
@@ -32,9 +36,8 @@ def rehandled_ids(
     span: Span,
     *,
     since: int,
-    upto: tuple[int, int],
 ) -> NDArray[np.int64]:
-    """Entries with a version, up to `since`, of which another handling held then than does now.
+    """Entries with a version, up to `since`, of which another handling than then held ever after.
 
     Args:
         connection: of a read transaction.
@@ -42,21 +45,18 @@ def rehandled_ids(
         held: what it says of handling.
         span: from the moment of `since` to now; an end of use within is another handling.
         since: the revision that the recipient has.
-        upto: the two revisions of which the stricter handling holds now.
 
     Returns:
         `(K,) int64`, ascending.
     """
+    later = [revision for revision in held.revisions if revision > since]
+    if not later and not _ends_within(span, held.at(since)):
+        return np.empty(0, np.int64)
 
     def is_another(said: Handling | SaidHandling) -> bool:
         then = held.holds(said, since)
-        now = stricter(*(held.holds(said, revision) for revision in upto))
-        return then != now or _ends_within(span, now)
+        return _ends_within(span, then) or any(held.holds(said, each) != then for each in later)
 
-    if len({held.at(revision) for revision in (since, *upto)}) == 1 and not _ends_within(
-        span, held.at(since)
-    ):
-        return np.empty(0, np.int64)
     found: set[int] = set()
     for part in chunks(sorted(touched.handlings_in(connection, list_id)), _READ_AT_ONCE):
         sayings = read_sayings(connection, part)

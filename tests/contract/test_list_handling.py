@@ -253,6 +253,21 @@ class TestExports:
         } == {"x": False}
         assert released(demo, "a", since=since) == {"x"}  # whoever has it may know more of it now
 
+    @pytest.mark.parametrize("said", [to("b"), until(PAST)])
+    def test_a_delta_gives_what_was_narrowed_while_its_revision_was_exported(self, demo, said):
+        bring_said(demo, *items("x", "own"), own=to("a"))
+        since = demo.head()
+        bring_said(demo, *items("y"))
+        upto = demo.head()
+        demo.change_handling("demo", said, **WHO)
+        given = released(demo, "a", upto=since)
+        assert "x" not in given
+        demo.change_handling("demo", to("a", "b"), endless=True, **WHO)
+        for delta in ({"since": since}, {"since": since, "upto": upto}):
+            rows = shown(demo, recipients=["a"], **delta)
+            assert not any(gone for gone, _ in rows.values())
+            assert given | rows.keys() == released(demo, "a")
+
     def test_a_delta_tells_another_end_of_use(self, demo):
         bring_said(demo, *items("x", "own"), own=until(FUTURE))
         since = demo.head()

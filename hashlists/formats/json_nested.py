@@ -26,6 +26,7 @@ from hashlists.formats.json_text import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from hashlists.formats.json_stream import OddNames
     from hashlists.limits import ImportLimits
 
 
@@ -46,6 +47,7 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
         wanted: Collection[str],
         limits: ImportLimits,
         count_objects: Callable[[Sequence[RecordT]], int] | None = None,
+        find_odd_names: OddNames | None = None,
     ) -> None:
         super().__init__(
             stream,
@@ -54,6 +56,7 @@ class NestedArrayStream(JsonArrayStream[RecordT]):
             wanted=wanted,
             limits=limits,
             count_objects=count_objects,
+            find_odd_names=find_odd_names,
         )
         self.outer_read = 0
         self._inner_key = inner_key

@@ -46,9 +46,13 @@ from hashlists.formats.json_text import (
 from hashlists.model import Place, PlaceAt, Rejection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from hashlists.formats.json_members import Buffer
     from hashlists.limits import ImportLimits
+
+    #: From the text of an array of records to odd names of those that have some, by their row.
+    OddNames = Callable[[Buffer], Mapping[int, Sequence[str]]]
 
 RecordT = TypeVar("RecordT")
 T = TypeVar("T")
@@ -78,11 +82,13 @@ class Chunk(Generic[RecordT]):
         records: in file order.
         place_at: where record `i` of `records` stands.
         rejections: records between them that are valid JSON but not what they should be.
+        odd_names: of records by their row, what the caller's `find_odd_names` found.
     """
 
     records: Sequence[RecordT] = field(repr=False)
     place_at: PlaceAt = field(repr=False)
     rejections: Sequence[Rejection] = ()
+    odd_names: Mapping[int, Sequence[str]] = field(default_factory=dict, repr=False)
 
 
 class JsonArrayStream(Generic[RecordT]):
@@ -96,6 +102,8 @@ class JsonArrayStream(Generic[RecordT]):
         limits: ceilings of the import.
         count_objects: how many objects the given records were made of, where all that stood in them
             can be encoded again (see `json_members.all_counted`): this saves decoding them twice.
+        find_odd_names: what to tell of records, by their row in a text, that hold more than what
+            they were made into.
 
     Attributes:
         members: the wanted members found so far; complete once `chunks()` is exhausted.
@@ -111,6 +119,7 @@ class JsonArrayStream(Generic[RecordT]):
         wanted: Collection[str],
         limits: ImportLimits,
         count_objects: Callable[[Sequence[RecordT]], int] | None = None,
+        find_odd_names: OddNames | None = None,
     ) -> None:
         self.members: dict[str, object] = {}
         self.has_array = False
@@ -119,6 +128,7 @@ class JsonArrayStream(Generic[RecordT]):
         self._wanted = frozenset(wanted)
         self._limits = limits
         self._count_objects = count_objects
+        self._find_odd_names = find_odd_names
         self._scratch = bytearray()
         self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
         self._record_decoder = msgspec.json.Decoder(record_type)
@@ -219,42 +229,49 @@ class JsonArrayStream(Generic[RecordT]):
         text = self._text
         with text.bracketed(end) as data:
             records: list[RecordT] = self._records_decoder.decode(data)
-            if self._may_repeat(data, records):
+            plain = self._all_counted(data, records)
+            if not plain and may_repeat(bytes(data)):
                 return None
+            odd_names = {} if plain else self._odd_names(data)
         places = RecordPlaces(text.data, text.pos, end, text.offset, self._number + 1)
         text.pos = after
         self._done = text.data[after - 1] == CLOSE_BRACKET
         self._number += len(records)
-        return Chunk(records, places)
+        return Chunk(records, places, odd_names=odd_names)
 
-    def _may_repeat(self, text: memoryview, records: Sequence[RecordT]) -> bool:
+    def _all_counted(self, text: memoryview, records: Sequence[RecordT]) -> bool:
+        """Whether no record has a member twice, or one that the caller does not know."""
         if not self._names:  # nothing is read of these records
-            return False
+            return True
         count = self._count_objects
-        if count is not None and all_counted(text, records, count(records), self._scratch):
-            return False
-        return may_repeat(bytes(text))
+        return count is not None and all_counted(text, records, count(records), self._scratch)
+
+    def _odd_names(self, text: Buffer) -> Mapping[int, Sequence[str]]:
+        return {} if self._find_odd_names is None else self._find_odd_names(text)
 
     def _single_chunk(self) -> Chunk[RecordT]:
         """Records one by one, up to the end of the block in hand or of the array."""
         records: list[RecordT] = []
         places: list[Place] = []
         rejections: list[Rejection] = []
+        odd_names: dict[int, Sequence[str]] = {}
         stop = self._text.bytes_read
         while not self._at_empty_end():
             self._number += 1
             place = Place("record", self._number, self._text.skip_space())
-            outcome = self._next_record(place)
+            outcome, odd = self._next_record(place)
             if isinstance(outcome, Rejection):
                 rejections.append(outcome)
             else:
+                if odd:
+                    odd_names[len(records)] = odd
                 records.append(outcome)
                 places.append(place)
             self._take_separator(place)
             full = len(records) + len(rejections) >= self._limits.max_batch_rows
             if self._done or full or self._text.offset >= stop:
                 break
-        return Chunk(records, places.__getitem__, rejections)
+        return Chunk(records, places.__getitem__, rejections, odd_names)
 
     def _at_empty_end(self) -> bool:
         """True at the `]` of an array without records; a `]` behind a comma is an error."""
@@ -266,7 +283,8 @@ class JsonArrayStream(Generic[RecordT]):
         self._done = True
         return True
 
-    def _next_record(self, place: Place) -> RecordT | Rejection:
+    def _next_record(self, place: Place) -> tuple[RecordT | Rejection, Sequence[str]]:
+        """The next record or what is wrong with it, and its odd names."""
         limit = self._limits.max_record_bytes
         try:
             data = self._text.take_value(limit)
@@ -275,13 +293,15 @@ class JsonArrayStream(Generic[RecordT]):
         except NoValueError:
             self._fail("not JSON: no value where a record should be")
         if data is None:
-            return Rejection(place, "", f"the record is longer than {limit} bytes")
+            return Rejection(place, "", f"the record is longer than {limit} bytes"), ()
         try:
             record = self._record_decoder.decode(data)
         except _DECODE_ERRORS as error:
-            return self._reject(data, place, error)
+            return self._reject(data, place, error), ()
         fault = fault_of_members(data, self._names)
-        return record if fault is None else Rejection(place, *fault)
+        if fault is not None:
+            return Rejection(place, *fault), ()
+        return record, self._odd_names(b"[%b]" % data).get(0, ())
 
     def _reject(self, data: bytes, place: Place, error: Exception) -> Rejection:
         """A record that is JSON is rejected alone; one that is not breaks the file."""

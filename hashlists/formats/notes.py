@@ -19,6 +19,8 @@ _HASH_LIKE = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{12,}", re.ASCII)
 _MAX_NAMES: Final = 20
 _MAX_NOTES: Final = 100
 _FURTHER: Final = "further notes"
+#: With the format's name of it behind; an import goes without what it says.
+OTHER_CASE_NOTE: Final = "member not read, since its name is written in another case than"
 
 
 class Notes(Counter[str]):
@@ -45,4 +47,4 @@ def _is_safe(name: object) -> bool:
     )
 
 
-__all__ = ["Notes"]
+__all__ = ["OTHER_CASE_NOTE", "Notes"]

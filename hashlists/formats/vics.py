@@ -20,6 +20,9 @@ make the whole (see `paged_set`).
 A record in which an object has a member twice, read or not, is rejected; in the file's object that
 is refused of the context, the count, the link to a next page and `value`.
 
+Names count as the model writes them. A member that is written in another case is not read; a note
+tells which, and a record that has no hash for this reason is rejected with it.
+
 VICS has no retractions: that a record is missing from a later file proves nothing by itself.
 """
 
@@ -35,6 +38,7 @@ from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.vics_context import CONTEXT_KEYS, find_contexts, parse_context
 from hashlists.formats.vics_likeness import looks_like
+from hashlists.formats.vics_names import names_in_other_case
 from hashlists.formats.vics_records import Media, count_objects, to_batch
 from hashlists.formats.vics_writer import VicsWriter
 from hashlists.model import Harm
@@ -106,6 +110,7 @@ class VicsReader(BatchReader):
                 wanted=wanted,
                 limits=self._limits,
                 count_objects=count_objects,
+                find_odd_names=names_in_other_case,
             )
         else:
             records = JsonArrayStream(
@@ -115,6 +120,7 @@ class VicsReader(BatchReader):
                 wanted=wanted,
                 limits=self._limits,
                 count_objects=count_objects,
+                find_odd_names=names_in_other_case,
             )
         records.open_array()
         return records

@@ -24,7 +24,7 @@ from hashlists.formats.base import (
     RawBatch,
     RawHash,
 )
-from hashlists.formats.notes import Notes
+from hashlists.formats.notes import OTHER_CASE_NOTE, Notes
 from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _NAMES = FieldNames(
     media_type="MimeType",
     updated_at="DateUpdated",
 )
+_HASH_MEMBERS: Final = (*(name for name, _, _ in MEMBER_KINDS), "AlternativeHashes")
 _KINDS_BY_NAME: Mapping[str, HashKind] = {str(kind): kind for kind in HashKind}
 _NAME_NOISE = str.maketrans("", "", "-_ .")
 #: A series that is "no" rather than a name.
@@ -70,10 +71,17 @@ _TIMES = re.compile(r"(?:[!-~][ -~]{0,63}\n)*+")
 _ODD_TIME_NOTE: Final = "DateUpdated that is no time stamp left aside"
 
 
+_OTHER_CASE_REASON: Final = (
+    "the record has no hash: its names are written in another case than the format's, and names "
+    "count by case"
+)
+
 _SKIPPED: Final = msgspec.Raw()
 
 
-class _AlternativeHash(msgspec.Struct, gc=False, omit_defaults=True):
+class AlternativeHash(msgspec.Struct, gc=False, omit_defaults=True):
+    """A hash by the name of its kind."""
+
     HashName: str | None = ""
     HashValue: str | None = ""
     MD5: msgspec.Raw = _SKIPPED
@@ -87,7 +95,7 @@ class Media(msgspec.Struct, gc=False, omit_defaults=True):
     SHA256: str | None = ""
     PDQ: str | None = ""
     PhotoDNA: str | None = ""
-    AlternativeHashes: list[_AlternativeHash | None] | msgspec.UnsetType | None = msgspec.UNSET
+    AlternativeHashes: list[AlternativeHash | None] | msgspec.UnsetType | None = msgspec.UNSET
     MediaID: int | str | None = ""
     Category: int | str | None = ""
     MediaSize: int | float | str | None = ""
@@ -127,6 +135,10 @@ def to_batch(chunk: Chunk[Media], header: FileHeader) -> RawBatch:
     flags = [
         FlagColumn(flag, list(map(attrgetter(name), records)), name) for name, flag in MEMBER_FLAGS
     ]
+    in_other_case = Notes()
+    for names in chunk.odd_names.values():
+        for name in names:
+            in_other_case.add_named(OTHER_CASE_NOTE, name)
     updated_at, odd_times = _times([record.DateUpdated for record in records])
     flags.append(FlagColumn(EntryFlag.SERIES, _has_series(records), "Series"))
     return RawBatch(
@@ -144,7 +156,8 @@ def to_batch(chunk: Chunk[Media], header: FileHeader) -> RawBatch:
         updated_at=updated_at,
         names=_NAMES,
         rejections=chunk.rejections,
-        notes={**alternatives.notes, **odd_times},
+        faults=_no_hash_for_case(chunk),
+        notes={**alternatives.notes, **odd_times, **in_other_case},
     )
 
 
@@ -197,7 +210,7 @@ class _Alternatives:
             for kind, values in self._columns.items()
         ]
 
-    def _read_row(self, row: int, hashes: Sequence[_AlternativeHash | None]) -> None:
+    def _read_row(self, row: int, hashes: Sequence[AlternativeHash | None]) -> None:
         for item in hashes:
             if item is None or not item.HashValue:
                 continue
@@ -226,4 +239,14 @@ def _alternative_field(kind: HashKind) -> str:
     return f"AlternativeHashes ({kind})"
 
 
-__all__ = ["MEMBER_FLAGS", "MEMBER_KINDS", "Media", "count_objects", "to_batch"]
+def _no_hash_for_case(chunk: Chunk[Media]) -> dict[int, tuple[str, str]]:
+    """Why records have no hash whose hashes have names in another case; by row."""
+    return {
+        row: (name, _OTHER_CASE_REASON)
+        for row, names in chunk.odd_names.items()
+        if (name := next((each for each in names if each in _HASH_MEMBERS), None)) is not None
+        and not any(getattr(chunk.records[row], each) for each in _HASH_MEMBERS)
+    }
+
+
+__all__ = ["MEMBER_FLAGS", "MEMBER_KINDS", "AlternativeHash", "Media", "count_objects", "to_batch"]

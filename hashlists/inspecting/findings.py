@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hashlists.formats.notes import OTHER_CASE_NOTE
 from hashlists.formats.table_columns import MaySay
 
 if TYPE_CHECKING:
@@ -102,6 +103,11 @@ class Reading:
         withdrawn would be in force.
         """
         return not self.declared and any(each.may_say is not MaySay.NOTHING for each in self.unread)
+
+    @property
+    def is_misnamed(self) -> bool:
+        """Whether the format's members have names in another case, so that they are not read."""
+        return any(note.startswith(OTHER_CASE_NOTE) for note in self.notes)
 
 
 @dataclass(frozen=True, slots=True)

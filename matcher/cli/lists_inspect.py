@@ -70,7 +70,8 @@ def command(
     record is withdrawn, or of which class it is, the suggested command has places to fill in.
 
     What is no list at all (an image, a spreadsheet, a web page that was saved in its place) is
-    named, with what to do. Files encrypted with age are opened with --identity.
+    named, with what to do. Files encrypted with age are opened with --identity. Where a file writes
+    names of its format in another case, no command is suggested: an import would not read them.
 
     Exit status: 0 where an import would take each file, as far as was looked; 2 otherwise, and
     where something has to be filled in first.

@@ -65,7 +65,7 @@ def suggestions(
     for row, each in enumerate(found):
         readings = _readings(each)
         ways = {(seen.format, tuple(sorted(seen.options.items()))) for seen in readings}
-        if not _is_taken(each, read_as):
+        if not _is_taken(each, read_as) or any(seen.is_misnamed for seen in readings):
             continue
         if len(ways) == 1:
             together[ways.pop()].append(row)
@@ -83,7 +83,7 @@ def suggestions(
 
 def is_ready(each: FileInspection, found: Sequence[FileInspection]) -> bool:
     """Whether an import of all files would take this one, with nothing left to fill in."""
-    if any(seen.is_unsettled for seen in _readings(each)):
+    if any(seen.is_unsettled or seen.is_misnamed for seen in _readings(each)):
         return False
     return _is_taken(each, _formats_read(found))
 

@@ -9,10 +9,12 @@ import pytest
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.base import Sample
+from hashlists.formats.notes import OTHER_CASE_NOTE
 from hashlists.formats.registry import find_format, open_reader
 from hashlists.limits import ImportLimits
 from hashlists.model import Classification, Handling, HashKind
 from hashlists.validate import validate
+from matcher import cli
 
 CONTEXT = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{}/$metadata#{}"
 SECRET = "SECRETWORD"
@@ -211,3 +213,42 @@ class TestLikeness:
         likeness = self.looks(document(media(1), profile="a" * 100 + "\u202e", kind="Media"))
         assert "aaaa" not in likeness.why
         assert media(1)["MD5"] not in repr(likeness)
+
+
+class TestNamesInAnotherCase:
+    """JSON tells names apart by case, so `md5` is no `MD5`: what is lost so is told."""
+
+    def test_what_is_not_read_is_told_and_the_rest_taken(self):
+        record = {"MediaID": 1, "category": 1, "md5": "0a" * 16, "SHA1": "0b" * 20}
+        _, rejections, results = read(document(record, media(2), kind="Media"))
+        assert not rejections
+        notes = {note: times for raw, _ in results for note, times in raw.notes.items()}
+        assert notes == {f"{OTHER_CASE_NOTE}: MD5": 1, f"{OTHER_CASE_NOTE}: Category": 1}
+
+    @pytest.mark.parametrize("broken", [False, True])
+    def test_a_record_that_has_no_hash_for_it_says_so(self, broken):
+        wrong = [{"MediaID": 9, "MD5": [1]}] if broken else []
+        data = document({"MediaID": 1, "md5": "0a" * 16}, *wrong, media(2), kind="Media")
+        ids, rejections, _ = read(data)
+        assert ids == ["2"]
+        assert (rejections[-1].place.number, rejections[-1].field) == (1, "MD5") or broken
+        (told,) = (each for each in rejections if each.place.number == 1)
+        assert "names are written in another case" in told.reason
+
+    def test_names_within_alternative_hashes(self):
+        hashes = [{"hashName": "SHA256", "HashValue": "0c" * 32}]
+        _, _, ((raw, _),) = read(document(media(1, AlternativeHashes=hashes), kind="Media"))
+        assert f"{OTHER_CASE_NOTE}: HashName" in raw.notes
+
+    def test_what_says_nothing_or_stands_elsewhere_is_no_loss(self):
+        record = media(1, md5="0a" * 16, category=1, sha1="", Exifs=[{"md5": "x"}])
+        _, _, ((raw, _),) = read(document(record, kind="Media"))
+        assert not raw.notes
+
+    def test_inspect_suggests_no_import(self, tmp_path, capsys):
+        path = tmp_path / "set.json"
+        path.write_bytes(document({"MD5": "0a" * 16, "category": 1}, kind="Media"))
+        assert cli.main(["lists", "inspect", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert f"{OTHER_CASE_NOTE}: Category" in told
+        assert "To import" not in told

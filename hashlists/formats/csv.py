@@ -28,7 +28,7 @@ from hashlists.formats.csv_likeness import looks_like
 from hashlists.formats.csv_table import ENCODINGS, UNENDED_NOTE, Block, CsvTable
 from hashlists.formats.csv_writer import CsvWriter
 from hashlists.formats.field_mapping import FieldMapping, NoHashColumnError, yes_or_no
-from hashlists.formats.mapped_batch import mapped_batch
+from hashlists.formats.mapped_batch import mapped_batch, with_status_told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,8 @@ class CsvReader(BatchReader):
         self._positions = self._table.positions({**mapping.all_columns(), **own})
         is_delta = self._options.own and own_layout.names_delta(self._table.columns)
         first = [RawBatch.of_delta(self._header)] if is_delta else []
-        self._batches = chain(first, map(self._to_batch, self._table.blocks()))
+        blocks = map(self._to_batch, self._table.blocks())
+        self._batches = chain(first, with_status_told(mapping, self._header, blocks))
 
     @property
     def header(self) -> FileHeader:

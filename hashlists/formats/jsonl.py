@@ -34,6 +34,7 @@ from hashlists.formats.csv_likeness import kind_named
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.formats.json_members import fault_of_members, may_repeat
 from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
+from hashlists.formats.mapped_batch import with_status_told
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place, Rejection
 
@@ -76,7 +77,7 @@ class JsonLinesReader(BatchReader):
         self._header = FileHeader("jsonl", version, self._mapping.scheme, self._mapping.profile)
         self._records = 0
         self._announced: int | None = None
-        self._batches = self._read()
+        self._batches = with_status_told(self._mapping, self._header, self._read())
 
     @property
     def header(self) -> FileHeader:

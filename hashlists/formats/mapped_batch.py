@@ -21,7 +21,7 @@ from hashlists.formats.field_mapping import FLAGS
 from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hashlists.formats.base import FileHeader
     from hashlists.formats.field_mapping import FieldMapping
@@ -31,7 +31,12 @@ _YES: Final = frozenset({"1", "t", "true", "y", "yes"})
 _NO: Final = frozenset({"", "0", "f", "false", "n", "no"})
 _UNKNOWN_STATUS: Final = (
     "the word does not say whether the entry is withdrawn: expected yes or no, or one of those that"
-    " retracted_values and listed_values name"
+    " --option retracted_values=WORD,WORD and --option listed_values=WORD,WORD name"
+)
+NO_SUCH_WORD_NOTE: Final = (
+    "no record has a word of retracted_values, so none is withdrawn; if that is not so, say which "
+    "words mean withdrawn, and those that mean in force with --option listed_values=WORD,WORD, "
+    "which rejects every other"
 )
 
 
@@ -80,6 +85,23 @@ def mapped_batch(
         names=mapping.names,
     )
     return _with_rarer_columns(batch, mapping, cells)
+
+
+def with_status_told(
+    mapping: FieldMapping, header: FileHeader, batches: Iterator[RawBatch]
+) -> Iterator[RawBatch]:
+    """The batches of a file; at its end a note where none of the words for withdrawn occurred.
+
+    A word that the source never writes would put in force all that it withdraws.
+    """
+    is_open = bool(mapping.retracted_words) and not mapping.listed_words
+    listed = False
+    for batch in batches:
+        if is_open and batch.rows:
+            is_open, listed = not any(batch.retracted or ()), True
+        yield batch
+    if is_open and listed:
+        yield RawBatch.of_notes(header, {NO_SUCH_WORD_NOTE: 1})
 
 
 def _with_rarer_columns(

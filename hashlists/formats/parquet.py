@@ -26,6 +26,7 @@ from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.field_mapping import FieldMapping
+from hashlists.formats.mapped_batch import with_status_told
 from hashlists.formats.parquet_library import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
@@ -96,7 +97,7 @@ class ParquetReader(BatchReader):
         self._paths = self._find_columns()
         self._require_modest()
         self._done = 0
-        self._batches = self._read()
+        self._batches = with_status_told(self._mapping, self._header, self._read())
 
     @property
     def header(self) -> FileHeader:

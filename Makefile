@@ -94,7 +94,7 @@ setup: $(APP) $(TEST) $(LINT) ## The environment with all tools of a developer
 
 .PHONY: demo
 demo: $(APP) ## Harmless images and their list, imported into $(DATA)
-	@mkdir -p $(DATA)
+	@mkdir -p -m 700 $(DATA)
 	@$(PY) -m matcher.demo $(DATA)/demo >/dev/null
 	@$(BIN)/hashwarden --data $(DATA) lists import $(DATA)/demo/demo-list.vics.json \
 	  --list demo --format vics --harm test --source 'Hashwarden demo'

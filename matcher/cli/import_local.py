@@ -40,6 +40,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
 
     share, settings = order.max_rejected_share, session.settings
     with session.catalog(create=order.described.suffices) as catalog:
+        settings.prepare_data_dir()  # copies lie there, wherever the catalog does
         prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
         harm = _require_harm(catalog, order)
         with (
@@ -86,13 +87,14 @@ def try_here(
     from hashlists.importer import FullList, import_files  # noqa: PLC0415
 
     share, settings = order.max_rejected_share, session.settings
+    spool_dir = settings.spool_dir if settings.data_dir.is_dir() else None  # nothing is made
     prepare = _list_plan(catalog, order.list_name, order.described, author=session.author)
     harm = _require_harm(catalog, order)
     with ExitStack() as opened:
         advance = opened.enter_context(progress(f"Reading {order.shown_files}", of_bytes=True))
         return import_files(
             catalog,
-            [opened.enter_context(seekable(each, settings.spool_dir)) for each in order.files],
+            [opened.enter_context(seekable(each, spool_dir)) for each in order.files],
             list_name=order.list_name,
             format=order.format,
             options=order.options,
@@ -105,7 +107,7 @@ def try_here(
             observers=[observe],
             dry_run=True,
             full=None if order.whole is None else FullList(force=order.whole.force),
-            spool_dir=settings.spool_dir,
+            spool_dir=spool_dir,
             identities=order.identities,
         )
 

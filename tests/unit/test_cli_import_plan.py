@@ -228,3 +228,19 @@ def test_a_list_of_another_harm_is_not_even_made(run, tmp_path):
     for more in ((), ("--plan",)):
         assert "entries of harm ncii" in run("lists", "import", *order, *more, status=2).err
     assert "new" not in run("lists", "show", "--json").out
+
+
+def test_a_plan_makes_no_data_folder(plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    assert plan(file, *NEW)["added"] == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_import_makes_the_data_folder_for_its_owner_alone(run, tmp_path, monkeypatch):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},"])
+    monkeypatch.setenv("HASHWARDEN_CATALOG_URL", f"sqlite:///{tmp_path / 'other' / 'catalog.db'}")
+    run("lists", "import", file, *NEW)
+    (tmp_path / "data" / "spool").rmdir()
+    (tmp_path / "data").rmdir()
+    run("lists", "import", file, "--list", "new", *COLUMNS)
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700

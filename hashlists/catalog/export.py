@@ -11,8 +11,8 @@ as well. What was in use at `since` is judged by the moment of that commit, all 
 So it withdraws whatever the recipient was given and would be given no longer: what was retracted,
 and also what has expired, is released to others now (be it that its list came to say something else
 of handling), or belongs to another class. Such a row names
-the entry and says nothing of it, since whoever asks may claim any `since`. Of what the recipient
-could never have, nothing is told.
+the entry and says nothing of it, since whoever asks may claim any `since`; why, it says to others
+only where the source gave the reason. Of what the recipient could never have, nothing is told.
 """
 
 from __future__ import annotations
@@ -321,12 +321,16 @@ class Export:
         return {change_id: revision for part in parts for change_id, revision in part}
 
     def _last_retractions(self, entry_ids: Sequence[int]) -> dict[int, tuple[int, str | None]]:
-        """By entry the revision of its last retraction, and why."""
+        """By entry the revision of its last retraction, and why, where that may be told.
+
+        What an operator wrote may name people and cases, and was written for the record here.
+        """
         parts = _RETRACTIONS.run(self._connection, entry_ids, upto=self.revision)
+        stays_here = self._selection.recipients is None
         return {
-            entry_id: (revision, reason or None)
+            entry_id: (revision, ((stays_here or origin == Origin.SOURCE) and reason) or None)
             for part in parts
-            for entry_id, revision, reason in part
+            for entry_id, revision, origin, reason in part
         }
 
     def _count_purged(self) -> int:
@@ -345,7 +349,7 @@ _BY_VERSION = BulkSelect(entry_versions.c.version_id, VERSIONS)
 _REVISIONS = BulkSelect(changes.c.change_id, select(changes.c.change_id, changes.c.revision))
 _RETRACTIONS = BulkSelect(
     retractions.c.entry_id,
-    select(retractions.c.entry_id, changes.c.revision, retractions.c.reason)
+    select(retractions.c.entry_id, changes.c.revision, retractions.c.origin, retractions.c.reason)
     .join(changes, changes.c.change_id == retractions.c.change_id)
     .where(changes.c.revision <= bindparam("upto"), retractions.c.action == Action.RETRACT)
     .order_by(changes.c.revision),  # the last one stays

@@ -97,7 +97,8 @@ def retract(session: Session, *, order: _Order, selection: EntrySelection) -> No
 
     ENTRY is an id as `match` and `lookup` show it. What is retracted matches no more within
     seconds, and no import brings it back; `lists restore` does. One entry that is not of this list
-    is an error, and nothing is changed.
+    is an error, and nothing is changed. Recipients of exports are told that it is withdrawn, and
+    not the reason.
 
     A source's own ids and digests are not indexed: to find them, every entry of the catalog is
     read, which takes seconds at ten million. Entries that are out of force are found too.

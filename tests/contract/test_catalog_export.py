@@ -270,6 +270,23 @@ class TestDelta:
         assert [out.revisions[by_name[name]] for name in "abc"] == [3, 3, went.number]
         assert shown(demo, since=demo.head()) == {}
 
+    @pytest.mark.parametrize(("recipients", "why"), [(["a"], None), (None, "why")])
+    def test_an_operators_reason_stays_here(self, demo, recipients, why):
+        a, b, c = (Item(name, handling=FOR_A) for name in "abc")
+        bring(demo, [a, b])
+        since = demo.head()
+        bring(demo, [c], gone=[b])
+        upto = demo.head()
+        demo.retract("demo", ids_of(demo, "a"), **WHO)
+
+        def reasons(**chosen: int) -> dict[bytes, str | None]:
+            (out,), _ = exported(demo, recipients=recipients, **chosen)
+            return dict(zip(out.entries.keys, out.reasons, strict=True))
+
+        assert reasons(since=since) == {a.key: why, b.key: "withdrawn", c.key: None}
+        demo.rollback("demo", upto - 1, **WHO)
+        assert reasons(since=upto)[c.key] == f"rolled back to revision {upto - 1}"
+
     def test_only_up_to_a_revision(self, demo):
         a, b = items("a", "b")
         bring(demo, [a])  # 2

@@ -101,15 +101,16 @@ class CatalogReader:
         with catalog_errors():
             return touched.out_of_force_since(self._connection, since)
 
-    def acted_on_since(self, since: int) -> NDArray[np.int64]:
-        """The entries that revisions in (`since`, `revision`] retracted, restored or purged.
+    def ids_with_new_ends(self, since: int) -> NDArray[np.int64]:
+        """The entries that revisions in (`since`, `revision`] may have given another end of use.
+
+        Which it is, `entry_columns` tells; an entry that those revisions brought first is left out.
 
         Returns:
-            `(K,) int64`, ascending. Any other is out of force now if it was at `since`, but for
-            expiry.
+            `(K,) int64`, ascending, a part of `changed_ids`.
         """
         with catalog_errors():
-            return touched.acted_on_since(self._connection, since)
+            return touched.ids_with_new_ends(self._connection, since)
 
     def purged_since(self, since: int) -> bool:
         """Whether a revision in (`since`, `revision`] purged any entry."""

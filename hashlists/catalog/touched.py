@@ -18,13 +18,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Select, func, select
 
-from hashlists.catalog.list_handling import ListHandling, with_another_end
+from hashlists.catalog.list_handling import (
+    END_FACTS,
+    ENDLESS,
+    EndsOfUse,
+    ListHandling,
+    with_another_end,
+)
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     change_handlings,
     changes,
     derived_hashes,
+    entries,
     entry_versions,
+    handlings,
     purged_entries,
     retractions,
     revisions,
@@ -105,6 +113,33 @@ def retimed_ids(connection: Connection, since: int) -> NDArray[np.int64]:
     )
 
 
+def ids_with_new_ends(connection: Connection, since: int) -> NDArray[np.int64]:
+    """Entries that may have come to an end of use after `since`, or to another.
+
+    Returns:
+        `(K,) int64`, ascending: those of which a version after `since`, that was not their first,
+        has an end of use now, and `retimed_ids`.
+    """
+    return _union([*_brought_with_end(connection, since), retimed_ids(connection, since)])
+
+
+def _brought_with_end(connection: Connection, since: int) -> Iterator[NDArray[np.int64]]:
+    table = change_handlings.c
+    query = (
+        select(table.change_id, table.handling_id, changes.c.list_id, *END_FACTS)
+        .join(changes, changes.c.change_id == table.change_id)
+        .join(handlings, handlings.c.handling_id == table.handling_id)
+        .where(changes.c.revision > since)
+    )
+    rows = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 5)
+    ends = EndsOfUse(connection).of(rows[:, 2], rows[:, 3], rows[:, 4] == 1)
+    found: dict[int, list[int]] = {}
+    for change_id, handling_id in rows[ends != ENDLESS, :2].tolist():
+        found.setdefault(change_id, []).append(handling_id)
+    for change_id, ids in sorted(found.items()):
+        yield from _with_handlings(connection, change_id, ids, older=True)
+
+
 def ids_with_handlings(
     connection: Connection, list_id: int, handling_ids: Collection[int], *, upto: int | None = None
 ) -> NDArray[np.int64]:
@@ -143,12 +178,6 @@ def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
     actions = _union(_acted_on(connection, ranges))
     retracted = retracted_among(connection, actions.tolist())
     return _union([*_purged(connection, ranges), np.array(sorted(retracted), np.int64)])
-
-
-def acted_on_since(connection: Connection, since: int) -> NDArray[np.int64]:
-    """Those that the revisions after `since` retracted, restored or purged."""
-    ranges = _ranges(connection, since)
-    return _union(chain(_acted_on(connection, ranges), _purged(connection, ranges)))
 
 
 def purged_since(connection: Connection, since: int) -> bool:
@@ -222,14 +251,17 @@ def _uses_in(list_id: int) -> Select[Any]:
 
 
 def _with_handlings(
-    connection: Connection, change_id: int, handling_ids: Sequence[int]
+    connection: Connection, change_id: int, handling_ids: Sequence[int], *, older: bool = False
 ) -> Iterator[NDArray[np.int64]]:
     """Entries of which a change has a version with one of the handlings; read once, however many.
 
     The database compares a few handlings; more are compared here, so that no list of them is long.
+    With `older` those that the change itself brought are left out.
     """
     table, first = entry_versions.c, change_id * VERSIONS_PER_CHANGE
-    rows = (table.version_id >= first, table.version_id < first + VERSIONS_PER_CHANGE)
+    rows = [table.version_id >= first, table.version_id < first + VERSIONS_PER_CHANGE]
+    if older:
+        rows += [entries.c.entry_id == table.entry_id, entries.c.change_id != change_id]
     if len(handling_ids) <= CHUNK:
         these = select(table.entry_id).where(*rows, table.handling_id.in_(handling_ids))
         yield from _ids(connection, these)

@@ -1,10 +1,12 @@
-"""The file `withdrawn`: entries that snapshots hold and that are out of force since.
+"""The file `withdrawn`: what snapshots hold that is out of force since, or ends at another time.
 
 A server hides them from memory, and a snapshot never changes: without this file they would match
 again in a server that is started while the catalog is away.
 
-One line of JSON and then the ids, `(W,) <i8`, ascending. The line names the snapshots that the ids
-are of, the revision at which they were out of force with its mark, and a SHA-256 over everything.
+One line of JSON, then the ids, `(W,) <i8`, ascending, then those of entries with another end of
+use, `(E,) <i8`, ascending, and these ends, `(E,) <u4`. Version 1 had no ends. The line names the
+snapshots that the ids are of, the revision at which they were out of force with its mark, and a
+SHA-256 over everything.
 Ids only, never a hash: so a purge leaves nothing here, and the file says nothing without a catalog
 or a snapshot. It is written whole or not at all, under the root's lock, and goes with the last of
 the snapshots that it names. Who may write it, and when, is not decided here.
@@ -47,9 +49,10 @@ if TYPE_CHECKING:
 WITHDRAWN_FILE = "withdrawn"
 FORMAT = "hashwarden-withdrawn"
 #: Raised whenever an older build could misread a newer file.
-VERSION = 1
+VERSION = 2
 _MAX_BYTES = 1 << 30  # a hundred million ids, and room for the line
 _ID_DTYPE = np.dtype("<i8")
+_END_DTYPE = np.dtype("<u4")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +65,9 @@ class Withdrawn:
         mark: of that revision.
         snapshots: names of the snapshots that the ids are of, ascending.
         ids: `(W,) int64`, strictly ascending catalog ids.
+        ending: `(E,) int64`, likewise: entries that must not match from another moment on than
+            the snapshots say.
+        ends: `(E,) uint32`: that moment, seconds since 1970 UTC.
     """
 
     catalog_id: str
@@ -69,10 +75,13 @@ class Withdrawn:
     mark: str
     snapshots: tuple[str, ...]
     ids: Int64Array = field(repr=False)
+    ending: Int64Array = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
+    ends: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32), repr=False)
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
-        ids = bytes_of(np.ascontiguousarray(self.ids, _ID_DTYPE))
+        columns = ((self.ids, _ID_DTYPE), (self.ending, _ID_DTYPE), (self.ends, _END_DTYPE))
+        rows = b"".join(bytes_of(np.ascontiguousarray(each, dtype)) for each, dtype in columns)
         body = {
             "format": FORMAT,
             "version": VERSION,
@@ -81,9 +90,10 @@ class Withdrawn:
             "mark": self.mark,
             "snapshots": list(self.snapshots),
             "entries": len(self.ids),
+            "ending": len(self.ending),
         }
-        sealed = {**body, "sha256": _digest(body, ids)}
-        return json_bytes(WITHDRAWN_FILE, sealed) + b"\n" + ids
+        sealed = {**body, "sha256": _digest(body, memoryview(rows))}
+        return json_bytes(WITHDRAWN_FILE, sealed) + b"\n" + rows
 
 
 def read_withdrawn(root: Path) -> Withdrawn | None:
@@ -155,27 +165,34 @@ def forget_withdrawn(root: Path) -> None:
 
 
 def _parse(root: Path, data: bytes) -> Withdrawn:
-    line, newline, ids = data.partition(b"\n")
+    line, newline, rows = data.partition(b"\n")
     if not newline:
         raise refuse(root, WITHDRAWN_FILE, "is cut off")
     body = parse_json(root, WITHDRAWN_FILE, line)
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise refuse(root, WITHDRAWN_FILE, "does not tell of withdrawn entries")
-    if body.get("version") != VERSION:
+    if body.get("version") not in (1, VERSION):
         raise refuse(
-            root, WITHDRAWN_FILE, f"is of another version; this build reads version {VERSION}"
+            root, WITHDRAWN_FILE, f"is of another version; this build reads versions 1 to {VERSION}"
         )
     digest = body.pop("sha256", None)
-    if not _is_well_formed(body) or len(ids) != _ID_DTYPE.itemsize * body["entries"]:
+    if not _is_well_formed(body):
         raise refuse(root, WITHDRAWN_FILE, "is damaged or cut off")
-    if digest != _digest(body, memoryview(ids)):
+    entries, ending = body["entries"], body.get("ending", 0)
+    cut = _ID_DTYPE.itemsize * (entries + ending)
+    if len(rows) != cut + _END_DTYPE.itemsize * ending:
+        raise refuse(root, WITHDRAWN_FILE, "is damaged or cut off")
+    if digest != _digest(body, memoryview(rows)):
         raise refuse(root, WITHDRAWN_FILE, "is damaged: its digest differs")
+    ids = np.frombuffer(rows[:cut], _ID_DTYPE).astype(np.int64)
     return Withdrawn(
         catalog_id=body["catalog_id"],
         revision=body["revision"],
         mark=body["mark"],
         snapshots=tuple(body["snapshots"]),
-        ids=np.frombuffer(ids, _ID_DTYPE).astype(np.int64),
+        ids=ids[:entries],
+        ending=ids[entries:],
+        ends=np.frombuffer(rows[cut:], _END_DTYPE).astype(np.uint32),
     )
 
 
@@ -186,6 +203,7 @@ def _is_well_formed(body: dict[str, Any]) -> bool:
         and isinstance(body.get("mark"), str)
         and is_count(body.get("revision"))
         and is_count(body.get("entries"))
+        and is_count(body.get("ending", 0))
         and isinstance(names, list)
         and all(is_match(FOLDER_NAME, name) for name in names)
     )

@@ -3,7 +3,8 @@
 Invariants:
 
 * A view is of exactly one revision of one catalog's history, but for entries that later revisions
-  took out of force, which may be hidden early. It never changes; a later one is another object.
+  took out of force or gave an earlier end, which may be hidden early. It never changes; a later
+  one is another object.
 * A view is advanced by one read transaction, and rows of lists and classifications that were
   numbered keep their numbers.
 * Time is not part of a view: `index` hides what has expired by the moment it is given, whether or
@@ -29,10 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from hashlists.catalog import CatalogReader
     from hashlists.model import Classification
     from hashlists.snapshot import Snapshot
     from matcher.index.base import Int64Array
+
+
+_NO_ROWS = np.empty(0, np.int64)
+_NO_ENDS = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +102,8 @@ class View:
         purged: something was purged after the snapshot, which still holds it.
         withdrawn: `(W,) int64`, ascending ids of entries that later revisions took out of force;
             hidden although `revision` still has them.
+        ending: `(E,) int64`, likewise: entries to which later revisions gave another end of use.
+        ends: `(E,) uint32`: from when on these are hidden, seconds since 1970 UTC.
         withdrawn_by: the revision that took the last of them out of force, or any later one that
             took out no more; `revision` itself where nothing is hidden early.
     """
@@ -109,6 +118,8 @@ class View:
     purged: bool
     withdrawn: Int64Array = field(repr=False)
     withdrawn_by: int
+    ending: Int64Array = field(default_factory=lambda: _NO_ROWS, repr=False)
+    ends: NDArray[np.uint32] = field(default_factory=lambda: _NO_ENDS, repr=False)
 
     @classmethod
     def of(cls, sealed: Sealed) -> View:
@@ -145,7 +156,7 @@ class View:
             SnapshotError: there are too many lists.
         """
         if self.revision == reader.revision:
-            return self.without(_NO_ROWS, by=self.revision)
+            return self.without(_NO_ROWS, by=self.revision).with_ends()
         changed = reader.changed_ids(self.revision)
         numbers = RowNumbers(
             reader,
@@ -227,20 +238,33 @@ class View:
             return self
         return replace(self, withdrawn=withdrawn, withdrawn_by=by)
 
+    def with_ends(self, ending: Int64Array = _NO_ROWS, ends: NDArray[np.uint32] = _NO_ENDS) -> View:
+        """The same revision with other ends of use, as later revisions set them.
+
+        Args:
+            ending: `(E,) int64`, ascending ids; none for the ends that this revision says.
+            ends: `(E,) uint32`, seconds since 1970 UTC.
+        """
+        if not len(ending) and not len(self.ending):
+            return self
+        return replace(self, ending=ending, ends=ends)
+
     def in_place_of(self, other: View) -> View:
         """This view, less what `other`, of the same history, hides early and this still has."""
         if self.withdrawn_by >= other.withdrawn_by:
             return self
-        return self.without(other.withdrawn, by=other.withdrawn_by)
+        hidden = self.without(other.withdrawn, by=other.withdrawn_by)
+        return hidden.with_ends(other.ending, other.ends)
 
     def index(self, now: int) -> MatchIndex:
         """What can be searched at `now`, seconds since 1970 UTC."""
         sealed, delta = self.sealed.index, self.delta
+        early = joined_ids(self.withdrawn, self.ending[self.ends <= now])
         hidden = [
             self.superseded,
-            sealed.rows_of(self.withdrawn),
+            sealed.rows_of(early),
             sealed.expired_rows(now),
-            len(sealed.entries) + delta.hidden_rows(self.withdrawn, now),
+            len(sealed.entries) + delta.hidden_rows(early, now),
         ]
         return sealed.extended(
             revision=self.revision,
@@ -254,10 +278,8 @@ class View:
         """The next moment after `now` at which an entry expires; None for never."""
         moments = [self.sealed.index.next_expiry(now)]
         moments += [each.expiry.next_after(now) for each in self.delta.segments]
+        moments.append(int(min(self.ends[self.ends > now], default=0)) or None)
         return min((each for each in moments if each is not None), default=None)
-
-
-_NO_ROWS = np.empty(0, np.int64)
 
 
 def _with_counts(

@@ -10,7 +10,10 @@ snapshots (`hashlists.snapshot.withdrawn`). Invariants:
   backup since, it names none and hides nothing.
 * Nothing that is served waits for it or fails with it.
 * It goes on from what the file says of the same snapshots, so a change costs in proportion to what
-  it withdraws or restores; all is read anew for a new snapshot only.
+  it touches; all is read anew for a new snapshot only.
+* An entry that came to another end of use, by its record or by its list, is there with that end, so
+  that one that was brought forward holds. One that was put off does not: what a snapshot lets go,
+  it lets go until the catalog is back.
 
 **An entry that was changed and is still in force is not among them**, though its old hashes, which
 the snapshot holds, may be out of force. Most changes add hashes or alter what is told of an entry,
@@ -38,14 +41,19 @@ from hashlists.snapshot.withdrawn import (
 from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.lock import withdrawn_lock
 from matcher.follow.problems import Concern
+from matcher.index.expiry import NEVER
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from hashlists.catalog import CatalogReader
     from matcher.follow.problems import Problems
     from matcher.follow.readable import Readable
     from matcher.follow.view import View
+
+_NO_IDS = np.empty(0, np.int64)
 
 
 def keep_withdrawn(catalog: Readable, snapshots_dir: Path) -> bool:
@@ -73,7 +81,7 @@ def keep_withdrawn(catalog: Readable, snapshots_dir: Path) -> bool:
             if not standing or _is_up_to_date(held, reader, standing):
                 return True
             found = _withdrawn(reader, standing, held)
-        if len(found.ids):
+        if len(found.ids) or len(found.ending):
             write_withdrawn(snapshots_dir, found)
         else:
             remove_withdrawn(snapshots_dir)
@@ -107,17 +115,42 @@ def _withdrawn(
     """What is out of force since the oldest; the newer ones hold none of what went before them."""
     mark = reader.revision_mark(reader.revision)
     assert mark is not None  # the reader's own revision
-    since, before = min(standing.values()), np.empty(0, np.int64)
     if held is not None and _can_go_on(held, reader, standing):
         # Or each small change would cost as much as all that was withdrawn before it.
-        since = held.revision
-        before = np.setdiff1d(held.ids, reader.acted_on_since(since), assume_unique=True)
+        since, told = held.revision, joined_ids(held.ids, held.ending)
+        known = np.intersect1d(told, reader.changed_ids(since), assume_unique=True)
+    else:
+        since, known = min(standing.values()), _NO_IDS
+        held = Withdrawn(reader.catalog_id, since, "", (), _NO_IDS)
+    asked = joined_ids(known, reader.ids_with_new_ends(since))
+    in_force, its_ends = _ends_of_use(reader, asked)
+    out = joined_ids(
+        np.setdiff1d(asked, in_force, assume_unique=True), reader.out_of_force_since(since)
+    )
+    ids = joined_ids(np.setdiff1d(held.ids, in_force, assume_unique=True), out)
+    as_before, has_end = ~np.isin(held.ending, joined_ids(asked, out)), its_ends != NEVER
+    ending = np.concatenate([held.ending[as_before], in_force[has_end]])
+    order = np.argsort(ending)
     return Withdrawn(
         catalog_id=reader.catalog_id,
         revision=reader.revision,
         mark=mark,
         snapshots=tuple(sorted(standing)),
-        ids=joined_ids(before, reader.out_of_force_since(since)),
+        ids=ids,
+        ending=ending[order],
+        ends=np.concatenate([held.ends[as_before], its_ends[has_end]])[order],
+    )
+
+
+def _ends_of_use(
+    reader: CatalogReader, entry_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Those of the entries that are in force, and their ends of use; see `EntryColumns`."""
+    columns = reader.entry_columns(entry_ids=entry_ids) if len(entry_ids) else ()
+    parts = [(each.entry_ids, each.expires) for each in columns]
+    return (
+        np.concatenate([_NO_IDS, *(ids for ids, _ in parts)]),
+        np.concatenate([np.empty(0, np.uint32), *(ends for _, ends in parts)]),
     )
 
 
@@ -180,7 +213,8 @@ class Withdrawals:
             or held.revision <= view.withdrawn_by
         ):
             return view
-        return view.without(held.ids, by=held.revision)
+        hidden = view.without(held.ids, by=held.revision)
+        return hidden.with_ends(held.ending, held.ends)
 
 
 __all__ = ["Withdrawals", "keep_withdrawn"]

@@ -223,12 +223,7 @@ class CatalogMachine(RuleBasedStateMachine):
                 then = {n for n, k in self.history.get(since, {}).items() if k.in_force}
                 now = {n for n, known in self.known.items() if known.in_force}
                 assert then - now <= gone <= names - now
-                acted_on = {
-                    name_of.get(each, "never seen in force")
-                    for each in reader.acted_on_since(since).tolist()
-                }
-                out_then = {n for n, k in self.history.get(since, {}).items() if not k.in_force}
-                assert gone | (out_then & now) <= acted_on <= names
+                assert set(reader.ids_with_new_ends(since).tolist()) <= set(changed)
                 looked_up = reader.entry_columns(entry_ids=reader.changed_ids(since), batch_size=2)
                 assert {
                     name_of[each] for part in looked_up for each in part.entry_ids.tolist()

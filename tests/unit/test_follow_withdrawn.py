@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import random
 import sqlite3
 import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import numpy as np
@@ -15,9 +19,12 @@ import pytest
 from hashlists import snapshot
 from hashlists.catalog import Catalog, CatalogReader, touched
 from hashlists.errors import CatalogError, SnapshotError
+from hashlists.model import Handling, SaidHandling
+from hashlists.snapshot.files import json_bytes
 from hashlists.snapshot.withdrawn import (
     WITHDRAWN_FILE,
     Withdrawn,
+    _digest,
     read_withdrawn,
     remove_withdrawn,
     write_withdrawn,
@@ -181,6 +188,83 @@ class TestStartingWithoutTheCatalog:
         catalog.retract("demo", [a], **WHO)
         server.look()
         assert Server(None, root).look() == {b, c}
+
+
+class TestEndsOfUse:
+    """An end that came after the snapshot holds though the catalog is away when it comes."""
+
+    def alone_at(self, server, moment):
+        server.options["wall_clock"] = lambda: moment
+        return server.started_alone()
+
+    def test_one_that_a_list_came_to_say(self, server, catalog, a_b_c):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        catalog.change_handling("demo", SaidHandling(expires_at=soon), **WHO)
+        assert server.look() == set(a_b_c)
+        assert self.alone_at(server, soon.timestamp() - 1_000) == set(a_b_c)
+        assert self.alone_at(server, soon.timestamp() + 1) == set()
+
+    def test_one_that_comes_while_it_runs_alone(self, server, catalog, a_b_c):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        catalog.change_handling("demo", SaidHandling(expires_at=soon), **WHO)
+        server.look()
+        assert self.alone_at(server, soon.timestamp() - 1_000) == set(a_b_c)
+        view = server.follower._view
+        assert view.due(int(soon.timestamp()) - 5) == math.ceil(soon.timestamp())
+        assert view.due(int(soon.timestamp()) + 5) is None
+
+    def test_one_that_a_record_came_to_say(self, server, catalog, a_b_c):
+        a, b, c = a_b_c
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        bring(catalog, [replace(Item("a").next(), handling=Handling(expires_at=soon))])
+        bring(catalog, items("d", handling=Handling(expires_at=soon)))  # no snapshot holds it
+        server.look()
+        held = read_withdrawn(server.root)
+        assert (held.ids.tolist(), held.ending.tolist()) == ([], [a])
+        assert self.alone_at(server, soon.timestamp() + 1) == {b, c}
+
+    def test_one_that_was_taken_back(self, server, catalog, root, a_b_c):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        catalog.change_handling("demo", SaidHandling(expires_at=soon), **WHO)
+        server.look()
+        catalog.change_handling("demo", SaidHandling(), endless=True, **WHO)
+        server.look()
+        assert not (root / WITHDRAWN_FILE).exists()
+        assert self.alone_at(server, soon.timestamp() + 1) == set(a_b_c)
+
+    def test_one_of_an_entry_that_was_retracted_and_restored(self, server, catalog, a_b_c):
+        a, b, c = a_b_c
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        bring(catalog, [replace(Item("a").next(), handling=Handling(expires_at=soon))])
+        server.look()
+        catalog.retract("demo", [a], **WHO)
+        server.look()
+        assert self.alone_at(server, soon.timestamp() - 1_000) == {b, c}
+        catalog.restore("demo", [a], **WHO)
+        server.start()
+        server.look()
+        assert self.alone_at(server, soon.timestamp() - 1_000) == {a, b, c}
+        assert self.alone_at(server, soon.timestamp() + 1) == {b, c}
+
+    def test_the_catalog_says_otherwise_once_it_is_back(self, server, catalog, a_b_c):
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        catalog.change_handling("demo", SaidHandling(expires_at=soon), **WHO)
+        server.look()
+        assert self.alone_at(server, soon.timestamp() + 1) == set()
+        catalog.change_handling("demo", SaidHandling(), endless=True, **WHO)
+        assert server.look() == set(a_b_c)
+
+    def test_a_file_of_an_earlier_build_is_read(self, server, catalog, root, a_b_c):
+        a, b, c = a_b_c
+        catalog.retract("demo", [a], **WHO)
+        server.look()
+        line, _, ids = (root / WITHDRAWN_FILE).read_bytes().partition(b"\n")
+        body = {**json.loads(line), "version": 1}
+        del body["sha256"], body["ending"]
+        sealed = {**body, "sha256": _digest(body, memoryview(ids))}
+        (root / WITHDRAWN_FILE).write_bytes(json_bytes("line", sealed) + b"\n" + ids)
+        assert server.started_alone() == {b, c}
+        assert "withdrawn" not in server.problem
 
 
 class TestSnapshotsThatComeMeanwhile:
@@ -434,7 +518,7 @@ class TestFailures:
             "short": data[:-1],
             "bit": bytes([*data[:-1], data[-1] ^ 1]),
             "line": b"nonsense\n" + ids,
-            "version": line.replace(b'"version":1', b'"version":2') + b"\n" + ids,
+            "version": line.replace(b'"version":2', b'"version":3') + b"\n" + ids,
             "foreign": line.replace(b"hashwarden-withdrawn", b"something-else-here") + b"\n" + ids,
             "names": line.replace(b'["snapshot-', b'["../shot-') + b"\n" + ids,
         }[damage]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS: Final = ",;\t|"
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
-_NOISE = re.compile(r"(?:hash|digest|value|hex|sum)$")
+_NOISE = re.compile(r"(?:hash|digest|value|hex|prufsumme|summe|sum)$")
 _KINDS: Final = {str(kind): kind for kind in HashKind}
 _MAX_NAMES: Final = 8
 #: Encodings that any text fits which is no UTF-8, so which it is its sender must say.
@@ -83,9 +83,7 @@ def looks_like(sample: Sample) -> Likeness | None:
     if encoding != "utf-8":
         options["encoding"] = encoding
     also = NOT_UTF8 if encoding in ONE_BYTE else ""
-    named = {
-        kind: cell for cell in reversed(cells) if (kind := kind_named(cell)) and is_shown(cell)
-    }
+    named = kinds_named([cell for cell in cells if is_shown(cell)])
     if not named:
         if len(cells) < 2:  # noqa: PLR2004  # one column alone is any text file
             return None
@@ -98,7 +96,22 @@ def looks_like(sample: Sample) -> Likeness | None:
 
 def kind_named(name: str) -> HashKind | None:
     """The kind that a column is named for, e.g. SHA-256 for `sha256_hex`; None for none."""
-    word = _NOT_WORD.sub("", name.lower())
+    word = _NOT_WORD.sub("", name.lower().replace("ü", "u"))
     while word not in _KINDS and (shorter := _NOISE.sub("", word)) != word:
         word = shorter
     return _KINDS.get(word)
+
+
+def kinds_named(names: Sequence[str]) -> dict[HashKind, str]:
+    """The names of a table that are those of kinds; of several of a kind the first.
+
+    Where no whole name is that of a kind, it may be what stands behind the last dot, as in
+    `hashes.md5`: a name such as `thumbnail.md5` never stands for the plain one.
+    """
+    last = {kind: name for name in reversed(names) if (kind := kind_named(last_part(name)))}
+    return last | {kind: name for name in reversed(names) if (kind := kind_named(name))}
+
+
+def last_part(name: str) -> str:
+    """What stands behind the last dot."""
+    return name.rpartition(".")[2]

@@ -30,11 +30,13 @@ from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT, cut_line
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.byte_lines import ByteLine, ByteLines
-from hashlists.formats.csv_likeness import kind_named
+from hashlists.formats.csv_likeness import kinds_named
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.formats.json_members import fault_of_members, may_repeat
 from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
 from hashlists.formats.mapped_batch import with_status_told
+from hashlists.formats.shown_columns import is_shown
+from hashlists.formats.table_columns import jsonl_columns
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place, Rejection
 
@@ -290,7 +292,8 @@ def looks_like(sample: Sample) -> Likeness | None:
         return Likeness(95, why, {LAYOUT_OPTION: OWN_LAYOUT})
     if not rest.lstrip().startswith(b"{"):
         return Likeness(5, "it is one JSON object, on one line")
-    named = {f"columns.{kind}": name for name in reversed(record) if (kind := kind_named(name))}
+    kinds = kinds_named([each.name for each in jsonl_columns(sample) if is_shown(each.name)])
+    named = {f"columns.{kind}": name for kind, name in kinds.items()}
     if named:
         names = ", ".join(map(repr, named.values()))
         return Likeness(50, f"each line is a JSON object, with members named {names}", named)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from hashlists.formats.csv_likeness import header_cells, kind_named, sample_text
+from hashlists.formats.csv_likeness import header_cells, kind_named, last_part, sample_text
 from hashlists.formats.csv_table import ENCODINGS
 
 if TYPE_CHECKING:
@@ -41,7 +41,18 @@ _OF_WITHDRAWAL: Final = (
 )
 _OF_CLASS: Final = (
     *("class", "categor", "cat", "sever", "grade", "level", "tier", "rating", "verdict", "copine"),
-    *("label", "klass", "kategor", "stufe", "clase", "classe", "niveau", "nivel", "livello"),
+    *(
+        "label",
+        "klass",
+        "einstuf",
+        "kategor",
+        "stufe",
+        "clase",
+        "classe",
+        "niveau",
+        "nivel",
+        "livello",
+    ),
 )
 #: Names of what is neither, however often its values come again.
 _NEITHER: Final = frozenset(
@@ -89,6 +100,8 @@ class Column:
             return MaySay.WITHDRAWN
         if any(word.startswith(_OF_CLASS) for word in words):
             return MaySay.CLASS
+        if kind_named(last_part(self.name)) is not None:
+            return MaySay.NOTHING
         if self.few_values and "".join(words) not in _NEITHER:
             return MaySay.EITHER
         return MaySay.NOTHING

@@ -163,7 +163,7 @@ def _places(columns: Collection[UnreadColumn], given: Mapping[str, str]) -> list
     if of_class is not None:
         words += ["--column", f"category={of_class.name}"]
         words += [] if given.get("scheme") else ["--option", f"scheme={PLACE}"]
-    if not words:
+    if not words or any(x.may_say is MaySay.EITHER for x in columns):
         words += ["--column", f"{_FIELD_PLACE}={PLACE}"]
     return words
 

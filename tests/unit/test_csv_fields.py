@@ -11,7 +11,7 @@ import pytest
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.base import Sample
-from hashlists.formats.csv_likeness import kind_named, looks_like
+from hashlists.formats.csv_likeness import kind_named, kinds_named, looks_like
 from hashlists.formats.csv_lines import block_columns
 from hashlists.formats.registry import open_reader
 from hashlists.model import NO_ONWARD_SHARING, Classification, EntryFlag, Handling, HashKind
@@ -280,6 +280,15 @@ def test_kinds_by_the_names_of_columns():
     ]
     kinds = ["pdq", "pdq", "sha1", "sha1", "phash", "ahash", "md5", None, None]
     assert list(map(kind_named, names)) == kinds
+
+
+def test_kinds_by_the_last_part_of_names():
+    assert kinds_named(["MD5-Summe", "SHA1 Prüfsumme"]) == {
+        HashKind.MD5: "MD5-Summe",
+        HashKind.SHA1: "SHA1 Prüfsumme",
+    }
+    assert kinds_named(["hashes.md5", "h.md5", "x.name"]) == {HashKind.MD5: "hashes.md5"}
+    assert kinds_named(["thumbnail.md5", "md5"]) == {HashKind.MD5: "md5"}
 
 
 def test_a_block_that_breaks_and_mends_again():

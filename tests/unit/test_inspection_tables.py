@@ -142,6 +142,17 @@ class TestWhatIsNotRead:
         declared = inspect(write("x.jsonl", lines), "--column", "md5=md5")
         assert declared[0] == 0
 
+    def test_members_of_nested_objects_are_taken_for_hashes_by_their_names(self, inspect, write):
+        lines = "".join(f'{{"h":{{"md5":"{md5(n)}"}},"no":{n}}}\n' for n in range(30))
+        words = command(inspect(write("x.jsonl", lines))[1], READY)
+        assert "md5=h.md5" in words
+
+    def test_every_column_that_may_say_something_has_a_place(self, inspect, write):
+        rows = [f"{md5(n)},ok,{'xy'[n % 2]}" for n in range(30)]
+        words = command(inspect(write("x.csv", table("MD5-Summe,Zustand,q", *rows)))[1], ASKS)
+        assert {"retracted=Zustand", "FIELD=..."} <= set(words)
+        assert Column("Einstufung").may_say is MaySay.CLASS
+
     def test_columns_of_parquet(self, inspect, tmp_path):
         path = tmp_path / "x.parquet"
         columns = {

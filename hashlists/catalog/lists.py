@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select, update
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
     from hashlists.model import Handling, SaidHandling
 
+#: How long before an end of use it must be set where it may not be put off again.
+SHORTEST_NOTICE = timedelta(days=1)
+
+_ON_ITS_MACHINE = "run `hashwarden lists handling` on its machine, without --server"
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -176,13 +181,30 @@ class HandlingChange:
             HandlingWidenedError: more than it may.
         """
         wanted = self.said.over(replace(held, expires_at=None) if self.endless else held)
+        wanted = replace(wanted, releasable_to=tuple(dict.fromkeys(wanted.releasable_to)))
         allowed = stricter(wanted, held)
-        if not self.may_widen and wanted != allowed:
-            raise HandlingWidenedError(
-                "a list's entries are released to more recipients, or used for longer, only by who"
-                " has the catalog: run `hashwarden lists handling` on its machine, without --server"
-            )
+        if not self.may_widen:
+            if wanted != allowed or wanted.originator != held.originator:
+                raise HandlingWidenedError(
+                    "a list's entries are released to more recipients, used for longer, or said to"
+                    f" be of another originator, only by who has the catalog: {_ON_ITS_MACHINE}"
+                )
+            _require_notice(wanted, held)
         return wanted
+
+
+def _require_notice(wanted: Handling, held: Handling) -> None:
+    """Refuses an end of use so near that nobody could undo it from where it can be undone.
+
+    Raises:
+        HandlingWidenedError: it is.
+    """
+    end = wanted.expires_at
+    if end is not None and end != held.expires_at and end < datetime.now(UTC) + SHORTEST_NOTICE:
+        raise HandlingWidenedError(
+            "from afar the use of a list's entries ends a day from now at the earliest, since only"
+            f" who has the catalog can undo it; to end it sooner: {_ON_ITS_MACHINE}"
+        )
 
 
 def change_handling(
@@ -192,7 +214,7 @@ def change_handling(
 
     Raises:
         ListNotFoundError: no list goes by that name.
-        HandlingWidenedError: it would be widened, and may not be.
+        HandlingWidenedError: it would be widened, and may not be; or its end is too near for that.
     """
     with catalog_errors(), engine.connect() as connection:
         wanted = _changed_handling(connection, find_list(connection, name), change)

@@ -124,9 +124,32 @@ class TestChange:
         with pytest.raises(HandlingWidenedError, match="without --server"):
             demo.change_handling("demo", said, endless=endless, may_widen=False, **WHO)
         assert demo.head() == 2
-        narrower = SaidHandling("them", ("b",), FUTURE - timedelta(days=10))
+        narrower = SaidHandling(None, ("b",), FUTURE - timedelta(days=10))
         demo.change_handling("demo", narrower, may_widen=False, **WHO)
         assert demo.get_list("demo").hash_list.handling == narrower.over(FIRST)
+
+    @pytest.mark.parametrize(
+        ("said", "why"),
+        [
+            (SaidHandling(originator="them"), "another originator"),
+            (until(datetime.now(UTC) + timedelta(hours=23)), "a day from now"),
+        ],
+        ids=["originator", "short-notice"],
+    )
+    def test_from_afar_nothing_is_done_that_cannot_be_undone_from_there(self, demo, said, why):
+        with pytest.raises(HandlingWidenedError, match=why):
+            demo.change_handling("demo", said, may_widen=False, **WHO)
+        assert demo.head() == 1
+        demo.change_handling("demo", said, **WHO)
+        assert demo.head() == 2
+        demo.change_handling("demo", to("b"), may_widen=False, **WHO)  # that end stays as it is
+        assert demo.head() == 3
+
+    def test_names_each_recipient_once(self, demo):
+        demo.change_handling("demo", to("a", "b", "a"), **WHO)
+        assert demo.head() == 1
+        demo.change_handling("demo", to("b", "b"), may_widen=False, **WHO)
+        assert demo.get_list("demo").hash_list.handling.releasable_to == ("b",)
 
     def test_of_a_list_that_is_not_there(self, demo):
         with pytest.raises(ListNotFoundError):

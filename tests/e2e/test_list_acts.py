@@ -500,9 +500,9 @@ async def test_a_list_s_handling_is_changed(server, client, data, demo):
     given = await export(client, request)
     assert (given.entries, given.unreleasable) == (10, 0)
     narrow = await client.change_handling(
-        demo, SaidHandling("us", ("unit-b",)), reason=WHY, author="Ada"
+        demo, SaidHandling(releasable_to=("unit-b",)), reason=WHY, author="Ada"
     )
-    assert narrow.hash_list.handling == Handling("us", ("unit-b",))
+    assert narrow.hash_list.handling == Handling("", ("unit-b",))
     delta = await export(client, replace(request, since=given.revision))
     assert (delta.entries, delta.retracted) == (0, 10)
     order += ("--server", server.address)
@@ -512,7 +512,7 @@ async def test_a_list_s_handling_is_changed(server, client, data, demo):
         same = await asyncio.to_thread(
             blocking.change_handling, demo, SaidHandling(), reason=WHY, endless=True
         )
-    assert same.hash_list.handling == Handling("us")
+    assert same.hash_list.handling == Handling("")
     newest = [each async for each in client.list_revisions(demo)][:2]
     assert [each.kind for each in newest] == [ChangeKind.HANDLING] * 2
     assert [each.handling for each in newest] == [
@@ -529,7 +529,9 @@ async def test_whoever_calls_cannot_widen_handling(client, demo):
     before = await client.get_list(demo)
     later = SaidHandling(expires_at=end + timedelta(days=1))
     for said, endless in (
-        (SaidHandling("x", ("me",)), False),
+        (SaidHandling(releasable_to=("me",)), False),
+        (SaidHandling("x"), False),
+        (SaidHandling(expires_at=datetime.now(UTC) + timedelta(hours=1)), False),
         (later, False),
         (SaidHandling(), True),
     ):

@@ -112,7 +112,7 @@ class ParquetReader(BatchReader):
 
     @property
     def columns(self) -> Sequence[Column]:
-        """All columns, those within structures with dots; what is typed so has few values."""
+        """All columns, those within structures with dots; what is typed so may be a status."""
         return list(self._columns_below(self._schema, ""))
 
     def _columns_below(self, fields: Any, prefix: str) -> Iterator[Column]:

@@ -1,9 +1,10 @@
 """What stands in the columns of a foreign table, as far as its beginning and their names show.
 
 Columns that no option names are never looked at by a reader, and one of them may well say that a
-record is withdrawn, or of which class it is. Which may, is told here by its name, and by values
-that come again and again, as those of a status do; what they mean, nobody but the importer knows.
-No value goes on from here.
+record is withdrawn, or of which class it is. Which may, is told here by its name, and by values:
+those that come again and again, as of a status, and those that only some records have, as the date
+of a withdrawal. So few records that neither could show leave every column in question. What they
+mean, nobody but the importer knows. No value goes on from here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _MAX_ROWS: Final = 2_000
 _MAX_COLUMNS: Final = 1_000
 #: Different values that a status or a class has at most.
 _FEW: Final = 20
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+#: Records below which values show nothing.
+_TOO_FEW_RECORDS: Final = 10
+_WORD = re.compile(r"[^\W\d_]+|\d+")
 _TAB_WORDS: Final = ("tab", "\\t")
 #: Beginnings of words, in the languages of sources; without accents.
 _OF_WITHDRAWAL: Final = (
@@ -38,6 +41,8 @@ _OF_WITHDRAWAL: Final = (
     *("activ", "inactiv", "enabl", "disabl", "expir", "obsolet", "valid", "invalid", "action"),
     *("operation", "statut", "supprim", "retir", "estado", "elimin", "stato", "rimoss"),
     *("zustand", "geloscht", "geloescht", "entfernt", "aktiv", "gultig", "verwijder", "usuniet"),
+    *("losch", "loesch", "aufgehoben", "suppress", "drop", "cancel", "annul", "void", "resc"),
+    *("until", "ended", "lapse", "удал", "отозв", "отмен", "статус", "деиств", "видал"),
 )
 _OF_CLASS: Final = (
     *("class", "categor", "cat", "sever", "grade", "level", "tier", "rating", "verdict", "copine"),
@@ -60,6 +65,7 @@ _NEITHER: Final = frozenset(
         *("filename", "file", "path", "folder", "url", "extension", "ext", "mime", "mimetype"),
         *("mediatype", "contenttype", "size", "filesize", "bytes", "length", "width", "height"),
         *("date", "time", "timestamp", "id", "created", "updated", "modified"),
+        *("no", "nr", "number", "nummer", "row", "index"),
     )
 )
 
@@ -84,11 +90,11 @@ class Column:
 
     Attributes:
         name: as an option names it; of a member of a nested object with dots.
-        few_values: its values come again and again, as far as was looked.
+        may_be_status: whether its values may be those of a status (see `may_be_status`).
     """
 
     name: str
-    few_values: bool = False
+    may_be_status: bool = False
 
     @property
     def may_say(self) -> MaySay:
@@ -102,7 +108,7 @@ class Column:
             return MaySay.CLASS
         if kind_named(last_part(self.name)) is not None:
             return MaySay.NOTHING
-        if self.few_values and "".join(words) not in _NEITHER:
+        if self.may_be_status and "".join(words) not in _NEITHER:
             return MaySay.EITHER
         return MaySay.NOTHING
 
@@ -134,7 +140,7 @@ def csv_columns(sample: Sample, options: Mapping[str, str]) -> list[Column]:
     if records and 2 * len(fitting) < len(records):
         return []
     return [
-        Column(name.strip(), has_few_values([row[at].strip() for row in fitting]))
+        Column(name.strip(), may_be_status([row[at].strip() for row in fitting]))
         for at, name in enumerate(header[:_MAX_COLUMNS])
     ]
 
@@ -159,15 +165,23 @@ def jsonl_columns(sample: Sample) -> list[Column]:
                 column.append(value)
         number += 1
     return [
-        Column(name, has_few_values([*column, *[""] * (number - len(column))]))
+        Column(name, may_be_status([*column, *[""] * (number - len(column))]))
         for name, column in values.items()
     ]
 
 
-def has_few_values(values: Sequence[_Scalar]) -> bool:
-    """Whether values come again and again; empty ones count as one, and alone as nothing."""
+def may_be_status(values: Sequence[_Scalar]) -> bool:
+    """Whether values come again and again, stand in some records only, or are too few to tell.
+
+    A column without any value says nothing.
+    """
     different = set(values)
-    return bool(different - {""}) and len(different) <= min(_FEW, len(values) // 2)
+    if not different - {""}:
+        return False
+    is_sparse = "" in different
+    return (
+        is_sparse or len(values) < _TOO_FEW_RECORDS or len(different) <= min(_FEW, len(values) // 2)
+    )
 
 
 def _first(rows: Iterable[list[str]]) -> list[list[str]]:
@@ -196,7 +210,16 @@ def _words(name: str) -> list[str]:
     """The words of a name in small letters without accents, e.g. `is`, `deleted` of `isDeleted`."""
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss"))
     letters = "".join(each for each in plain if not unicodedata.combining(each))
-    return [word.lower() for word in _WORD.findall(letters)]
+    spaced = "".join(
+        f" {each}" if _begins_word(letters[at - 1 : at], each, letters[at + 1 : at + 2]) else each
+        for at, each in enumerate(letters)
+    )
+    return [word.lower() for word in _WORD.findall(spaced)]
 
 
-__all__ = ["Column", "MaySay", "csv_columns", "has_few_values", "jsonl_columns"]
+def _begins_word(before: str, letter: str, after: str) -> bool:
+    """Whether a capital begins a word within letters: behind a small one, or before one."""
+    return letter.isupper() and (before.islower() or (before.isupper() and after.islower()))
+
+
+__all__ = ["Column", "MaySay", "csv_columns", "jsonl_columns", "may_be_status"]

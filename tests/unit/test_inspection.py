@@ -200,7 +200,8 @@ class TestCommand:
         assert words[-2:] == ["--format", "vics"]
 
     def test_columns_are_suggested(self, capsys, write):
-        path = write("x.csv", f"MD5,note\n{md5(1)},x\n".encode())
+        rows = "".join(f"{md5(at)},x{at}\n" for at in range(10))
+        path = write("x.csv", f"MD5,note\n{rows}".encode())
         status, told = self.run(capsys, path)
         assert status == 0
         assert "--column md5=MD5" in told.err

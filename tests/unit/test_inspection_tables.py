@@ -14,7 +14,7 @@ import pytest
 
 from hashlists.errors import OptionsError
 from hashlists.formats.registry import open_reader
-from hashlists.formats.table_columns import Column, MaySay, has_few_values
+from hashlists.formats.table_columns import Column, MaySay, may_be_status
 from hashlists.inspection import inspect_file
 from matcher import cli
 from tests.archive_support import zipped
@@ -126,12 +126,33 @@ class TestWhatIsNotRead:
         told = inspect(write("y.csv", table("md5,q,note,filename", *rows)))[1]
         assert "FIELD=..." in command(told, ASKS)
 
-    def test_few_values(self):
-        assert has_few_values(["x", "", "", ""])
-        assert has_few_values(["yes"] * 2)
-        assert not has_few_values(["", "", ""])
-        assert not has_few_values(["a", "b", "c"])
-        assert not has_few_values([str(n % 30) for n in range(300)])
+    def test_values_that_may_be_those_of_a_status(self):
+        assert may_be_status(["x", "", "", ""])
+        assert may_be_status(["yes"] * 20)
+        assert may_be_status([*map(str, range(99)), ""])
+        assert may_be_status(["a", "b", "c"])
+        assert not may_be_status(["", "", ""])
+        assert not may_be_status([*map(str, range(10))])
+        assert not may_be_status([str(n % 30) for n in range(300)])
+
+    @pytest.mark.parametrize(
+        "name", ["удалено", "ДатаУдаления", "Löschdatum", "date_suppression", "dropped_on"]
+    )
+    @pytest.mark.parametrize("count", [1, 100])
+    def test_a_date_that_only_withdrawn_records_have_is_asked_about(
+        self, inspect, write, name, count
+    ):
+        rows = [f"{md5(n)},{f'2026-01-{n:03}' if 3 * n >= count - 1 else ''}" for n in range(count)]
+        status, told = inspect(write("x.csv", table(f"md5,{name}", *rows)))
+        assert status == 2
+        assert f"retracted={name}" in command(told, ASKS)
+
+    @pytest.mark.parametrize("count", [3, 100])
+    def test_so_is_a_column_of_any_name_by_its_values(self, inspect, write, count):
+        rows = [f"{md5(n)},{n if n % 3 else ''},{n}" for n in range(count)]
+        status, told = inspect(write("x.csv", table("md5,q,id", *rows)))
+        assert (status, "FIELD=..." in command(told, ASKS)) == (2, True)
+        assert "'q'. Look" in told.err
 
     def test_members_of_json_lines(self, inspect, write):
         record = {"md5": md5(1), "meta": {"state": "gone", "note": "x"}}

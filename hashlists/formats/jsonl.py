@@ -52,6 +52,15 @@ _END_MEMBER: Final = "records"
 _decode = msgspec.json.Decoder().decode
 
 
+def _own_header(first: ByteLine | None) -> dict[str, Any] | None:
+    """What the first line says where the file is of the own layout; else None."""
+    try:
+        said = _decode(first.text) if first and first.text else None
+    except _DECODE_ERRORS:
+        return None
+    return said if isinstance(said, dict) and said.get("format") == HEADER["format"] else None
+
+
 class JsonLinesReader(BatchReader):
     """Iterates over a JSON Lines file (see `base.ListReader`); the module names the options.
 
@@ -93,11 +102,8 @@ class JsonLinesReader(BatchReader):
 
     def _require_header(self) -> None:
         first = self._lines.take_first()
-        try:
-            said = _decode(first.text) if first and first.text else None
-        except _DECODE_ERRORS:
-            said = None
-        if not isinstance(said, dict) or said.get("format") != HEADER["format"]:
+        said = _own_header(first)
+        if said is None:
             raise OptionsError(
                 "the file does not begin as Hashwarden's own JSON Lines do; for another layout say "
                 "which member holds what, e.g. --column md5=NAME (as option: columns.md5)"
@@ -123,6 +129,7 @@ class JsonLinesReader(BatchReader):
         if first is None:
             raise FormatError("the file is empty")
         if first.text is None or first.text.startswith(b"{"):
+            self._is_delta = (_own_header(first) or {}).get(SINCE) is not None
             return
         array = first.text.startswith(b"[")
         raise FormatError(

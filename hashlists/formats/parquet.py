@@ -195,7 +195,7 @@ class ParquetReader(BatchReader):
             raise FormatError("the file has more rows than its length can hold")
 
     def _read(self) -> Iterator[RawBatch]:
-        if self._own and SINCE_KEY in (self._schema.metadata or {}):
+        if SINCE_KEY in (self._schema.metadata or {}):  # whatever the options take over
             yield RawBatch.of_delta(self._header)
         for group in range(len(self._chunks)):
             with self._converted():

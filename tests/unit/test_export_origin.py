@@ -11,7 +11,7 @@ from hashlists.catalog import Catalog
 from hashlists.errors import FormatError, FullListRefusedError, HarmMismatchError
 from hashlists.exporter import ExportRequest, export_lists, export_to_stream
 from hashlists.formats.losses import SHARED_KEY
-from hashlists.formats.registry import FORMATS, written_format_names
+from hashlists.formats.registry import FORMATS, open_reader, written_format_names
 from hashlists.importer import FullList, import_file, import_files
 from hashlists.limits import ImportLimits
 from hashlists.model import Harm, HashKind, HashList
@@ -234,4 +234,23 @@ class TestDelta:
                 read_back(catalog, delta, "back", name, full=FullList(force=force))
         assert read_back(catalog, delta, "back", name).unchanged == 1
         assert read_back(catalog, whole, "back", name, full=FullList()).unchanged == 3
+        assert catalog.get_list("back").coverage.entries == 3
+
+    @pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
+    def test_nor_is_it_where_its_columns_are_declared_by_hand(self, grown, tmp_path, name):
+        catalog, since = grown
+        declared = {"columns.key": "key", "columns.md5": "md5", "columns.pdq": "pdq"}
+        for at, said in enumerate(({}, {"since": since})):
+            target = tmp_path / str(at)
+            export_lists(catalog, target, request(list_names=["one"], format=name, **said))
+            with target.open("rb") as stream:
+                reader = open_reader(stream, format=name, options=declared)
+                assert any(batch.delta for batch in reader) is bool(said)
+        assert read_back(catalog, tmp_path / "0", "back", name).added == 3
+        for force in (False, True):
+            with pytest.raises(FullListRefusedError, match="the files are a delta"):
+                import_file(
+                    catalog, target, list_name="back", format=name, options=declared,
+                    importer="a person", full=FullList(force=force), max_rejected_share=1.0,
+                )  # fmt: skip
         assert catalog.get_list("back").coverage.entries == 3

@@ -213,6 +213,7 @@ class Catalog:
 
         Raises:
             ListNotFoundError: no list goes by that name.
+            InvalidNameError: a recipient has no name.
             HandlingWidenedError: it would be widened, and may not be.
         """
         change = lists.HandlingChange(said, endless=endless, may_widen=may_widen)

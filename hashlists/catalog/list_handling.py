@@ -132,6 +132,13 @@ def stricter(one: Handling, other: Handling) -> Handling:
     )
 
 
+def is_same(one: Handling, other: Handling) -> bool:
+    """Whether both say the same, in whatever order they name the recipients."""
+    return replace(one, releasable_to=()) == replace(other, releasable_to=()) and (
+        frozenset(one.releasable_to) == frozenset(other.releasable_to)
+    )
+
+
 def read_sayings(
     connection: Connection, handling_ids: Collection[int]
 ) -> dict[int, Handling | SaidHandling]:

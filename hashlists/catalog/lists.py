@@ -17,7 +17,7 @@ from hashlists.catalog.commit import ChangeAuthor, ChangeTotals, finish_change, 
 from hashlists.catalog.counts import Counts, list_coverage
 from hashlists.catalog.engine import catalog_errors, stager, writer
 from hashlists.catalog.interning import intern_handling
-from hashlists.catalog.list_handling import ListHandling, stricter
+from hashlists.catalog.list_handling import ListHandling, is_same, stricter
 from hashlists.catalog.open_change import require_no_open_change
 from hashlists.catalog.records import ListRecord, from_microseconds, now_microseconds
 from hashlists.catalog.schema import ChangeState, changes, hash_lists, list_handlings
@@ -49,10 +49,11 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
 
     Raises:
         InvalidNameError: the name is not 1 to 63 lower-case letters, digits and inner dashes,
-            a letter first.
+            a letter first; or a recipient's is empty.
         ListExistsError: a list of that name exists.
     """
     require_name(hash_list.name, "a list")
+    hash_list = replace(hash_list, handling=with_named_recipients(hash_list.handling))
     with catalog_errors(), engine.connect() as connection:
         _require_free_name(connection, hash_list.name)
     # An import that is bringing the same handling is waited for here, not under the lock.
@@ -178,10 +179,13 @@ class HandlingChange:
         """What becomes of what the list says now.
 
         Raises:
+            InvalidNameError: a recipient has no name.
             HandlingWidenedError: more than it may.
         """
-        wanted = self.said.over(replace(held, expires_at=None) if self.endless else held)
-        wanted = replace(wanted, releasable_to=tuple(dict.fromkeys(wanted.releasable_to)))
+        said = with_named_recipients(
+            self.said.over(replace(held, expires_at=None) if self.endless else held)
+        )
+        wanted = held if is_same(said, held) else said
         allowed = stricter(wanted, held)
         if not self.may_widen:
             if wanted != allowed or wanted.originator != held.originator:
@@ -214,6 +218,7 @@ def change_handling(
 
     Raises:
         ListNotFoundError: no list goes by that name.
+        InvalidNameError: a recipient has no name.
         HandlingWidenedError: it would be widened, and may not be; or its end is too near for that.
     """
     with catalog_errors(), engine.connect() as connection:
@@ -231,6 +236,19 @@ def change_handling(
             by = ChangeAuthor(row.list_id, name, ChangeKind.HANDLING, author, reason)
             _keep_handling(connection, _bare_revision(connection, by), row.list_id, handling_id)
         return list_record(connection, find_list(connection, name), now=now_microseconds())
+
+
+def with_named_recipients(handling: Handling) -> Handling:
+    """It, with each recipient once.
+
+    Raises:
+        InvalidNameError: one has no name.
+    """
+    if not all(each.strip() for each in handling.releasable_to):
+        raise InvalidNameError(
+            "a recipient to whom entries may be released has a name; this one is empty"
+        )
+    return replace(handling, releasable_to=tuple(dict.fromkeys(handling.releasable_to)))
 
 
 def _changed_handling(connection: Connection, row: Row[Any], change: HandlingChange) -> Handling:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlists.catalog import touched
-from hashlists.catalog.list_handling import read_sayings
+from hashlists.catalog.list_handling import is_same, read_sayings
 from hashlists.catalog.records import to_microseconds
 from hashlists.catalog.states import chunks
 
@@ -55,7 +55,9 @@ def rehandled_ids(
 
     def is_another(said: Handling | SaidHandling) -> bool:
         then = held.holds(said, since)
-        return _ends_within(span, then) or any(held.holds(said, each) != then for each in later)
+        return _ends_within(span, then) or any(
+            not is_same(held.holds(said, each), then) for each in later
+        )
 
     found: set[int] = set()
     for part in chunks(sorted(touched.handlings_in(connection, list_id)), _READ_AT_ONCE):

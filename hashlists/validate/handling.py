@@ -51,7 +51,8 @@ def read_handlings(
 
 
 def _frozen(recipients: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if recipients is None else tuple(dict.fromkeys(recipients))
+    """Each once; an empty name is nobody's."""
+    return None if recipients is None else tuple(dict.fromkeys(filter(None, recipients)))
 
 
 def _handling(said: _Said, default: Handling, check: Check) -> tuple[Handling, SaidHandling] | str:

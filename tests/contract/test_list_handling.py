@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from sqlalchemy import event, func, select
 
+from hashlists.catalog.expired import Span
 from hashlists.catalog.list_handling import EndsOfUse, ListHandling, read_sayings
+from hashlists.catalog.rehandled import rehandled_ids
 from hashlists.catalog.schema import entry_versions, handlings
-from hashlists.errors import HandlingWidenedError, ListNotFoundError
+from hashlists.errors import HandlingWidenedError, InvalidNameError, ListNotFoundError
 from hashlists.model import ChangeKind, Handling, Retraction, SaidHandling
 from tests.catalog_support import (
     DEMO,
@@ -114,6 +116,25 @@ class TestChange:
 
     def test_what_it_says_already_is_no_revision(self, demo):
         demo.change_handling("demo", to("a", "b"), endless=True, **WHO)
+        assert demo.head() == 1
+
+    @pytest.mark.parametrize("said", [to("b", "a"), to("a", "b", "a")])
+    def test_the_order_of_recipients_and_repeats_are_no_revision(self, demo, said):
+        demo.change_handling("demo", said, **WHO)
+        assert demo.head() == 1
+
+    def test_each_recipient_is_kept_once(self, demo):
+        record = demo.change_handling("demo", to("c", "c", "a"), **WHO)
+        assert record.hash_list.handling.releasable_to == ("c", "a")
+
+    @pytest.mark.parametrize("name", ["", " "])
+    def test_a_recipient_without_a_name_is_refused(self, demo, name):
+        with pytest.raises(InvalidNameError, match="recipient"):
+            demo.change_handling("demo", to("a", name), **WHO)
+        with pytest.raises(InvalidNameError, match="recipient"):
+            demo.create_list(
+                replace(DEMO, name="other", handling=Handling("", (name,))), author="a person"
+            )
         assert demo.head() == 1
 
     @pytest.mark.parametrize(
@@ -275,6 +296,19 @@ class TestExports:
             name: gone for name, (gone, _) in shown(demo, recipients=["c"], since=since).items()
         } == {"x": False}
         assert released(demo, "a", since=since) == {"x"}  # whoever has it may know more of it now
+
+    def test_a_delta_tells_nothing_where_recipients_only_changed_places(self, demo):
+        bring_said(demo, *items("x"))
+        since = demo.head()
+        demo.change_handling("demo", to("a", "b", "c"), **WHO)
+        demo.change_handling("demo", to("b", "a"), **WHO)
+        widened = demo.head() - 1
+        assert shown(demo, recipients=["a"], since=demo.head()) == {}
+        assert released(demo, "a", since=widened) == {"x"}
+        held = ListHandling((since, since + 1), (FIRST, replace(FIRST, releasable_to=("b", "a"))))
+        with demo._engine.connect() as connection:
+            found = rehandled_ids(connection, 1, held, Span(0, 1), since=since)
+        assert found.tolist() == []
 
     @pytest.mark.parametrize("said", [to("b"), until(PAST)])
     def test_a_delta_gives_what_was_narrowed_while_its_revision_was_exported(self, demo, said):

@@ -519,6 +519,7 @@ def test_an_import_does_not_change_the_handling_of_its_list(run, tmp_path):
         (("--expires", "2090-01-01", "--never-expires"), "contradict each other"),
         (("--expires", "2020-01-01"), "is over"),
         (("--releasable-to", "a", "--reason", " "), "the reason is empty"),
+        (("--releasable-to", ""), "has a name"),
     ],
 )
 def test_what_is_no_change_of_handling_is_refused(run, given, says):

@@ -153,6 +153,10 @@ class TestHandling:
         first, second = check(batch(md5(1), md5(1), expires_at=ends)).entries.content_digests
         assert first == second
 
+    def test_an_empty_name_is_no_recipient(self):
+        (handling,) = check(batch(md5(1), releasable_to=[["", "a", ""]])).entries.handlings
+        assert handling.releasable_to == ("a",)
+
     @pytest.mark.parametrize(
         "column",
         [

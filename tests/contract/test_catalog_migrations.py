@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
 
-from hashlists.catalog import Catalog, Checkpoint, SetAside
+from hashlists.catalog import Catalog
 from hashlists.catalog.engine import migrator, open_engine
-from hashlists.catalog.exchanges import _KNOWN_BY
 from hashlists.catalog.migrate import alembic_config, fill
-from hashlists.catalog.tombstones import fingerprint, read_key
 from hashlists.model import Handling, HashKind, SaidHandling
 from tests.catalog_support import (
     DEMO,
@@ -156,25 +154,23 @@ def test_a_list_has_said_from_the_first_what_it_says(url):
         require_coverage(catalog)
 
 
-def test_what_was_set_aside_is_known_by_keyed_fingerprints_alone(url):
+def test_what_was_set_aside_is_fetched_anew(url):
+    """Whether a fingerprint is keyed nobody can tell; twice keyed it would never be known again."""
     record = bytes(range(32))
     make(url, "0006", _HELD, _USES, _SET_ASIDE.format(record.hex()))
+    before = datetime.now(UTC)
     with Catalog.open(url) as catalog:
-        with catalog._engine.connect() as connection:
-            wanted = fingerprint(read_key(connection), _KNOWN_BY, record)
-        ((known_by,),) = rows(catalog, "SELECT record_sha256 FROM exchange_set_aside")
-        assert bytes(known_by) == wanted
-        assert catalog.wipe_owed  # what it replaced is in the files still
-        catalog.save_progress(
-            Checkpoint(1, {}, 0), [SetAside("p", "record 1", "", "still bad", record)]
-        )
-        (kept,) = catalog.list_set_aside("feed")  # known again
-        assert kept.record.reason == "still bad"
+        assert list(catalog.list_set_aside("feed")) == []
+        due = catalog.get_exchange("feed").full_due_at
+        assert due is not None
+        assert before - timedelta(seconds=1) < due < datetime.now(UTC) + timedelta(seconds=1)
+        assert catalog.wipe_owed  # what was deleted is in the files still
 
 
 def test_a_catalog_without_such_records_owes_no_wipe(url):
     make(url, "0006", _HELD, _USES)
     with Catalog.open(url) as catalog:
         assert not catalog.wipe_owed
+        assert rows(catalog, "SELECT full_due_at FROM exchanges WHERE full_due_at > 0") == []
         made = catalog.create_list(replace(DEMO, name="new"), author="a person")
         assert made.first_handling == DEMO.handling

@@ -3,13 +3,14 @@
 From now on versions keep what their record itself said. Those that are there keep what it and their
 list said together, and `list_handling` tells how far that is known; none of them is written.
 
-And records that exchanges set aside are known by keyed fingerprints alone.
+And records that exchanges set aside, some of them known by fingerprints without key, are fetched
+anew.
 """
 
 from __future__ import annotations
 
-import hmac
 import secrets
+import time
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,14 +22,13 @@ depends_on = None
 
 # SQLite makes only INTEGER (not BIGINT) primary keys an alias of the row id.
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_ROWS_AT_ONCE = 1_000
 _NOTE_BYTES = 16
 
 
 def upgrade() -> None:
-    """Adds a table, and keys the fingerprints."""
+    """Adds a table, and forgets what was set aside."""
     _keep_list_handlings()
-    _key_set_aside()
+    _forget_set_aside()
 
 
 def _keep_list_handlings() -> None:
@@ -63,31 +63,24 @@ def _keep_list_handlings() -> None:
     )
 
 
-def _key_set_aside() -> None:
-    """Keys what records are known by, once more where it was: the two look alike.
+def _forget_set_aside() -> None:
+    """Forgets such records, and has their exchanges fetched anew, which sets them aside again.
 
-    What was keyed before is not known again when it comes mended; fetching all anew forgets it.
+    Some catalogs keyed the fingerprints already, and the two look alike: one that was keyed twice
+    would never be known again, and its record be told of for ever.
     """
     connection = op.get_bind()
-    table = sa.table("exchange_set_aside", sa.column("set_aside_id"), sa.column("record_sha256"))
-    rows = connection.execute(sa.select(table.c.set_aside_id, table.c.record_sha256)).all()
-    if not rows:
+    kept = sa.table("exchange_set_aside", sa.column("exchange_id"))
+    its_exchanges = connection.execute(sa.select(kept.c.exchange_id).distinct()).scalars().all()
+    if not its_exchanges:
         return
-    meta = sa.table("meta", sa.column("name"), sa.column("value", sa.LargeBinary()))
-    query = sa.select(meta.c.value).where(meta.c.name == "tombstone_key")
-    key = bytes(connection.execute(query).scalar_one())
-    keyed = [
-        {"of": row_id, "known_by": hmac.digest(key, b"set aside\0" + bytes(known_by), "sha256")}
-        for row_id, known_by in rows
-    ]
-    statement = (
-        sa.update(table)
-        .where(table.c.set_aside_id == sa.bindparam("of"))
-        .values(record_sha256=sa.bindparam("known_by", type_=sa.LargeBinary()))
-    )
-    for start in range(0, len(keyed), _ROWS_AT_ONCE):
-        connection.execute(statement, keyed[start : start + _ROWS_AT_ONCE])
+    exchanges = sa.table("exchanges", sa.column("exchange_id"), sa.column("full_due_at", _ID))
+    owed = exchanges.c.exchange_id.in_(its_exchanges) & exchanges.c.full_due_at.is_(None)
+    now = time.time_ns() // 1_000
+    connection.execute(sa.update(exchanges).where(owed).values(full_due_at=now))
+    connection.execute(sa.delete(kept))
     # Else the old ones stay in the files.
+    meta = sa.table("meta", sa.column("name"), sa.column("value", sa.LargeBinary()))
     connection.execute(sa.delete(meta).where(meta.c.name == "wipe_owed"))
     note = secrets.token_bytes(_NOTE_BYTES)
     connection.execute(sa.insert(meta).values(name="wipe_owed", value=note))

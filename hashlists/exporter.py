@@ -114,6 +114,8 @@ def export_to_stream(
         origin = FileOrigin(harm, request.since)
         writer = open_writer(out, format=request.format, options=request.options, origin=origin)
         given, gone = _write_all(export, writer, progress)
+    if request.since:  # what the format cannot hold any longer, it withdraws
+        gone += writer.left_out
     untold = writer.losses.get(losses.WITHDRAWALS, 0)
     held_back = export.held_back
     report = ExportReport(
@@ -219,8 +221,8 @@ def _warnings(report: ExportReport, lists: Sequence[HashList]) -> Iterator[str]:
     """What its keeper must do, or know, beside handing the file on."""
     if report.untold:
         yield (
-            f"{report.untold:,} entries were withdrawn, which {report.format} cannot tell: whoever "
-            "gets this file keeps them unless told in another way"
+            f"{report.untold:,} entries are withdrawn, or have no hash left for {report.format}, "
+            "which it cannot tell: whoever gets this file keeps them unless told in another way"
         )
     if report.since and not find_format(report.format).tells_delta:
         yield (

@@ -62,11 +62,12 @@ class IcseWriter:
     """
 
     def __init__(
-        self, stream: BinaryIO, options: Mapping[str, str], _origin: FileOrigin = NO_ORIGIN
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
     ) -> None:
         refuse_unknown(options, ("agency", "submissions"))
         self._with_agency = yes_or_no("agency", options.get("agency", "no"))
         self._with_submissions = yes_or_no("submissions", options.get("submissions", "no"))
+        self._is_delta = bool(origin.since)
         self._stream = stream
         self._losses: Counter[str] = Counter()
         self._shared = SharedKeys()
@@ -108,10 +109,10 @@ class IcseWriter:
             any(kind in hashes and hashes[HashKind(kind)][row] for kind in HASH_COLUMNS)
             for row in range(len(batch))
         ]
-        self._losses[losses.WITHDRAWALS] += sum(batch.retracted)
-        self._losses[losses.NO_HASH] += sum(
-            not has and not gone for has, gone in zip(held, batch.retracted, strict=True)
-        )
+        without = sum(not has and not gone for has, gone in zip(held, batch.retracted, strict=True))
+        self._losses[losses.NO_HASH] += without
+        # In a delta the recipient may have hashes that such an entry had before.
+        self._losses[losses.WITHDRAWALS] += sum(batch.retracted) + without * self._is_delta
         return [has and not gone for has, gone in zip(held, batch.retracted, strict=True)]
 
     def _columns(self, entries: EntryBatch) -> dict[str, list[str]]:

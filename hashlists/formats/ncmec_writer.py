@@ -8,7 +8,8 @@ memory, beyond 8 MiB encrypted in a temporary file without a name.
 
 A deletion says which entry, by member and id, and nothing else. Whether that was of an image or of
 a video is not said of what is withdrawn, so it stands among both: whoever keeps the two apart finds
-it there.
+it there. In a delta an entry that has no hash that the format knows is deleted, too: the recipient
+may have one that it had before.
 
 An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
 the options, and its number in the catalog as its id: stable, and never the same for two entries.
@@ -73,6 +74,7 @@ class NcmecWriter:
         self._pdna_encoding = choose(options, "pdna_encoding", _ENCODINGS, "hex")
         self._attributes = _checked_time(options.get("max_timestamp", ""))
         self._losses: Counter[str] = Counter()
+        self._is_delta = bool(origin.since)
         self._stream = stream
         self._videos = SealedSpool()
         self._has_images = False
@@ -100,15 +102,14 @@ class NcmecWriter:
         for each in batch.entries.extra_hashes:
             extra.setdefault(each.row, []).append(each)
         for row, gone in enumerate(batch.retracted):
-            if gone:
+            is_video = (batch.entries.media_types[row] or "").startswith("video/")
+            kind = "video" if is_video else "image"
+            if not gone and (text := self._entry(batch, row, kind, extra.get(row, ()))):
+                (videos if is_video else images).append(text)
+            elif gone or self._is_delta:
                 identity = self._deleted(batch, row)
                 images.append(f"<deletedImage>{identity}</deletedImage>\n")
                 videos.append(f"<deletedVideo>{identity}</deletedVideo>\n")
-                continue
-            is_video = (batch.entries.media_types[row] or "").startswith("video/")
-            kind = "video" if is_video else "image"
-            if text := self._entry(batch, row, kind, extra.get(row, ())):
-                (videos if is_video else images).append(text)
         if images and not self._has_images:
             self._stream.write(f"<images{self._attributes}>\n".encode())
             self._has_images = True

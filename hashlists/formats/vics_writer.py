@@ -107,7 +107,7 @@ class VicsWriter:
     """
 
     def __init__(
-        self, stream: BinaryIO, options: Mapping[str, str], _origin: FileOrigin = NO_ORIGIN
+        self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
     ) -> None:
         unknown = sorted(set(options) - {"profile"})
         if unknown:
@@ -120,6 +120,7 @@ class VicsWriter:
                 "VICS needs the option profile, which says whose categories are written: letters "
                 "and digits, e.g. profile=US, UK or Default"
             )
+        self._is_delta = bool(origin.since)
         self._stream = stream
         self._losses: Counter[str] = Counter()
         self._behind_first = False
@@ -168,6 +169,8 @@ class VicsWriter:
         md5 = hashes.get(HashKind.MD5)
         if md5 is None:
             self._losses[losses.NO_HASH] += 1
+            if self._is_delta:  # the recipient may have the MD5 that it had before
+                self._losses[losses.WITHDRAWALS] += 1
             return None
         self._shared.take((md5,))
         self._count_losses(entries, row, md5)

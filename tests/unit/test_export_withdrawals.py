@@ -227,6 +227,26 @@ class TestNothingChanged:
         assert exported(catalog, name)[1].warnings == ()
 
 
+@pytest.mark.parametrize("name", ["icse", "ncmec", "vics"])
+def test_what_lost_its_last_hash_for_the_format_is_withdrawn(demo, name):
+    md5, both = (HashKind.MD5,), (HashKind.MD5, HashKind.DHASH)
+    kept, lost = (
+        Item(f"42/{own}", kinds, handling=Handling("", ("unit-a",)))
+        for own, kinds in (("kept", md5), ("lost", both))
+    )
+    bring(demo, [kept, lost])
+    since = demo.head()
+    bring(demo, [lost.next(kinds=(HashKind.DHASH,))])
+    data, report = exported(demo, name, since=since)
+    told = FORMATS[name].tells_retractions
+    assert (report.entries, report.left_out) == (0, 1)
+    assert (report.retracted, report.untold) == ((1, 0) if told else (0, 1))
+    assert (b"<id>lost</id>" in data) is told
+    assert any("no hash left" in each for each in report.warnings) is not told
+    _, whole = exported(demo, name)
+    assert (whole.entries, whole.left_out, whole.retracted, whole.untold) == (1, 1, 0, 0)
+
+
 def test_a_file_with_a_name_says_it_too(demo, tmp_path):
     bring(demo, [FULL])
     target = tmp_path / "delta.csv"

@@ -238,7 +238,7 @@ class TestDeltas:
         report = export_to_stream(changing, io.BytesIO(), wanted)
         assert (report.entries, report.retracted, report.untold) == (2, 0, 1)
         assert report.losses["withdrawals"] == 1
-        assert "1 entries were withdrawn, which vics cannot tell" in report.warnings[0]
+        assert "1 entries are withdrawn, or have no hash left for vics" in report.warnings[0]
 
     def test_an_earlier_revision(self, changing):
         stream = io.BytesIO()

@@ -111,7 +111,8 @@ def test_a_delta_that_cannot_be_told_is_told_loudly(run, tmp_path):
     arguments = ("--format", "vics", "--option", "profile=US", "--since", "2", "--own-copy")
     out, told = run(*EXPORT, *arguments, "--to", tmp_path / "out.json")
     assert "shows\trevision 3, what changed since revision 2" in out.decode()
-    assert told.startswith("warning: 1 entries were withdrawn, which vics cannot tell")
+    assert told.startswith("warning: 1 entries are withdrawn, or have no hash left for vics")
+    assert "so tell them" in told
     assert "warning: nothing went out; the file holds no entry" in told
 
 

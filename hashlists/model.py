@@ -133,6 +133,11 @@ class Classification:
     profile: str
     code: str
 
+    @property
+    def words(self) -> str:
+        """What it says, for people: "vics US 1"; what is empty is left out."""
+        return " ".join(filter(None, (self.scheme, self.profile, self.code)))
+
 
 @dataclass(frozen=True, slots=True)
 class Handling:

@@ -29,8 +29,7 @@ class ExchangeRecord:
         settings: of the client; no credential is among them.
         full_at: when all of it was last fetched anew; None where it never was.
         full_due_at: since when all of it must be fetched anew, as its list was rolled back, or an
-            earlier catalog's records set aside were forgotten; None
-            where it need not.
+            earlier catalog's records set aside were forgotten; None where it need not.
         checkpoint: how far it was fetched, in the client's words; None where it never was.
         number: of the checkpoint; the next one says that it comes after it. 0 where there is none.
         saved_at: when the checkpoint last moved.

@@ -10,9 +10,9 @@ of their handling; what it shows in force at an earlier revision must be in forc
 as well. What was in use at `since` is judged by the moment of that commit, all else by the present.
 So it withdraws whatever the recipient was given and would be given no longer: what was retracted,
 and also what has expired, is released to others now (be it that its list came to say something else
-of handling), or belongs to another class. Such a row names
-the entry and says nothing of it, since whoever asks may claim any `since`; why, it says to others
-only where the source gave the reason. Of what the recipient could never have, nothing is told.
+of handling), or belongs to another class. Such a row names the entry and says nothing of it, since
+whoever asks may claim any `since`; why, it says to others only where the source gave the reason. Of
+what the recipient could never have, nothing is told.
 """
 
 from __future__ import annotations

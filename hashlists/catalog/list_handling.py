@@ -156,13 +156,7 @@ class EndsOfUse:
     def __init__(self, connection: Connection) -> None:
         self._first: dict[int, int] = {}
         self._now: dict[int, int] = {}
-        query = (
-            select(list_handlings.c.list_id, handlings.c.expires_at)
-            .join(changes, changes.c.change_id == list_handlings.c.change_id)
-            .join(handlings, handlings.c.handling_id == list_handlings.c.handling_id)
-            .where(changes.c.revision.is_not(None))
-            .order_by(changes.c.revision)
-        )
+        query = _HISTORY.with_only_columns(list_handlings.c.list_id, handlings.c.expires_at)
         for list_id, expires_at in connection.execute(query):
             self._now[list_id] = ENDLESS if expires_at is None else expires_at
             self._first.setdefault(list_id, self._now[list_id])

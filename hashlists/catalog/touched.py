@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, Table, func, select
 
 from hashlists.catalog.list_handling import (
     END_FACTS,
@@ -85,9 +85,9 @@ def changed_ids(
     ranges = _ranges(connection, since, upto=upto, list_id=list_id)
     return _union(
         chain(
-            _acted_on(connection, ranges),
-            _purged(connection, ranges),
-            _derived(connection, ranges),
+            _in_rows_of(connection, retractions, ranges),
+            _in_rows_of(connection, purged_entries, ranges),
+            _in_rows_of(connection, derived_hashes, ranges),
             (
                 part
                 for first, end in ranges
@@ -133,11 +133,7 @@ def _brought_with_end(connection: Connection, since: int) -> Iterator[NDArray[np
     )
     rows = np.array([tuple(row) for row in connection.execute(query)], np.int64).reshape(-1, 5)
     ends = EndsOfUse(connection).of(rows[:, 2], rows[:, 3], rows[:, 4] == 1)
-    found: dict[int, list[int]] = {}
-    for change_id, handling_id in rows[ends != ENDLESS, :2].tolist():
-        found.setdefault(change_id, []).append(handling_id)
-    for change_id, ids in sorted(found.items()):
-        yield from _with_handlings(connection, change_id, ids, older=True)
+    yield from _with_handlings(connection, rows[ends != ENDLESS, :2].tolist(), older=True)
 
 
 def ids_with_handlings(
@@ -155,15 +151,8 @@ def ids_with_handlings(
     query = _uses_in(list_id)
     if upto is not None:
         query = query.where(changes.c.revision <= upto)
-    found: dict[int, list[int]] = {}
-    for change_id, handling_id in connection.execute(query):
-        if handling_id in handling_ids:
-            found.setdefault(change_id, []).append(handling_id)
-    return _union(
-        part
-        for change_id, ids in sorted(found.items())
-        for part in _with_handlings(connection, change_id, ids)
-    )
+    uses = [tuple(row) for row in connection.execute(query) if row[1] in handling_ids]
+    return _union(_with_handlings(connection, uses))
 
 
 def handlings_in(connection: Connection, list_id: int) -> set[int]:
@@ -175,9 +164,11 @@ def handlings_in(connection: Connection, list_id: int) -> set[int]:
 def out_of_force_since(connection: Connection, since: int) -> NDArray[np.int64]:
     """Those that the revisions after `since` retracted or purged and that are out of force now."""
     ranges = _ranges(connection, since)
-    actions = _union(_acted_on(connection, ranges))
+    actions = _union(_in_rows_of(connection, retractions, ranges))
     retracted = retracted_among(connection, actions.tolist())
-    return _union([*_purged(connection, ranges), np.array(sorted(retracted), np.int64)])
+    return _union(
+        [*_in_rows_of(connection, purged_entries, ranges), np.array(sorted(retracted), np.int64)]
+    )
 
 
 def purged_since(connection: Connection, since: int) -> bool:
@@ -251,12 +242,25 @@ def _uses_in(list_id: int) -> Select[Any]:
 
 
 def _with_handlings(
-    connection: Connection, change_id: int, handling_ids: Sequence[int], *, older: bool = False
+    connection: Connection, uses: Iterable[Sequence[int]], *, older: bool = False
 ) -> Iterator[NDArray[np.int64]]:
-    """Entries of which a change has a version with one of the handlings; read once, however many.
+    """Entries of which changes have versions with handlings, each use a pair of both ids.
+
+    With `older` those that the change itself brought are left out.
+    """
+    by_change: dict[int, list[int]] = {}
+    for change_id, handling_id in uses:
+        by_change.setdefault(change_id, []).append(handling_id)
+    for change_id, handling_ids in sorted(by_change.items()):
+        yield from _with_handlings_in(connection, change_id, handling_ids, older=older)
+
+
+def _with_handlings_in(
+    connection: Connection, change_id: int, handling_ids: Sequence[int], *, older: bool
+) -> Iterator[NDArray[np.int64]]:
+    """The same of one change, which is read once, however many they are.
 
     The database compares a few handlings; more are compared here, so that no list of them is long.
-    With `older` those that the change itself brought are left out.
     """
     table, first = entry_versions.c, change_id * VERSIONS_PER_CHANGE
     rows = [table.version_id >= first, table.version_id < first + VERSIONS_PER_CHANGE]
@@ -274,27 +278,13 @@ def _with_handlings(
         yield pairs[np.isin(pairs[:, 1], wanted), 0]
 
 
-def _acted_on(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
-    """Entries that were retracted or restored."""
-    table = retractions.c
+def _in_rows_of(
+    connection: Connection, table: Table, ranges: Sequence[Range]
+) -> Iterator[NDArray[np.int64]]:
+    """Entries of which a table has rows by one of the changes."""
     for first, end in ranges:
-        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
-        yield from _ids(connection, these)
-
-
-def _purged(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
-    table = purged_entries.c
-    for first, end in ranges:
-        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
-        yield from _ids(connection, these)
-
-
-def _derived(connection: Connection, ranges: Sequence[Range]) -> Iterator[NDArray[np.int64]]:
-    """Entries with codes that were derived here, or are no longer."""
-    table = derived_hashes.c
-    for first, end in ranges:
-        these = select(table.entry_id).where(table.change_id >= first, table.change_id < end)
-        yield from _ids(connection, these)
+        within = table.c.change_id >= first, table.c.change_id < end
+        yield from _ids(connection, select(table.c.entry_id).where(*within))
 
 
 def _ids(connection: Connection, query: Select[Any]) -> Iterator[NDArray[np.int64]]:

@@ -25,7 +25,7 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv_cells, own_layout
 from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.csv_likeness import looks_like
-from hashlists.formats.csv_table import ENCODINGS, UNENDED_NOTE, Block, CsvTable
+from hashlists.formats.csv_table import ENCODINGS, TAB_WORDS, UNENDED_NOTE, Block, CsvTable
 from hashlists.formats.csv_writer import CsvWriter
 from hashlists.formats.field_mapping import FieldMapping, NoHashColumnError, yes_or_no
 from hashlists.formats.mapped_batch import mapped_batch, with_status_told
@@ -169,7 +169,7 @@ def codec(encoding: str) -> str:
 
 
 def _delimiter(text: str) -> str:
-    if text in ("tab", "\\t"):
+    if text in TAB_WORDS:
         return "\t"
     if len(text) != 1 or text in '"\r\n ':
         raise OptionsError("the delimiter must be one character, such as a comma, or the word tab")

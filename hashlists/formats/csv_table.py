@@ -40,6 +40,8 @@ ENCODINGS: Final[Mapping[str, str]] = {
     "latin-1": "latin-1",
     "cp1252": "cp1252",
 }
+#: How the option of a delimiter may name the tab.
+TAB_WORDS: Final = ("tab", "\\t")
 #: Note of a batch whose last row is open-ended.
 UNENDED_NOTE: Final = "last line without line end taken as whole"
 #: As `Lines` hands on bytes that are not of the encoding.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from hashlists.formats.csv_likeness import header_cells, kind_named, last_part, sample_text
-from hashlists.formats.csv_table import ENCODINGS
+from hashlists.formats.csv_table import ENCODINGS, TAB_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,6 @@ _FEW: Final = 20
 #: Records below which values show nothing.
 _TOO_FEW_RECORDS: Final = 10
 _WORD = re.compile(r"[^\W\d_]+|\d+")
-_TAB_WORDS: Final = ("tab", "\\t")
 #: Beginnings of words, in the languages of sources; without accents.
 _OF_WITHDRAWAL: Final = (
     *("status", "state", "remov", "delet", "withdr", "retract", "revok", "recall", "purge"),
@@ -128,7 +127,7 @@ def csv_columns(sample: Sample, options: Mapping[str, str]) -> list[Column]:
         text = sample.head.decode(codec, "replace")
     if not sample.whole:
         text = text[: text.rfind("\n") + 1]
-    delimiter = "\t" if delimiter in _TAB_WORDS else delimiter
+    delimiter = "\t" if delimiter in TAB_WORDS else delimiter
     try:
         rows = _first(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except (csv.Error, TypeError, ValueError):  # what is no delimiter, its reader says

@@ -69,13 +69,10 @@ _SERIES_WORDS: Final = ("", "0", "1", "false", "true", "no", "yes", "n", "y")
 _TIME = re.compile(r"[!-~][ -~]{0,63}")
 _TIMES = re.compile(r"(?:[!-~][ -~]{0,63}\n)*+")
 _ODD_TIME_NOTE: Final = "DateUpdated that is no time stamp left aside"
-
-
 _OTHER_CASE_REASON: Final = (
     "the record has no hash: its names are written in another case than the format's, and names "
     "count by case"
 )
-
 _SKIPPED: Final = msgspec.Raw()
 
 

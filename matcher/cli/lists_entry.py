@@ -122,7 +122,7 @@ def _facts(record: EntryRecord, held: ListRecord) -> list[tuple[str, str]]:
         ("state", _state(record)),
         ("source id", _shown(entry, entry.source_id)),
         ("source's key", _shown(entry, _text_key(entry))),
-        ("class", issued and " ".join(filter(None, (issued.scheme, issued.profile, issued.code)))),
+        ("class", issued and issued.words),
         ("flags", ", ".join(f"{name}: {word}" for name, word in said.items())),
         ("hashes", ", ".join(_counted(kind, n) for kind, n in _kinds(entry).items())),
         ("derived codes", ", ".join(f"{kind} ({made})" for kind, made in _derived(entry))),

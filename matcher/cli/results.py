@@ -312,11 +312,7 @@ def _ignored_in(outcome: MatchResult) -> list[str]:
 def _class(match: Match) -> str:
     """E.g. "not_abuse (vics US 0)"."""
     issued = match.classification
-    if issued is None:
-        return match.severity
-    return (
-        f"{match.severity} ({' '.join(filter(None, (issued.scheme, issued.profile, issued.code)))})"
-    )
+    return match.severity if issued is None else f"{match.severity} ({issued.words})"
 
 
 def _evidence(match: Match) -> str:

@@ -16,13 +16,13 @@ import click
 
 from hashlists.limits import MAX_ENTRY_ID_DIGITS, MAX_ID_CHARS
 from hashlists.model import DIGEST_KIND_OF_LENGTH, DIGEST_KINDS, EntrySelection, HashKind
+from matcher.cli.importing import STDIN
 from matcher.cli.refusal import RefusalError
 from matcher.errors import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_STDIN = Path("-")
 #: As GNU's tools list files: value, two blanks or a blank and a star, name; others use a tab.
 _LISTED = re.compile(
     r"\\?(?P<digits>[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})(?: [ *]|\t).+"
@@ -88,7 +88,7 @@ def selecting(function: Callable[..., None]) -> Callable[..., None]:
         **chosen: Any,
     ) -> None:
         files = (*entry_files, *source_id_files, *digest_files)
-        if files.count(_STDIN) > 1:
+        if files.count(STDIN) > 1:
             raise click.UsageError("standard input can be read once only")
         selection = EntrySelection(
             entry_ids=[
@@ -127,7 +127,7 @@ def _read_files(files: Sequence[Path], parse: Callable[[str], Any]) -> list[Any]
 
 
 def _name(file: Path) -> str:
-    return "standard input" if file == _STDIN else str(file)
+    return "standard input" if file == STDIN else str(file)
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -137,7 +137,7 @@ def _lines(file: Path) -> Iterator[str]:
         RefusalError: it cannot be read, or is no text in UTF-8.
     """
     try:
-        data = sys.stdin.buffer.read() if file == _STDIN else file.read_bytes()
+        data = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
     except OSError as error:
         raise RefusalError(
             f"{in_words(error)}; the option takes a file with one value a line, or - for standard "

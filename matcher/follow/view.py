@@ -278,7 +278,8 @@ class View:
         """The next moment after `now` at which an entry expires; None for never."""
         moments = [self.sealed.index.next_expiry(now)]
         moments += [each.expiry.next_after(now) for each in self.delta.segments]
-        moments.append(int(min(self.ends[self.ends > now], default=0)) or None)
+        if len(later := self.ends[self.ends > now]):
+            moments.append(int(later.min()))
         return min((each for each in moments if each is not None), default=None)
 
 

@@ -1,8 +1,8 @@
 """The kernel of FAISS' `IndexBinaryFlat` over codes wherever they lie.
 
 `hamming_range_search` runs straight over mapped codes, since an `IndexBinaryFlat` would hold a copy
-of them in every process; that class is an oracle in the tests. Imported by the first scan: FAISS
-takes a while to load, and a process that only builds an index never scans.
+of them in every process; that class is an oracle in the tests. Imported by the first scan, or by a
+server as it starts: FAISS takes a while to load, and a process that only builds never scans.
 
 Two facts of FAISS that callers rest on, each tested:
 

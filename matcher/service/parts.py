@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
 
+import matcher.index.hamming_scan  # noqa: F401  brings FAISS: now, not with a caller's first scan
 from hashlists.errors import (
     CatalogAwayError,
     HashlistsError,

@@ -157,7 +157,7 @@ class Contribution:
             coverage=self._total.coverage,
             rejections=tuple(self._rejections),
             sha256=self._digest.hexdigest(),
-            notes=self._total.purge_notes,
+            notes=self._total.notes,
         )
         revision = self._staged.commit(
             lambda number: to_document(replace(report, revision=number)),

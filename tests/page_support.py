@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hashlists.formats.base import ListReader
     from hashlists.model import Rejection, Retraction
 
+#: Why an entry goes that its source lists by no hash of a known kind.
+UNMATCHABLE = "listed by nothing that can be matched"
+
 
 @dataclass
 class Found:

@@ -10,6 +10,7 @@ from hashlists.catalog.counts import Counts, coverage
 if TYPE_CHECKING:
     from hashlists.model import Coverage, Rejection
 
+UNMATCHABLE = "entries withdrawn, since their source lists them by nothing that can be matched now"
 PURGED_RECORDS = "records of entries that were purged for good, which stay erased"
 PURGED_VALUES = "perceptual hashes left out of other entries, since they were purged for good"
 
@@ -24,6 +25,8 @@ class StageResult:
         unchanged: entries that were not written, since they say what the list says already.
         kept_retracted: how many of the above stay retracted, since an operator retracted them.
         retracted: entries that their source retracted.
+        unmatchable: how many of those their source lists still, but by nothing that could be
+            matched.
         unknown: withdrawals of entries that the list never held.
         kinds: which hashes the accepted rows carry: how many rows by kinds bits.
         rejections: records that were not taken, in file order.
@@ -37,6 +40,7 @@ class StageResult:
     unchanged: int = 0
     kept_retracted: int = 0
     retracted: int = 0
+    unmatchable: int = 0
     unknown: int = 0
     kinds: Counts = field(default_factory=Counts)
     rejections: list[Rejection] = field(default_factory=list)
@@ -49,9 +53,13 @@ class StageResult:
         return coverage((kinds, number) for (kinds, _), number in self.kinds.items())
 
     @property
-    def purge_notes(self) -> dict[str, int]:
-        """How much was kept out since it was purged; empty where nothing was."""
-        told = {PURGED_RECORDS: len(self.barred), PURGED_VALUES: self.left_out}
+    def notes(self) -> dict[str, int]:
+        """What a report says beside its figures, and of how many; empty where there is nothing."""
+        told = {
+            UNMATCHABLE: self.unmatchable,
+            PURGED_RECORDS: len(self.barred),
+            PURGED_VALUES: self.left_out,
+        }
         return {note: times for note, times in told.items() if times}
 
     def add(self, other: StageResult) -> None:
@@ -61,6 +69,7 @@ class StageResult:
         self.unchanged += other.unchanged
         self.kept_retracted += other.kept_retracted
         self.retracted += other.retracted
+        self.unmatchable += other.unmatchable
         self.unknown += other.unknown
         self.kinds.update(other.kinds)
         self.rejections += other.rejections

@@ -64,6 +64,7 @@ class StagedRetractions:
                 self._change.counts[state.count_key] -= 1
             self._gone.add(entry_id)
             rows.append(retraction_row(entry_id, self._change.change_id, retraction.reason))
+            result.unmatchable += retraction.unmatchable
         if rows:
             connection.execute(insert(retractions), rows)
         result.retracted += len(rows)

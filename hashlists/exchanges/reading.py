@@ -130,7 +130,7 @@ def _take(
         [read_moment(text) for text in raw.updated_at or [None] * raw.rows],
         checked.entries,
         checked.retractions,
-        gone={row for row, gone in enumerate(raw.retracted or ()) if gone}.difference(malformed),
+        gone=raw.withdrawn.difference(malformed),
         malformed={row for row in malformed if row is not None},
     )
     return [

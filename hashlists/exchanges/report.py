@@ -61,7 +61,7 @@ class FetchReport:
         self.retracted += result.retracted
         self.unchanged += result.unchanged
         self.kept_retracted += result.kept_retracted
-        self.notes.update(result.purge_notes)
+        self.notes.update(result.notes)
 
     def to_document(self) -> dict[str, Any]:
         """As plain values."""

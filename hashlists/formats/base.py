@@ -175,9 +175,10 @@ class RawBatch:
         expires_at: until when each may be used, in RFC 3339; None where the record does not say.
         retracted: rows by which the source withdraws the entry; such a row needs a key alone.
         retraction_reasons: why, in the source's words.
-        unmatchable: rows among the retracted ones that the source lists still, but by nothing that
-            could be matched: whatever the list holds of such an entry is out of date, and that it
-            holds nothing of it is no surprise.
+        unmatchable: further rows, by which the source lists an entry still, but by nothing that
+            could be matched, such as a hash of an unknown kind. Such a row needs a key alone. The
+            source stands by nothing that the list holds of the entry, so it is withdrawn; that the
+            list holds nothing of it is no surprise.
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
@@ -225,6 +226,12 @@ class RawBatch:
 
     def __len__(self) -> int:
         return self.rows
+
+    @property
+    def withdrawn(self) -> frozenset[int]:
+        """Rows by which an entry goes: retracted, or listed by nothing that could be matched."""
+        told = frozenset(row for row, gone in enumerate(self.retracted or ()) if gone)
+        return told.union(self.unmatchable)
 
     @classmethod
     def of_delta(cls, header: FileHeader) -> RawBatch:

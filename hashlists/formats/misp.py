@@ -11,7 +11,8 @@ reports of events.
 Key: the uuid of the attribute, or of the object.
 Retractions: `deleted`, whatever the type or template, for the uuid may be that of an entry. What is
 not meant for detection (`to_ids` is false) is withdrawn, too, since an earlier version of it may
-have been. Option `to_ids=any` takes it over instead.
+have been. Option `to_ids=any` takes it over instead. What is left aside withdraws what the list
+held by its uuid, as of an object whose last hash is gone.
 Class: machine tags of the taxonomies in the option `taxonomies`, of the attribute or object, else
 of the event; `copine-scale:level-5` is code `level-5` of scheme `copine-scale`.
 Handling: `sharing` says whom TLP tags allow. A distribution other than "all communities" allows

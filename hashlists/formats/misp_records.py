@@ -139,11 +139,11 @@ class _Row:
 
     at: int
     item: Attribute | MispObject
-    withdrawal: str | None
-    scheme: str | None
-    profile: str | None
-    code: str | None
-    allowed: Recipients
+    withdrawal: str | None = None
+    scheme: str | None = None
+    profile: str | None = None
+    code: str | None = None
+    allowed: Recipients = None
     size: str | None = None
     media_type: str | None = None
 
@@ -164,6 +164,7 @@ class BatchMaker:
         self._notes = Notes()
         self._hashes = HashRows(_FIELDS)
         self._rows: list[_Row] = []
+        self._unmatchable: set[int] = set()
 
     def make(self, header: FileHeader) -> RawBatch:
         """The batch."""
@@ -193,6 +194,7 @@ class BatchMaker:
             releasable_to=[row.allowed for row in rows],
             retracted=[row.withdrawal is not None for row in rows],
             retraction_reasons=[row.withdrawal for row in rows],
+            unmatchable=self._unmatchable,
             names=_NAMES,
             rejections=self._chunk.rejections,
             notes=self._notes,
@@ -202,6 +204,7 @@ class BatchMaker:
         found = _digest(item)
         if found is None and not _is_yes(item.deleted):
             self._notes.add_named("attribute of another type left aside", item.type)
+            self._leave_aside(at, item)
             return
         withdrawal = self._withdrawal(item)
         if withdrawal is None and found is not None:
@@ -214,6 +217,7 @@ class BatchMaker:
     def _read_object(self, at: int, item: MispObject) -> None:
         if item.name not in self._rules.templates and not _is_yes(item.deleted):
             self._notes.add_named("object of another template left aside", item.name)
+            self._leave_aside(at, item)
             return
         attributes = item.Attribute or []
         usable, reasons = [], []
@@ -227,12 +231,19 @@ class BatchMaker:
         if withdrawal is None and not usable:
             if not reasons:
                 self._notes["file without a hash of a known kind left aside"] += 1
+                self._leave_aside(at, item)
                 return
             withdrawal = reasons[0]
         if withdrawal is None:
             for kind, value in usable:
                 self._hashes.add(len(self._rows), kind, value)
         self._rows.append(self._object_row(at, item, withdrawal))
+
+    def _leave_aside(self, at: int, item: Attribute | MispObject) -> None:
+        """Says that the list may hold nothing by this uuid, whatever it stood for before."""
+        if item.uuid:
+            self._unmatchable.add(len(self._rows))
+            self._rows.append(_Row(at, item))
 
     def _object_row(self, at: int, item: MispObject, withdrawal: str | None) -> _Row:
         living = [each for each in item.Attribute or () if not _is_yes(each.deleted)]

@@ -97,7 +97,6 @@ _NAMES = FieldNames(
 _PARTS: Final = ("member", "timestamp", "id", "classification", "fingerprints", "feedback")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NEGATIVE_NOTE: Final = "entry with negative feedback, which is not kept"
-_UNMATCHABLE: Final = "no fingerprint that can be matched"
 _UNMATCHABLE_NOTE: Final = (
     "entry known only by fingerprints that cannot be matched, such as links: not in the list"
 )
@@ -191,7 +190,7 @@ class NcmecReader(PageReader[Row]):
         verified, extra, notes = self._verified, self._extra, self._notes
         unmatchable, self._unmatchable = self._unmatchable, set()
         self._verified, self._extra, self._notes = {}, [], Notes()
-        gone = [kind in _DELETED or row in unmatchable for row, kind in enumerate(kinds)]
+        gone = [kind in _DELETED for kind in kinds]
         return RawBatch(
             rows=rows,
             header=self.header,
@@ -208,11 +207,7 @@ class NcmecReader(PageReader[Row]):
             updated_at=times,
             verified_counts=[verified.get(row) for row in range(rows)] if verified else None,
             retracted=gone if any(gone) else None,
-            retraction_reasons=[
-                _UNMATCHABLE if row in unmatchable else kind for row, kind in enumerate(kinds)
-            ]
-            if any(gone)
-            else None,
+            retraction_reasons=kinds if any(gone) else None,
             unmatchable=unmatchable,
             names=_NAMES,
             rejections=chunk.rejections,

@@ -157,6 +157,11 @@ class _Row:
     ours: Extension | None
     withdrawal: str | None
 
+    @property
+    def key(self) -> str | None:
+        """By what the entry goes."""
+        return (self.ours and self.ours.entry_id) or self.item.id
+
 
 def to_batch(
     chunk: Chunk[StixObject], index: BundleIndex, header: FileHeader, classes: ClassSource
@@ -165,6 +170,7 @@ def to_batch(
     notes = Notes()
     hashes = HashRows(_FIELDS)
     rows: list[_Row] = []
+    unmatchable: set[int] = set()
     is_delta = False
     for at, item in enumerate(chunk.records):
         if _tells_delta(item):
@@ -173,8 +179,11 @@ def to_batch(
         if not _counts(item, at, chunk, index, notes):
             continue
         row = _Row(at, item, item.extensions.ours if item.extensions else None, _withdrawal(item))
-        if row.withdrawal is not None or _add_hashes(row, len(rows), hashes, notes):
-            rows.append(row)
+        if row.withdrawal is None and not _add_hashes(row, len(rows), hashes, notes):
+            if not row.key:
+                continue
+            unmatchable.add(len(rows))
+        rows.append(row)
 
     places, at_row = chunk.place_at, [row.at for row in rows]  # and none of the objects
 
@@ -189,7 +198,7 @@ def to_batch(
         hashes=hashes.columns(len(rows)),
         place_at=place_at,
         extra_hashes=hashes.extra,
-        key_texts=[(row.ours and row.ours.entry_id) or row.item.id for row in rows],
+        key_texts=[row.key for row in rows],
         codes=codes,
         schemes=schemes,
         profiles=profiles,
@@ -204,6 +213,7 @@ def to_batch(
         expires_at=[(row.ours and row.ours.expires_at) or row.item.valid_until for row in rows],
         retracted=[row.withdrawal is not None for row in rows],
         retraction_reasons=[row.withdrawal for row in rows],
+        unmatchable=unmatchable,
         names=_NAMES,
         rejections=chunk.rejections,
         notes=notes,

@@ -10,7 +10,8 @@ the entry. A status that is not known is taken over with a note.
 The number of providers that answered Blocked, which they say after looking at a match, becomes the
 count of verifications. Other answers, tags and regions are left aside.
 Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out;
-one that is withdrawn counts whatever its kind is called, where its value may be that of an entry.
+one that is withdrawn counts whatever its kind is called, where its value may be that of an entry:
+of which kind it is, its value tells.
 
 Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
 report notes that there are more pages. A page is the last where `hasMoreRecords` is false; where it
@@ -179,11 +180,11 @@ def _is_known(record: _Record, notes: Notes) -> bool:
 
 
 def _kind(record: _Record) -> HashKind | None:
-    """The kind of the record's hash, which is the key of what it withdraws under any other name."""
-    kind = _KINDS.get(record.signal_type or "")
-    if kind is not None or _word(record) not in _WITHDRAWN:
-        return kind
-    return next((each for each in _KINDS.values() if _is_hash(record.hash_value, each)), None)
+    """The kind of the record's hash; where it withdraws, the value tells it whatever its name."""
+    named = _KINDS.get(record.signal_type or "")
+    if _word(record) not in _WITHDRAWN or (named and _is_hash(record.hash_value, named)):
+        return named
+    return next((each for each in _KINDS.values() if _is_hash(record.hash_value, each)), named)
 
 
 def _is_hash(text: str | None, kind: HashKind) -> bool:

@@ -6,7 +6,8 @@ The list is about terrorist content, not child abuse: lists of this format are o
 Taken over: the hash (PDQ, MD5, SHA-1, SHA-256), the ideology verbatim as the class of scheme `tat`,
 the media type that belongs to the file type, the time of the last change. A record's own number is
 its key; one that is marked deleted withdraws the entry of that number. Records of another
-algorithm, such as SHA-512, are counted and left out.
+algorithm, such as SHA-512, are counted and left out; what the list held by their numbers is
+withdrawn, since the source stands by it no longer.
 
 Of a page the path and query of the next one and the checkpoint are kept for the exchange client as
 `page`; a report notes that there are more. A record says what is so now, so one page alone may be
@@ -145,6 +146,7 @@ class TatReader(PageReader[_Record]):
         kinds = [_kind(record) for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
         gone = [bool(record.deleted) for record in records]
+        others = {row for row, kind in enumerate(kinds) if kind is None and not gone[row]}
         return RawBatch(
             rows=len(records),
             header=self.header,
@@ -171,6 +173,7 @@ class TatReader(PageReader[_Record]):
             ],
             retracted=gone,
             retraction_reasons=["deleted" if each else None for each in gone],
+            unmatchable=others,
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -182,14 +185,14 @@ def _kind(record: _Record) -> HashKind | None:
 
 
 def _is_known(record: _Record, notes: Notes) -> bool:
-    """Whether the record can be taken over; counts those of other algorithms.
+    """Whether the record says anything of an entry; counts those of other algorithms.
 
-    A deletion needs the record's number alone.
+    A deletion needs the record's number alone, and so does what that number no longer stands for.
     """
     if _kind(record) is not None or record.deleted:
         return True
     notes.add_named("record of another algorithm left aside", record.algorithm)
-    return False
+    return record.id not in (None, "")
 
 
 def _media_type(file_type: str | None) -> str | None:

@@ -15,7 +15,7 @@ would accuse the innocent. The option `non_malicious` keeps such entries, as a c
 
 Never taken over: names, descriptions, reactions. Indicators of other types, e.g. addresses or TMK
 hashes, are counted and left out; one that is withdrawn counts whatever its type, for its id may be
-that of an entry.
+that of an entry, and what the list held by the id of one that is left out is withdrawn.
 
 Of a page the cursor of the next one is kept for the exchange client as `page`, never its address,
 which holds an access token, and the latest `last_updated`; a report notes that there are more.
@@ -191,6 +191,7 @@ class ThreatExchangeReader(PageReader[_Record]):
         ids = [None if record.id is None else str(record.id) for record in records]
         reasons = [self._withdrawal(record) for record in records]
         classes = [self._class(record) for record in records]
+        others = {row for row, kind in enumerate(kinds) if kind is None and reasons[row] is None}
         return RawBatch(
             rows=len(records),
             header=self.header,
@@ -220,6 +221,7 @@ class ThreatExchangeReader(PageReader[_Record]):
             originators=[_owner(record) for record in records],
             retracted=[reason is not None for reason in reasons],
             retraction_reasons=reasons,
+            unmatchable=others,
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -231,14 +233,14 @@ class ThreatExchangeReader(PageReader[_Record]):
         self._newest = max(numbers, default=self._newest)
 
     def _is_known(self, record: _Record, notes: Notes) -> bool:
-        """Whether the record can be taken over; counts those of other types.
+        """Whether the record says anything of an entry; counts those of other types.
 
-        A withdrawal needs the indicator's id alone.
+        A withdrawal needs the indicator's id alone, and so does one of another type.
         """
         if record.type in INDICATOR_TYPES or self._withdrawal(record) is not None:
             return True
         notes.add_named("indicator of another type left aside", record.type)
-        return False
+        return record.id not in (None, "")
 
     def _withdrawal(self, record: _Record) -> str | None:
         """Why the record withdraws its entry; None where it does not."""

@@ -93,7 +93,7 @@ class Run:
     def take(self, result: StageResult) -> None:
         """Counts what was staged."""
         self._reject(result.rejections)
-        self.notes.take(result.purge_notes)
+        self.notes.take(result.notes)
         result.rejections, result.barred = [], []
         if result.unknown:
             self.notes.take({UNKNOWN_WITHDRAWAL: result.unknown})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hashlists.formats.advice import cut_line
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from hashlists.formats.base import RawBatch
 
+_UNMATCHABLE: Final = "listed by nothing that can be matched"
+
 
 @dataclass(frozen=True, slots=True)
 class Validated:
@@ -36,8 +38,8 @@ class Validated:
 
     Attributes:
         entries: good records.
-        retractions: the source's own word that entries are gone; empty for formats that have no
-            such word, as VICS.
+        retractions: the source's own word that entries are gone, or listed by nothing that could
+            be matched; empty for formats that have no such word, as VICS.
         rejections: one for each record that is not imported, in file order, those that the reader
             found included.
     """
@@ -64,7 +66,7 @@ def validate(
     Raises:
         FormatError: the last record is at fault and may be cut off, as `open_ended` says.
     """
-    retracted = frozenset(row for row, gone in enumerate(batch.retracted or ()) if gone)
+    retracted = batch.withdrawn
     check = Check(batch.rows, limits, retracted)
     for row, (name, reason) in batch.faults.items():
         check.reject(row, name, reason)
@@ -111,12 +113,10 @@ def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) ->
 
 def _retraction(row: int, rows: Rows, batch: RawBatch, limits: ImportLimits) -> Retraction:
     """A withdrawal holds whatever its reason looks like: that is only made fit to be kept."""
+    if row in batch.unmatchable:
+        return Retraction(rows.keys[row], _UNMATCHABLE, unmatchable=True)
     reason = batch.retraction_reasons[row] if batch.retraction_reasons is not None else None
-    return Retraction(
-        rows.keys[row],
-        UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars],
-        unmatchable=row in batch.unmatchable,
-    )
+    return Retraction(rows.keys[row], UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars])
 
 
 def _refuse_cut_off(batch: RawBatch, check: Check) -> None:

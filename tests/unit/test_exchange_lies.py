@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from hashlists.catalog import Catalog, Checkpoint
+from hashlists.catalog import Catalog, Checkpoint, stage_result
 from hashlists.errors import ExchangePageError, ExchangeRefusedError
 from hashlists.exchanges.base import Ask
 from hashlists.exchanges.progress import Progress
@@ -228,6 +228,32 @@ def test_a_walk_remembers_no_more_than_it_is_told_to():
     walk.take(asks[2], [b"c"], asks[0])  # which is forgotten
     with pytest.raises(ExchangePageError, match="leads back"):
         walk.take(asks[3], [b"d"], asks[2])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("tat", {"results": [{"id": 1, "algorithm": "SHA512", "hash_digest": "ab" * 64}]}),
+        ("threatexchange", {"data": [{"id": "1", "type": "HASH_TMK", "indicator": "x",
+                                      "descriptors": {"data": [{"status": "MALICIOUS"}]}}]}),
+    ],
+)  # fmt: skip
+def test_what_an_id_stands_for_no_longer_is_withdrawn(catalog, answer):
+    kind, page = answer
+    feed = Feed(kind)
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(1, 2)
+        fetch_from(catalog, server)
+        server.faults = [Fault(body=json.dumps(page).encode())]
+        report = fetch_from(catalog, server)
+        assert (report.retracted, report.set_aside) == (1, 0)
+        assert report.notes[stage_result.UNMATCHABLE] == 1
+        assert list(held(catalog)) == [feed.key(feed.records[2])]
+        feed.time.pass_by(days=1)
+        feed.put(1)
+        fetch_from(catalog, server)
+        assert held(catalog) == feed.truth()
 
 
 def stopncii_page(*records):

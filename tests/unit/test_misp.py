@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, stage_result
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import misp
 from hashlists.formats.base import Sample
@@ -18,10 +18,11 @@ from hashlists.formats.misp_records import CLASS_RELATIONS, PERCEPTUAL_RELATIONS
 from hashlists.formats.registry import open_reader
 from hashlists.importer import import_files
 from hashlists.limits import ImportLimits
-from hashlists.model import Classification, Handling, Harm, HashKind, HashList
+from hashlists.model import Classification, Handling, Harm, HashKind, HashList, Retraction
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests.export_support import read as read_back
 from tests.export_support import value
+from tests.page_support import UNMATCHABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "SECRETWORD"
@@ -261,6 +262,33 @@ def test_other_types_and_templates_are_noted():
         "object of another template left aside: pe-section": 1,
         "file without a hash of a known kind left aside": 1,
     }
+    assert found.retractions == [
+        Retraction(TEXT_KEY_TAG + uuid(each).encode(), UNMATCHABLE, unmatchable=True)
+        for each in range(1, 7)
+    ]
+
+
+def test_what_is_left_aside_without_a_uuid_is_only_noted():
+    found = read(event(attribute(1, "domain", uuid=None), attribute(2), objects=[item(3, uuid="")]))
+    assert (len(found.rows), found.retractions, found.rejections) == (1, [], [])
+
+
+def test_an_object_whose_last_hash_is_gone_is_withdrawn(tmp_path):
+    """And an attribute that became one of another type; both come back with a hash."""
+    first = event(attribute(1), attribute(2), objects=[item(3, attribute(30, "md5"))])
+    later = event(attribute(1, "domain"), attribute(2), objects=[item(3, attribute(30, "sha512"))])
+    counts = []
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        catalog.create_list(HashList("demo", Harm.TEST, "a unit"), author="test")
+        for number, document in enumerate((first, later, later, first)):
+            path = tmp_path / f"{number}.json"
+            path.write_text(json.dumps(document), encoding="utf-8")
+            report = import_files(catalog, [path], list_name="demo", format="misp", importer="test")
+            counts.append(report.retracted)
+            assert report.notes.get(stage_result.UNMATCHABLE, 0) == report.retracted
+            assert report.rejected == 0
+        assert counts == [0, 2, 0, 0]
+        assert catalog.get_list("demo").coverage.entries == 3
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_an_entry_that_nothing_can_match_is_counted_and_withdrawn(hashes):
     data = page(entry(), entry(own="b"), videos=f"<videos>{unmatchable}</videos>")
     rows, retractions, rejections, notes = run(data)
     assert [row.source_id for row in rows] == ["image1", "b"]
-    reason = "no fingerprint that can be matched"
+    reason = "listed by nothing that can be matched"
     assert retractions == [Retraction(TEXT_KEY_TAG + b"42/v", reason, unmatchable=True)]
     assert (rejections, notes[UNMATCHABLE]) == ([], 1)
 

@@ -151,6 +151,25 @@ def test_what_is_no_file_is_noted():
         "indicator left aside: its pattern is no choice between hashes of a file": 1,
         "indicator with a pattern of another language left aside: yara": 1,
     }
+    assert [(each.key[1:].decode(), each.unmatchable) for each in found.retractions] == [
+        (stix_id("file", 2), True),
+        (stix_id("file", 3), True),
+        (stix_id("indicator", 4), True),
+        (stix_id("indicator", 5), True),
+    ]
+
+
+def test_what_has_no_hash_any_longer_is_withdrawn_by_its_entry_id(tmp_path):
+    document = written(ENTRY)
+    later = json.loads(json.dumps(document))
+    item = later["objects"][-1]
+    item["hashes"] = {"SHA-512": "x"}
+    del item["extensions"][EXTENSION_ID]["perceptual_hashes"]
+    found = read(later)
+    assert found.rejections == []
+    assert [each.key for each in found.retractions] == [read(document).rows[0].key]
+    assert found.retractions[0].unmatchable
+    assert read(bundle(file(1, hashes=None, id=None))).retractions == []
 
 
 @pytest.mark.parametrize(

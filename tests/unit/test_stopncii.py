@@ -82,6 +82,17 @@ def test_a_withdrawal_counts_whatever_its_kind_is_called(kind, name, written):
     assert found.notes == {}
 
 
+@pytest.mark.parametrize(("name", "kind"), [("VideoMD5", HashKind.PDQ), ("ImagePDQ", HashKind.MD5)])
+def test_a_withdrawal_is_of_the_kind_that_its_value_is_of(name, kind):
+    raw = value(kind, 1)
+    gone = record(signalType=name, hashValue=raw.hex(), hashStatus="Withdrawn")
+    found = run(page(gone, record(2)), "stopncii")
+    assert found.retractions == [Retraction(KEY_TAGS[kind] + raw, "Withdrawn")]
+    assert (len(found.rows), found.rejections) == (1, [])
+    kept = record(signalType=name, hashValue=raw.hex())
+    assert len(run(page(kept), "stopncii").rejections) == 1
+
+
 @pytest.mark.parametrize("text", ["x", "", None, "0" * 40])
 def test_a_withdrawal_that_can_name_no_entry_is_counted(text):
     gone = record(signalType="VideoTMK", hashValue=text, hashStatus="Withdrawn")

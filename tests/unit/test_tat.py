@@ -13,7 +13,7 @@ from hashlists.formats.registry import find_format
 from hashlists.model import Classification, Harm, HashKind, Retraction
 from hashlists.validate import TEXT_KEY_TAG
 from tests.export_support import Row, value
-from tests.page_support import run
+from tests.page_support import UNMATCHABLE, run
 
 
 def record(number=1, kind=HashKind.MD5, **members):
@@ -71,6 +71,14 @@ def test_other_algorithms_are_counted_and_left_out():
         "record of another algorithm left aside: SHA512": 1,
         "record of another algorithm left aside: without a printable name": 1,
     }
+
+
+def test_what_another_algorithm_replaces_is_withdrawn():
+    others = [record(0, algorithm="SHA512"), record(2), {"id": 3}, {"algorithm": "SHA512"}]
+    found = run(page(*others), "tat")
+    gone = [Retraction(TEXT_KEY_TAG + each, UNMATCHABLE, unmatchable=True) for each in (b"0", b"3")]
+    assert (found.retractions, found.rejections) == (gone, [])
+    assert [row.source_id for row in found.rows] == ["2"]
 
 
 def test_a_deletion_needs_its_number_alone():

@@ -15,7 +15,7 @@ from hashlists.limits import ImportLimits
 from hashlists.model import Classification, Handling, HashKind, Retraction
 from hashlists.validate import KEY_TAGS, TEXT_KEY_TAG
 from tests.export_support import Row, value
-from tests.page_support import run
+from tests.page_support import UNMATCHABLE, run
 
 TEXT = "threatexchange-text"
 
@@ -87,6 +87,14 @@ def test_other_types_are_counted_and_left_out():
         "indicator of another type left aside: without a printable name": 1,
     }
     assert found.reader.page.checkpoint == "1595000004"
+    assert found.retractions == [
+        Retraction(TEXT_KEY_TAG + key, UNMATCHABLE, unmatchable=True) for key in (b"1", b"2", b"3")
+    ]
+
+
+def test_an_indicator_of_another_type_without_an_id_is_left_aside():
+    found = run(page({**record(1, type="URI"), "id": None}, record(2)), "threatexchange")
+    assert (found.retractions, found.rejections, len(found.rows)) == ([], [], 1)
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def export_to_stream(
         _selected(catalog, request) as export,
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
-        origin = FileOrigin(harm, request.since)
+        origin = FileOrigin(harm, request.since, export.catalog_id)
         writer = open_writer(out, format=request.format, options=request.options, origin=origin)
         given, gone = _write_all(export, writer, progress)
     if request.since:  # what the format cannot hold any longer, it withdraws

@@ -32,6 +32,7 @@ from hashlists.catalog.export_rows import AT, VERSIONS, Judge, Told, export_batc
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.list_handling import ListHandling
 from hashlists.catalog.lists import find_list
+from hashlists.catalog.records import read_catalog_id
 from hashlists.catalog.rehandled import rehandled_ids
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
@@ -99,6 +100,7 @@ class Export:
 
     Attributes:
         revision: the one that it shows.
+        catalog_id: the catalog's own identity, as `CatalogReader` has it.
         purged: entries that were purged after `since`: the recipient may have them still, and
             nothing is left here to name them by. 0 where all is exported.
         held_back: what was chosen and did not go out. A delta counts only what changed, or
@@ -116,6 +118,7 @@ class Export:
                 f"the newest revision is {newest}; there is no"
                 f" {max(self.revision, selection.since)} yet"
             )
+        self.catalog_id = read_catalog_id(connection)
         self._connection = connection
         self._newest = newest
         self._selection = selection

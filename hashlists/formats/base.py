@@ -358,10 +358,13 @@ class FileOrigin:
     Attributes:
         harm: the kind of harm that all its lists are about; None where that is not to be written.
         since: for a delta the revision that the recipient has; 0 for all that is in force.
+        catalog_id: of the catalog that the entries are of, which no two share and no file shows:
+            it keeps ids apart that are made here. Empty where there is none.
     """
 
     harm: Harm | None = None
     since: int = 0
+    catalog_id: str = field(default="", repr=False)
 
 
 #: A whole list of a harm that is not told.

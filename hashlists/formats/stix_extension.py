@@ -81,8 +81,9 @@ SCHEMA: Final[dict[str, Any]] = {
         "entry_id": {
             **_TEXT,
             "description": (
-                "Identity of the entry at its producer. It stays when hashes or facts change,"
-                " unlike the object's own id; by it a later bundle updates or withdraws the entry."
+                "Identity of the entry, as random as a UUID: no other producer may give it to"
+                " another entry. It stays when hashes or facts change, unlike the object's own id;"
+                " by it a later bundle updates or withdraws the entry."
             ),
         },
         "harm": {

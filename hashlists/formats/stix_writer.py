@@ -9,9 +9,11 @@ marking that says who may receive what; a delta also a `note` with the revision 
 `payload_bin` is never written, nor any name.
 
 Ids: a file's is the UUIDv5 that the standard prescribes for observables, made of one digest and the
-extension, so it changes with them; `entry_id` does not. All other ids have the shape of version 4,
-which the standard asks for, and are cut from digests of what they name, so that the same entries
-give the same bytes. The bundle's own id stands at its end, made of all that stands before it.
+extension, so it changes with them; `entry_id` does not: it is made of the entry's key, its list and
+its catalog, so that lists of one name, and keys that are one hash, never meet where bundles of
+several catalogs go into one list. All other ids have the shape of version 4, which the standard
+asks for, and are cut from digests of what they name, so that the same entries give the same bytes.
+The bundle's own id stands at its end, made of all that stands before it.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ class StixWriter:
         """Writes one object for each entry."""
         extra = _by_row(batch.entries.extra_hashes)
         for row, gone in enumerate(batch.retracted):
-            entry_id = _entry_id(batch.list_names[row], batch.entries.keys[row])
+            entry_id = self._entry_id(batch.list_names[row], batch.entries.keys[row])
             if gone:
                 self._put_object(self._withdrawal(batch, row, entry_id))
             else:
@@ -160,7 +162,7 @@ class StixWriter:
         return {
             "type": "note",
             "spec_version": "2.1",
-            "id": f"note--{_made_id('delta', self._producer_id, str(since))}",
+            "id": f"note--{_made_id('delta', self._origin.catalog_id, str(since))}",
             "created_by_ref": self._producer_id,
             "created": self._created,
             "modified": self._created,
@@ -169,6 +171,13 @@ class StixWriter:
             "object_refs": [self._producer_id],
             "extensions": {EXTENSION_ID: {**_PROPERTIES, "since": since}},
         }
+
+    def _entry_id(self, list_name: str, key: bytes) -> str:
+        """Stays the same as long as the entry keeps its key, its list and its catalog.
+
+        Whoever makes the bundle may be named otherwise in the next one, so that does not count.
+        """
+        return _made_id("entry", self._origin.catalog_id, list_name, key)
 
     def _identity(self, entry_id: str) -> dict[str, Any]:
         """What an entry's extension begins with: which it is, and what its list is about."""
@@ -272,11 +281,6 @@ def _file_id(hashes: Mapping[str, str], extension: Mapping[str, Any]) -> str:
     contributing = {"extensions": {EXTENSION_ID: extension}, "hashes": {name: hashes[name]}}
     canonical = _encode(contributing, order="sorted").decode()
     return f"file--{uuid5(_OBSERVABLES, canonical)}"
-
-
-def _entry_id(list_name: str, key: bytes) -> str:
-    """Stays the same as long as the entry keeps its key and its list."""
-    return _made_id("entry", list_name, key)
 
 
 def _made_id(*parts: str | bytes) -> str:

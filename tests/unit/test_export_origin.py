@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 
@@ -15,7 +16,7 @@ from hashlists.formats.registry import FORMATS, open_reader, written_format_name
 from hashlists.importer import FullList, import_file, import_files
 from hashlists.limits import ImportLimits
 from hashlists.model import Harm, HashKind, HashList
-from tests.catalog_support import Item, bring, items
+from tests.catalog_support import DEMO, Item, bring, items
 
 #: Formats whose files say what harm they are about.
 CARRIES_HARM = ("csv", "jsonl", "parquet", "stix")
@@ -254,3 +255,30 @@ class TestDelta:
                     importer="a person", full=FullList(force=force), max_rejected_share=1.0,
                 )  # fmt: skip
         assert catalog.get_list("back").coverage.entries == 3
+
+
+def test_two_installations_whose_lists_have_one_name_withdraw_each_their_own(tmp_path):
+    with contextlib.ExitStack() as stack:
+        one, other, taker = (
+            stack.enter_context(Catalog.open(f"sqlite:///{tmp_path}/{name}.db"))
+            for name in ("one", "other", "taker")
+        )
+        for catalog in (one, other, taker):
+            catalog.create_list(DEMO, author="a person")
+        bring(one, items("a", "b"))
+        bring(other, items("a", "z"))
+        since = other.head()
+
+        def carry(catalog, name, **more):
+            path = tmp_path / f"{name}.json"
+            export_lists(catalog, path, request(list_names=["demo"], format="stix", **more))
+            return read_back(taker, path, "demo", "stix")
+
+        assert [carry(each, number).added for number, each in enumerate((one, other))] == [2, 2]
+        assert carry(one, "again").unchanged == 2
+        bring(other, gone=items("a"))
+        assert carry(other, "delta", since=since).retracted == 1
+        assert taker.get_list("demo").coverage.entries == 3
+        bring(one, gone=items("a"))
+        assert carry(one, "last", since=1).retracted == 1
+        assert taker.get_list("demo").coverage.entries == 2

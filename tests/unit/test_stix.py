@@ -16,7 +16,7 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import stix, stix_extension
-from hashlists.formats.base import Sample
+from hashlists.formats.base import FileOrigin, Sample
 from hashlists.formats.registry import open_reader
 from hashlists.formats.stix_extension import EXTENSION_ID
 from hashlists.formats.stix_pattern import parse_hash_pattern
@@ -599,6 +599,23 @@ def test_who_made_it_and_when():
     assert made_by[item["created_by_ref"]] == "A unit"
     assert item["modified"] == "2026-11-21T11:00:00.500Z"
     assert problems(bundle_) == []
+
+
+def test_two_catalogs_never_share_an_id_and_each_gives_the_same_one_always():
+    def ids(catalog_id, *, gone=False, **options):
+        origin = FileOrigin(since=3 * gone, catalog_id=catalog_id)
+        batch = export_batch([ENTRY, CODE_ONLY], retracted=[gone] * 2)
+        data, _ = write([batch], "stix", options, origin)
+        assert catalog_id.encode() not in data
+        found = read(data)
+        keys = [row.key for row in found.rows] or [each.key for each in found.retractions]
+        notes = [each["id"] for each in json.loads(data)["objects"] if each["type"] == "note"]
+        return keys, notes
+
+    one, other = "ab" * 16, "cd" * 16
+    assert ids(one)[0] == ids(one, producer="A unit")[0] == ids(one, gone=True)[0]
+    assert not {*ids(one)[0]} & {*ids(other)[0]}
+    assert ids(one, gone=True)[1] != ids(other, gone=True)[1]
 
 
 def test_entries_of_two_lists_never_share_an_id():

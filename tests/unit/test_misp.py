@@ -220,7 +220,8 @@ def test_what_is_deleted_is_withdrawn_whatever_it_is_called():
     objects = [item(2, attribute(20), name="email", deleted=True), item(3, deleted=True)]
     found = read(event(attribute(1, "text", deleted="1"), attribute(4, "text"), objects=objects))
     assert found.rows == []
-    assert [each.key[1:].decode() for each in found.retractions] == [uuid(1), uuid(2), uuid(3)]
+    told = [(each.key[1:].decode(), each.unmatchable) for each in found.retractions]
+    assert told == [(uuid(1), False), (uuid(4), True), (uuid(2), False), (uuid(3), False)]
     assert found.notes == {"attribute of another type left aside: text": 1}
 
 
@@ -270,7 +271,7 @@ def test_other_types_and_templates_are_noted():
 
 def test_what_is_left_aside_without_a_uuid_is_only_noted():
     found = read(event(attribute(1, "domain", uuid=None), attribute(2), objects=[item(3, uuid="")]))
-    assert (len(found.rows), found.retractions, found.rejections) == (1, [], [])
+    assert (len(found.rows), found.retractions) == (1, [])
 
 
 def test_an_object_whose_last_hash_is_gone_is_withdrawn(tmp_path):

@@ -31,8 +31,9 @@ from hashlists.exporting.whole_file import whole_file
 from hashlists.formats import losses
 from hashlists.formats.base import FileOrigin
 from hashlists.formats.harm import require_written_harm
-from hashlists.formats.registry import find_format, open_writer
+from hashlists.formats.registry import find_format, find_written_format, open_writer
 from hashlists.model import Harm, ListState
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,7 +104,7 @@ def export_to_stream(
     started = time.monotonic()
     lists = [catalog.get_list(name).hash_list for name in request.list_names]
     harm = _require_one_harm(lists)
-    require_written_harm(find_format(request.format), harm)
+    require_written_harm(find_written_format(request.format), harm)
     _require_apart(request)
     measured = Measured(stream)
     compression = request.compression or Compression.NONE
@@ -221,8 +222,9 @@ def _warnings(report: ExportReport, lists: Sequence[HashList]) -> Iterator[str]:
     """What its keeper must do, or know, beside handing the file on."""
     if report.untold:
         yield (
-            f"{report.untold:,} entries are withdrawn, or have no hash left for {report.format}, "
-            "which it cannot tell: whoever gets this file keeps them unless told in another way"
+            counted(report.untold, "entry is withdrawn, or has", "entries are withdrawn, or have")
+            + f" no hash left for {report.format}, which cannot tell it: whoever gets this file "
+            "keeps what they have unless told in another way"
         )
     if report.since and not find_format(report.format).tells_delta:
         yield (
@@ -232,8 +234,9 @@ def _warnings(report: ExportReport, lists: Sequence[HashList]) -> Iterator[str]:
         )
     if report.purged:
         yield (
-            f"{report.purged:,} entries were purged since revision {report.since}; nothing names "
-            "them any longer, and whoever was given them may have them still"
+            counted(report.purged, "entry was", "entries were")
+            + f" purged since revision {report.since}, which nothing names any longer; whoever was "
+            "given what was purged may have it still"
         )
     for each in lists:
         if each.state is ListState.SHADOW:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hashlists.words import counted
 from matcher.errors import OverloadedError
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Admission:
         """
         full = self._items >= self._max_items or self._bytes + nbytes > self._max_bytes
         if self._items and full:
-            raise OverloadedError(f"{self._items} items are in flight; try again, with back-off")
+            in_flight = counted(self._items, "item is", "items are")
+            raise OverloadedError(f"{in_flight} in flight; try again, with back-off")
         self._items += 1
         self._bytes += nbytes
         return Place(self, nbytes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from hashlists.errors import FullListRefusedError
 from hashlists.exchanges.staging import aside_of, stage_page
 from hashlists.importing.full import MAX_ABSENT_SHARE
+from hashlists.words import counted, one_or_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,10 +94,10 @@ def fetch_full(
         refusal = None
         if report.absent and against:
             refusal = FullListRefusedError(
-                f"{report.absent:,} of {staged.before.entries:,} entries in force were not found "
-                f"when all was fetched anew, but {'; '.join(against)}; what was found was taken, "
-                "and nothing withdrawn: look at it, then: hashwarden exchanges fetch NAME --full "
-                "--force"
+                f"{report.absent:,} of {counted(staged.before.entries, 'entry', 'entries')} in "
+                f"force {one_or_many(report.absent, 'was', 'were')} not found when all was fetched "
+                f"anew, but {'; '.join(against)}; what was found was taken, and nothing withdrawn: "
+                "look at it, then: hashwarden exchanges fetch NAME --full --force"
             )
         elif report.absent:
             report.take_result(staged.stage_absent(absent, reason=_REASON))
@@ -112,7 +113,10 @@ def _against(
     """What makes it doubtful that they are gone at the exchange."""
     before = staged.before
     if aside:
-        yield f"{len(aside):,} records were set aside, and which entries they mean is not known"
+        yield (
+            counted(len(aside), "record was", "records were")
+            + " set aside, of which entries is not known"
+        )
     if before.format not in (None, client.format):
         yield f"the last import was of the format {before.format}, whose keys may be others"
     if before.entries and absent / before.entries > MAX_ABSENT_SHARE:

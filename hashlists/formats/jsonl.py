@@ -39,6 +39,7 @@ from hashlists.formats.shown_columns import is_shown
 from hashlists.formats.table_columns import jsonl_columns
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place, Rejection
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -220,13 +221,13 @@ class JsonLinesReader(BatchReader):
     def _require_end(self) -> None:
         if self._announced is None:
             raise FormatError(
-                f"the file was cut off: it holds {self._records} records and does not end with the "
-                f"line that says how many there are; {GET_AGAIN}"
+                f"the file was cut off: it holds {counted(self._records, 'record')} and does not "
+                f"end with the line that says how many there are; {GET_AGAIN}"
             )
         if self._announced != self._records:
             raise FormatError(
-                f"the file says that it holds {self._announced} records, and holds "
-                f"{self._records}; {GET_AGAIN}"
+                f"the file says that it holds {counted(self._announced, 'record')}, and holds "
+                f"{self._records:,}; {GET_AGAIN}"
             )
 
     def _to_batch(

@@ -58,6 +58,7 @@ from hashlists.formats.pages import (
 from hashlists.formats.xml_parser import Element, Layout
 from hashlists.formats.xml_stream import Row, Shape, XmlRecordStream
 from hashlists.model import Harm, HashKind, Place, Rejection
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -306,9 +307,9 @@ class NcmecReader(PageReader[Row]):
             )
         if int(said) != container.records:
             raise FormatError(
-                f"<{container.name}> says that it has {said} entries, but it has "
-                f"{container.records}; get the page again, or set the option check_count=no if the "
-                "source counts in another way",
+                f"<{container.name}> says that it has {said}, but it has "
+                f"{counted(container.records, 'entry', 'entries')}; get the page again, or set the "
+                "option check_count=no if the source counts in another way",
                 place=container.place,
             )
 

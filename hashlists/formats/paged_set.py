@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from hashlists.errors import FormatError
+from hashlists.words import counted
 
 _UNFINISHED = (
     "the files are pages of a set, and the last page is not among them; fetch all pages and import "
@@ -62,8 +63,9 @@ class PagedSet:
         for said, found in self._counts:
             if said not in (found, self._records if self._links else found):
                 raise FormatError(
-                    f"a page says {said} records, but it holds {found} and all pages "
-                    f"{self._records}; one may be missing: fetch all pages and import them together"
+                    f"a page says {counted(said, 'record')}, but it holds {found:,} and all pages "
+                    f"{self._records:,}; one may be missing: fetch all pages and import them "
+                    "together"
                 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import parse_qs, urlsplit
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +48,7 @@ def why_not_whole(pages: Sequence[PageInfo]) -> str | None:
     held = sum(page.records for page in pages)
     total = max((page.total or 0 for page in pages), default=0)
     if total > held:
-        return f"they hold {held:,} records where there are {total:,}"
+        return f"they hold {held:,} of {counted(total, 'record')}"
     return None
 
 
@@ -102,8 +103,8 @@ def check_page_count(said: object, found: int) -> None:
         is_number = isinstance(said, int | float) and not isinstance(said, bool)
         shown = said if is_number else "something that is no number"
         raise FormatError(
-            f'"count" says {shown}, but the page holds {found} records; get it again, or set the '
-            "option check_count=no if the source counts in another way"
+            f'"count" says {shown}, but the page holds {counted(found, "record")}; get it again, '
+            "or set the option check_count=no if the source counts in another way"
         )
 
 

@@ -39,6 +39,7 @@ from hashlists.formats.shown_columns import show_columns
 from hashlists.formats.table_columns import Column
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -209,8 +210,8 @@ class ParquetReader(BatchReader):
             yield from self._coalesced(parts)
         if self._done != self._file.metadata.num_rows:
             raise FormatError(
-                f"the file says that it has {self._file.metadata.num_rows} rows, and has "
-                f"{self._done}"
+                f"the file says that it has {counted(self._file.metadata.num_rows, 'row')}, and "
+                f"has {self._done:,}; {GET_AGAIN}"
             )
 
     def _check_group(self, group: int) -> int:

@@ -85,6 +85,20 @@ def find_format(name: str) -> Format:
     return found
 
 
+def find_written_format(name: str) -> Format:
+    """The format of that name, which can be written.
+
+    Raises:
+        UnknownFormatError: there is none, or it is only read.
+    """
+    found = FORMATS.get(name)
+    if found is not None and found.open_writer is not None:
+        return found
+    what = f"unknown list format {name!r}" if found is None else f"{name} is only read"
+    known = ", ".join(written_format_names())
+    raise UnknownFormatError(f"{what}; formats that are written: {known}")
+
+
 def open_reader(
     stream: BinaryIO,
     *,
@@ -134,10 +148,8 @@ def open_writer(
         UnknownFormatError: no writer goes by that name.
         OptionsError: an option is unknown or wrong.
     """
-    opener = find_format(format).open_writer
-    if opener is None:
-        known = ", ".join(written_format_names())
-        raise UnknownFormatError(f"{format} is only read; formats that are written: {known}")
+    opener = find_written_format(format).open_writer
+    assert opener is not None  # as was just seen
     return opener(stream, dict(options or {}), origin)
 
 

@@ -42,6 +42,7 @@ from hashlists.formats.vics_names import names_in_other_case
 from hashlists.formats.vics_records import Media, count_objects, to_batch
 from hashlists.formats.vics_writer import VicsWriter
 from hashlists.model import Harm
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -169,8 +170,8 @@ class VicsReader(BatchReader):
         _refuse_page(records.members)
         if said is not None and said != found:
             raise FormatError(
-                f"its count says {said} records, but the file holds {found}; it may be a part of "
-                "the set, or damaged: get it again from its source"
+                f"its count says {counted(said, 'record')}, but the file holds {found:,}; it may "
+                "be a part of the set, or damaged: get it again from its source"
             )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.errors import FullListRefusedError, ImportDeclinedError, OptionsError
 from hashlists.formats.pages import why_not_whole
+from hashlists.words import counted, one_or_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +103,8 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
     against = list(_against(run, staged, full, absent))
     if against and not full.force:
         raise FullListRefusedError(
-            f"{absent.entries:,} of {absent.before:,} entries in force are not in the file, but"
+            f"{absent.entries:,} of {counted(absent.before, 'entry', 'entries')} in force"
+            f" {one_or_many(absent.entries, 'is', 'are')} not in the file, but"
             f" {'; '.join(against)}; nothing was imported. Where they are gone at the source, do it"
             " again with --force"
         )
@@ -116,7 +118,10 @@ def _against(run: Run, staged: StagedImport, full: FullList, absent: Absent) -> 
     """What makes it doubtful that they are gone at their source."""
     earlier = staged.before.format
     if run.rejected:
-        yield f"{run.rejected:,} records were rejected, and which entries they mean is not known"
+        yield (
+            counted(run.rejected, "record was", "records were")
+            + " rejected, of which entries is not known"
+        )
     if earlier not in (None, run.records.format):
         yield (
             f"the last import was of the format {earlier}, and one record may be known by another"
@@ -129,8 +134,8 @@ def _against(run: Run, staged: StagedImport, full: FullList, absent: Absent) -> 
 def _require_consent(full: FullList, absent: Absent) -> None:
     if full.confirmed is not None and absent.entries > full.confirmed:
         raise ImportDeclinedError(
-            f"{absent.entries:,} entries would be retracted, more than the {full.confirmed:,} that"
-            " were agreed to: the list has changed; nothing was imported"
+            f"{counted(absent.entries, 'entry', 'entries')} would be retracted, more than the"
+            f" {full.confirmed:,} agreed to: the list has changed; nothing was imported"
         )
     if full.confirm is not None and not full.confirm(absent):
         raise ImportDeclinedError("it was not agreed to; nothing was imported")

@@ -15,6 +15,7 @@ from hashlists.formats.notes import Notes
 from hashlists.importing.merging import merge
 from hashlists.importing.report import ImportReport
 from hashlists.validate import validate
+from hashlists.words import counted, one_or_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,7 +110,8 @@ class Run:
             return
         first = "; ".join(_in_words(each) for each in self.rejections[:_REJECTIONS_IN_ERROR])
         raise TooManyRejectionsError(
-            f"{self.rejected} of {self.read} records were rejected, more than the limit of"
+            f"{self.rejected:,} of {counted(self.read, 'record')}"
+            f" {one_or_many(self.rejected, 'was', 'were')} rejected, more than the limit of"
             f" {share:.1%}, so nothing was imported; the first: {first}"
         )
 

@@ -25,6 +25,7 @@ from hashlists.formats.unpacking.parts import shown_name
 from hashlists.inspecting.findings import Reading, UnreadColumn
 from hashlists.model import CODE_KINDS, NO_ONWARD_SHARING, Coverage, Harm, HashKind, Rejection
 from hashlists.validate import validate
+from hashlists.words import counted, one_or_many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -191,9 +192,10 @@ class Look:
         if self._rejected > share * self._records:
             self._refused = True
             self._problems.append(
-                f"{self._rejected:,} of {self._records:,} records were rejected, more than the "
-                f"limit of {share:.1%}: an import would take none of them, unless "
-                "--max-rejected-share allows for it"
+                f"{self._rejected:,} of {counted(self._records, 'record')} "
+                f"{one_or_many(self._rejected, 'was', 'were')} rejected, more than the limit of "
+                f"{share:.1%}: an import would take none of them, unless --max-rejected-share "
+                "allows for it"
             )
 
     def _take(self, raw: RawBatch) -> None:

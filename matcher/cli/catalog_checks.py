@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hashlists.model import TEST_LIST_NAME, Harm, ListState
+from hashlists.words import counted
 from matcher.cli.finding import Finding, Status
+from matcher.cli.list_output import wants_near
 from matcher.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -47,14 +49,16 @@ def check_catalog(session: Session) -> Iterator[Finding]:
 
 def _lists(head: int, records: Sequence[ListRecord]) -> Iterator[Finding]:
     entries = sum(record.coverage.entries for record in records)
-    detail = f"revision {head}, {len(records)} lists, {entries:,} entries"
+    held = f"{counted(len(records), 'list')}, {counted(entries, 'entry', 'entries')}"
+    detail = f"revision {head}, {held}"
     own = sum(r.coverage.entries for r in records if r.hash_list.name == TEST_LIST_NAME)
     if entries == own:
         yield Finding("catalog", Status.WARN, f"{detail}: no abuse image can match yet")
     else:
         yield Finding("catalog", Status.OK, detail)
     for record in records:
-        if record.coverage.entries and not record.coverage.near_matchable:
+        has_none = record.coverage.entries and not record.coverage.near_matchable
+        if has_none and wants_near(record.hash_list.harm):
             detail = (
                 "no hash of it is of a kind computed from uploads: it matches exact copies only"
             )

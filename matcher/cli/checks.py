@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import hashlists
 import matcher
+from hashlists.words import counted
 from matcher.cli.catalog_checks import check_catalog, check_policies, check_snapshot
 from matcher.cli.finding import Finding, Status
 from matcher.cli.store_checks import check_stores
@@ -206,7 +207,7 @@ def _privacy(folder: Path) -> Iterator[Finding]:
     open_files = [path for path in _files_in(folder) if stat.S_IMODE(path.lstat().st_mode) & 0o077]
     worst = Status.FAIL if stat.S_IMODE(held.st_mode) & 0o002 else Status.WARN
     detail = f"{folder} is open to other accounts (mode {stat.S_IMODE(held.st_mode):04o}), with "
-    detail += f"{len(open_files)} files that they may read: chmod -R go= {folder}"
+    detail += f"{counted(len(open_files), 'file')} that they may read: chmod -R go= {folder}"
     yield Finding("data privacy", worst, detail)
 
 

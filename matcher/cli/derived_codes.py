@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.catalog import DerivedAction
 from hashlists.catalog.derived import MAX_DERIVED
+from hashlists.words import counted
 from matcher.cli.output import note, print_json, print_table
 from matcher.cli.refusal import RefusalError
 
@@ -54,7 +55,7 @@ def show_proposed(catalog: Catalog, list_name: str, *, as_json: bool) -> None:
     rows = [tuple(map(str, _record(each).values())) for each in islice(waiting, _SHOWN)]
     print_table(("entry", "kind", "derivation", "named by", "fits", "at", "author"), rows)
     if more := sum(1 for _ in waiting):
-        note(f"... and {more:,} more codes; --json shows all")
+        note(f"... and {counted(more, 'more code')}; --json shows all")
     if rows:
         note(
             f"`lists enrich --list {list_name} --confirm ENTRY... --reason ...` has them matched, "

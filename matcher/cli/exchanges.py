@@ -14,6 +14,7 @@ import click
 
 from hashlists.errors import HashlistsError, ListNotFoundError
 from hashlists.model import Harm, HashKind, HashList, ListState
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described
@@ -334,7 +335,7 @@ def _fetch(
     with progress(f"Fetching {name}") as advance:
 
         def watch(report: FetchReport) -> None:
-            advance(report.pages, report.pages, f"{report.records:,} records")
+            advance(report.pages, report.pages, counted(report.records, "record"))
 
         order = FetchOrder(
             session.author, full=full, force=force, watch=watch, proxy_for=exchange_proxy

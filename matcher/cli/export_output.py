@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashlists.exporting.report import report_to_dict
+from hashlists.words import counted
 from matcher.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from hashlists.exporting.report import ExportReport
 
 _MIB = 1024 * 1024
+_HOW_TO_RELEASE = (
+    "names are compared letter by letter; to whom a list's entries may go is said by `hashwarden "
+    "lists handling LIST --releasable-to NAME`, which names all of them anew"
+)
 
 
 def tell_export(report: ExportReport, target: Path, *, as_json: bool, aside: bool) -> None:
@@ -70,7 +75,7 @@ def _form(report: ExportReport) -> str:
     keys = len(report.encrypted_to)
     if not keys:
         return f"{report.format}{packed}, not encrypted"
-    return f"{report.format}{packed}, encrypted to {keys} public key{'s' * (keys > 1)}"
+    return f"{report.format}{packed}, encrypted to {counted(keys, 'public key')}"
 
 
 def _tell_rest(report: ExportReport) -> None:
@@ -78,17 +83,21 @@ def _tell_rest(report: ExportReport) -> None:
     for warning in report.warnings:
         note(f"warning: {warning}", style="red")
     for name, count in sorted(report.by_recipient.items()):
-        note(f"held back: {count:,} entries are not released to {name}", style="yellow")
+        held = counted(count, "entry is", "entries are")
+        note(f"held back: {held} not released to {name}", style="yellow")
     if report.expired:
-        note(f"held back: {report.expired:,} entries have expired", style="yellow")
+        expired = counted(report.expired, "entry has", "entries have")
+        note(f"held back: {expired} expired", style="yellow")
     for what, count in sorted(report.losses.items()):
-        note(f"not carried by {report.format}: {what} ({count:,} entries)", style="yellow")
+        of_entries = counted(count, "entry", "entries")
+        note(f"not carried by {report.format}: {what} ({of_entries})", style="yellow")
     if report.entries or report.retracted:
         return
     if report.since and not report.held_back and not report.warnings:
         note(f"nothing to tell: no entry changed after revision {report.since}")
     else:
-        note("warning: nothing went out; the file holds no entry", style="red")
+        cure = f": {_HOW_TO_RELEASE}" if report.unreleasable else ""
+        note(f"warning: nothing went out; the file holds no entry{cure}", style="red")
 
 
 __all__ = ["tell_export"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import HashlistsError, ListNotFoundError
 from hashlists.formats.harm import require_harm
 from hashlists.model import ChangeKind, Harm
+from hashlists.words import counted
 from matcher.cli.describing import HANDLING, Described
 from matcher.cli.importing import another_list, may_retract, no_such_list, seekable
 from matcher.cli.output import note, progress
@@ -60,7 +61,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 reason=order.reason,
                 idempotency_key=order.idempotency_key,
                 max_rejected_share=settings.max_rejected_share if share is None else share,
-                progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+                progress=lambda done, total, count: advance(done, total, counted(count, "record")),
                 prepare_list=prepare,
                 prepared_handling=order.described.handling,
                 prepared_harm=harm,
@@ -100,7 +101,7 @@ def try_here(
             options=order.options,
             importer=session.author,
             max_rejected_share=settings.max_rejected_share if share is None else share,
-            progress=lambda done, total, count: advance(done, total, f"{count:,} records"),
+            progress=lambda done, total, count: advance(done, total, counted(count, "record")),
             prepare_list=prepare,
             prepared_handling=order.described.handling,
             prepared_harm=harm,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hashlists.model import ListState
 from matcher.cli.list_output import coverage_facts, coverage_record, warn_of_coverage
-from matcher.cli.output import note, print_table
+from matcher.cli.output import note, print_table, told_often
 
 if TYPE_CHECKING:
     from hashlists.importer import ImportReport
+    from hashlists.model import Harm
     from matcher.client import ImportResult
 
     #: What an import did, as the local importer or a server tells it.
@@ -54,9 +55,19 @@ class Planned:
 
 
 def print_import(
-    report: ShownImport, state: ListState | None, planned: Planned | None = None
+    report: ShownImport,
+    state: ListState | None,
+    harm: Harm | None,
+    planned: Planned | None = None,
 ) -> None:
-    """Prints the report as a table, and below it what needs a look; `state` as above."""
+    """Prints the report as a table, and below it what needs a look.
+
+    Args:
+        report: what the import did.
+        state: of the list; None where nobody knows.
+        harm: the same.
+        planned: that it was only tried; None where it was done.
+    """
     rate = f"{report.read / report.seconds:,.0f} a second" if report.seconds >= 1 else ""
     words = ("added", "updated", "retracted")
     if planned is not None:
@@ -75,7 +86,7 @@ def print_import(
         *coverage_facts(report.coverage)[1:],
     ]
     print_table(("import", report.list_name), facts)
-    warn_of_coverage(report.coverage)
+    warn_of_coverage(report.coverage, harm)
     if state is ListState.SHADOW:
         is_now = "is" if planned is None or not planned.creates else "would be"
         note(
@@ -84,7 +95,7 @@ def print_import(
             style="yellow",
         )
     for told, times in report.notes.items():
-        note(told if times == 1 else f"{told} ({times:,} times)", style="yellow")
+        note(told_often(told, times), style="yellow")
     _tell_rejects(report)
 
 

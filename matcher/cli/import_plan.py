@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import ListNotFoundError
 from hashlists.model import CODE64_KINDS, CODE_KINDS, Harm, HashKind, ListState
+from hashlists.words import counted, one_or_many
 from matcher.cli.files import UnreadableFile, as_text, hash_files
 from matcher.cli.import_output import Planned, import_record, print_import
 from matcher.cli.lists_add import all_files
@@ -63,6 +64,7 @@ class ImportPlan:
     Attributes:
         report: of the trial.
         state: the list's, or that which it would be created in.
+        harm: what the list is, or would be, about.
         creates: whether the list would be created.
         screening: what was found of its entries.
         references: how many harmless codes they were compared with, by kind.
@@ -74,6 +76,7 @@ class ImportPlan:
 
     report: ImportReport
     state: ListState
+    harm: Harm
     creates: bool
     screening: Screening
     references: Mapping[HashKind, int]
@@ -114,6 +117,7 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
     return ImportPlan(
         report=report,
         state=states.get(order.list_name, order.described.state or ListState.LIVE),
+        harm=harm,
         creates=order.list_name not in states,
         screening=screening,
         references=references.kinds,
@@ -174,7 +178,8 @@ def _reference_codes(
             done += len(batch)
             advance(done, done, "files")
     if unusable:
-        note(f"{unusable:,} of {done:,} reference files have no code to compare with.")
+        have = one_or_many(unusable, "has", "have")
+        note(f"{unusable:,} of {counted(done, 'reference file')} {have} no code to compare with.")
 
 
 def _list_infos(catalog: Catalog) -> list[ListInfo]:
@@ -286,7 +291,7 @@ def _findings_record(findings: Findings) -> dict[str, Any]:
 
 def print_plan(plan: ImportPlan) -> None:
     """Prints a plan as tables, and below them what needs a look."""
-    print_import(plan.report, plan.state, Planned(creates=plan.creates))
+    print_import(plan.report, plan.state, plan.harm, Planned(creates=plan.creates))
     near, good = plan.screening.near, plan.screening.known_good
     known = ", ".join(plan.known_good_lists) or "there is no list of them"
     facts = [
@@ -310,7 +315,7 @@ def print_plan(plan: ImportPlan) -> None:
                 f"{what}: {each.place} ({each.kind.value}{bits}): {each.reference}", style="yellow"
             )
         if findings.entries > _SHOWN:
-            note(f"... and {findings.entries - _SHOWN:,} more entries")
+            note(f"... and {counted(findings.entries - _SHOWN, 'more entry', 'more entries')}")
     for chance in plan.chance:
         if chance.problem:
             note(f"policy {chance.policy}: {chance.problem}", style="yellow")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.errors import ImportDeclinedError, ListNotFoundError
 from hashlists.model import ListState
+from hashlists.words import counted
 from matcher.cli.importing import another_list, may_retract, no_such_list, seekable
 from matcher.cli.output import note, progress
 from matcher.cli.refusal import RefusalError
@@ -155,7 +156,7 @@ def _import(
         ):
             if not isinstance(message, ImportProgress):
                 return message
-            advance(message.bytes_read, size, f"{message.records_read:,} records")
+            advance(message.bytes_read, size, counted(message.records_read, "record"))
     raise ServerError("the server gave no report", reason="UNKNOWN")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hashlists.errors import ListExistsError, ListNotFoundError
 from hashlists.model import ListState
+from hashlists.words import counted, one_or_many
 from matcher.cli.asking import agreed
 from matcher.cli.describing import HANDLING
 
@@ -100,8 +101,8 @@ def may_retract(list_name: str, absent: int, before: int) -> bool:
     """Asks whether the entries that a whole list does not name may be retracted."""
     share = f" ({absent / before:.1%})" if before else ""
     return agreed(
-        f"Retract {absent:,} of the {before:,} entries{share} of {list_name}, which are not in the "
-        "file?"
+        f"Retract {absent:,} of the {counted(before, 'entry', 'entries')}{share} of {list_name}, "
+        f"which {one_or_many(absent, 'is', 'are')} not in the file?"
     )
 
 

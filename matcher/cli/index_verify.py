@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.errors import SnapshotError
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import note, print_json, print_table, progress, waiting
@@ -188,9 +189,11 @@ def _print_agreement(agreement: Agreement | None) -> None:
     ]
     columns = ("list", "entries in index", "in catalog", "differing of the sample")
     print_table(columns, rows)
-    note(f"{agreement.sampled:,} entries were compared one by one with the catalog.")
+    sampled = counted(agreement.sampled, "entry was", "entries were")
+    note(f"{sampled} compared one by one with the catalog.")
     if agreement.changed_since:
-        note(f"{agreement.changed_since:,} entries that changed since were left out.")
+        left = counted(agreement.changed_since, "entry was", "entries were")
+        note(f"{left} left out, having changed since.")
 
 
 def _tell(holds: bool, sealed: Sealed) -> None:  # noqa: FBT001  one word, one meaning

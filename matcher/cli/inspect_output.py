@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hashlists.formats.registry import find_format
+from hashlists.words import counted
 from matcher.cli.list_output import coverage_facts, coverage_record
-from matcher.cli.output import note, print_table
+from matcher.cli.output import note, print_table, told_often
 from matcher.cli.suggesting import named_columns, no_list_in
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def print_file(found: FileInspection, *, named: bool) -> None:
     if found.problem:
         note(f"{found.name}: {found.problem}", style="yellow")
     for told, times in found.notes.items():
-        note(f"{found.name}: {told} ({times:,} times)", style="yellow")
+        note(f"{found.name}: {told_often(told, times)}", style="yellow")
     for part in found.parts[:_SHOWN_PARTS]:
         print_table(("file", part.name or found.name), _facts(found, part))
         which = f"{part.name}: " if named or len(found.parts) > 1 else ""
@@ -93,12 +94,13 @@ def print_file(found: FileInspection, *, named: bool) -> None:
     for told in no_list_in(found)[:_SHOWN_PARTS]:
         note(told, style="yellow")
     if len(found.parts) > _SHOWN_PARTS:
-        note(f"... and {len(found.parts) - _SHOWN_PARTS:,} more files; --json shows all")
+        more = counted(len(found.parts) - _SHOWN_PARTS, "more file")
+        note(f"... and {more}; --json shows all")
 
 
 def _tell_notes(notes: Mapping[str, int], which: str) -> None:
     for told, times in notes.items():
-        note(f"{which}{told} ({times:,} times)", style="yellow")
+        note(f"{which}{told_often(told, times)}", style="yellow")
 
 
 def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hashlists.model import CODE_KINDS, HashKind
+from hashlists.model import CODE_KINDS, Harm, HashKind
+from hashlists.words import one_or_many
 from matcher.cli.output import is_terminal, note, print_paragraphs, print_table
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def print_list(record: ShownList) -> None:
         *coverage_facts(record.coverage),
     ]
     print_table(("list", held.name), facts[1:])
-    warn_of_coverage(record.coverage)
+    warn_of_coverage(record.coverage, held.harm)
 
 
 def _handling_facts(handling: Handling) -> list[tuple[str, str]]:
@@ -123,14 +124,28 @@ def _counted(part: int, whole: int) -> str:
     return f"{part:,} ({part / whole:.1%})" if whole else f"{part:,}"
 
 
-def warn_of_coverage(coverage: Coverage) -> None:
-    """Says how many entries can match exact copies only."""
+def wants_near(harm: Harm | None) -> bool:
+    """Whether a list of this harm misses something where entries match exact copies only.
+
+    One of known-good files does not: it says of files, byte for byte, that they are known.
+    """
+    return harm is not Harm.KNOWN_GOOD
+
+
+def warn_of_coverage(coverage: Coverage, harm: Harm | None) -> None:
+    """Says how many entries can match exact copies only, where that is a lack.
+
+    Args:
+        coverage: of the entries.
+        harm: what their list is about; None where nobody knows.
+    """
     exact_only = coverage.entries - coverage.near_matchable
-    if exact_only:
+    if exact_only and wants_near(harm):
+        match = one_or_many(exact_only, "matches", "match")
         note(
-            f"{_counted(exact_only, coverage.entries)} of the entries match only files that are "
-            "the same byte for byte: no copy that was resized or saved anew is found by them, "
-            "since they have no hash that shows likeness and is computed from uploads "
+            f"{_counted(exact_only, coverage.entries)} of the entries {match} only files that are "
+            "the same byte for byte: no copy that was resized or saved anew is found so, without "
+            "a hash that shows likeness and is computed from uploads "
             f"({', '.join(kind.value for kind in CODE_KINDS)}).",
             style="yellow",
         )

@@ -10,6 +10,7 @@ import click
 
 from hashlists.limits import DEFAULT_LIMITS
 from hashlists.model import CODE64_KINDS, Classification, Harm, HashKind
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import STANDARD_INPUT, as_text, hash_files
@@ -158,11 +159,11 @@ def command(
         with begun as contribution:
             told = _add_all(session, contribution, entries, files, tell=not as_json)
             report = contribution.commit()
-        state = catalog.get_list(list_name).hash_list.state
+        filled = catalog.get_list(list_name).hash_list
     if as_json:
-        print_json(_record(report, state, entries, contribution.derived, told))
+        print_json(_record(report, filled.state, entries, contribution.derived, told))
     else:
-        _print(report, state, contribution.derived, entries.skipped)
+        _print(report, filled, contribution.derived, entries.skipped)
     ctx.exit(EXIT_NOT_HASHED if told.count else 0)
 
 
@@ -292,18 +293,21 @@ def _record(
     }
 
 
-def _print(report: ImportReport, state: ListState, derived: DerivedResult, skipped: int) -> None:
-    print_import(report, state)
+def _print(report: ImportReport, filled: HashList, derived: DerivedResult, skipped: int) -> None:
+    print_import(report, filled.state, filled.harm)
     if skipped:
         note(
-            f"{skipped:,} files were left out: they are neither pictures nor videos.",
+            counted(skipped, "file was left out: it is", "files were left out: they are")
+            + " neither picture nor video.",
             style="yellow",
         )
     if derived.codes:
-        note(f"{derived.codes:,} codes of crops stand beside them.")
+        codes = counted(derived.codes, "code of a crop stands", "codes of crops stand")
+        note(f"{codes} beside the entries.")
     if derived.barred:
         note(
-            f"{derived.barred:,} codes of crops were left out: such values were purged for good.",
+            counted(derived.barred, "code of a crop was", "codes of crops were")
+            + " left out: such values were purged for good.",
             style="yellow",
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashlists.model import HashKind
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import HashedFile, UnreadableFile, as_text, hash_files
@@ -154,8 +155,8 @@ def command(
         print_table(("enrich", list_name), rows[1:])
         if pending:
             note(
-                f"{pending:,} codes wait: `lists enrich --list {list_name}` shows them, --confirm "
-                "has them matched"
+                f"{counted(pending, 'code waits', 'codes wait')}: `lists enrich --list "
+                f"{list_name}` shows what is proposed, --confirm has it matched"
             )
     ctx.exit(EXIT_NOT_HASHED if done.not_hashed else 0)
 

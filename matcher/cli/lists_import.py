@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashlists.formats.unpacking.age_files import Identity
-    from hashlists.model import ListState
+    from hashlists.model import HashList
     from matcher.cli.import_output import ShownImport
 
 _MAX_KEY_CHARS = 200
@@ -202,11 +202,12 @@ def command(
         _plan(session, server, order, references, as_json=as_json)
         return
     report = _imported(session, server, order)
-    state = _state(session, server, list_name)
+    filled = _filled(session, server, list_name)
+    state, harm = (None, None) if filled is None else (filled.state, filled.harm)
     if as_json:
         print_json(import_record(report, state))
     else:
-        print_import(report, state)
+        print_import(report, state, harm)
 
 
 def _plan(
@@ -246,10 +247,10 @@ def _imported(session: Session, server: str | None, order: ImportOrder) -> Shown
     return import_at_server(session, server, order)
 
 
-def _state(session: Session, server: str | None, list_name: str) -> ListState | None:
-    """Whether the list decides; what was imported is told also where that cannot be asked."""
+def _filled(session: Session, server: str | None, list_name: str) -> HashList | None:
+    """The list as it is now; what was imported is told also where that cannot be asked."""
     with suppress(HashlistsError, ServerError), keeper(session, server) as lists:
-        return lists.get_list(list_name).hash_list.state
+        return lists.get_list(list_name).hash_list
     return None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.model import ListState
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.keeping import keeper
@@ -82,13 +83,17 @@ def _cells(day: MatchDay) -> tuple[str, ...]:
 
 def _summary(hash_list: HashList, found: Sequence[MatchDay], days: int) -> str:
     if not found:
-        return f"No upload was judged while {hash_list.name} counted, in the last {days} days."
+        return (
+            f"No upload was judged by a server while {hash_list.name} counted, in the last "
+            f"{counted(days, 'day')}; only servers count, not `hashwarden match` on this machine."
+        )
     uploads = sum(each.uploads for each in found)
     matched = sum(each.exact + each.near for each in found)
     would = "would have matched" if hash_list.state is ListState.SHADOW else "matched"
     return (
         f"The list {hash_list.name} is {_STATES[hash_list.state]}; by the numbers above it {would} "
-        f"{matched:,} of {uploads:,} uploads ({matched / uploads:.4%})."
+        f"{matched:,} of {counted(uploads, 'upload')} ({matched / uploads:.4%}), as servers "
+        "counted."
     )
 
 

@@ -148,6 +148,11 @@ def note(message: str, *, style: str = "") -> None:
     click.echo(click.style(printable(message), fg=style or None), err=True)
 
 
+def told_often(told: str, times: int) -> str:
+    """What was told, and how often where it was more than once."""
+    return told if times == 1 else f"{told} ({times:,} times)"
+
+
 class Advance(Protocol):
     """Moves a progress bar to `done` of `total`, with a word beside it."""
 

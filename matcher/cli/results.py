@@ -253,11 +253,11 @@ def _summary_remarks(outcome: Outcome, gaps: Gaps) -> list[str]:
         told.append("with views that limits left out")
     if outcome.ignored:
         told.append(
-            f"{_shown(outcome.decision)}, though another entry has a class that decides nothing "
+            "found, though another entry has a class that decides nothing "
             f"(in {', '.join(_ignored_in(outcome))})"
         )
     if _left_out_of_account(outcome):
-        told.append(f"{_shown(outcome.decision)}: {_said(outcome)}")
+        told.append(f"without a known match: {_said(outcome)}")
     return told
 
 

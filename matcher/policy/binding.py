@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hashlists.model import Harm, HashKind, ListState
+from hashlists.words import counted
 from matcher.errors import PolicyError
 from matcher.policy.allow import AllowList
 from matcher.policy.chance import MAX_EXPECTED_CHANCE_HITS, ChanceTerm
@@ -155,8 +156,8 @@ def _explain_excess(terms: Sequence[ChanceTerm], expected: float) -> str:
     return (
         f"an upload is expected to meet {expected:.2g} chance hits, above the limit of "
         f"{MAX_EXPECTED_CHANCE_HITS}; most come from {worst.kind.value} within {worst.threshold} "
-        f"in list {worst.list_name!r} ({worst.codes:,} codes, {worst.family} views): {cure}; or "
-        "say force = true, and near matches mean review only"
+        f"in list {worst.list_name!r} ({counted(worst.codes, 'code')}, {worst.family} views): "
+        f"{cure}; or say force = true, and near matches mean review only"
     )
 
 

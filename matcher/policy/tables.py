@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar
 
+from hashlists.words import counted
 from matcher.errors import PolicyError
 
 _MAX_TOLD = 20
@@ -40,7 +41,7 @@ class Problems:
             return
         told = self._lines[:_MAX_TOLD]
         if len(self._lines) > len(told):
-            told.append(f"and {len(self._lines) - len(told)} more problems")
+            told.append(f"and {counted(len(self._lines) - len(told), 'more problem')}")
         raise PolicyError(f"{origin}: " + "\n".join(told))
 
 

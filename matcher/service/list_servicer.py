@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hashlists.catalog import acts
 from hashlists.catalog.match_days import first_of
+from hashlists.words import counted
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
 from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
 from matcher.admission import Admission
@@ -383,9 +384,11 @@ def _export_in_words(order: ExportRequest) -> str:
 def _log_export(what: str, report: Any) -> None:
     """Keeps a trace of what left."""
     _log.info(
-        "%s: revision %d, %d entries and %d withdrawals, %d held back",
+        "%s: revision %d, %s and %s, %d held back",
         what,
-        *(report[name] for name in ("revision", "entries", "retracted")),
+        report["revision"],
+        counted(report["entries"], "entry", "entries"),
+        counted(report["retracted"], "withdrawal"),
         report["held_back"]["entries"],
     )
 

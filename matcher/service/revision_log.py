@@ -10,6 +10,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from hashlists.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,10 +45,10 @@ class RevisionLog:
         if state.revision < 0 or served == self._told or self._clock() < self._quiet_until:
             return
         _log.info(
-            "serving revision %d%s: %s entries, %s of them changed after the snapshot %s",
+            "serving revision %d%s: %s, %s of them changed after the snapshot %s",
             state.revision,
             self._passed_over(state.revision),
-            f"{entries:,}",
+            counted(entries, "entry", "entries"),
             f"{state.live_entries:,}",
             state.snapshot,
         )

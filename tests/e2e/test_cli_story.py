@@ -383,7 +383,7 @@ def test_a_list_goes_to_a_server_as_into_the_local_catalog(data, server, tmp_pat
     (more,) = lines(nowhere, *from_stdin, stdin=typed)
     assert (more["unchanged"], more["revision"]) == (30, 0)
     _, told = run(nowhere, *far, "--max-rejected-share", "0", status=2)
-    assert "1 of 31 records were rejected" in told
+    assert "1 of 31 records was rejected" in told
     assert "not known" not in told
     out, told = run(nowhere, *far)
     assert out.startswith("import\tfar\nresult\tnothing changed\n")

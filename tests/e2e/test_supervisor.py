@@ -173,7 +173,7 @@ def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
 
         renew_without_a_failed_call(server, {again, same})
         refuse_what_cannot_serve(server)
-        assert re.search(r"serving revision 2: 1 entries, 0 of them changed after", server.told())
+        assert re.search(r"serving revision 2: 1 entry, 0 of them changed after", server.told())
         drain_in_good_order(server)
 
 

@@ -186,6 +186,20 @@ def test_import_reports_everything(records, tmp_path):
     assert newest.items() >= {"kind": "import", "added": 40, "revision": report["revision"]}.items()
 
 
+def test_a_list_of_known_good_digests_is_as_it_should_be(run, tmp_path):
+    """Nothing is to be found by likeness there, so nobody is warned that nothing is."""
+    file = write_csv(tmp_path / "good.csv", [f"{digest(n)},1" for n in range(2)])
+    good = ("--list", "good", "--harm", "known_good", "--source", "a publisher")
+    for more in (("--plan",), ()):
+        told = run("lists", "import", file, *good, *MD5_COLUMN, *more)
+        assert "can match near\t0 (0.0%)" in told.out
+        assert "byte for byte" not in told.err
+    assert "byte for byte" not in run("lists", "show", "good").err
+    one = write_csv(tmp_path / "one.csv", [f"{digest(1)},1"])
+    told = run("lists", "import", one, *NEW_LIST, *MD5_COLUMN)
+    assert "1 (100.0%) of the entries matches only files that are the same byte" in told.err
+
+
 def test_import_for_a_person_tells_coverage_and_rejects(run, tmp_path):
     file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(30)] + ["x,1"] * 30)
     captured = run("lists", "import", file, *NEW_LIST, *MD5_COLUMN, "--max-rejected-share", "0.9")
@@ -593,7 +607,8 @@ class TestWholeLists:
 
 def test_stats(records, run, tmp_path):
     records(*CREATE, "--shadow")
-    assert "No upload was judged while demo counted" in run("lists", "stats", "demo").err
+    told = run("lists", "stats", "demo", "--days", "1").err
+    assert "No upload was judged by a server while demo counted, in the last 1 day;" in told
     assert records("lists", "stats", "demo") == []
     now = today()
     days = [

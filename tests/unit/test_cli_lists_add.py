@@ -140,7 +140,7 @@ def test_what_is_no_picture_is_left_out_unless_it_is_wanted(add, run, pictures, 
     assert only_entry(catalog).media_type == "image/png"
     told = run("lists", "add", readme, "--list", "own", status=2).err
     assert "readme.txt: not added: skipped" in told
-    assert "1 files were left out" in told
+    assert "1 file was left out" in told
     report = add(tmp_path / "files", "--all-files", status=lists_add.EXIT_NOT_HASHED)
     assert report.items() >= {"added": 1, "unchanged": 1, "skipped": 0}.items()
 

@@ -112,7 +112,7 @@ def test_the_report_for_people(run, pictures, tmp_path):
     fill(run, tmp_path, [f",,{digest('sha256', pictures / '0.png')},"])
     told = run("lists", "enrich", pictures, "--list", "own")
     assert "proposed\t1" in told.out
-    assert "1 codes wait" in told.err
+    assert "1 code waits" in told.err
 
 
 def test_what_does_not_go_together_is_refused(run, enrich, pictures, tmp_path):
@@ -189,7 +189,7 @@ def test_a_long_table_is_cut(run, two, monkeypatch):
     monkeypatch.setattr(derived_codes, "_SHOWN", 3)
     told = run("lists", "enrich", "--list", "own")
     assert len(told.out.splitlines()) == 4
-    assert "1 more codes" in told.err
+    assert "1 more code;" in told.err
 
 
 def test_one_entry_is_confirmed_and_another_refused(run, enrich, two, pictures):

@@ -63,8 +63,25 @@ def test_the_report_for_people(run, tmp_path):
     assert shown["format"] == "icse, not encrypted"
     assert [shown[x] for x in ("entries", "withdrawals", "held back", "left out")] == list("1021")
     assert "held back: 2 entries are not released to unit-a" in told
-    assert "not carried by icse: releasable to (1 entries)" in told
+    assert "not carried by icse: releasable to (1 entry)" in told
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_recipient_whom_no_entry_names(run, tmp_path):
+    target = tmp_path / "out.csv"
+    _, told = run(*EXPORT, "--format", "csv", "--recipient", "unit-A", "--to", target)
+    assert "warning: nothing went out; the file holds no entry: names are compared" in told
+    assert "`hashwarden lists handling LIST --releasable-to NAME`" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("pdf", "unknown list format 'pdf'"), ("misp", "misp is only read")]
+)
+def test_a_format_that_is_not_written(run, tmp_path, name, why):
+    target = tmp_path / "out"
+    _, told = run(*EXPORT, "--format", name, "--own-copy", "--to", target, status=2)
+    written = "csv, icse, jsonl, ncmec, parquet, stix, vics"
+    assert f"{why}; formats that are written: {written}\n" in told
 
 
 def test_the_report_for_programs(run, tmp_path):
@@ -111,7 +128,7 @@ def test_a_delta_that_cannot_be_told_is_told_loudly(run, tmp_path):
     arguments = ("--format", "vics", "--option", "profile=US", "--since", "2", "--own-copy")
     out, told = run(*EXPORT, *arguments, "--to", tmp_path / "out.json")
     assert "shows\trevision 3, what changed since revision 2" in out.decode()
-    assert told.startswith("warning: 1 entries are withdrawn, or have no hash left for vics")
+    assert told.startswith("warning: 1 entry is withdrawn, or has no hash left for vics")
     assert "so tell them" in told
     assert "warning: nothing went out; the file holds no entry" in told
 

@@ -176,7 +176,7 @@ def test_a_data_folder_open_to_others_is_told(folder, mode, status):
     (folder / "catalog").chmod(0o644)
     finding = data_findings(folder)["data privacy"]
     assert finding.status.value == status
-    assert "1 files" in finding.detail
+    assert "1 file that" in finding.detail
     assert f"{mode:04o}" in finding.detail
 
 
@@ -401,7 +401,7 @@ def test_catalog_and_snapshot_are_told(tmp_path, capsys):
     assert cli.main([*run, "import", str(csv), *described]) == 0
     found = look()
     assert found["catalog"].status is Status.OK
-    assert "1 entries" in found["catalog"].detail
+    assert "1 entry" in found["catalog"].detail
     assert found["list old"].status is Status.WARN
     assert found["purged entries"].status is Status.OK
     assert "statement log" not in found
@@ -411,6 +411,9 @@ def test_catalog_and_snapshot_are_told(tmp_path, capsys):
     assert "digests verified" in look()["snapshot"].detail
     assert cli.main([*run, "create", "new", "--harm", "test", "--source", "Us"]) == 0
     assert "brings" in look()["snapshot"].detail
+    good = ["--list", "good", "--harm", "known_good", "--source", "Us", "--column", "md5=md5"]
+    assert cli.main([*run, "import", str(csv), *good]) == 0
+    assert "list good" not in look()  # digests are all that it needs
     for damaged in (folder / "snapshots").glob("*/*"):
         damaged.write_bytes(b"")
     found = by_name(checks.run({"snapshot": lambda: checks.check_snapshot(Session(folder))}))

@@ -231,14 +231,14 @@ class TestDeltas:
         assert told == {"changed": False, "added": False, "retracted": True}
         assert (report.entries, report.retracted, report.untold, report.purged) == (2, 1, 0, 1)
         (warning,) = report.warnings
-        assert warning.startswith("1 entries were purged since revision 2")
+        assert warning.startswith("1 entry was purged since revision 2")
 
     def test_one_that_cannot_says_so(self, changing):
         wanted = request(since=2, format="vics", options={"profile": "US"})
         report = export_to_stream(changing, io.BytesIO(), wanted)
         assert (report.entries, report.retracted, report.untold) == (2, 0, 1)
         assert report.losses["withdrawals"] == 1
-        assert "1 entries are withdrawn, or have no hash left for vics" in report.warnings[0]
+        assert "1 entry is withdrawn, or has no hash left for vics" in report.warnings[0]
 
     def test_an_earlier_revision(self, changing):
         stream = io.BytesIO()

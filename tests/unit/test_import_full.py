@@ -65,7 +65,7 @@ def test_it_is_asked_with_the_numbers(catalog, tmp_path):
 
 
 def test_more_than_were_agreed_to_are_refused(catalog, tmp_path):
-    with pytest.raises(ImportDeclinedError, match="more than the 1 that were agreed to"):
+    with pytest.raises(ImportDeclinedError, match="more than the 1 agreed to"):
         bring(catalog, tmp_path, csv(*ALL[2:]), FullList(confirmed=1))
     assert bring(catalog, tmp_path, csv(*ALL[2:]), FullList(confirmed=2)).retracted == 2
 
@@ -83,7 +83,7 @@ def test_a_large_share_is_refused_without_force(catalog, tmp_path):
 
 def test_rejected_records_may_be_what_is_absent(catalog, tmp_path):
     data = csv(*ALL[1:]) + b"no digest\n"
-    with pytest.raises(FullListRefusedError, match="1 records were rejected"):
+    with pytest.raises(FullListRefusedError, match="1 record was rejected"):
         bring(catalog, tmp_path, data, FullList(), max_rejected_share=1)
     assert in_force(catalog) == 10
     report = bring(catalog, tmp_path, data, FullList(force=True), max_rejected_share=1)

@@ -276,7 +276,7 @@ class TestWhatAnImportWouldReject:
         status, told = inspect(path, *options)
         assert status == 2
         assert "line 3: another record has the same key and other content" in told.err
-        assert "1 of 4 records were rejected" in told.err
+        assert "1 of 4 records was rejected" in told.err
         assert "To import" not in told.err
         many = [*rows, *(f"{md5(n)},1" for n in range(3, 40))]
         status, told = inspect(write("y.csv", table("md5,size", *many)), *options, "--json")

@@ -212,7 +212,7 @@ def test_the_own_layout_is_read_without_options():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (own({"md5": md5()}), "it holds 1 records and does not end"),
+        (own({"md5": md5()}), "it holds 1 record and does not end"),
         (own({"md5": md5()}, {"records": 2}), "says that it holds 2 records, and holds 1"),
         (own({"records": 0}, {"md5": md5()}), "line 3 .*something stands behind"),
         (own({"records": 0}, {"records": 0}), "line 3 .*something stands behind"),

@@ -287,7 +287,7 @@ def test_a_time_that_is_none_is_noted():
 
 def test_a_wrong_count_is_refused_unless_the_option_says_otherwise():
     data = page(entry(), attributes=' count="2"')
-    with pytest.raises(FormatError, match=r"says that it has 2 entries, but it has 1.*check_count"):
+    with pytest.raises(FormatError, match=r"says that it has 2, but it has 1 entry;.*check_count"):
         read(data)
     rows, _, _, _ = run(data, options={"check_count": "no"})
     assert len(rows) == 1

@@ -177,7 +177,7 @@ def test_whether_there_are_more_is_yes_or_no(odd):
     ("count", "said"), [(2, "says 2"), ("1", "no number"), (True, "no number")]
 )
 def test_a_wrong_count_is_refused(count, said):
-    with pytest.raises(FormatError, match=f"{said}.*holds 1 records"):
+    with pytest.raises(FormatError, match=f"{said}.*holds 1 record"):
         run(page(record(), count=count), "stopncii")
     taken = run(page(record(), count=count), "stopncii", {"check_count": "no"})
     assert len(taken.rows) == 1

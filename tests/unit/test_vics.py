@@ -611,7 +611,7 @@ def test_a_count_that_fits_is_accepted(count, block_bytes):
     ("count", "message"),
     [
         (2, "says 2 records, but the file holds 3"),
-        ("5000000", "says 5000000 records, but the file holds 3"),
+        ("5000000", "says 5,000,000 records, but the file holds 3"),
         (0, "says 0 records"),
         (True, "is not a number of records"),
         (2.5, "is not a number of records"),

@@ -17,7 +17,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
-from hashlists.errors import ListChangedError, ListNotFoundError, OptionsError
+from hashlists.errors import (
+    ListChangedError,
+    ListNotFoundError,
+    OptionsError,
+    TooManyRejectionsError,
+)
 from hashlists.formats.harm import require_harm, require_told_harms
 from hashlists.formats.registry import find_format
 from hashlists.formats.unpacking.private_folder import private_folder, remove_leftovers
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import StagedImport
+    from hashlists.errors import HashlistsError
     from hashlists.formats.unpacking.age_files import Identity
     from hashlists.importing.run import Observer, Progress
     from hashlists.model import Handling
@@ -106,6 +112,7 @@ def import_files(
     prepared_harm: Harm | None = None,
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
+    tell_refusal: Callable[[HashlistsError], None] | None = None,
     full: FullList | None = None,
     spool_dir: Path | None = None,
     identities: Sequence[Identity] = (),
@@ -135,10 +142,14 @@ def import_files(
             own. It may change while the files are read.
         prepared_harm: what the list is about once `prepare_list` was called, so that files which
             say that they are about something else are refused before; None where it is not known.
+            Where it differs from what the list is about now, it is told as what was asked for.
         observers: each is called with every validated batch, in order.
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
             counts as an empty one where `prepare_list` is given.
+        tell_refusal: told in a dry run of each `TooManyRejectionsError` and `FullListRefusedError`
+            in place of its being raised: the report tells what would change if it were forced, or
+            of a file that can be no whole list, what it would change as an addition. None: raised.
         full: the files are the whole list: what they do not name is retracted, as it says. A dry
             run asks nobody. None where they only add and change.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
@@ -187,25 +198,26 @@ def import_files(
         if (first := made_before(catalog, list_name, source)) is not None:
             return first
         run = Run(records, handling, limits, progress, observers)
-        run.read_ahead(share)
+        refuse = tell_refusal if dry_run and tell_refusal is not None else _raise
+        run.read_ahead(share if refuse is _raise else 1.0)
         if dry_run:
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
                 with trial.begin_import(list_name, source) as staged:
-                    _stage(run, staged, share, full, dry_run=True)
+                    _stage(run, staged, share, full, ask=False, refuse=refuse)
                 if prepared_harm is not None:
-                    require_told_harms(run.harms, list_name, prepared_harm)
+                    _require_prepared_harm(catalog, list_name, run, prepared_harm)
                 elif prepare_list is None or _stays_as_it_is(catalog, list_name):
                     _require_told_harms(catalog, list_name, run)
                 return run.report(list_name, digest, time.monotonic() - started)
         if prepared_harm is not None:
-            require_told_harms(run.harms, list_name, prepared_harm)
+            _require_prepared_harm(catalog, list_name, run, prepared_harm)
         if prepare_list is not None:
             prepare_list()
             _require_harm(catalog, list_name, format, options)
         _require_told_harms(catalog, list_name, run)
         with catalog.begin_import(list_name, source) as staged:
             _require_handling(catalog, list_name, handling)
-            _stage(run, staged, share, full, dry_run=False)
+            _stage(run, staged, share, full, ask=True, refuse=_raise)
             _require_told_harms(catalog, list_name, run)
             result = run.report(list_name, digest, time.monotonic() - started)
             revision = staged.commit(lambda number: to_document(replace(result, revision=number)))
@@ -220,6 +232,8 @@ def check_beginning(
     path: Path,
     *,
     format: str,  # noqa: A002 - as for `import_file`
+    list_name: str,
+    harm: Harm,
     options: Mapping[str, str] | None = None,
     max_rejected_share: float | None = None,
     limits: ImportLimits = DEFAULT_LIMITS,
@@ -228,28 +242,47 @@ def check_beginning(
 
     Args:
         path: the file.
-        format: as for `import_file`, like all that follow.
+        format: as for `import_file`.
+        list_name: of the list that would be made for it.
+        harm: what that list would be about.
         options: options of the format.
         max_rejected_share: 0..1; counts where the file ends within what is read.
         limits: ceilings of the import.
 
     Raises:
-        UnknownFormatError, OptionsError, FormatError, TooManyRejectionsError: as `import_file`.
+        UnknownFormatError, OptionsError, FormatError, HarmMismatchError, TooManyRejectionsError:
+            as `import_file`.
     """
+    require_harm(find_format(format), list_name, harm, options or {}, planned=True)
     with open_files([path]) as files, no_cycle_collection():
         records = RecordSource(files, format, options, limits)
-        Run(records, NO_ONWARD_SHARING, limits).read_ahead(_share(max_rejected_share, limits))
+        run = Run(records, NO_ONWARD_SHARING, limits)
+        run.read_ahead(_share(max_rejected_share, limits))
+        require_told_harms(run.harms, list_name, harm, planned=True)
 
 
 def _stage(
-    run: Run, staged: StagedImport, share: float, full: FullList | None, *, dry_run: bool
+    run: Run,
+    staged: StagedImport,
+    share: float,
+    full: FullList | None,
+    *,
+    ask: bool,
+    refuse: Callable[[HashlistsError], None],
 ) -> None:
     """Stages all that the files say, makes sure of them, and then stages what they imply."""
     run.stage_all(staged)
     run.records.require_same()
-    run.require_share(share)
+    try:
+        run.require_share(share)
+    except TooManyRejectionsError as error:
+        refuse(error)
     if full is not None:
-        retract_absent(run, staged, full, ask=not dry_run)
+        retract_absent(run, staged, full, ask=ask, refuse=refuse)
+
+
+def _raise(error: HashlistsError) -> None:
+    raise error
 
 
 @contextmanager
@@ -311,6 +344,15 @@ def _require_harm(
 ) -> None:
     harm = catalog.get_list(list_name).hash_list.harm
     require_harm(find_format(format_name), list_name, harm, options or {})
+
+
+def _require_prepared_harm(catalog: Catalog, list_name: str, run: Run, harm: Harm) -> None:
+    """As `_require_told_harms`, before the list is what it will be."""
+    try:
+        planned = catalog.get_list(list_name).hash_list.harm is not harm
+    except ListNotFoundError:
+        planned = True
+    require_told_harms(run.harms, list_name, harm, planned=planned)
 
 
 def _require_told_harms(catalog: Catalog, list_name: str, run: Run) -> None:

@@ -474,6 +474,26 @@ class Catalog:
             self._engine, name, kind=kind, list_name=list_name, settings=settings
         )
 
+    def add_exchange_with_list(
+        self,
+        name: str,
+        *,
+        kind: str,
+        hash_list: HashList,
+        settings: Mapping[str, Any],
+        author: str,
+    ) -> ExchangeRecord:
+        """Adds a feed as `add_exchange` does, and the list that it fills, or neither.
+
+        Raises:
+            InvalidNameError: the exchange's or the list's is no name.
+            ExchangeExistsError: an exchange of that name exists.
+            ListExistsError: a list of that name exists.
+        """
+        return exchanges.add_exchange_with_list(
+            self._engine, name, kind=kind, hash_list=hash_list, settings=settings, author=author
+        )
+
     def update_exchange(
         self,
         name: str,

@@ -25,7 +25,7 @@ from hashlists.catalog.exchange_records import (
     SetAside,
     SetAsideRecord,
 )
-from hashlists.catalog.lists import find_list, require_name
+from hashlists.catalog.lists import find_list, insert_list, prepare_list, require_name
 from hashlists.catalog.records import from_microseconds, now_microseconds, to_microseconds
 from hashlists.catalog.schema import (
     ChangeState,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
     from hashlists.catalog.commit import ChangeAuthor
+    from hashlists.model import HashList
 
 #: Records that are kept of one exchange; a feed of bad records must not fill the disk.
 MAX_SET_ASIDE = 10_000
@@ -68,27 +69,30 @@ def add_exchange(
     """
     require_name(name, "an exchange")
     with catalog_errors(), writer(engine).begin() as connection:
-        row = find_list(connection, list_name)
-        taken = select(exchanges.c.exchange_id).where(exchanges.c.name == name)
-        if connection.execute(taken).first() is not None:
-            raise ExchangeExistsError(f"an exchange named {name!r} exists already")
-        if (other := exchange_of_list(connection, row.list_id)) is not None:
-            raise ExchangeExistsError(
-                f"the list {list_name} is filled by the exchange {other.name} already; give each"
-                " exchange a list of its own"
-            )
-        _require_nothing_else(connection, row.list_id, list_name, kind)
-        connection.execute(
-            insert(exchanges).values(
-                name=name,
-                kind=kind,
-                list_id=row.list_id,
-                settings=json.dumps(dict(settings), sort_keys=True),
-                state=ExchangeState.ACTIVE,
-                created_at=now_microseconds(),
-            )
-        )
-        return find_exchange(connection, name)
+        return _insert_exchange(connection, name, kind, list_name, settings)
+
+
+def add_exchange_with_list(
+    engine: Engine,
+    name: str,
+    *,
+    kind: str,
+    hash_list: HashList,
+    settings: Mapping[str, Any],
+    author: str,
+) -> ExchangeRecord:
+    """Adds an exchange and the list that it fills; see `Catalog.add_exchange_with_list`.
+
+    Raises:
+        InvalidNameError, ListExistsError, ExchangeExistsError: neither was added.
+    """
+    require_name(name, "an exchange")
+    with catalog_errors(), engine.connect() as connection:
+        _require_free_name(connection, name)
+    hash_list = prepare_list(engine, hash_list)
+    with catalog_errors(), writer(engine).begin() as connection:
+        insert_list(connection, hash_list, author=author)
+        return _insert_exchange(connection, name, kind, hash_list.name, settings)
 
 
 def exchange_of_list(connection: Connection, list_id: int) -> Row[Any] | None:
@@ -279,6 +283,41 @@ def _forget_mended(
         connection.execute(
             delete(exchange_set_aside).where(of_this, table.record_sha256.in_(chunk))
         )
+
+
+def _insert_exchange(
+    connection: Connection, name: str, kind: str, list_name: str, settings: Mapping[str, Any]
+) -> ExchangeRecord:
+    """Adds one in a transaction that holds the write lock.
+
+    Raises:
+        ListNotFoundError, ExchangeExistsError, ListFedError: nothing was added.
+    """
+    row = find_list(connection, list_name)
+    _require_free_name(connection, name)
+    if (other := exchange_of_list(connection, row.list_id)) is not None:
+        raise ExchangeExistsError(
+            f"the list {list_name} is filled by the exchange {other.name} already; give each"
+            " exchange a list of its own"
+        )
+    _require_nothing_else(connection, row.list_id, list_name, kind)
+    connection.execute(
+        insert(exchanges).values(
+            name=name,
+            kind=kind,
+            list_id=row.list_id,
+            settings=json.dumps(dict(settings), sort_keys=True),
+            state=ExchangeState.ACTIVE,
+            created_at=now_microseconds(),
+        )
+    )
+    return find_exchange(connection, name)
+
+
+def _require_free_name(connection: Connection, name: str) -> None:
+    taken = select(exchanges.c.exchange_id).where(exchanges.c.name == name)
+    if connection.execute(taken).first() is not None:
+        raise ExchangeExistsError(f"an exchange named {name!r} exists already")
 
 
 def _require_nothing_else(connection: Connection, list_id: int, list_name: str, kind: str) -> None:

@@ -52,6 +52,19 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
             a letter first; or a recipient's is empty.
         ListExistsError: a list of that name exists.
     """
+    hash_list = prepare_list(engine, hash_list)
+    with catalog_errors(), writer(engine).begin() as connection:
+        insert_list(connection, hash_list, author=author)
+        now = now_microseconds()
+        return list_record(connection, find_list(connection, hash_list.name), now=now)
+
+
+def prepare_list(engine: Engine, hash_list: HashList) -> HashList:
+    """The list as `insert_list` takes it; nobody sees anything of it yet.
+
+    Raises:
+        InvalidNameError, ListExistsError: see `create_list`.
+    """
     require_name(hash_list.name, "a list")
     hash_list = replace(hash_list, handling=with_named_recipients(hash_list.handling))
     with catalog_errors(), engine.connect() as connection:
@@ -59,26 +72,32 @@ def create_list(engine: Engine, hash_list: HashList, *, author: str) -> ListReco
     # An import that is bringing the same handling is waited for here, not under the lock.
     with catalog_errors(), stager(engine).begin() as connection:
         intern_handling(connection, hash_list.handling)
-    with catalog_errors(), writer(engine).begin() as connection:
-        _require_free_name(connection, hash_list.name)
-        now = now_microseconds()
-        handling_id = intern_handling(connection, hash_list.handling)
-        row_id = connection.execute(
-            insert(hash_lists).values(
-                name=hash_list.name,
-                harm=hash_list.harm,
-                source=hash_list.source,
-                title=hash_list.title,
-                legal_basis=hash_list.legal_basis,
-                state=hash_list.state,
-                handling_id=handling_id,
-                created_at=now,
-            )
-        ).inserted_primary_key
-        assert row_id is not None
-        by = ChangeAuthor(row_id[0], hash_list.name, ChangeKind.CREATE_LIST, author, "")
-        _keep_handling(connection, _bare_revision(connection, by), by.list_id, handling_id)
-        return list_record(connection, find_list(connection, hash_list.name), now=now)
+    return hash_list
+
+
+def insert_list(connection: Connection, hash_list: HashList, *, author: str) -> None:
+    """Adds a prepared list, as one revision, in a transaction that holds the write lock.
+
+    Raises:
+        ListExistsError: a list of that name exists.
+    """
+    _require_free_name(connection, hash_list.name)
+    handling_id = intern_handling(connection, hash_list.handling)
+    row_id = connection.execute(
+        insert(hash_lists).values(
+            name=hash_list.name,
+            harm=hash_list.harm,
+            source=hash_list.source,
+            title=hash_list.title,
+            legal_basis=hash_list.legal_basis,
+            state=hash_list.state,
+            handling_id=handling_id,
+            created_at=now_microseconds(),
+        )
+    ).inserted_primary_key
+    assert row_id is not None
+    by = ChangeAuthor(row_id[0], hash_list.name, ChangeKind.CREATE_LIST, author, "")
+    _keep_handling(connection, _bare_revision(connection, by), by.list_id, handling_id)
 
 
 def require_name(name: str, of: str) -> None:

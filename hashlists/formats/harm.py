@@ -26,7 +26,12 @@ _NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def require_harm(
-    found: Format, list_name: str, harm: Harm, options: Mapping[str, str] = _NO_OPTIONS
+    found: Format,
+    list_name: str,
+    harm: Harm,
+    options: Mapping[str, str] = _NO_OPTIONS,
+    *,
+    planned: bool = False,
 ) -> None:
     """Checks that entries of a format may stand in a list.
 
@@ -40,6 +45,7 @@ def require_harm(
         list_name: the list.
         harm: of the list.
         options: with which the files are read.
+        planned: the list is yet to be made of that harm, so that another can still be said.
 
     Raises:
         HarmMismatchError: they may not.
@@ -49,22 +55,25 @@ def require_harm(
         told = Harm.KNOWN_GOOD
     elif found.may_be_known_good and harm is Harm.KNOWN_GOOD:
         raise HarmMismatchError(
-            f"{found.name} is mostly of abuse, and the list {list_name!r} is of harm known_good, in"
-            " which nothing ever matches. Where the files are a set of known-good ones, say so with"
-            f" --option {KNOWN_GOOD_OPTION}=yes; else import into another list: hashwarden lists"
-            " create NAME --harm csam --source WHO"
+            f"{found.name} is mostly of abuse, and the list {list_name!r} {_is_of(planned)} harm"
+            " known_good, in which nothing ever matches. Where the files are a set of known-good"
+            f" ones, say so with --option {KNOWN_GOOD_OPTION}=yes; else"
+            f" {_advice(Harm.CSAM, planned)}"
         )
     if told is not None and not _fits(told, harm):
-        raise _mismatch(found.name, told, list_name, harm)
+        raise _mismatch(found.name, told, list_name, harm, planned=planned)
 
 
-def require_told_harms(told: Iterable[str], list_name: str, harm: Harm) -> None:
+def require_told_harms(
+    told: Iterable[str], list_name: str, harm: Harm, *, planned: bool = False
+) -> None:
     """Checks that entries that say themselves what harm they are about may stand in a list.
 
     Args:
         told: what they say; a word that is not known here fits no list.
         list_name: the list.
         harm: what it is about.
+        planned: as for `require_harm`.
 
     Raises:
         HarmMismatchError: they may not; the message repeats no word that is not known.
@@ -76,7 +85,7 @@ def require_told_harms(told: Iterable[str], list_name: str, harm: Harm) -> None:
                 "it with the version that wrote it, or a later one"
             )
         if not _fits(Harm(word), harm):
-            raise _mismatch("the file", Harm(word), list_name, harm)
+            raise _mismatch("the file", Harm(word), list_name, harm, planned=planned)
 
 
 def require_written_harm(found: Format, harm: Harm) -> None:
@@ -98,12 +107,24 @@ def _fits(told: Harm, harm: Harm) -> bool:
     return told is harm or (harm is Harm.TEST and told is not Harm.KNOWN_GOOD)
 
 
-def _mismatch(what: str, told: Harm, list_name: str, harm: Harm) -> HarmMismatchError:
+def _mismatch(
+    what: str, told: Harm, list_name: str, harm: Harm, *, planned: bool
+) -> HarmMismatchError:
+    advice = _advice(told, planned)
     return HarmMismatchError(
-        f"{what} holds entries of harm {told}, but the list {list_name!r} is of harm {harm};"
-        f" they are kept apart. Import into another list: hashwarden lists create NAME"
-        f" --harm {told} --source WHO"
+        f"{what} holds entries of harm {told}, but the list {list_name!r} {_is_of(planned)} harm"
+        f" {harm}; they are kept apart. {advice[0].upper()}{advice[1:]}"
     )
+
+
+def _is_of(planned: bool) -> str:  # noqa: FBT001 - the word that fits
+    return "would be of" if planned else "is of"
+
+
+def _advice(told: Harm, planned: bool) -> str:  # noqa: FBT001 - as above
+    if planned:
+        return f"say --harm {told}, or import into another list"
+    return f"import into another list: hashwarden lists create NAME --harm {told} --source WHO"
 
 
 __all__ = [

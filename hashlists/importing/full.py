@@ -70,7 +70,14 @@ class FullList:
             )
 
 
-def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool) -> None:
+def retract_absent(
+    run: Run,
+    staged: StagedImport,
+    full: FullList,
+    *,
+    ask: bool,
+    refuse: Callable[[FullListRefusedError], None],
+) -> None:
     """Stages the retraction of everything that the files, all staged by now, do not name.
 
     Args:
@@ -78,40 +85,50 @@ def retract_absent(run: Run, staged: StagedImport, full: FullList, *, ask: bool)
         staged: the import.
         full: what was ordered.
         ask: whether `confirm` and `confirmed` count; not in a dry run.
+        refuse: told why where something speaks against it and it was not forced; or where the files
+            are pages of an exchange and show that they are not all of them, or a delta of ours,
+            forced or not. It raises the error, unless nothing will be committed.
 
     Raises:
-        FullListRefusedError: something speaks against it, and it was not forced; or the files are
-            pages of an exchange and show that they are not all of them, or a delta of ours,
-            forced or not.
         ImportDeclinedError: it was not confirmed.
     """
-    if why := why_not_whole(run.records.pages):
-        raise FullListRefusedError(
-            f"the files are pages of an exchange and {why}, so they are no whole list; fetch all "
-            "pages from the beginning and import them together, or import these without saying "
-            "that they are the whole list; nothing was imported"
-        )
-    if run.delta:
-        raise FullListRefusedError(
-            "the files are a delta: they hold what changed since a revision, so they are no whole "
-            "list; import them without --full, or ask for an export of all; nothing was imported"
-        )
+    if problem := _why_no_whole_list(run):
+        refuse(FullListRefusedError(problem))
+        return
     found = staged.absent()
     absent = Absent(len(found), staged.before.entries)
     if not absent.entries:
         return
     against = list(_against(run, staged, full, absent))
     if against and not full.force:
-        raise FullListRefusedError(
-            f"{absent.entries:,} of {counted(absent.before, 'entry', 'entries')} in force"
-            f" {one_or_many(absent.entries, 'is', 'are')} not in the file, but"
-            f" {'; '.join(against)}; nothing was imported. Where they are gone at the source, do it"
-            " again with --force"
+        refuse(
+            FullListRefusedError(
+                f"{absent.entries:,} of {counted(absent.before, 'entry', 'entries')} in force"
+                f" {one_or_many(absent.entries, 'is', 'are')} not in the file, but"
+                f" {'; '.join(against)}; nothing was imported. Where they are gone at the source,"
+                " do it again with --force"
+            )
         )
     if ask:
         _require_consent(full, absent)
     run.take(staged.stage_absent(found, reason=_REASON))
     run.absent = absent.entries
+
+
+def _why_no_whole_list(run: Run) -> str:
+    """Why the files can be no whole list, whatever is forced; empty where they can."""
+    if why := why_not_whole(run.records.pages):
+        return (
+            f"the files are pages of an exchange and {why}, so they are no whole list; fetch all "
+            "pages from the beginning and import them together, or import these without saying "
+            "that they are the whole list; nothing was imported"
+        )
+    if run.delta:
+        return (
+            "the files are a delta: they hold what changed since a revision, so they are no whole "
+            "list; import them without --full, or ask for an export of all; nothing was imported"
+        )
+    return ""
 
 
 def _against(run: Run, staged: StagedImport, full: FullList, absent: Absent) -> Iterator[str]:

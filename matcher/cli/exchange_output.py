@@ -63,7 +63,10 @@ def exchange_record(
 
 def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
     """A table of exchanges, and below it what went wrong."""
-    columns = ("exchange", "kind", "list", "state", "entries", "fetched", "set aside", "full due")
+    columns = (
+        *("exchange", "kind", "list", "state", "entries", "fetched", "set aside", "full due"),
+        "address",
+    )
     rows = [
         (
             each["name"],
@@ -74,6 +77,7 @@ def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
             each["fetched_at"] or _NEVER,
             f"{each['set_aside']:,}",
             each["full_due_at"] or "-",
+            each["url"],
         )
         for each in shown
     ]

@@ -5,6 +5,7 @@ No credential is an argument or an option: they come from the environment, or fr
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from hashlists.exchanges.credentials import Credentials
     from hashlists.exchanges.registry import ExchangeSettings
     from hashlists.exchanges.report import FetchReport
+    from hashlists.formats.base import Format
 
 _KINDS = ("ncmec", "stopncii", "threatexchange", "tat")
 _FEEDBACK_KINDS = ("md5", "sha1", "photodna", "pdq")
@@ -97,8 +99,9 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
 
     A list that is not there is created in shadow: it is matched and counted, and decides nothing
     until `hashwarden lists promote`. One that is there stays as it is, and must be what is said of
-    it.
+    it. Where the exchange cannot be added no list is created either.
     """
+    from hashlists.catalog.lists import require_name  # noqa: PLC0415  brings SQLAlchemy
     from hashlists.exchanges.registry import ExchangeSettings, check_settings  # noqa: PLC0415
     from hashlists.formats.harm import require_harm  # noqa: PLC0415
     from hashlists.formats.registry import find_format  # noqa: PLC0415
@@ -119,40 +122,24 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
         originator=chosen["originator"],
         releasable_to=tuple(dict.fromkeys(chosen["releasable_to"])) or None,
     )
-    with session.catalog(create=True) as catalog:
-        try:
-            held = catalog.get_list(list_name).hash_list
-        except ListNotFoundError:
-            harm = chosen["harm"] or (format_.harm.value if format_.harm else None)
-            if harm is None:
-                raise RefusalError(
-                    f"{kind} does not say what kind of harm its hashes are about, and there is no "
-                    f"list {list_name} yet: add --harm"
-                ) from None
-            if format_.harm not in (None, Harm(harm)) and Harm(harm) is not Harm.TEST:
-                raise RefusalError(
-                    f"what {kind} tells is of harm {format_.harm}, and so is the list that it "
-                    "fills: leave --harm out"
-                ) from None
-            require_harm(format_, list_name, Harm(harm))
-            made = HashList(
-                name=list_name,
-                harm=Harm(harm),
-                source=chosen["source"] or kind,
-                legal_basis=chosen["legal_basis"] or "",
-                state=ListState.SHADOW,
-                handling=described.handling,
+    document = settings.to_document()
+    held = _held_list(session, list_name)
+    if held is None:
+        made = _list_to_make(kind, format_, list_name, described)
+        require_name(name, "an exchange")
+        require_name(list_name, "a list")
+        with session.catalog(create=True) as catalog:
+            catalog.add_exchange_with_list(
+                name, kind=kind, hash_list=made, settings=document, author=session.author
             )
-            catalog.create_list(made, author=session.author)
-            note(
-                f"The list {list_name} was created in shadow; see: hashwarden lists promote --help"
-            )
-        else:
-            if differing := described.contradicted_by(held):
-                raise another_list(list_name, differing, None, by="exchanges add")
-            require_harm(format_, list_name, held.harm)
-            _require_shadow(held, allowed=chosen["live"])
-        catalog.add_exchange(name, kind=kind, list_name=list_name, settings=settings.to_document())
+        note(f"The list {list_name} was created in shadow; see: hashwarden lists promote --help")
+    else:
+        if differing := described.contradicted_by(held):
+            raise another_list(list_name, differing, None, by="exchanges add")
+        require_harm(format_, list_name, held.harm)
+        _require_shadow(held, allowed=chosen["live"])
+        with session.catalog() as catalog:
+            catalog.add_exchange(name, kind=kind, list_name=list_name, settings=document)
     note(f"The exchange {name} was added; fetch it with: hashwarden exchanges fetch {name}")
 
 
@@ -176,17 +163,16 @@ def fetch(
 
     What was fetched counts page by page, so whatever ends a fetch, the next one goes on from there.
     The failure of one exchange does not keep the others from being fetched.
+
+    Exit status: 0 where all of them were fetched; 2 where one could not be, or where none is there
+    or all are paused, so that nothing was fetched.
     """
     if force and not full:
         raise click.UsageError("--force needs --full")
     failed = False
     with session.catalog() as catalog:
-        records = catalog.list_exchanges()
-        chosen = names or tuple(x.name for x in records if x.state.value == "active")
-        for name in chosen:
+        for name in names or _active(catalog):
             failed |= not _fetch(session, catalog, name, full=full, force=force, as_json=as_json)
-    if not chosen:
-        note("No exchange is there to be fetched; see: hashwarden exchanges add --help")
     ctx.exit(_EXIT_SOME_FAILED if failed else 0)
 
 
@@ -325,6 +311,26 @@ def feedback(
     note(f"The {opinion} feedback on the {kind} of entry {entry} was accepted.")
 
 
+def _active(catalog: Catalog) -> list[str]:
+    """The names of all exchanges that are not paused.
+
+    Raises:
+        RefusalError: there are none; a fetch of nothing must not look like one of everything.
+    """
+    records = catalog.list_exchanges()
+    active = [each.name for each in records if each.state.value == "active"]
+    if not records:
+        raise RefusalError("there is no exchange to fetch; see: hashwarden exchanges add --help")
+    if not active:
+        what = (
+            f"all {len(records)} exchanges are paused"
+            if len(records) > 1
+            else f"the exchange {records[0].name} is paused"
+        )
+        raise RefusalError(f"{what}, so nothing was fetched; see: hashwarden exchanges resume")
+    return active
+
+
 def _fetch(
     session: Session, catalog: Catalog, name: str, *, full: bool, force: bool, as_json: bool
 ) -> bool:
@@ -379,6 +385,38 @@ def _parse_option(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise click.UsageError(f"--option takes NAME=VALUE, not {printable(text)!r}")
     return name, value
+
+
+def _held_list(session: Session, name: str) -> HashList | None:
+    """The list of that name; None where there is none, or no catalog either."""
+    session.require_no_replica()
+    if not session.has_catalog:
+        return None
+    with session.catalog() as catalog, suppress(ListNotFoundError):
+        return catalog.get_list(name).hash_list
+    return None
+
+
+def _list_to_make(kind: str, format_: Format, name: str, described: Described) -> HashList:
+    """The list that an exchange of the kind is to fill, which is not there yet.
+
+    Raises:
+        RefusalError: of what harm it is was not said, or is another than the kind tells.
+    """
+    if described.harm is None and format_.harm is None:
+        raise RefusalError(
+            f"{kind} does not say what kind of harm its hashes are about, and there is no "
+            f"list {name} yet: add --harm"
+        )
+    harm = format_.harm if described.harm is None else Harm(described.harm)
+    if format_.harm not in (None, harm) and harm is not Harm.TEST:
+        raise RefusalError(
+            f"what {kind} tells is of harm {format_.harm}, and so is the list that it fills: "
+            "leave --harm out"
+        )
+    source = described.source or kind
+    made = replace(described, harm=harm, source=source, state=ListState.SHADOW)
+    return made.to_list(name, at_server=False)
 
 
 def _absolute(path: Path | None) -> Path | None:

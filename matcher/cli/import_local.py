@@ -36,6 +36,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
 
     Raises:
         HashlistsError: nothing was imported, and why.
+        RefusalError: the same, since somebody has to be asked and nobody can be.
     """
     from hashlists.importer import import_files  # noqa: PLC0415  brings the catalog and numpy
 
@@ -72,7 +73,11 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
 
 
 def try_here(
-    session: Session, catalog: Catalog, order: ImportOrder, observe: Callable[[EntryBatch], None]
+    session: Session,
+    catalog: Catalog,
+    order: ImportOrder,
+    observe: Callable[[EntryBatch], None],
+    tell_refusal: Callable[[HashlistsError], None],
 ) -> ImportReport:
     """Tries an import out: everything is read, staged and compared, then dropped.
 
@@ -81,6 +86,7 @@ def try_here(
         catalog: is not changed.
         order: what would be imported.
         observe: shown every validated batch.
+        tell_refusal: told why it would not be imported, where what it would change can be told.
 
     Raises:
         HashlistsError: it would not be imported, and why.
@@ -107,6 +113,7 @@ def try_here(
             prepared_harm=harm,
             observers=[observe],
             dry_run=True,
+            tell_refusal=tell_refusal,
             full=None if order.whole is None else FullList(force=order.whole.force),
             spool_dir=spool_dir,
             identities=order.identities,
@@ -121,9 +128,13 @@ def _require_harm(catalog: Catalog, order: ImportOrder) -> Harm:
     """
     from hashlists.formats.registry import find_format  # noqa: PLC0415  brings numpy
 
-    told = order.described.harm  # None where the list is there
-    harm = Harm(told) if told else catalog.get_list(order.list_name).hash_list.harm
-    require_harm(find_format(order.format), order.list_name, harm, order.options)
+    told, held = order.described.harm, None
+    with suppress(ListNotFoundError):
+        held = catalog.get_list(order.list_name).hash_list.harm
+    harm = held if told is None else Harm(told)
+    assert harm is not None, "the list is there, or was described"
+    format_ = find_format(order.format)
+    require_harm(format_, order.list_name, harm, order.options, planned=harm is not held)
     return harm
 
 
@@ -136,7 +147,12 @@ def _full(order: ImportOrder, *, before_asking: Callable[[], None]) -> FullList 
 
     def confirm(absent: Absent) -> bool:
         before_asking()
-        return may_retract(order.list_name, absent.entries, absent.before)
+        return may_retract(
+            order.list_name,
+            absent.entries,
+            absent.before,
+            look_first=", or put --plan in its place to see what would change",
+        )
 
     return FullList(force=order.whole.force, confirm=None if order.whole.yes else confirm)
 

@@ -49,9 +49,11 @@ class Planned:
 
     Attributes:
         creates: whether the import would create the list.
+        is_refused: whether it would be refused; why is told elsewhere.
     """
 
     creates: bool
+    is_refused: bool = False
 
 
 def print_import(
@@ -111,6 +113,8 @@ def _result_facts(
         return [("result", changed + repeated)]
     changes = report.added + report.updated + report.retracted
     would = "it would be one revision" if changes else "it would change nothing"
+    if planned.is_refused:
+        would = "it would be refused"
     held = "" if state is None else state.value
     return [
         ("result", f"a plan: nothing was imported; {would}"),

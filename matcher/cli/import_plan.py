@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hashlists.catalog import Catalog
+    from hashlists.errors import HashlistsError
     from hashlists.importer import ImportReport
     from matcher.cli.context import Session
     from matcher.cli.importing import ImportOrder
@@ -72,6 +73,7 @@ class ImportPlan:
         known_good_lists: the lists of known-good files that they were looked up in.
         reasons: rejected records by reason, of those that the report spells out.
         chance: by policy.
+        refusals: why the import would be refused as it was ordered; empty where it would not.
     """
 
     report: ImportReport
@@ -84,6 +86,7 @@ class ImportPlan:
     known_good_lists: Sequence[str]
     reasons: Mapping[str, int]
     chance: Sequence[ChanceHits]
+    refusals: Sequence[HashlistsError]
 
 
 def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> ImportPlan:
@@ -95,7 +98,7 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
         folders: pictures, or folders of them, that are known to be harmless.
 
     Raises:
-        HashlistsError: it would not be imported, and why.
+        HashlistsError: it would not be imported, and what it would change cannot be told.
     """
     from matcher.cli.import_local import try_here  # noqa: PLC0415  brings the catalog and numpy
 
@@ -111,7 +114,8 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
         looked_up = good if harm is not Harm.KNOWN_GOOD else []
         index = _index(session, catalog) if looked_up else None
         screening = Screening(references, thresholds, index)
-        report = try_here(session, catalog, order, screening.observe)
+        refusals: list[HashlistsError] = []
+        report = try_here(session, catalog, order, screening.observe, refusals.append)
     planned = _planned(lists, order, harm, report, screening)
     states = {each.name: each.state for each in lists}
     return ImportPlan(
@@ -125,6 +129,7 @@ def plan_here(session: Session, order: ImportOrder, folders: Sequence[str]) -> I
         known_good_lists=looked_up,
         reasons=_by_reason(report),
         chance=_chance(session, lists, planned),
+        refusals=refusals,
     )
 
 
@@ -253,6 +258,7 @@ def plan_record(plan: ImportPlan) -> dict[str, Any]:
         **import_record(plan.report, plan.state),
         "plan": True,
         "creates_list": plan.creates,
+        "refusals": [{"reason": each.reason, "detail": str(each)} for each in plan.refusals],
         "rejected_by_reason": dict(plan.reasons),
         "screening": {
             "references": {kind.value: number for kind, number in plan.references.items()},
@@ -291,7 +297,8 @@ def _findings_record(findings: Findings) -> dict[str, Any]:
 
 def print_plan(plan: ImportPlan) -> None:
     """Prints a plan as tables, and below them what needs a look."""
-    print_import(plan.report, plan.state, plan.harm, Planned(creates=plan.creates))
+    planned = Planned(creates=plan.creates, is_refused=bool(plan.refusals))
+    print_import(plan.report, plan.state, plan.harm, planned)
     near, good = plan.screening.near, plan.screening.known_good
     known = ", ".join(plan.known_good_lists) or "there is no list of them"
     facts = [
@@ -319,6 +326,8 @@ def print_plan(plan: ImportPlan) -> None:
     for chance in plan.chance:
         if chance.problem:
             note(f"policy {chance.policy}: {chance.problem}", style="yellow")
+    for refusal in plan.refusals:
+        note(f"As it is, the import would be refused: {refusal}", style="red")
     note("This was a plan: nothing was imported.")
 
 

@@ -64,6 +64,7 @@ def _whole_list(
 
     Raises:
         ImportDeclinedError: the person did not agree.
+        RefusalError: nobody can be asked.
     """
     from matcher.client import WholeList  # noqa: PLC0415  brings grpc
 
@@ -75,7 +76,7 @@ def _whole_list(
     tried = WholeList(force=order.whole.force)
     key = str(uuid.uuid4())
     would = _import(session, client, order, file, key, whole_list=tried, dry_run=True)
-    if would.absent and not may_retract(order.list_name, would.absent, before):
+    if would.absent and not may_retract(order.list_name, would.absent, before, look_first=""):
         raise ImportDeclinedError("it was not agreed to; nothing was imported")
     return WholeList(force=order.whole.force, max_absent_entries=would.absent)
 
@@ -104,19 +105,20 @@ def _is_there(client: Client, order: ImportOrder) -> bool:
 def _create_list(
     session: Session, client: Client, server: str, order: ImportOrder, file: Path
 ) -> None:
-    """Creates the list once the file's beginning is seen to be good."""
+    """Creates the list once the file's beginning is seen to be good, and to be of its harm."""
     from hashlists.importer import check_beginning  # noqa: PLC0415  brings the catalog and numpy
 
     given = order.max_rejected_share
+    wanted = order.described.to_list(order.list_name, at_server=True)
     check_beginning(
         file,
         format=order.format,
+        list_name=wanted.name,
+        harm=wanted.harm,
         options=order.options,
         max_rejected_share=session.settings.max_rejected_share if given is None else given,
     )
-    made = client.create_list(
-        order.described.to_list(order.list_name, at_server=True), author=session.author
-    )
+    made = client.create_list(wanted, author=session.author)
     note(f"The list {order.list_name} was created: revision {made.revision} of the catalog.")
     if made.hash_list.state is ListState.SHADOW:
         note(

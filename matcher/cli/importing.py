@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from hashlists.errors import ListExistsError, ListNotFoundError
 from hashlists.model import ListState
 from hashlists.words import counted, one_or_many
-from matcher.cli.asking import agreed
+from matcher.cli.asking import agreed, require_someone_to_ask
 from matcher.cli.describing import HANDLING
 
 if TYPE_CHECKING:
@@ -97,13 +97,26 @@ def seekable(file: Path, spool_dir: Path | None) -> Iterator[Path]:
         yield Path(f"/dev/fd/{spooled.fileno()}")
 
 
-def may_retract(list_name: str, absent: int, before: int) -> bool:
-    """Asks whether the entries that a whole list does not name may be retracted."""
+def may_retract(list_name: str, absent: int, before: int, *, look_first: str) -> bool:
+    """Asks whether the entries that a whole list does not name may be retracted.
+
+    Args:
+        list_name: the list.
+        absent: entries that it does not name.
+        before: all that are in force.
+        look_first: how to see what would change, for where nobody can be asked; may be empty.
+
+    Raises:
+        RefusalError: nobody can be asked; says how many they are.
+    """
     share = f" ({absent / before:.1%})" if before else ""
-    return agreed(
-        f"Retract {absent:,} of the {counted(before, 'entry', 'entries')}{share} of {list_name}, "
-        f"which {one_or_many(absent, 'is', 'are')} not in the file?"
+    what = f"{absent:,} of the {counted(before, 'entry', 'entries')}{share} of {list_name}"
+    are = one_or_many(absent, "is", "are")
+    require_someone_to_ask(
+        otherwise=f"{what} {are} not in the file and would be retracted, so nothing was imported; "
+        f"add --yes to --full to retract {one_or_many(absent, 'it', 'them')}{look_first}"
     )
+    return agreed(f"Retract {what}, which {are} not in the file?")
 
 
 def no_such_list(name: str) -> ListNotFoundError:

@@ -10,7 +10,6 @@ import click
 
 from hashlists.errors import HashlistsError
 from matcher.cli import options, reading
-from matcher.cli.asking import require_someone_to_ask
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import Described, described
 from matcher.cli.import_output import import_record, print_import
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from hashlists.model import HashList
     from matcher.cli.import_output import ShownImport
 
+_EXIT_NOT_IMPORTED = 2
 _MAX_KEY_CHARS = 200
 #: Table formats whose columns are declared anyway; every other format is named by whoever imports.
 _FORMATS_BY_SUFFIX = {
@@ -170,10 +170,11 @@ def command(
     the distance at which the default policy calls them near; those whose digests stand in a
     known-good list of the catalog; what is rejected, by reason; and for each policy, how many hits
     an upload would meet by chance, before and after, with this list live. Places are told, no hash
-    is. Uploads are not kept, so they cannot be compared with.
+    is. Uploads are not kept, so they cannot be compared with. Where too many records are rejected,
+    or something speaks against --full, that is told, too: such an import would be refused.
 
-    Exit status: 0 where the file was imported, even if records were rejected; 2 where nothing was
-    imported; 130 where it was interrupted.
+    Exit status: 0 where the file was imported, even if records were rejected, or with --plan would
+    be; 2 where nothing was imported, or would be; 130 where it was interrupted.
     """
     if references and not plan:
         raise click.UsageError("--reference goes with --plan")
@@ -224,7 +225,10 @@ def _plan(
         )
     from matcher.cli.import_plan import plan_here, show  # noqa: PLC0415  brings the index
 
-    show(plan_here(session, order, references), as_json=as_json)
+    made = plan_here(session, order, references)
+    show(made, as_json=as_json)
+    if made.refusals:
+        click.get_current_context().exit(_EXIT_NOT_IMPORTED)
 
 
 def _whole(*, full: bool, force: bool, yes: bool) -> WholeOrder | None:
@@ -232,8 +236,6 @@ def _whole(*, full: bool, force: bool, yes: bool) -> WholeOrder | None:
         if force or yes:
             raise click.UsageError("--force and --yes go with --full")
         return None
-    if not yes:
-        require_someone_to_ask(otherwise="add --yes to --full")
     return WholeOrder(yes=yes, force=force)
 
 

@@ -20,9 +20,11 @@ from hashlists.errors import (
     ExchangeExistsError,
     ExchangeNotFoundError,
     InvalidNameError,
+    ListExistsError,
     ListFedError,
     ListNotFoundError,
 )
+from hashlists.model import ChangeKind, Handling
 from tests.catalog_support import DEMO, batch, bring, items, names_in_force, source
 
 SETTINGS = {"environment": "test", "hosts": ["b", "a"], "nested": {"x": None}}
@@ -102,6 +104,57 @@ class TestKeeping:
                 call("nosuch")
         with pytest.raises(ExchangeNotFoundError):
             demo.update_exchange("nosuch", state=ExchangeState.PAUSED)
+
+
+class TestWithItsList:
+    """An exchange and the list that it fills come together, or neither does."""
+
+    HANDLED = replace(DEMO, name="new", handling=Handling("Us", ("them",)))
+
+    def add(self, catalog, name="other", hash_list=HANDLED):
+        return catalog.add_exchange_with_list(
+            name, kind="made-up", hash_list=hash_list, settings=SETTINGS, author="a person"
+        )
+
+    def test_both_are_there(self, demo):
+        before = demo.head()
+        added = self.add(demo)
+        assert added == demo.get_exchange("other")
+        assert (added.list_name, added.settings) == ("new", SETTINGS)
+        made = demo.get_list("new")
+        assert (made.hash_list, made.revision) == (self.HANDLED, before + 1)
+        (revision,) = demo.list_revisions("new")
+        assert (revision.kind, revision.author) == (ChangeKind.CREATE_LIST, "a person")
+
+    @pytest.mark.parametrize(
+        ("name", "hash_list", "error"),
+        [
+            ("feed", HANDLED, ExchangeExistsError),
+            ("Other", HANDLED, InvalidNameError),
+            ("other", replace(HANDLED, name="New"), InvalidNameError),
+            ("other", DEMO, ListExistsError),
+        ],
+    )
+    def test_nothing_is(self, demo, name, hash_list, error):
+        before = demo.head(), demo.list_lists(), demo.list_exchanges()
+        with pytest.raises(error):
+            self.add(demo, name, hash_list)
+        assert (demo.head(), demo.list_lists(), demo.list_exchanges()) == before
+
+    def test_nothing_is_where_the_name_is_taken_meanwhile(self, demo, monkeypatch):
+        prepare = exchanges.prepare_list
+
+        def and_meanwhile(engine, hash_list):
+            prepared = prepare(engine, hash_list)
+            add_another(demo, "other")
+            return prepared
+
+        monkeypatch.setattr(exchanges, "prepare_list", and_meanwhile)
+        with pytest.raises(ExchangeExistsError):
+            self.add(demo)
+        with pytest.raises(ListNotFoundError):
+            demo.get_list("new")
+        assert demo.get_exchange("other").list_name == "of-other"
 
 
 class TestWhatAnExchangeFills:

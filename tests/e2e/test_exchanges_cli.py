@@ -61,7 +61,9 @@ def test_from_adding_to_removing(cli, server, tmp_path):
     assert shown["set_aside_last"][0]["place"].startswith("record")
     assert shown["checkpoint"].startswith("changes from")
     assert cli("pause", "a-feed")[0] == 0
-    assert cli("fetch")[0] == 0
+    status, _, told = cli("fetch")
+    assert (status, "the exchange a-feed is paused, so nothing was fetched" in told) == (2, True)
+    assert "exchanges resume" in told
     assert cli("fetch", "a-feed")[0] == 2
     assert cli("resume", "a-feed")[0] == 0
     status, out, _ = cli("fetch", "a-feed")
@@ -73,7 +75,43 @@ def test_from_adding_to_removing(cli, server, tmp_path):
         assert (held.state, held.handling.releasable_to) == (ListState.SHADOW, ("us",))
     assert cli("remove", "a-feed")[0] == 0
     assert cli("status")[1] == ""
-    assert cli("fetch")[0] == 0
+    status, _, told = cli("fetch")
+    assert (status, "there is no exchange to fetch" in told) == (2, True)
+
+
+def test_an_exchange_that_cannot_be_added_makes_nothing(cli, server, tmp_path):
+    """Neither its list, nor a catalog where there was none."""
+    wrong = ("--kind", "threatexchange", "--option", "privacy_group=12", "--url", server.url)
+    assert cli("add", "b", "--list", "x", *wrong)[0] == 2
+    assert cli("add", "B", "--list", "x", "--harm", "csam", *wrong)[0] == 2
+    assert cli("add", "b", "--list", "X", "--harm", "csam", *wrong)[0] == 2
+    assert not (tmp_path / "data").exists()
+    assert add(cli, server)[0] == 0
+    status, _, told = cli("add", "a-feed", "--kind", "ncmec", "--list", "new", "--url", server.url)
+    assert (status, "an exchange named 'a-feed' exists already" in told) == (2, True)
+    assert "was created" not in told
+    with Catalog.open(f"sqlite:///{tmp_path}/data/catalog.sqlite3") as catalog:
+        assert [each.hash_list.name for each in catalog.list_lists()] == ["from-there"]
+
+
+def test_where_all_are_paused_it_is_said(cli, server, monkeypatch):
+    assert add(cli, server)[0] == 0
+    another = ("b-feed", "--kind", "ncmec", "--list", "b-list", "--url", server.url)
+    assert cli("add", *another)[0] == 0
+    assert cli("pause", "b-feed")[0] == 0
+    assert cli("fetch")[0] == 0  # the other one was fetched
+    assert cli("pause", "a-feed")[0] == 0
+    status, out, told = cli("fetch", "--json")
+    assert (status, out) == (2, "")
+    assert "all 2 exchanges are paused, so nothing was fetched" in told
+    assert "exchanges resume" in told
+
+
+def test_the_address_is_shown(cli, server):
+    assert add(cli, server)[0] == 0
+    heading, row = cli("status")[1].splitlines()
+    shown = dict(zip(heading.split("\t"), row.split("\t"), strict=True))
+    assert shown["address"] == server.url
 
 
 def test_what_cannot_be_added(cli, server):

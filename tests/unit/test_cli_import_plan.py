@@ -73,6 +73,36 @@ def test_a_first_list_is_planned_without_a_catalog(plan, tmp_path):
     assert CODE not in json.dumps(got)
 
 
+def test_a_plan_that_would_be_refused_is_shown(run, plan, tmp_path):
+    first = write(tmp_path / "a.csv", [f"{md5(number)}," for number in range(10)])
+    run("lists", "import", first, *NEW)
+    before = run("lists", "show", "--json").out
+    second = write(tmp_path / "b.csv", [f"{md5(1)},", f"{md5(99)},"])
+    order = (second, "--list", "new", *COLUMNS, "--full")
+    got = plan(*order, status=2)
+    assert got.items() >= {"added": 1, "unchanged": 1, "retracted": 9, "absent": 9}.items()
+    (refusal,) = got["refusals"]
+    assert refusal["reason"] == "FULL_LIST_REFUSED"
+    assert "9 of 10 entries in force are not in the file, but that is 90.0%" in refusal["detail"]
+    told = run("lists", "import", *order, "--plan", status=2)
+    facts = dict(line.split("\t") for line in told.out.splitlines())
+    assert facts["result"] == "a plan: nothing was imported; it would be refused"
+    assert facts["would retract"] == "9 (9 not in the file)"
+    assert "As it is, the import would be refused: 9 of 10 entries in force" in told.err
+    assert told.err.splitlines()[-1] == "This was a plan: nothing was imported."
+    assert plan(*order, "--force")["refusals"] == []
+    assert run("lists", "show", "--json").out == before
+
+
+def test_a_plan_with_too_many_rejects_is_shown(plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},", "wrong,"])
+    got = plan(file, *NEW, status=2)
+    assert got.items() >= {"read": 2, "added": 1, "rejected": 1}.items()
+    assert [each["reason"] for each in got["refusals"]] == ["TOO_MANY_REJECTIONS"]
+    assert "1 of 2 records was rejected" in got["refusals"][0]["detail"]
+    assert plan(file, *NEW, "--max-rejected-share", "0.5")["refusals"] == []
+
+
 def test_a_plan_changes_nothing_and_tells_what_differs(run, plan, tmp_path):
     first = write(tmp_path / "a.csv", [f"{md5(1)},{CODE}", f"{md5(2)},"])
     run("lists", "import", first, *NEW)
@@ -226,7 +256,9 @@ def test_a_list_of_another_harm_is_not_even_made(run, tmp_path):
     run("lists", "export", "--list", "adults", "--format", "jsonl", "--to", out, "--own-copy")
     order = (out, "--list", "new", "--harm", "csam", "--source", "Us", "--format", "jsonl")
     for more in ((), ("--plan",)):
-        assert "entries of harm ncii" in run("lists", "import", *order, *more, status=2).err
+        told = run("lists", "import", *order, *more, status=2).err
+        assert "entries of harm ncii, but the list 'new' would be of harm csam" in told
+        assert "Say --harm ncii, or import into another list" in told
     assert "new" not in run("lists", "show", "--json").out
 
 

@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 
 from hashlists.errors import (
+    HarmMismatchError,
     ImportDeclinedError,
     ListExistsError,
     ListNotFoundError,
     OptionsError,
 )
 from hashlists.model import Coverage, Harm, HashList, ListState
-from matcher.cli import asking, import_remote
+from matcher.cli import asking, import_remote, importing
 from matcher.cli.context import Session
 from matcher.cli.describing import Described
 from matcher.cli.import_output import import_record
 from matcher.cli.importing import ImportOrder, WholeOrder
+from matcher.cli.refusal import RefusalError
 from matcher.client import ImportProgress, ImportResult, RemoteList, WholeList
 from matcher.errors import ServerError
 
@@ -25,6 +27,10 @@ NOTHING_SAID = Described(None, None, None, None, None)
 DESCRIBED = Described("test", "Us", None, None, None)
 EMPTY = Coverage(0, {}, 0)
 DIGEST = "0cc175b9c0f1b6a831c399e269772661"
+OWN_OF_NCII = (
+    b'{"format":"hashwarden","version":1}\n{"md5":"%s","harm":"ncii"}\n{"records":1}\n'
+    % DIGEST.encode()
+)
 
 
 class Server:
@@ -88,13 +94,26 @@ def go(tmp_path, monkeypatch):
     file = tmp_path / "list.csv"
     file.write_text(f"md5\n{DIGEST}\n")
 
-    def ran(server, *, described=NOTHING_SAID, column="md5", key=None, share=None, whole=None):
+    def ran(
+        server,
+        *,
+        described=NOTHING_SAID,
+        column="md5",
+        key=None,
+        share=None,
+        whole=None,
+        list_format="csv",
+        options=None,
+        data=None,
+    ):
         monkeypatch.setattr("matcher.client.Client", server)
+        if data is not None:
+            file.write_bytes(data)
         order = ImportOrder(
             files=[file],
             list_name="demo",
-            format="csv",
-            options={"columns.md5": column},
+            format=list_format,
+            options={"columns.md5": column} if options is None else options,
             max_rejected_share=share,
             reason="monthly",
             idempotency_key=key,
@@ -139,6 +158,19 @@ def test_a_list_is_created_once_the_file_proved_good(go, capsys):
     go(server, described=DESCRIBED)
     assert server.lists["demo"].source == "Us"
     assert "The list demo was created: revision 7 of the catalog." in capsys.readouterr().err
+
+
+def test_no_list_is_created_of_another_harm_than_the_file_tells(go):
+    server = Server()
+    good = replace(DESCRIBED, harm="csam")
+    with pytest.raises(HarmMismatchError, match=r"'demo' would be of harm csam; .* Say --harm ter"):
+        go(server, described=good, list_format="tat", options={})
+    with pytest.raises(
+        HarmMismatchError, match=r"the file holds entries of harm ncii, .* would be"
+    ):
+        go(server, described=good, list_format="jsonl", options={}, data=OWN_OF_NCII)
+    assert not server.lists
+    assert not server.imports
 
 
 def test_a_list_that_is_another_is_left_alone(go):
@@ -205,6 +237,7 @@ class TestWholeLists:
             questions.append(text)
             return answers.pop()
 
+        monkeypatch.setattr(importing, "require_someone_to_ask", lambda **_: None)
         monkeypatch.setattr(asking.click, "confirm", confirm)
         return questions, answers
 
@@ -226,10 +259,16 @@ class TestWholeLists:
             go(server, whole=self.ORDER)
         assert [each["dry_run"] for each in server.imports] == [True]
 
-    def test_nothing_absent_is_nothing_to_ask_about(self, go, asked):
+    def test_without_anybody_to_ask_the_number_is_told(self, go):
+        server = Server(holds=["demo"], absent=3)
+        told = "nobody can be asked here: 3 of the 0 entries of demo are not in the file"
+        with pytest.raises(RefusalError, match=f"{told}.* add --yes to --full to retract them$"):
+            go(server, whole=self.ORDER)
+        assert [each["dry_run"] for each in server.imports] == [True]
+
+    def test_nothing_absent_is_nothing_to_ask_about(self, go):
         server = Server(holds=["demo"])
         go(server, whole=self.ORDER)
-        assert asked[0] == []
         assert server.imports[1]["whole_list"] == WholeList(True, 0)
 
     def test_a_yes_beforehand_sends_the_file_once(self, go):

@@ -16,7 +16,7 @@ from hashlists.catalog import Catalog, MatchDay, StagedImport
 from hashlists.catalog.match_days import today
 from hashlists.model import Handling, Harm, HashKind, HashList
 from matcher import cli
-from matcher.cli import asking, keeping, lists_import, output
+from matcher.cli import asking, importing, keeping, lists_import, output
 
 KINDS = {kind.value for kind in HashKind}
 
@@ -554,7 +554,7 @@ def test_a_new_list_is_live_here_unless_it_is_told_otherwise(records):
 def asked(monkeypatch):
     """Somebody watches, and answers as told; what was asked."""
     questions, answers = [], []
-    monkeypatch.setattr(lists_import, "require_someone_to_ask", lambda **_: None)
+    monkeypatch.setattr(importing, "require_someone_to_ask", lambda **_: None)
 
     def confirm(text, **_):
         questions.append(text)
@@ -588,9 +588,14 @@ class TestWholeLists:
     def test_without_anybody_to_ask_it_takes_a_yes(self, records, run, filled):
         order = ("lists", "import", filled, "--list", "demo", *MD5_COLUMN, "--full")
         told = run(*order, status=2).err
-        assert "nobody can be asked here: add --yes to --full" in told
+        assert "nobody can be asked here: 2 of the 10 entries (20.0%) of demo are not in" in told
+        assert "nothing was imported; add --yes to --full to retract them, or put --plan" in told
+        (held,) = records("lists", "show", "demo")
+        assert (held["coverage"]["entries"], held["revision"]) == (10, 2)
         (report,) = records(*order, "--yes")
         assert (report["added"], report["retracted"], report["absent"]) == (1, 2, 2)
+        (again,) = records(*order)  # nothing is left to ask about
+        assert again["revision"] == 0
 
     def test_more_takes_force(self, records, run, filled, tmp_path):
         few = write_csv(tmp_path / "few.csv", [f"{digest(1)},1"])

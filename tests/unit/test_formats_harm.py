@@ -7,7 +7,7 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import HarmMismatchError, OptionsError
 from hashlists.formats.base import Format
-from hashlists.formats.harm import require_harm
+from hashlists.formats.harm import require_harm, require_told_harms
 from hashlists.formats.registry import FORMATS
 from hashlists.importer import import_file
 from hashlists.model import Harm, HashList
@@ -30,13 +30,20 @@ def test_known_good_files_go_into_no_other_list(harm):
 
 @pytest.mark.parametrize("harm", [Harm.CSAM, Harm.TERRORISM, Harm.KNOWN_GOOD])
 def test_a_format_that_names_its_harm_goes_into_no_other_list(harm):
-    with pytest.raises(HarmMismatchError, match="kept apart"):
+    with pytest.raises(HarmMismatchError, match=f"'other' is of harm {harm}; they are kept apart"):
         require_harm(NCII, "other", harm)
+    advice = f"'other' would be of harm {harm}; they are kept apart. Say --harm ncii"
+    with pytest.raises(HarmMismatchError, match=advice):
+        require_harm(NCII, "other", harm, planned=True)
+    with pytest.raises(HarmMismatchError, match=advice):
+        require_told_harms(["ncii"], "other", harm, planned=True)
 
 
 def test_what_may_be_either_is_abuse_unless_it_is_said_to_be_known_good():
     with pytest.raises(HarmMismatchError, match="--option known_good=yes"):
         require_harm(EITHER, "good", Harm.KNOWN_GOOD)
+    with pytest.raises(HarmMismatchError, match=r"'good' would be of .*; else say --harm csam, or"):
+        require_harm(EITHER, "good", Harm.KNOWN_GOOD, planned=True)
     said = {"known_good": "yes"}
     require_harm(EITHER, "good", Harm.KNOWN_GOOD, said)
     for harm in set(Harm) - {Harm.KNOWN_GOOD}:

@@ -16,10 +16,10 @@ import tracemalloc
 import pytest
 
 from hashlists.errors import FormatError, HashlistsError, OptionsError, TooManyRejectionsError
-from hashlists.formats.registry import format_names, open_reader
+from hashlists.formats.registry import find_format, format_names, open_reader
 from hashlists.importer import check_beginning
 from hashlists.limits import ImportLimits
-from hashlists.model import NO_ONWARD_SHARING
+from hashlists.model import NO_ONWARD_SHARING, Harm
 from hashlists.validate import validate
 from tests import list_samples
 from tests.archive_support import overlapping_zip, zipped
@@ -87,7 +87,12 @@ def check_file(path, name, data, limits=None):
     """Reads a file as an import does before anything is written."""
     path.write_bytes(data)
     check_beginning(
-        path, format=name, options=SAMPLES[name].options, limits=limits or ImportLimits()
+        path,
+        format=name,
+        list_name="a-list",
+        harm=find_format(name).harm or Harm.TEST,
+        options=SAMPLES[name].options,
+        limits=limits or ImportLimits(),
     )
 
 

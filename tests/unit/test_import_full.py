@@ -13,6 +13,7 @@ from hashlists.errors import (
     ImportConflictError,
     ImportDeclinedError,
     OptionsError,
+    TooManyRejectionsError,
 )
 from hashlists.importer import FullList, import_file, import_files
 from hashlists.importing.full import Absent
@@ -33,7 +34,7 @@ def catalog(tmp_path):
 
 
 def bring(catalog, folder, data, full, **more):
-    return import_file(catalog, *write(folder, {"next.csv": data}), full=full, **{**HOW, **more})
+    return import_files(catalog, write(folder, {"next.csv": data}), full=full, **{**HOW, **more})
 
 
 def in_force(catalog):
@@ -116,6 +117,39 @@ def test_a_dry_run_tells_and_asks_nobody(catalog, tmp_path):
     assert (catalog.head(), in_force(catalog)) == (2, 10)
     with pytest.raises(FullListRefusedError):
         bring(catalog, tmp_path, csv(1), full, dry_run=True)
+
+
+def test_a_dry_run_tells_what_would_change_though_it_would_be_refused(catalog, tmp_path):
+    refusals = []
+    how = {"dry_run": True, "tell_refusal": refusals.append}
+    report = bring(catalog, tmp_path, csv(1, 77), FullList(), **how)
+    assert (report.added, report.unchanged, report.retracted, report.absent) == (1, 1, 9, 9)
+    (refusal,) = refusals
+    assert isinstance(refusal, FullListRefusedError)
+    assert "9 of 10 entries in force are not in the file" in str(refusal)
+    bad = csv(*ALL[1:]) + b"no digest\nnor this\n"
+    report = bring(catalog, tmp_path, bad, FullList(), **how)
+    assert (report.rejected, report.retracted) == (2, 1)
+    assert [type(each) for each in refusals[1:]] == [TooManyRejectionsError, FullListRefusedError]
+    assert (catalog.head(), in_force(catalog)) == (2, 10)
+
+
+def test_what_can_be_no_whole_list_is_tried_as_an_addition(catalog, tmp_path):
+    refusals = []
+    head = b'{"format":"hashwarden","version":1,"since":3}\n'
+    data = head + b'{"md5":"%s"}\n{"records":1}\n' % md5(99).encode()
+    how = {"dry_run": True, "tell_refusal": refusals.append, "format": "jsonl", "options": {}}
+    report = bring(catalog, tmp_path, data, FullList(force=True), **how)
+    assert (report.added, report.retracted) == (1, 0)
+    assert "the files are a delta" in str(refusals[0])
+
+
+def test_only_a_dry_run_tells_in_place_of_refusing(catalog, tmp_path):
+    with pytest.raises(FullListRefusedError):
+        bring(catalog, tmp_path, csv(1), FullList(), tell_refusal=_never)
+    with pytest.raises(TooManyRejectionsError):
+        bring(catalog, tmp_path, csv() + b"no digest\n", None, tell_refusal=_never)
+    assert (catalog.head(), in_force(catalog)) == (2, 10)
 
 
 def test_the_order_is_a_part_of_what_a_key_stands_for(catalog, tmp_path):

@@ -12,9 +12,10 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.errors import FullListRefusedError
 from hashlists.exporter import ExportRequest, export_lists, export_to_stream
+from hashlists.formats.base import DEFAULT_KEY_KINDS
 from hashlists.formats.registry import FORMATS, open_reader, written_format_names
 from hashlists.importer import FullList, import_file
-from hashlists.model import Classification, Handling, Harm, HashKind, HashList
+from hashlists.model import KEY_TAGS, Classification, Handling, Harm, HashKind, HashList
 from tests.catalog_support import DEMO, Item, bring, value
 from tests.stix_support import problems
 
@@ -42,11 +43,12 @@ FULL = Item(
 
 
 class Keyed(Item):
-    """A record whose strongest digest is its key."""
+    """A record whose strongest hash is its key."""
 
     @property
     def key(self):
-        return b"\x01" + self.hashes[HashKind.SHA256]
+        kind = next(kind for kind in DEFAULT_KEY_KINDS if kind in self.kinds)
+        return KEY_TAGS[kind] + self.hashes[kind]
 
 
 def forms(kind, content):
@@ -150,6 +152,36 @@ def test_the_recipient_finds_the_entry_by_what_is_told(demo, tmp_path, name):
         assert (report.added, report.retracted) == ((0, 2) if gone else (2, 0))
         assert "withdrawals of entries that the list never held, by that key" not in report.notes
     assert demo.get_list("back").coverage.entries == 0
+
+
+@pytest.mark.parametrize("name", OWN_LAYOUT)
+def test_a_perceptual_hash_that_is_the_key_is_told_as_a_digest_is(demo, tmp_path, name):
+    """Nothing else names such an entry, which its recipient was given by that very hash."""
+    items = [
+        Keyed(f"of {kind}", (kind,), handling=FULL.handling)
+        for kind in HashKind
+        if not kind.is_digest
+    ]
+    since = bring(demo, items).revision.number
+    path = tmp_path / "whole.out"
+    path.write_bytes(exported(demo, name)[0])
+    import_file(
+        demo, path, list_name="back", format=name, importer="a person",
+        options=READ_OPTIONS[name],
+    )  # fmt: skip
+    bring(demo, gone=items)
+    data, report = exported(demo, name, since=since)
+    assert (report.entries, report.retracted) == (0, len(items))
+    found = plain(data, name)
+    assert all(shown(found, hashes_of(each)) == 1 for each in items)
+    path = tmp_path / "delta.out"
+    path.write_bytes(data)
+    delta = import_file(
+        demo, path, list_name="back", format=name, importer="a person",
+        options=READ_OPTIONS[name],
+    )  # fmt: skip
+    assert (delta.added, delta.retracted, delta.rejected) == (0, len(items), 0)
+    assert delta.notes == {}
 
 
 def test_a_bundle_withdraws_by_the_ids_of_the_earlier_one(demo):

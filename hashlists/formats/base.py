@@ -190,6 +190,7 @@ class RawBatch:
         open_ended: whether the last row may be cut off, since the file ends with it and without a
             line end. Any fault of that row is then one of the file.
         delta: whether the file says that it holds what changed, not all that there is.
+        since: the sender's revision that a delta starts from; 0 where that is not told.
     """
 
     rows: int
@@ -222,6 +223,7 @@ class RawBatch:
     harms: Collection[str] = frozenset()
     list_names: Collection[str] = frozenset()
     delta: bool = False
+    since: int = 0
     open_ended: bool = False
 
     def __len__(self) -> int:
@@ -234,9 +236,9 @@ class RawBatch:
         return told.union(self.unmatchable)
 
     @classmethod
-    def of_delta(cls, header: FileHeader) -> RawBatch:
+    def of_delta(cls, header: FileHeader, since: int) -> RawBatch:
         """A batch without records that says that its file is a delta."""
-        return cls(0, header, (), _no_place, delta=True)
+        return cls(0, header, (), _no_place, delta=True, since=since)
 
     @classmethod
     def of_notes(cls, header: FileHeader, notes: Mapping[str, int]) -> RawBatch:

@@ -31,6 +31,7 @@ from hashlists.formats.advice import GET_AGAIN, INSPECT, cut_line
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kinds_named
+from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.formats.json_members import fault_of_members, may_repeat
 from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
@@ -77,7 +78,7 @@ class JsonLinesReader(BatchReader):
         self._mapping = own_layout.MAPPING if self._own else FieldMapping.parse(options)
         self._lines = ByteLines(stream, limits)
         self._limits = limits
-        self._is_delta = False
+        self._mark: object = None  # of a delta
         self._wanted = self._mapping.all_columns()
         if self._own:
             self._wanted |= own_layout.further_columns(own_layout.COLUMNS)
@@ -118,7 +119,7 @@ class JsonLinesReader(BatchReader):
                 f"the file is of another version of the layout than {VERSION}, the one known here",
                 place=_place(first),
             )
-        self._is_delta = said.get(SINCE) is not None
+        self._mark = said.get(SINCE)
 
     def _require_object(self) -> None:
         """Refuses a file that surely is another, before each of its lines is rejected.
@@ -130,7 +131,7 @@ class JsonLinesReader(BatchReader):
         if first is None:
             raise FormatError("the file is empty")
         if first.text is None or first.text.startswith(b"{"):
-            self._is_delta = (_own_header(first) or {}).get(SINCE) is not None
+            self._mark = (_own_header(first) or {}).get(SINCE)
             return
         array = first.text.startswith(b"[")
         raise FormatError(
@@ -141,8 +142,8 @@ class JsonLinesReader(BatchReader):
         )
 
     def _read(self) -> Iterator[RawBatch]:
-        if self._is_delta:
-            yield RawBatch.of_delta(self._header)
+        if self._mark is not None:
+            yield RawBatch.of_delta(self._header, revision_of(self._mark))
         while lines := self._lines.take():
             records: list[Mapping[str, Any]] = []
             places: list[ByteLine] = []

@@ -48,6 +48,7 @@ from hashlists.formats.base import (
     RawHash,
     Sample,
 )
+from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.page_reader import PageReader
@@ -97,6 +98,7 @@ _NAMES = FieldNames(
 )  # fmt: skip
 _PARTS: Final = ("member", "timestamp", "id", "classification", "fingerprints", "feedback")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SINCE = re.compile(r"""\bsince=["']([0-9]+)["']""", re.ASCII)
 _NEGATIVE_NOTE: Final = "entry with negative feedback, which is not kept"
 _UNMATCHABLE_NOTE: Final = (
     "entry known only by fingerprints that cannot be matched, such as links: not in the list"
@@ -178,9 +180,17 @@ class NcmecReader(PageReader[Row]):
         return FileHeader("ncmec", "2", "ncmec", "")
 
     def _read(self) -> Iterator[RawBatch]:
+        begun = self._records.instruction
+        if begun is not None:
+            yield self._of_delta(begun)
         yield from super()._read()
-        if self._records.has_instruction:
-            yield RawBatch.of_delta(self.header)
+        ended = self._records.instruction
+        if begun is None and ended is not None:
+            yield self._of_delta(ended)
+
+    def _of_delta(self, instruction: str) -> RawBatch:
+        said = _SINCE.search(instruction)
+        return RawBatch.of_delta(self.header, revision_of(said[1]) if said else 0)
 
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import DEFAULT_KEY_KINDS, Encoding, tagged_key
+from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.field_mapping import FIELDS, FLAGS, LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.model import KEY_TAGS, HashKind
 
@@ -56,7 +57,7 @@ COLUMNS: Final[tuple[str, ...]] = (
     *CONTEXT,
 )
 
-_DELTA_COLUMN = re.compile(r"delta_since_[0-9]+")
+_DELTA_COLUMN = re.compile(r"delta_since_([0-9]+)")
 
 MAPPING: Final = FieldMapping(
     columns={name: name for name in (*map(str, HashKind), *FIELDS, *FLAGS)},
@@ -115,9 +116,10 @@ def delta_column(origin: FileOrigin) -> tuple[str, ...]:
     return (f"delta_since_{origin.since}",) if origin.since else ()
 
 
-def names_delta(columns: Sequence[str]) -> bool:
-    """Whether one of the columns says that the table is a delta."""
-    return any(map(_DELTA_COLUMN.fullmatch, columns))
+def delta_since(columns: Sequence[str]) -> int | None:
+    """The revision that a column names by which the table is a delta; None where none does."""
+    found = next(filter(None, map(_DELTA_COLUMN.fullmatch, columns)), None)
+    return None if found is None else revision_of(found[1])
 
 
 def key_column(entries: EntryBatch) -> list[str]:
@@ -172,4 +174,5 @@ def context_columns(batch: ExportBatch, origin: FileOrigin) -> dict[str, Sequenc
 def with_origin(batch: RawBatch, cells: Mapping[str, Sequence[str | None]]) -> RawBatch:
     """The batch with what the columns of `ORIGIN` say, of those that the file has."""
     harms, lists, since = ({value for value in cells.get(name, ()) if value} for name in ORIGIN)
-    return replace(batch, harms=harms, list_names=lists, delta=bool(since))
+    revision = max(map(revision_of, since), default=0)
+    return replace(batch, harms=harms, list_names=lists, delta=bool(since), since=revision)

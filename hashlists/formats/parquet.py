@@ -25,6 +25,7 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
+from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.mapped_batch import with_status_told
 from hashlists.formats.parquet_library import (
@@ -196,8 +197,9 @@ class ParquetReader(BatchReader):
             raise FormatError("the file has more rows than its length can hold")
 
     def _read(self) -> Iterator[RawBatch]:
-        if SINCE_KEY in (self._schema.metadata or {}):  # whatever the options take over
-            yield RawBatch.of_delta(self._header)
+        mark = (self._schema.metadata or {}).get(SINCE_KEY)  # whatever the options take over
+        if mark is not None:
+            yield RawBatch.of_delta(self._header, revision_of(mark))
         for group in range(len(self._chunks)):
             with self._converted():
                 rows_at_once = self._check_group(group)

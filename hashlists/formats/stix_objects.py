@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashlists.formats.base import FieldNames, FlagColumn, RawBatch
+from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.hash_rows import HashRows
 from hashlists.formats.notes import Notes
 from hashlists.formats.sharing import intersection
@@ -171,10 +172,10 @@ def to_batch(
     hashes = HashRows(_FIELDS)
     rows: list[_Row] = []
     unmatchable: set[int] = set()
-    is_delta = False
+    marks: list[object] = []
     for at, item in enumerate(chunk.records):
-        if _tells_delta(item):
-            is_delta = True
+        if (mark := _delta_mark(item)) is not None:
+            marks.append(mark)
             continue
         if not _counts(item, at, chunk, index, notes):
             continue
@@ -218,14 +219,15 @@ def to_batch(
         rejections=chunk.rejections,
         notes=notes,
         harms={row.ours.harm for row in rows if row.ours and row.ours.harm},
-        delta=is_delta,
+        delta=bool(marks),
+        since=max(map(revision_of, marks), default=0),
     )
 
 
-def _tells_delta(item: StixObject) -> bool:
-    """Whether an object is the note by which a bundle of ours says that it is no whole list."""
+def _delta_mark(item: StixObject) -> int | str | None:
+    """What the note says by which a bundle of ours is no whole list; None for other objects."""
     ours = item.extensions.ours if item.type == "note" and item.extensions else None
-    return ours is not None and ours.since is not None
+    return None if ours is None else ours.since
 
 
 def _counts(

@@ -79,7 +79,7 @@ class Layout:
         root: name of the outermost element.
         containers: names of the elements in it whose children are records.
         asides: names of elements beside them that are kept; there may be one of each.
-        instruction: name of a processing instruction of which it is told that it is there.
+        instruction: name of a processing instruction whose text is kept.
     """
 
     namespace: str
@@ -112,7 +112,7 @@ class GuardedParser:
         containers: met so far.
         asides: kept so far, by name.
         notes: elements beside the containers that are not known, and how often they came.
-        has_instruction: whether the layout's processing instruction came.
+        instruction: text of the layout's processing instruction; None where none came so far.
         has_root: whether the outermost element has begun.
         in_plain_container: whether what comes next stands in a container whose name has no prefix,
             so that names without a prefix in it are of the layout's namespace.
@@ -124,7 +124,7 @@ class GuardedParser:
         self.containers: list[Container] = []
         self.asides: dict[str, Element] = {}
         self.notes = Notes()
-        self.has_instruction = False
+        self.instruction: str | None = None
         self.has_root = False
         self.in_plain_container = False
         self.record_end_at = -1
@@ -204,8 +204,9 @@ class GuardedParser:
             "without end or read other files; lists have none, so it is refused"
         )
 
-    def _on_instruction(self, target: str, _data: str) -> None:
-        self.has_instruction |= target == self._layout.instruction
+    def _on_instruction(self, target: str, text: str) -> None:
+        if target == self._layout.instruction:
+            self.instruction = text
 
     def _on_namespace(self, prefix: str | None, uri: str | None) -> None:
         self._names.learn(f"{prefix} {uri}")

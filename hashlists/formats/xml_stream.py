@@ -111,9 +111,9 @@ class XmlRecordStream:
         return self._parser.notes
 
     @property
-    def has_instruction(self) -> bool:
-        """Whether the layout's processing instruction came so far."""
-        return self._parser.has_instruction
+    def instruction(self) -> str | None:
+        """Text of the layout's processing instruction; None where none came so far."""
+        return self._parser.instruction
 
     def open_root(self) -> None:
         """Reads up to the outermost element.

@@ -69,6 +69,8 @@ class Reading:
         notes: what was left aside, and how often.
         coverage: of the good entries.
         unread: columns of a table that no option names.
+        delta: the file says that it holds what changed, not all that there is.
+        since: the sender's revision that a delta starts from; 0 where that is not told.
         declared: whoever asks has named the columns; where not, they were taken for what their
             names say.
     """
@@ -88,6 +90,8 @@ class Reading:
     notes: Mapping[str, int]
     coverage: Coverage
     unread: tuple[UnreadColumn, ...] = ()
+    delta: bool = False
+    since: int = 0
     declared: bool = False
 
     @property

@@ -91,7 +91,8 @@ class Look:
         self._harms: set[str] = set()
         self._problems: list[str] = []
         self._estimate = 0
-        self._whole = self._refused = False
+        self._since = 0
+        self._whole = self._refused = self._delta = False
 
     def reading(self) -> Reading:
         """Reads, and says what was seen."""
@@ -112,6 +113,8 @@ class Look:
             rejected=self._rejected,
             withdrawn=self._withdrawn,
             tells_retractions=self._tells_retractions(),
+            delta=self._delta,
+            since=self._since,
             harm=self._format.harm or self._told_harm(),
             problems=tuple(self._problems),
             refused=self._refused,
@@ -205,7 +208,9 @@ class Look:
         contradictions = keys.contradictions(good.retractions, self._scope)
         self._records += len(good.entries) + len(good.retractions) + len(good.rejections)
         self._rejected += len(good.rejections) + len(conflicts) + contradictions
-        self._withdrawn += len(good.retractions) - contradictions
+        self._withdrawn += keys.withdrawals(good.retractions, self._scope)
+        self._delta |= raw.delta
+        self._since = max(self._since, raw.since)
         self._notes.take(raw.notes)
         self._harms.update(raw.harms)
         self._entries += len(good.entries)

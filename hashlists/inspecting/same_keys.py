@@ -33,6 +33,7 @@ class SameKeys:
         self.is_full = False
         self._most = most
         self._contents: dict[int, int] = {}
+        self._withdrawn: set[int] = set()
 
     def conflicts(self, entries: EntryBatch, scope: object) -> list[Rejection]:
         """Notes the keys of a batch; those of its records that an import would reject.
@@ -57,8 +58,26 @@ class SameKeys:
         """How many withdrawals are of entries that were listed before."""
         return sum(hash((scope, each.key)) in self._contents for each in retractions)
 
+    def withdrawals(self, retractions: Sequence[Retraction], scope: object) -> int:
+        """Notes what a batch withdraws; how many entries that no record listed, each told once.
+
+        A page of NCMEC may withdraw one entry twice, as image and as video. One that is listed,
+        though by nothing that could be matched, is not told as withdrawn.
+        """
+        found = 0
+        for each in retractions:
+            number = hash((scope, each.key))
+            if each.unmatchable or number in self._contents or number in self._withdrawn:
+                continue
+            found += 1
+            if len(self._contents) + len(self._withdrawn) < self._most:
+                self._withdrawn.add(number)
+            else:
+                self.is_full = True
+        return found
+
     def _note(self, key: int, digest: int) -> None:
-        if len(self._contents) < self._most:
+        if len(self._contents) + len(self._withdrawn) < self._most:
             self._contents[key] = digest
         else:
             self.is_full = True

@@ -63,6 +63,8 @@ def _reading_record(seen: Reading) -> dict[str, Any]:
         "rejected": seen.rejected,
         "withdrawn": seen.withdrawn,
         "tells_retractions": seen.tells_retractions,
+        "delta": seen.delta,
+        "since": seen.since or None,
         "harm": seen.harm,
         "problems": list(seen.problems),
         "notes": dict(seen.notes),
@@ -128,11 +130,17 @@ def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
         ("profile", header.profile or "none named"),
         ("harm", seen.harm.value if seen.harm else "not told"),
         ("records", shown),
+        *([("holds", _holds(seen))] if seen.delta else ()),
         ("rejected", f"{seen.rejected:,}"),
         ("withdrawn", _withdrawn(seen)),
         *coverage_facts(seen.coverage),
         *([("columns not read", named_columns(seen.unread))] if seen.unread else ()),
     ]
+
+
+def _holds(seen: Reading) -> str:
+    since = f"revision {seen.since:,}" if seen.since else "an earlier revision"
+    return f"changes since {since}: not the whole list; --full would be refused"
 
 
 def _withdrawn(seen: Reading) -> str:

@@ -15,7 +15,9 @@ from hashlists.exporter import ExportRequest, export_lists, export_to_stream
 from hashlists.formats.base import DEFAULT_KEY_KINDS
 from hashlists.formats.registry import FORMATS, open_reader, written_format_names
 from hashlists.importer import FullList, import_file
+from hashlists.inspection import inspect_file
 from hashlists.model import KEY_TAGS, Classification, Handling, Harm, HashKind, HashList
+from matcher import cli
 from tests.catalog_support import DEMO, Item, bring, value
 from tests.stix_support import problems
 
@@ -217,7 +219,9 @@ class TestNothingChanged:
             path.write_bytes(data)
             assert (report.entries, report.retracted) == (0, 0)
             reader = open_reader(io.BytesIO(data), format=name, options=READ_OPTIONS.get(name))
-            assert any(batch.delta for batch in reader) is bool(report.since)
+            batches = list(reader)
+            assert any(batch.delta for batch in batches) is bool(report.since)
+            assert max((batch.since for batch in batches), default=0) == report.since
         for force in (False, True):
             with pytest.raises(FullListRefusedError, match="the files are a delta"):
                 import_file(
@@ -226,6 +230,27 @@ class TestNothingChanged:
                     full=FullList(force=force),
                 )  # fmt: skip
         assert catalog.get_list("back").coverage.entries == 1
+
+    @pytest.mark.parametrize("name", TELLING_DELTA)
+    def test_an_inspection_says_so_first(self, unchanged, tmp_path, name, capsys):
+        catalog, since = unchanged
+        bring(catalog, items := [Item("a"), Item("b")])
+        middle = catalog.head()
+        bring(catalog, gone=items)
+        for earlier, number in ((since, 0), (middle, 2), (0, 0)):
+            path = tmp_path / f"{earlier}.out"
+            path.write_bytes(exported(catalog, name, since=earlier, recipients=None)[0])
+            reading = inspect_file(path, max_records=1).parts[0].reading
+            assert (reading.delta, reading.since) == (bool(earlier), earlier)
+            reading = inspect_file(path, max_records=None).parts[0].reading
+            assert reading.withdrawn == number
+            assert not reading.refused
+            assert cli.main(["lists", "inspect", str(path), "--json"]) in (0, 2)
+            told = json.loads(capsys.readouterr().out)["parts"][0]["reading"]
+            assert (told["delta"], told["since"]) == (bool(earlier), earlier or None)
+            cli.main(["lists", "inspect", str(path)])
+            words = f"holds\tchanges since revision {earlier}: not the whole list"
+            assert (words in capsys.readouterr().out) is bool(earlier)
 
     @pytest.mark.parametrize("name", TELLING_DELTA)
     def test_it_says_since_when(self, unchanged, name):

@@ -170,6 +170,22 @@ def test_an_entry_without_any_fingerprint_is_malformed():
         assert (retractions, notes) == ([], {})
 
 
+@pytest.mark.parametrize(
+    ("mark", "since"),
+    [('since="7"', 7), ("since='7'", 7), ("", 0), ('since="x"', 0), (f'since="{10**30}"', 0)],
+)
+def test_a_delta_is_one_whatever_its_mark_says(mark, since):
+    """Wherever it stands, and told before the records where it stands before them."""
+    whole = page(entry())
+    at = whole.index(b"<queryResult")
+    for cut in (at, len(whole)):
+        data = whole[:cut] + f"<?hashwarden {mark}?>".encode() + whole[cut:]
+        batches = list(open_reader(io.BytesIO(data), format="ncmec"))
+        told = [number for number, batch in enumerate(batches) if batch.delta]
+        assert told == [0 if cut == at else len(batches) - 1]
+        assert batches[told[0]].since == since
+
+
 def test_a_deletion_with_links_is_a_deletion():
     gone = entry(f"<fingerprints>{LINK}</fingerprints>", kind="deletedImage")
     _, retractions, _, notes = run(page(gone))

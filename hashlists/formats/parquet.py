@@ -28,6 +28,7 @@ from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, Ra
 from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.mapped_batch import with_status_told
+from hashlists.formats.parquet_columns import ParquetColumns
 from hashlists.formats.parquet_library import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
@@ -37,7 +38,6 @@ from hashlists.formats.parquet_library import (
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
 from hashlists.formats.parquet_writer import ParquetWriter
 from hashlists.formats.shown_columns import show_columns
-from hashlists.formats.table_columns import Column
 from hashlists.formats.typed_batch import typed_batch
 from hashlists.model import Place
 from hashlists.words import counted
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from hashlists.formats.base import Sample
+    from hashlists.formats.table_columns import Column
     from hashlists.limits import ImportLimits
 
 _MAGIC: Final = b"PAR1"
@@ -114,17 +115,10 @@ class ParquetReader(BatchReader):
 
     @property
     def columns(self) -> Sequence[Column]:
-        """All columns, those within structures with dots; what is typed so may be a status."""
-        return list(self._columns_below(self._schema, ""))
-
-    def _columns_below(self, fields: Any, prefix: str) -> Iterator[Column]:
-        types = self._pa.types
-        for each in fields:
-            if types.is_struct(each.type):
-                yield from self._columns_below(each.type, f"{prefix}{each.name}.")
-            else:
-                few = types.is_boolean(each.type) or types.is_dictionary(each.type)
-                yield Column(f"{prefix}{each.name}", few)
+        """All columns, those within structures with dots, judged by their first rows."""
+        columns = ParquetColumns(self._pa, self._file, self._stream, self._chunks, self._limits)
+        with self._converted():
+            return columns.seen()
 
     @contextmanager
     def _converted(self) -> Iterator[None]:

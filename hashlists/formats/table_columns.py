@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from hashlists.formats.base import Sample
 
-_MAX_ROWS: Final = 2_000
+#: Records that are looked at.
+MAX_ROWS: Final = 2_000
 _MAX_COLUMNS: Final = 1_000
 #: Different values that a status or a class has at most.
 _FEW: Final = 20
@@ -150,7 +151,7 @@ def jsonl_columns(sample: Sample) -> list[Column]:
     lines = sample.head.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     whole = lines if sample.whole else lines[:-1]
     number = 0
-    for line in whole[:_MAX_ROWS]:
+    for line in whole[:MAX_ROWS]:
         try:
             record = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -188,7 +189,7 @@ def _first(rows: Iterable[list[str]]) -> list[list[str]]:
     for row in rows:
         if row:
             taken.append(row)
-        if len(taken) > _MAX_ROWS:
+        if len(taken) > MAX_ROWS:
             break
     return taken
 
@@ -221,4 +222,4 @@ def _begins_word(before: str, letter: str, after: str) -> bool:
     return letter.isupper() and (before.islower() or (before.isupper() and after.islower()))
 
 
-__all__ = ["Column", "MaySay", "csv_columns", "jsonl_columns", "may_be_status"]
+__all__ = ["MAX_ROWS", "Column", "MaySay", "csv_columns", "jsonl_columns", "may_be_status"]

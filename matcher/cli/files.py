@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 from matcher.cli.media_signs import HEAD_BYTES
+from matcher.cli.output import is_hash
 from matcher.hashing.digests import Digester
 from matcher.model import (
     DecodedImage,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matcher.decode.pool import DecodePool
 
 STANDARD_INPUT = "-"
+_HASH_GIVEN = "no such file: it looks like a hash; look that up with: hashwarden lookup"
 _CHUNK = 1 << 20  # bytes
 _WINDOW_FILES = 64
 _WINDOW_BYTES = 256 << 20
@@ -46,7 +48,7 @@ class UnreadableFile:
 
     Attributes:
         path: as the user gave it.
-        detail: why, in the operating system's words.
+        detail: why, in the operating system's words, unless a hash was given in a file's place.
     """
 
     path: str
@@ -92,6 +94,8 @@ def load_file(path: str, *, max_bytes: int) -> LoadedFile | UnreadableFile:
         with _open(path) as stream:
             return _load(path, stream, max_bytes)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and is_hash(path):
+            return UnreadableFile(path, _HASH_GIVEN)
         return UnreadableFile(path, error.strerror or "the operating system gives no reason")
     except ValueError as error:  # a name that no file system takes, e.g. one with a zero byte
         return UnreadableFile(path, str(error))

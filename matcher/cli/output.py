@@ -38,6 +38,11 @@ def without_hashes(text: str) -> str:
     return _HASH.sub("(hash)", text)
 
 
+def is_hash(text: str) -> bool:
+    """Whether the whole text looks like a hash."""
+    return _HASH.fullmatch(text) is not None
+
+
 def is_terminal(*, error: bool = False) -> bool:
     """Whether a person is looking at standard output (or at standard error)."""
     return (sys.stderr if error else sys.stdout).isatty()

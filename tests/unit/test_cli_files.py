@@ -132,3 +132,15 @@ def test_any_name_becomes_text_that_can_be_encoded(name):
         assert text == name.decode()
     except UnicodeDecodeError:
         assert "\\x" in text
+
+
+@pytest.mark.parametrize("name", ["ab" * 16, "AB" * 20, "cd" * 32, "0f" * 8])
+def test_a_hash_in_a_files_place_is_said_to_be_one(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    missing = files.load_file(name, max_bytes=1)
+    assert missing.detail == (
+        "no such file: it looks like a hash; look that up with: hashwarden lookup"
+    )
+    (tmp_path / name).write_bytes(b"x")
+    assert isinstance(files.load_file(name, max_bytes=1), LoadedFile)
+    assert files.load_file(f"{name}.jpg", max_bytes=1).detail == "No such file or directory"

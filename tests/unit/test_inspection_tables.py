@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -177,21 +178,88 @@ class TestWhatIsNotRead:
     def test_columns_of_parquet(self, inspect, tmp_path):
         path = tmp_path / "x.parquet"
         columns = {
-            "md5": [md5(n) for n in range(3)],
-            "gone": [True, False, True],
-            "kind": pa.array(["a", "b", "a"]).dictionary_encode(),
-            "note": ["x", "y", "z"],
-            "more": pa.array([{"status": "x"}] * 3),
+            "md5": [md5(n) for n in range(30)],
+            "gone": [True, False, True] * 10,
+            "kind": pa.array(["a", "b", "a"] * 10).dictionary_encode(),
+            "note": list(map(str, range(30))),
+            "more": pa.array([{"status": "x", "q": n % 2, "no": n} for n in range(30)]),
+            "q": [" x", "y", "x"] * 10,
+            "some": [None if n else n for n in range(30)],
+            "on": [datetime(2026, 1, 1 + n % 2) for n in range(30)],  # noqa: DTZ001
+            "raw": [b"x"] * 30,
+            "names": [["x"]] * 30,
+            "text": [f"{n % 2}" * 2000 for n in range(30)],
+            "none": pa.array([None] * 30, pa.null()),
         }
-        pq.write_table(pa.table(columns), path)
+        pq.write_table(
+            pa.table(columns), path, row_group_size=7, use_dictionary=False, compression="none"
+        )
         (part,) = inspect_file(path, options={"columns.md5": "md5"}).parts
         assert {each.name: each.may_say for each in part.reading.unread} == {
             "gone": MaySay.EITHER,
             "kind": MaySay.EITHER,
             "note": MaySay.NOTHING,
             "more.status": MaySay.WITHDRAWN,
+            "more.q": MaySay.EITHER,
+            "more.no": MaySay.NOTHING,
+            "q": MaySay.EITHER,
+            "some": MaySay.EITHER,
+            "on": MaySay.EITHER,
+            "raw": MaySay.NOTHING,
+            "names": MaySay.NOTHING,
+            "text": MaySay.NOTHING,
+            "none": MaySay.NOTHING,
         }
         assert inspect(path, "--column", "md5=md5")[0] == 0
+
+    def test_tables_of_every_format_are_judged_alike(self, write, tmp_path):
+        """By the same values, however they are written."""
+        taken = {"columns.md5": "md5"}
+        shapes = {
+            "few": lambda n: "ab"[n % 2],
+            "sparse": lambda n: "" if n % 3 else str(n),
+            "other": str,
+            "empty": lambda _: "",
+            "flag": lambda n: str(n % 2),
+        }
+        for count in (3, 9, 10, 40, 5_000):
+            rows = [{"md5": md5(n), **{k: f(n) for k, f in shapes.items()}} for n in range(count)]
+            parquet = tmp_path / "t.parquet"
+            typed = [
+                {k: v or None for k, v in row.items()} | {"flag": int(row["flag"])} for row in rows
+            ]
+            pq.write_table(pa.Table.from_pylist(typed), parquet)
+            files = [
+                write("t.csv", table(",".join(rows[0]), *(",".join(x.values()) for x in rows))),
+                write("t.jsonl", "".join(json.dumps(row) + "\n" for row in rows)),
+                parquet,
+            ]
+            first, *others = (
+                {
+                    x.name: x.may_say
+                    for x in inspect_file(path, options=taken).parts[0].reading.unread
+                }
+                for path in files
+            )
+            assert all(each == first for each in others)
+            expected = MaySay.EITHER if count < 10 else MaySay.NOTHING
+            assert (first["other"], first["few"], first["empty"]) == (
+                expected,
+                MaySay.EITHER,
+                MaySay.NOTHING,
+            )
+
+    def test_a_column_of_parquet_that_cannot_be_read_harms_no_other(self, tmp_path):
+        path = tmp_path / "x.parquet"
+        columns = {"md5": [md5(n) for n in range(30)], "q": ["x", "y"] * 15, "note": ["z"] * 30}
+        pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False)
+        data = path.read_bytes()
+        at = data.index(b"\x01\x00\x00\x00x")
+        path.write_bytes(data[:at] + b"\xff\xff\xff\x7f" + data[at + 4 :])
+        reading = inspect_file(path, options={"columns.md5": "md5"}).parts[0].reading
+        assert (reading.records, reading.refused) == (30, False)
+        found = {each.name: each.may_say for each in reading.unread}
+        assert found == {"q": MaySay.NOTHING, "note": MaySay.EITHER}
 
     def test_our_own_layout_has_nothing_that_is_not_read(self, inspect, write, tmp_path, capsys):
         data = ["--data", str(tmp_path / "data"), "lists"]

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import sys
 from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import make_url
 from sqlalchemy.sql.elements import ClauseElement
 
 from hashlists.catalog import Catalog, migrate, on_sqlite, postgresql_wipe
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+
+# Modules are compiled once, whatever the environment says: else each run would compile every test,
+# and each of the many processes that tests start all of the product.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # `dev` while writing, `everyday` in `make test`, `ci` in .ci/run, `long` in `make test-long` before
 # a release.
@@ -332,7 +339,21 @@ def _empty(connection: Connection) -> None:
 
 
 @pytest.fixture(scope="session")
-def _emptier(postgresql_server: PostgresqlServer, postgresql_database: str) -> Iterator[Engine]:
+def _kept_sessions(postgresql_server: PostgresqlServer, postgresql_database: str) -> Iterator[None]:
+    """To begin a session takes longer than what most tests do in it."""
+    from tests.kept_sessions import KeptSessions
+
+    kept = KeptSessions(make_url(postgresql_server.url(postgresql_database)))
+    with pytest.MonkeyPatch.context() as patch:
+        kept.install(patch)
+        yield
+    kept.close()
+
+
+@pytest.fixture(scope="session")
+def _emptier(
+    postgresql_server: PostgresqlServer, postgresql_database: str, _kept_sessions: None
+) -> Iterator[Engine]:
     """Keeps its connection: to begin one takes longer than to delete what most tests leave."""
     engine = open_engine(postgresql_server.url(postgresql_database))
     yield migrator(engine)
@@ -340,14 +361,19 @@ def _emptier(postgresql_server: PostgresqlServer, postgresql_database: str) -> I
 
 
 @pytest.fixture
+def nobody_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wipe need not wait until followers have seen what it is for."""
+    monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0,))
+
+
+@pytest.fixture
 def postgresql_url(
     postgresql_server: PostgresqlServer,
     postgresql_database: str,
     _emptier: Engine,
-    monkeypatch: pytest.MonkeyPatch,
+    nobody_follows: None,
 ) -> str:
     """URL of an empty catalog in PostgreSQL, with an identity of its own."""
-    monkeypatch.setattr(postgresql_wipe, "_PAUSES_SECONDS", (0.0,))  # nobody follows it
     with _emptier.begin() as connection:
         _empty(connection)
         fill(connection)

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from stix2validator import ValidationOptions, validate_parsed_json
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -30,6 +28,9 @@ def without_network() -> Iterator[None]:
 
 def problems(bundle: Mapping[str, Any]) -> list[str]:
     """Everything that a bundle does not fulfil, recommendations included."""
+    # Imported here: it takes seconds, which every process that knows of the tests would need.
+    from stix2validator import ValidationOptions, validate_parsed_json
+
     with without_network():
         result = validate_parsed_json(bundle, ValidationOptions(strict=True, version="2.1"))
     return list(map(str, result.errors))

@@ -119,7 +119,7 @@ def rows(catalog: Catalog, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-pytestmark = pytest.mark.usefixtures("real_migrations")
+pytestmark = pytest.mark.usefixtures("real_migrations", "nobody_follows")
 
 
 def test_what_versions_use_is_counted_by_change(url):

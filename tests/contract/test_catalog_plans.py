@@ -98,7 +98,7 @@ def sqlite_url(filled_file, tmp_path) -> str:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server, filled_database) -> Iterator[str]:
+def postgresql_url(postgresql_server, filled_database, nobody_follows) -> Iterator[str]:
     name = postgresql_server.make_database(template=filled_database)
     yield postgresql_server.url(name)
     postgresql_server.run_sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -292,7 +292,8 @@ def test_an_unknown_policy_or_view_is_one_line(data, folder, target):
         assert "nonsense" in told
 
 
-def test_a_server_that_is_not_there_is_one_line(data, folder):
+def test_a_server_that_is_not_there_is_one_line(data, folder, monkeypatch):
+    monkeypatch.setattr("matcher.cli.remote._PAUSES_SECONDS", (0.0,) * 5)
     nowhere = ("--server", "127.0.0.1:1")
     for arguments in (("match", str(folder / "unlisted.jpg")), ("lookup", f"md5:{'0' * 31}1")):
         out, told = run(data, *arguments, *nowhere, status=2)

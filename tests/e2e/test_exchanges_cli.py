@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
 from hashlists.catalog import Catalog
+from hashlists.exchanges.fetching import FetchOrder
+from hashlists.exchanges.retrying import RetryLimits
 from hashlists.model import ListState
 from matcher.cli.root import run
 from matcher.settings import exchange_credentials, exchange_variable
@@ -217,7 +220,9 @@ def test_files_are_named_later_and_the_checkpoint_stays(cli, server, monkeypatch
     assert cli("set", "none", "--no-ca-file")[0] == 2
 
 
-def test_an_exchange_that_is_away_is_named_with_the_cause(cli):
+def test_an_exchange_that_is_away_is_named_with_the_cause(cli, monkeypatch):
+    patient = partial(FetchOrder, retries=RetryLimits(first_seconds=0.01))
+    monkeypatch.setattr("hashlists.exchanges.fetching.FetchOrder", patient)
     with serve(Feed("ncmec")) as gone:
         pass
     assert add(cli, gone)[0] == 0

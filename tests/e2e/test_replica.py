@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ TEST_IMAGE = published_test_image()
 def load_settings(data, **overrides):
     free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
     values = {**free, "follow_seconds": 0.05, **overrides}
-    return settings.load_settings(data, environ={}, overrides=values)
+    loaded = settings.load_settings(data, environ={}, overrides=values)
+    return replace(loaded, snapshot_pull_seconds=0.1)  # no store would want to be asked so often
 
 
 @pytest.fixture

@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
@@ -16,6 +18,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from matcher import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -118,33 +123,66 @@ def test_nothing_but_tests_uses_the_gpl_encoder() -> None:
             assert "pillow_heif" not in path.read_text(encoding="utf-8"), path
 
 
-class RunTimeImports(ast.NodeVisitor):
-    """Top-level names of the modules that a file imports when it runs, not for types alone."""
+def run_time_imports(statements: list[ast.stmt]) -> Iterator[str]:
+    """Top-level names of the modules that code imports when it runs, not for types alone.
 
-    def __init__(self) -> None:
-        self.names: set[str] = set()
+    An import is a statement: no expression is looked at.
+    """
+    for statement in statements:
+        match statement:
+            case ast.Import():
+                yield from (alias.name.partition(".")[0] for alias in statement.names)
+            case ast.ImportFrom():
+                yield (statement.module or "").partition(".")[0]
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                pass
+            case ast.Match():
+                for case in statement.cases:
+                    yield from run_time_imports(case.body)
+            case _:
+                for part in ("body", "orelse", "finalbody"):
+                    yield from run_time_imports(getattr(statement, part, []))
+                for handler in getattr(statement, "handlers", []):
+                    yield from run_time_imports(handler.body)
 
-    def visit_If(self, node: ast.If) -> None:
-        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> None:
-        self.names |= {alias.name.partition(".")[0] for alias in node.names}
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("def f():\n  with x:\n    import a.b", {"a"}),
+        ("class C:\n  async def f():\n    async with x:\n      from a.b import c", {"a"}),
+        (
+            "try:\n  import a\nexcept E:\n  import b\nelse:\n  import c\nfinally:\n  import d",
+            set("abcd"),
+        ),
+        ("try:\n  pass\nexcept* E:\n  import a", {"a"}),
+        ("for x in y:\n  import a\nelse:\n  import b\nwhile x:\n  import c", set("abc")),
+        ("match x:\n  case 1:\n    import a", {"a"}),
+        ("if x:\n  import a\nelif y:\n  import b\nelse:\n  import c", set("abc")),
+        ("if TYPE_CHECKING:\n  import a\nif x.TYPE_CHECKING:\n  import b", {"b"}),
+    ],
+)
+def test_imports_are_seen_wherever_they_stand(source: str, found: set[str]) -> None:
+    assert set(run_time_imports(ast.parse(source).body)) == found
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self.names.add((node.module or "").partition(".")[0])
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    """Which distributions bring a module: it takes long to find out."""
+    return dict(packages_distributions())
 
 
 def undeclared(folder: str, declared: set[str]) -> dict[str, list[str]]:
     """Imported packages of others that no declared distribution brings."""
-    distributions = packages_distributions()
-    visitor = RunTimeImports()
-    for path in (ROOT / folder).rglob("*.py"):
-        visitor.visit(ast.parse(path.read_text(encoding="utf-8")))
+    names = {
+        name
+        for path in (ROOT / folder).rglob("*.py")
+        for name in run_time_imports(ast.parse(path.read_text(encoding="utf-8")).body)
+    }
     return {
-        name: distributions[name]
-        for name in visitor.names & set(distributions) - {"hashlists", "matcher"}
-        if not {canonicalize_name(found) for found in distributions[name]} & declared
+        name: distributions()[name]
+        for name in names & set(distributions()) - {"hashlists", "matcher"}
+        if not {canonicalize_name(found) for found in distributions()[name]} & declared
     }
 
 

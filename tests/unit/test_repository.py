@@ -7,14 +7,11 @@ import re
 import runpy
 import socket
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("hashlists", "matcher")
@@ -40,11 +37,6 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def dotted(node: ast.AST) -> str:
     """`a.b.c` for the expression that spells it, else an empty string."""
     parts: list[str] = []
@@ -56,41 +48,78 @@ def dotted(node: ast.AST) -> str:
     return ".".join([node.id, *reversed(parts)])
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Full names of all that a module imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@dataclass(frozen=True)
+class Facts:
+    """What the rules ask of a module: its tree would burden every collection of garbage after them.
+
+    Attributes:
+        imported: full names of all that it imports.
+        mentioned: those, and all that it spells out.
+        system: its other names for `os`.
+        allows_pickle: whether it allows that to NumPy.
+        has_docstring: whether it says what it is.
+        evaluates_annotations: whether it has code and does not put that off.
+    """
+
+    imported: frozenset[str]
+    mentioned: frozenset[str]
+    system: frozenset[str]
+    allows_pickle: bool
+    has_docstring: bool
+    evaluates_annotations: bool
 
 
 @cache
-def mentioned(tree: ast.AST) -> set[str]:
-    """Full names of all that a module imports or spells out."""
-    return {*imported(tree), *(dotted(node) for node in ast.walk(tree))}
+def facts_of(path: Path) -> Facts:
+    return facts(path.read_text(encoding="utf-8"), is_package=path.name == "__init__.py")
 
 
-def environment_readers(tree: ast.AST) -> set[str]:
+def facts(source: str, *, is_package: bool = False) -> Facts:
+    tree = ast.parse(source)
+    named, spelled, system, allows_pickle = set[str](), set[str](), set[str](), False
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                named |= {alias.name for alias in node.names}
+                system |= {each.asname for each in node.names if each.name == "os" and each.asname}
+            case ast.ImportFrom() if node.module:
+                named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            case ast.Name() | ast.Attribute():
+                spelled.add(dotted(node))
+            case ast.keyword(arg="allow_pickle"):
+                value = node.value
+                allows_pickle |= not (isinstance(value, ast.Constant) and value.value is False)
+    return Facts(
+        frozenset(named),
+        frozenset(named | spelled),
+        frozenset(system),
+        allows_pickle,
+        bool(ast.get_docstring(tree)),
+        evaluates_annotations(tree, named, is_package=is_package),
+    )
+
+
+def evaluates_annotations(tree: ast.Module, imported: set[str], *, is_package: bool) -> bool:
+    has_code = any(not isinstance(node, ast.Expr) for node in tree.body)
+    if is_package and not any(
+        isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in tree.body
+    ):
+        return False
+    return has_code and "__future__.annotations" not in imported
+
+
+def environment_readers(module: Facts) -> frozenset[str]:
     """What in a module reads the environment or TOML, by whatever name it was imported."""
     forbidden = ("os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "tomllib")
     found = {
         name
-        for name in mentioned(tree)
+        for name in module.mentioned
         if any(name == word or name.startswith(f"{word}.") for word in forbidden)
     }
-    aliases = {
-        alias.asname
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-        if alias.name == "os" and alias.asname
-    }
-    return found | {alias for alias in aliases if alias}
+    return module.system | found
 
 
-def unpicklers(tree: ast.AST) -> set[str]:
+def unpicklers(module: Facts) -> set[str]:
     """What in a module may pickle or unpickle, over pipes between processes included."""
     modules = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
     names = {
@@ -111,18 +140,11 @@ def unpicklers(tree: ast.AST) -> set[str]:
     }
     found = {
         name
-        for name in mentioned(tree)
+        for name in module.mentioned
         if name.partition(".")[0] in modules
         or any(name == word or name.startswith(f"{word}.") for word in names)
     }
-    allowing = {
-        "allow_pickle"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword)
-        and node.arg == "allow_pickle"
-        and not (isinstance(node.value, ast.Constant) and node.value.value is False)
-    }
-    return found | allowing
+    return found | {"allow_pickle"} if module.allows_pickle else found
 
 
 @pytest.mark.parametrize(
@@ -136,7 +158,7 @@ def unpicklers(tree: ast.AST) -> set[str]:
     ],
 )
 def test_the_environment_rule_sees_what_it_should(source: str, found: bool) -> None:
-    assert bool(environment_readers(ast.parse(source))) is found
+    assert bool(environment_readers(facts(source))) is found
 
 
 @pytest.mark.parametrize(
@@ -151,7 +173,7 @@ def test_the_environment_rule_sees_what_it_should(source: str, found: bool) -> N
     ],
 )
 def test_the_pickle_rule_sees_what_it_should(source: str, found: bool) -> None:
-    assert bool(unpicklers(ast.parse(source))) is found
+    assert bool(unpicklers(facts(source))) is found
 
 
 def test_there_is_something_to_check() -> None:
@@ -160,31 +182,21 @@ def test_there_is_something_to_check() -> None:
 
 
 def test_only_the_settings_read_environment_and_toml() -> None:
-    found = {name_of(p): environment_readers(tree_of(p)) for p in PRODUCT if p != SETTINGS}
+    found = {name_of(p): environment_readers(facts_of(p)) for p in PRODUCT if p != SETTINGS}
     assert {name: readers for name, readers in found.items() if readers} == {}
 
 
 def test_nothing_is_pickled() -> None:
-    found = {name_of(path): unpicklers(tree_of(path)) for path in PRODUCT}
+    found = {name_of(path): unpicklers(facts_of(path)) for path in PRODUCT}
     assert {name: unpickling for name, unpickling in found.items() if unpickling} == {}
 
 
 def test_modules_say_what_they_are() -> None:
-    assert [name_of(path) for path in PRODUCT if not ast.get_docstring(tree_of(path))] == []
-
-
-def evaluates_annotations(path: Path) -> bool:
-    tree = tree_of(path)
-    has_code = any(not isinstance(node, ast.Expr) for node in tree.body)
-    if path.name == "__init__.py" and not any(
-        isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for node in tree.body
-    ):
-        return False
-    return has_code and "__future__.annotations" not in set(imported(tree))
+    assert [name_of(path) for path in PRODUCT if not facts_of(path).has_docstring] == []
 
 
 def test_annotations_are_not_evaluated() -> None:
-    assert [name_of(path) for path in PRODUCT if evaluates_annotations(path)] == []
+    assert [name_of(path) for path in PRODUCT if facts_of(path).evaluates_annotations] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.foreign_files import what_it_is
 
 if TYPE_CHECKING:
+    from hashlists.formats.base import Format, Sample
     from hashlists.model import Place
 
 #: For a file that is damaged or not whole.
@@ -19,6 +21,32 @@ GET_AGAIN: Final = "get the file again from its source"
 INSPECT: Final = "hashwarden lists inspect tells what format a file looks like"
 #: For a file that may be either.
 GET_OR_INSPECT: Final = f"{GET_AGAIN}; {INSPECT}"
+
+
+#: Of a file without a byte; reads on after "the file is".
+EMPTY: Final = f"empty: the download or the export has failed; {GET_AGAIN}"
+
+
+def fit_for_set(told: str, format_: Format, sample: Sample) -> str:
+    """What to say of one of several files that are imported together, and could not be read.
+
+    A file that does not look like the format at all is whole, most likely, and another's. What is
+    known to be no list at all is told already.
+
+    Args:
+        told: what the reader says, with its advice.
+        format_: by which all files of the set are read.
+        sample: the beginning of the file.
+    """
+    is_told = not sample.head or what_it_is(sample.head) is not None
+    if is_told or format_.looks_like(sample) is not None:
+        return told
+    for advice in (GET_OR_INSPECT, GET_AGAIN, INSPECT):
+        told = told.removesuffix(f"; {advice}").removesuffix(f": {advice}")
+    return (
+        f"{told}; it does not look like {format_.name}, of which all files of one import are: "
+        f"import it by itself, or leave it out ({INSPECT})"
+    )
 
 
 def cut_line(problem: str, place: Place, *, unit: str = "record") -> FormatError:
@@ -36,4 +64,4 @@ def cut_line(problem: str, place: Place, *, unit: str = "record") -> FormatError
     )
 
 
-__all__ = ["GET_AGAIN", "GET_OR_INSPECT", "INSPECT", "cut_line"]
+__all__ = ["EMPTY", "GET_AGAIN", "GET_OR_INSPECT", "INSPECT", "cut_line", "fit_for_set"]

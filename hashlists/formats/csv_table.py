@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.advice import GET_AGAIN, cut_line
+from hashlists.formats.advice import EMPTY, GET_AGAIN, cut_line
 from hashlists.formats.csv_lines import Lines, block_columns
 from hashlists.formats.shown_columns import show_columns
 from hashlists.model import Place, Rejection
@@ -165,7 +165,7 @@ class CsvTable:
         except csv.Error as error:
             raise FormatError(f"no header: {error}", place=Place("line", 1)) from None
         if header is None:
-            raise FormatError("the file is empty")
+            raise FormatError(f"the file is {EMPTY}")
         if not header:
             raise FormatError("the first line must name the columns", place=Place("line", 1))
         if len(header) > self._limits.max_columns:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import csv
-from hashlists.formats.advice import cut_line
+from hashlists.formats.advice import INSPECT, cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -261,8 +261,8 @@ def _require_digests(lines: Sequence[str]) -> None:
     """Refuses a file that surely is another, before each of its lines is rejected."""
     if not any(isinstance(read_line(line), Digest) for line in lines):
         raise FormatError(
-            "none of the first lines holds a digest; expected HEX, HEX and a name,"
-            " KIND (NAME) = HEX, an index of The Sleuth Kit, or HashKeeper's CSV"
+            "none of the first lines holds a digest: expected HEX, HEX and a name,"
+            " KIND (NAME) = HEX, an index of The Sleuth Kit, or HashKeeper's CSV; " + INSPECT
         )
 
 

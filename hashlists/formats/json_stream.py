@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
 import msgspec
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
+from hashlists.formats.advice import EMPTY, GET_AGAIN, GET_OR_INSPECT, INSPECT
 from hashlists.formats.json_members import all_counted, fault_of_members, may_repeat, names_in
 from hashlists.formats.json_text import (
     CLOSE_BRACE,
@@ -440,7 +440,7 @@ class JsonArrayStream(Generic[RecordT]):
         self._text.need(len(_BOM) + 1)
         start = bytes(self._text.data[1 : len(_BOM) + 2])
         if not start:
-            raise FormatError("the file is empty")
+            raise FormatError(f"the file is {EMPTY}")
         for magic, problem in _FOREIGN:
             if start.startswith(magic):
                 raise FormatError(f"the file {problem}")

@@ -27,7 +27,7 @@ import msgspec
 
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
-from hashlists.formats.advice import GET_AGAIN, INSPECT, cut_line
+from hashlists.formats.advice import EMPTY, GET_AGAIN, INSPECT, cut_line
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kinds_named
@@ -104,13 +104,15 @@ class JsonLinesReader(BatchReader):
 
     def _require_header(self) -> None:
         first = self._lines.take_first()
+        if first is None:
+            raise FormatError(f"the file is {EMPTY}")
         said = _own_header(first)
         if said is None:
             raise OptionsError(
                 "the file does not begin as Hashwarden's own JSON Lines do; for another layout say "
                 "which member holds what, e.g. --column md5=NAME (as option: columns.md5)"
             )
-        assert first is not None, "it holds what was said"
+
         fault = fault_of_members(first.text or b"", ())
         if fault is not None:
             raise FormatError(f"in the line that begins the list: {fault[1]}", place=_place(first))
@@ -129,7 +131,7 @@ class JsonLinesReader(BatchReader):
         """
         first = self._lines.see_first()
         if first is None:
-            raise FormatError("the file is empty")
+            raise FormatError(f"the file is {EMPTY}")
         if first.text is None or first.text.startswith(b"{"):
             self._mark = (_own_header(first) or {}).get(SINCE)
             return

@@ -24,7 +24,7 @@ import re
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from hashlists.errors import FormatError, OptionsError
-from hashlists.formats.advice import INSPECT, cut_line
+from hashlists.formats.advice import EMPTY, INSPECT, cut_line
 from hashlists.formats.base import (
     BatchReader,
     Encoding,
@@ -218,7 +218,7 @@ def _refuse_foreign(stream: BinaryIO) -> None:
     head = stream.read(4096)
     stream.seek(0)
     if not head:
-        raise FormatError("the file is empty")
+        raise FormatError(f"the file is {EMPTY}")
     if b"\x00" in head:
         raise FormatError(f"the file is not UTF-8 text; {INSPECT}")
     if head.removeprefix(_BOM).lstrip()[:1] in (b"{", b"[", b"<"):

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import EMPTY
 from hashlists.formats.base import Sample
 from hashlists.formats.foreign_files import what_it_is
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEAD_BYTES: Final = 64 * 1024
-_EMPTY: Final = "empty; the download or the export has failed: get it again from its source"
+
 _SUFFIXES: Mapping[str, str] = {
     ".hke": (
         "a HashKeeper .hke file, whose layout is not published; export the hash set as HashKeeper's"
@@ -64,7 +65,7 @@ _SQL_START = re.compile(
 def why_unreadable(sample: Sample) -> str | None:
     """What a file is that no reader takes, and what to import instead; None for any other."""
     if not sample.head:
-        return _EMPTY
+        return EMPTY
     path = PurePath(sample.name)
     if (known := _SUFFIXES.get(path.suffix.lower())) is not None:
         return known

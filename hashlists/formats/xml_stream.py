@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import INSPECT
+from hashlists.formats.advice import EMPTY, INSPECT
 from hashlists.formats.json_stream import Chunk
 from hashlists.formats.xml_parser import Container, Element, GuardedParser, Layout
 from hashlists.model import Place, Rejection
@@ -241,7 +241,7 @@ def _refuse_foreign(start: bytes) -> None:
     """Names the usual files that are not XML."""
     head = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise FormatError("the file is empty")
+        raise FormatError(f"the file is {EMPTY}")
     for magic, problem in _FOREIGN:
         if head.startswith(magic):
             raise FormatError(f"the file {problem}")

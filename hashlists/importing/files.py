@@ -10,18 +10,20 @@ import os
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import fit_for_set
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.paged_set import PagedReader, PagedSet
 from hashlists.formats.pages import MORE_PAGES_NOTE, is_unfinished
-from hashlists.formats.registry import open_reader
+from hashlists.formats.registry import find_format, open_reader
 from hashlists.formats.unpacking import open_parts
 from hashlists.formats.unpacking.parts import shown_name
+from hashlists.formats.unreadable import take_sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from io import BufferedReader
     from pathlib import Path
 
@@ -36,6 +38,8 @@ _LEAVE_OUT: Final = (
     "; if this is no list file, leave it out: zip --delete ARCHIVE MEMBER, or unpack the archive"
     " and import the list files alone"
 )
+#: What to say of a part that could not be read, given what its reader says.
+_Advise: TypeAlias = "Callable[[str], str]"
 
 
 @dataclass(slots=True)
@@ -179,7 +183,7 @@ class RecordSource:
         before = self.bytes_read
         for part in parts:
             name = part.name if named else ""
-            with _naming(name, _LEAVE_OUT if len(parts.names) > 1 else ""):
+            with _naming(name, self._advice(parts, part)):
                 reader = open_reader(
                     part.stream, format=self.format, options=self.options, limits=self.limits
                 )
@@ -193,6 +197,22 @@ class RecordSource:
                 yield from batches
             before += part.packed_bytes
 
+    def _advice(self, parts: Parts, part: Part) -> _Advise:
+        """What to do about a part whose beginning cannot be read."""
+        if len(parts.names) > 1:
+            return lambda told: told + _LEAVE_OUT
+        if len(self.files) == 1:
+            return str
+
+        def advise(told: str) -> str:
+            try:
+                sample = take_sample(part.stream)
+            except FormatError:  # packed, and damaged
+                return told
+            return fit_for_set(told, find_format(self.format), sample)
+
+        return advise
+
     def _of_part(
         self, reader: ListReader, part: Part, before: int, *, named: bool
     ) -> Iterator[RawBatch]:
@@ -205,18 +225,18 @@ class RecordSource:
 
 
 @contextmanager
-def _naming(part: str, advice: str = "") -> Iterator[None]:
-    """Errors within name the part, unless they do already, and end with the advice."""
+def _naming(part: str, advise: _Advise = str) -> Iterator[None]:
+    """Errors within name the part, unless they do already, and say what to do."""
     try:
         yield
     except FormatError as error:
         if not part or error.part:
             raise
-        raise FormatError(error.message + advice, place=error.place).of_part(part) from error
+        raise FormatError(advise(error.message), place=error.place).of_part(part) from error
     except OptionsError as error:
         if not part or str(error).startswith(part):
             raise
-        raise OptionsError(f"{part}: {error}{advice}") from error
+        raise OptionsError(f"{part}: {advise(str(error))}") from error
 
 
 def _in_part(raw: RawBatch, part: str) -> RawBatch:

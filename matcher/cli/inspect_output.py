@@ -121,8 +121,8 @@ def _facts(found: FileInspection, part: PartInspection) -> list[tuple[str, str]]
 
 def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
     header = seen.header
-    if header is None:
-        return [("read as", seen.format), ("records", "none: see below")]
+    if header is None or not (seen.records or seen.whole):
+        return [("read as", seen.format), ("records", "none could be read: see below")]
     shown = f"{seen.records:,}" + ("" if seen.whole else f" read, about {seen.estimate:,} in all")
     return [
         ("read as", seen.format),

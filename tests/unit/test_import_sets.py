@@ -118,6 +118,30 @@ class TestSets:
             import_file(catalog, path, **HOW)
         assert "zip --delete" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("name", "data"),
+        [
+            ("icse.csv", b"MD5;SHA1\nx;y\n"),
+            ("stix.json", b'{"type": "bundle", "objects": []}'),
+            ("page.xml", b"<queryResult/>"),
+        ],
+    )
+    def test_a_file_of_another_format_is_not_to_be_fetched_again(
+        self, catalog, tmp_path, name, data
+    ):
+        hash_set = json.dumps({"odata.metadata": CONTEXT, "value": [{"MD5": md5(1)}]}).encode()
+        how = {"list_name": "demo", "format": "vics", "importer": "a person"}
+        set_ = write(tmp_path, {"set.json": hash_set, name: data})
+        with pytest.raises(FormatError, match=f"{name}: .*; it does not look like vics") as caught:
+            import_files(catalog, set_, **how)
+        assert str(caught.value).endswith("lists inspect tells what format a file looks like)")
+        assert "get the file again" not in str(caught.value)
+        for cut in (b"", b"<html>", hash_set[:-9], gzip.compress(hash_set)[:-9]):
+            set_[1].write_bytes(cut)
+            with pytest.raises(FormatError, match="again") as caught:
+                import_files(catalog, set_, **how)
+            assert "does not look like" not in str(caught.value)
+
     def test_rejections_name_their_part(self, catalog, tmp_path):
         paths = write(
             tmp_path, {"a.csv": csv(1), "b.zip": zipped({"c.csv": csv(2) + b'nohex\n"x",y\n'})}

@@ -281,7 +281,6 @@ def test_keys_of_every_sort_stand_side_by_side():
     ("data", "options", "message"),
     [
         (lines({"md5": "x"}), {}, "does not begin as Hashwarden's own"),
-        (b"", {}, "does not begin"),
         (b"nothing\n", {"columns": "hashwarden"}, "does not begin"),
         (own(), {"columns": "mine"}, "unknown layout 'mine'"),
         (own(), {"columns": "hashwarden", "scheme": "x"}, "scheme must not be given"),
@@ -291,6 +290,13 @@ def test_keys_of_every_sort_stand_side_by_side():
 def test_wrong_options(data, options, message):
     with pytest.raises(OptionsError, match=message):
         open_reader(io.BytesIO(data), format="jsonl", options=options)
+
+
+@pytest.mark.parametrize("options", [{}, {"columns": "hashwarden"}, MD5])
+def test_a_file_without_a_line(options):
+    for data in (b"", b"\n"):
+        with pytest.raises(FormatError, match="the file is empty: .*; get the file again"):
+            open_reader(io.BytesIO(data), format="jsonl", options=options)
 
 
 def test_what_is_written():

@@ -72,15 +72,31 @@ def find_credentials(
     return Credentials({name: told[name] for name in names})
 
 
+def require_private_file(file: Path) -> None:
+    """Checks a file that is named for later: whose it is, its reader will judge.
+
+    Raises:
+        ExchangeCredentialsError: it is not there, no plain file, or others may read or write it.
+    """
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    _require_private(file, status)
+
+
 def _read(file: Path) -> dict[str, str]:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ExchangeCredentialsError(
-            f"the file of credentials {file} cannot be read: {error.strerror}"
-        ) from None
+        raise _unreadable(file, error) from None
     with os.fdopen(descriptor, "rb") as stream:
-        _require_private(file, os.fstat(stream.fileno()))
+        status = os.fstat(stream.fileno())
+        _require_private(file, status)
+        if status.st_uid not in (0, os.geteuid()):
+            raise ExchangeCredentialsError(
+                f"the file of credentials {file} belongs to another user: chown it to yours"
+            )
         content = stream.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         raise ExchangeCredentialsError("the file of credentials is too large to be one")
@@ -89,6 +105,12 @@ def _read(file: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise ExchangeCredentialsError("the file of credentials is not UTF-8") from None
     return dict(_parse(number, line) for number, line in enumerate(lines, 1) if _counts(line))
+
+
+def _unreadable(file: Path, error: OSError) -> ExchangeCredentialsError:
+    return ExchangeCredentialsError(
+        f"the file of credentials {file} cannot be read: {error.strerror}"
+    )
 
 
 def _require_private(file: Path, status: os.stat_result) -> None:
@@ -100,8 +122,6 @@ def _require_private(file: Path, status: os.stat_result) -> None:
             f"{what} may be read or written by others (mode {stat.S_IMODE(status.st_mode):04o}); "
             f"make it private: chmod 600 {shlex.quote(str(file))}"
         )
-    if status.st_uid not in (0, os.geteuid()):
-        raise ExchangeCredentialsError(f"{what} belongs to another user: chown it to yours")
 
 
 def _counts(line: str) -> bool:
@@ -117,4 +137,4 @@ def _parse(number: int, line: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-__all__ = ["Credentials", "find_credentials"]
+__all__ = ["Credentials", "find_credentials", "require_private_file"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from hashlists.errors import ExchangeSettingsError, FormatError
+from hashlists.errors import ExchangeSettingsError, FormatError, HashlistsError
+from hashlists.exchanges.credentials import require_private_file
 from hashlists.exchanges.http import require_url
 from hashlists.exchanges.ncmec import NcmecClient
 from hashlists.exchanges.stopncii import StopNciiClient
@@ -74,18 +75,45 @@ def make_client(kind: str, options: Mapping[str, str]) -> Client:
     return made.from_options(options)
 
 
-def check_settings(kind: str, settings: ExchangeSettings) -> Client:
-    """Makes sure of all that can be told without asking the exchange.
+def format_of(kind: str) -> str:
+    """The format of what exchanges of a kind answer."""
+    return _CLIENTS[kind].format
+
+
+def check_settings(kind: str, settings: ExchangeSettings) -> None:
+    """Makes sure of all that can be told without asking the exchange, and tells all that is wrong.
 
     Raises:
-        ExchangeSettingsError: address, kind or options are wrong.
-        OptionsError: an option of the reader is.
+        ExchangeSettingsError: address, kind or options are wrong; or several things are, each told
+            on a line.
+        OptionsError: an option of the reader is wrong.
+        ExchangeCredentialsError: the file of credentials is not there, or not private.
     """
+    wrong: list[HashlistsError] = []
+    for check in (_check_options, _check_url, _check_credentials_file):
+        try:
+            check(kind, settings)
+        except HashlistsError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise ExchangeSettingsError("\n".join(map(str, wrong)))
+
+
+def _check_options(kind: str, settings: ExchangeSettings) -> None:
     client = make_client(kind, settings.options)
-    require_url(settings.url)
     with suppress(FormatError):  # no page is there yet; options are judged before it
         open_reader(io.BytesIO(), format=client.format, options=client.reader_options)
-    return client
 
 
-__all__ = ["KINDS", "ExchangeSettings", "check_settings", "make_client"]
+def _check_url(_: str, settings: ExchangeSettings) -> None:
+    require_url(settings.url)
+
+
+def _check_credentials_file(_: str, settings: ExchangeSettings) -> None:
+    if settings.credentials_file is not None:
+        require_private_file(settings.credentials_file)
+
+
+__all__ = ["KINDS", "ExchangeSettings", "check_settings", "format_of", "make_client"]

@@ -72,7 +72,7 @@ def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
             each["name"],
             each["kind"],
             each["list"],
-            "failing" if each["error"] else each["state"],
+            "failing" if each["error"] and each["state"] == "active" else each["state"],
             f"{each['entries']:,}",
             each["fetched_at"] or _NEVER,
             f"{each['set_aside']:,}",

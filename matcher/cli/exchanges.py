@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.errors import HashlistsError, ListNotFoundError
+from hashlists.errors import HarmMismatchError, HashlistsError, ListNotFoundError
 from hashlists.model import Harm, HashKind, HashList, ListState
 from hashlists.words import counted
 from matcher.cli import options
@@ -26,6 +26,7 @@ from matcher.cli.exchange_output import (
     print_set_aside,
 )
 from matcher.cli.importing import another_list
+from matcher.cli.mistakes import AllMissingTold, Mistakes
 from matcher.cli.output import note, print_json, printable, progress, without_hashes
 from matcher.cli.paths import ExistingPath
 from matcher.cli.refusal import RefusalError
@@ -54,7 +55,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(cls=AllMissingTold)
 @click.argument("name")
 @click.option("--kind", required=True, type=click.Choice(_KINDS), help="What is spoken there.")
 @click.option("--list", "list_name", required=True, metavar="LIST", help="The list that it fills.")
@@ -99,20 +100,29 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
 
     A list that is not there is created in shadow: it is matched and counted, and decides nothing
     until `hashwarden lists promote`. One that is there stays as it is, and must be what is said of
-    it. Where the exchange cannot be added no list is created either.
+    it. Where the exchange cannot be added no list is created either; all that is wrong is told at
+    once.
     """
     from hashlists.catalog.lists import require_name  # noqa: PLC0415  brings SQLAlchemy
-    from hashlists.exchanges.registry import ExchangeSettings, check_settings  # noqa: PLC0415
-    from hashlists.formats.harm import require_harm  # noqa: PLC0415
+    from hashlists.exchanges.registry import (  # noqa: PLC0415
+        ExchangeSettings,
+        check_settings,
+        format_of,
+    )
     from hashlists.formats.registry import find_format  # noqa: PLC0415
 
-    settings = ExchangeSettings(
-        chosen["url"],
-        dict(map(_parse_option, chosen["chosen"])),
-        _absolute(chosen["credentials_file"]),
-        _absolute(chosen["ca_file"]),
-    )
-    format_ = find_format(check_settings(kind, settings).format)
+    mistakes = Mistakes()
+    with mistakes.gathered():
+        settings = ExchangeSettings(
+            chosen["url"],
+            dict(map(_parse_option, chosen["chosen"])),
+            _absolute(chosen["credentials_file"]),
+            _absolute(chosen["ca_file"]),
+        )
+        check_settings(kind, settings)
+    for named, what in ((name, "an exchange"), (list_name, "a list")):
+        with mistakes.gathered():
+            require_name(named, what)
     described = Described(
         harm=chosen["harm"],
         source=chosen["source"],
@@ -122,24 +132,29 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
         originator=chosen["originator"],
         releasable_to=tuple(dict.fromkeys(chosen["releasable_to"])) or None,
     )
+    format_ = find_format(format_of(kind))
+    held, made = _held_list(session, list_name), None
+    with mistakes.gathered():
+        if held is None:
+            made = _list_to_make(kind, format_, list_name, described)
+        elif differing := described.contradicted_by(held):
+            raise another_list(list_name, differing, None, by="exchanges add")
+        else:
+            _require_fit(kind, format_, held)
+    if held is not None:
+        with mistakes.gathered():
+            _require_shadow(held, allowed=chosen["live"])
+    mistakes.raise_any()
     document = settings.to_document()
-    held = _held_list(session, list_name)
-    if held is None:
-        made = _list_to_make(kind, format_, list_name, described)
-        require_name(name, "an exchange")
-        require_name(list_name, "a list")
-        with session.catalog(create=True) as catalog:
+    with session.catalog(create=True) as catalog:
+        if made is not None:
             catalog.add_exchange_with_list(
                 name, kind=kind, hash_list=made, settings=document, author=session.author
             )
-        note(f"The list {list_name} was created in shadow; see: hashwarden lists promote --help")
-    else:
-        if differing := described.contradicted_by(held):
-            raise another_list(list_name, differing, None, by="exchanges add")
-        require_harm(format_, list_name, held.harm)
-        _require_shadow(held, allowed=chosen["live"])
-        with session.catalog() as catalog:
+        else:
             catalog.add_exchange(name, kind=kind, list_name=list_name, settings=document)
+    if made is not None:
+        note(f"The list {list_name} was created in shadow; see: hashwarden lists promote --help")
     note(f"The exchange {name} was added; fetch it with: hashwarden exchanges fetch {name}")
 
 
@@ -236,12 +251,15 @@ def set_files(
     Its address, its kind and its options stay, since what was fetched so far hangs on them: for
     others remove it and add it again, which fetches everything anew.
     """
+    from hashlists.exchanges.credentials import require_private_file  # noqa: PLC0415
     from hashlists.exchanges.registry import ExchangeSettings  # noqa: PLC0415
 
     if (credentials_file and no_credentials_file) or (ca_file and no_ca_file):
         raise click.UsageError("a file is either named or there is none")
     if not (credentials_file or no_credentials_file or ca_file or no_ca_file):
         raise click.UsageError("nothing is to be set: name a file")
+    if credentials_file:
+        require_private_file(credentials_file)
     with session.catalog() as catalog:
         settings = ExchangeSettings.from_document(catalog.get_exchange(name).settings)
         if credentials_file or no_credentials_file:
@@ -417,6 +435,24 @@ def _list_to_make(kind: str, format_: Format, name: str, described: Described) -
     source = described.source or kind
     made = replace(described, harm=harm, source=source, state=ListState.SHADOW)
     return made.to_list(name, at_server=False)
+
+
+def _require_fit(kind: str, format_: Format, held: HashList) -> None:
+    """Refuses a list of another harm than that of what the kind tells.
+
+    Raises:
+        RefusalError: it is.
+    """
+    from hashlists.formats.harm import require_harm  # noqa: PLC0415
+
+    try:
+        require_harm(format_, held.name, held.harm)
+    except HarmMismatchError:
+        raise RefusalError(
+            f"what {kind} tells is of harm {format_.harm}, and the list {held.name} is of harm "
+            f"{held.harm}; they are kept apart: name another list with --list, one that is not "
+            "there yet is created"
+        ) from None
 
 
 def _absolute(path: Path | None) -> Path | None:

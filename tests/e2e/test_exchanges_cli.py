@@ -159,7 +159,35 @@ def test_a_list_of_another_harm_is_not_fed(cli, server):
         run(["lists", "create", "from-there", "--harm", "ncii", "--source", "x", "--shadow"]) == 0
     )
     status, _, told = add(cli, server)
-    assert (status, "kept apart" in told) == (2, True)
+    assert (status, "kept apart: name another list with --list" in told) == (2, True)
+
+
+def test_all_that_is_wrong_is_told_at_once(cli, tmp_path):
+    status, _, told = cli("add", "a-feed", "--list", "x", "--live")
+    assert (status, "these are missing: '--kind', '--url'" in told) == (2, True)
+    status, _, told = cli("add", "a-feed", "--kind", "ncmec", "--list", "x")
+    assert (status, "Missing option '--url'" in told) == (2, True)
+    assert cli("add", "a-feed", "--kind", "no-such", "--list", "x")[0] == 2
+    assert run(["lists", "create", "alive", "--harm", "csam", "--source", "x"]) == 0
+    missing = tmp_path / "missing"
+    wrong = ("--kind", "tat", "--url", "http://h.invalid/", "--credentials-file", str(missing))
+    status, _, told = cli("add", "A feed", *wrong, "--list", "alive", "--option", "ideology=x")
+    assert status == 2
+    lines = [line.removeprefix("error: ").strip() for line in told.splitlines()]
+    for line, why in zip(
+        lines,
+        (
+            "the option ideology must be",
+            "the address must begin with https:",
+            f"the file of credentials {missing} cannot be read",
+            "an exchange",
+            "what tat tells is of harm terrorism, and the list alive is of harm csam",
+            "the list alive is live",
+        ),
+        strict=True,
+    ):
+        assert why in line
+    assert cli("status")[1] == ""
 
 
 def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypatch):
@@ -180,6 +208,9 @@ def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypa
     assert "credentials are missing" in shown["error"]["detail"]
     assert shown["failed_at"] is not None
     assert cli("fetch", "--force")[0] == 2
+    assert cli("pause", "a-feed")[0] == 0
+    _, out, told = cli("status")
+    assert ("paused" in out, "failing" in out, "failed at" in told) == (True, False, True)
 
 
 def test_credentials_from_a_private_file(cli, server, monkeypatch, tmp_path):
@@ -187,8 +218,15 @@ def test_credentials_from_a_private_file(cli, server, monkeypatch, tmp_path):
     file.write_text("".join(f"{name} = {text}\n" for name, text in SECRETS["ncmec"].items()))
     for name in SECRETS["ncmec"]:
         monkeypatch.delenv(exchange_variable("a-feed", name))
-    assert add(cli, server, "--harm", "csam", "--credentials-file", str(file))[0] == 0
+    from_file = ("--harm", "csam", "--credentials-file", str(file))
+    file.chmod(0o640)
+    status, _, told = add(cli, server, *from_file)
+    assert (status, "mode 0640" in told) == (2, True)
+    file.chmod(0o600)
+    assert add(cli, server, *from_file)[0] == 0
     file.chmod(0o644)
+    status, _, told = cli("set", "a-feed", "--credentials-file", str(file))
+    assert (status, "mode 0644" in told) == (2, True)
     told = cli("fetch")[2]
     assert "mode 0644" in told
     assert f"chmod 600 {file}" in told

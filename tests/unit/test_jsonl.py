@@ -295,7 +295,7 @@ def test_wrong_options(data, options, message):
 @pytest.mark.parametrize("options", [{}, {"columns": "hashwarden"}, MD5])
 def test_a_file_without_a_line(options):
     for data in (b"", b"\n"):
-        with pytest.raises(FormatError, match="the file is empty: .*; get the file again"):
+        with pytest.raises(FormatError, match=r"the file is empty: .*; get the file again"):
             open_reader(io.BytesIO(data), format="jsonl", options=options)
 
 

@@ -184,7 +184,7 @@ PARTS = {
             tat_page(range(5), previous=None, next=API, count=10),
             tat_page(range(5, 9), previous=API, count=10),
         ],
-        "9 records where there are 10",
+        "they hold 9 of 10 records",
     ),
 }
 

@@ -60,6 +60,7 @@ def inspect_file(
     identities: Sequence[Identity] = (),
     keys: SameKeys | None = None,
     name: str | None = None,
+    options_from: str = "",
 ) -> FileInspection:
     """Looks at one file.
 
@@ -73,6 +74,7 @@ def inspect_file(
         identities: private keys, for a file that is encrypted; all of it is decrypted then.
         keys: of the files that were inspected before, where they are to be imported together.
         name: of the file, where the path is none that tells; None for that of the path.
+        options_from: where the options stand, told where they are wrong; empty for nowhere.
 
     Raises:
         UnknownFormatError: there is no such format.
@@ -82,7 +84,15 @@ def inspect_file(
         find_format(format)
     try:
         with path.open("rb") as stream:
-            plan = _Plan(format, options or {}, max_records, limits, identities, keys or SameKeys())
+            plan = _Plan(
+                format,
+                options or {},
+                max_records,
+                limits,
+                identities,
+                keys or SameKeys(),
+                options_from,
+            )
             return _inspect(stream, path.name if name is None else name, plan)
     except OSError as error:
         raise FormatError(f"the file cannot be read: {error.strerror}") from error
@@ -126,6 +136,7 @@ class _Plan:
     limits: ImportLimits
     identities: Sequence[Identity]
     keys: SameKeys = field(repr=False)
+    options_from: str
 
 
 def _inspect(stream: BinaryIO, name: str, plan: _Plan) -> FileInspection:
@@ -170,6 +181,7 @@ def _inspect_part(part: Part, plan: _Plan) -> PartInspection:
         max_records=plan.max_records,
         limits=plan.limits,
         keys=plan.keys,
+        options_from=plan.options_from,
     )
     return PartInspection(part.name, candidates, Look(part, sample, order).reading())
 

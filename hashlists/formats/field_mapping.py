@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import Encoding, FieldNames
+from hashlists.formats.options import did_you_mean
 from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ FIELDS: Final = (
 FLAGS: Mapping[str, EntryFlag] = {(flag.name or "").lower(): flag for flag in EntryFlag}
 _PLAIN: Final = ("listed_values", "profile", "retracted_values", "scheme")
 _RECIPIENTS: Final = "releasable_to"
+_COLUMN_NAMES: Final = (*HashKind, *FIELDS, *FLAGS)
+#: How the options of which there are many are told.
+_SHOWN_NAMES: Final = ("columns.FIELD", "hash_encoding.KIND", "separator.KIND")
 _FURTHER = re.compile(r"(?P<kind>[a-z0-9]+)\.(?P<number>[2-9]|[1-9][0-9])", re.ASCII)
 _SEPARATOR_WORDS: Mapping[str, str] = {"space": " ", "tab": "\t", "\\t": "\t"}
 _MAX_SEPARATOR_CHARS: Final = 8
@@ -109,12 +113,14 @@ class FieldMapping:
             OptionsError: one is unknown, or has a value that is not allowed.
         """
         _refuse_places(options)
-        columns, further = _columns(options)
-        written = _section(options, "hash_encoding.", tuple(HashKind))
-        separators = _section(options, "separator.", (*HashKind, _RECIPIENTS))
+        every = (*also, *_every_name())
+        columns, further = _columns(options, every)
+        written = _section(options, "hash_encoding.", tuple(HashKind), every)
+        separators = _section(options, "separator.", (*HashKind, _RECIPIENTS), every)
         prefixes = ("columns.", "hash_encoding.", "separator.")
         plain = [name for name in options if not name.startswith(prefixes)]
-        refuse_unknown(plain, sorted((*_PLAIN, *also)))
+        known = sorted((*_PLAIN, *also))
+        refuse_unknown(plain, known, every=every, shown=(*known, *_SHOWN_NAMES))
         _require_hash(columns)
         _require_scheme(columns, options)
         mapping = cls(
@@ -165,16 +171,31 @@ class FieldMapping:
             raise OptionsError("a word stands in both retracted_values and listed_values")
 
 
-def refuse_unknown(options: Iterable[str], known: Sequence[str], prefix: str = "") -> None:
-    """Refuses options that are not among the known ones.
+def refuse_unknown(
+    options: Iterable[str],
+    known: Sequence[str],
+    prefix: str = "",
+    *,
+    every: Sequence[str] = (),
+    shown: Sequence[str] = (),
+) -> None:
+    """Refuses options that are not among the known ones, and says which may have been meant.
+
+    Args:
+        options: without the prefix.
+        known: the same.
+        prefix: of all of them.
+        every: whole names of which one may have been meant; none for the known ones.
+        shown: whole names that are told as allowed; none for the known ones.
 
     Raises:
         OptionsError: one is not.
     """
     for name in options:
         if name not in known:
-            allowed = ", ".join(f"{prefix}{word}" for word in known)
-            raise OptionsError(f"unknown option {prefix + name!r}; allowed: {allowed}")
+            whole, here = prefix + name, [f"{prefix}{word}" for word in known]
+            hint = did_you_mean(whole, every or here)
+            raise OptionsError(f"unknown option {whole!r}{hint}allowed: {', '.join(shown or here)}")
 
 
 def yes_or_no(name: str, text: str) -> bool:
@@ -197,7 +218,9 @@ def _refuse_places(options: Mapping[str, str]) -> None:
             )
 
 
-def _columns(options: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[HashKind, str]]]:
+def _columns(
+    options: Mapping[str, str], every: Sequence[str]
+) -> tuple[dict[str, str], list[tuple[HashKind, str]]]:
     """The columns, and those of further hashes in the order of their numbers."""
     named = {
         name.removeprefix("columns."): column
@@ -211,7 +234,7 @@ def _columns(options: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[Has
             if found["kind"] not in named:
                 raise OptionsError(f"columns.{name} needs columns.{found['kind']} beside it")
             further.append((HashKind(found["kind"]), int(found["number"]), named.pop(name)))
-    refuse_unknown(named, (*HashKind, *FIELDS, *FLAGS), "columns.")
+    refuse_unknown(named, _COLUMN_NAMES, "columns.", every=every)
     in_order = sorted(further, key=lambda each: (list(HashKind).index(each[0]), each[1]))
     return named, [(kind, column) for kind, _, column in in_order]
 
@@ -234,14 +257,26 @@ def _require_scheme(columns: Mapping[str, str], options: Mapping[str, str]) -> N
         )
 
 
-def _section(options: Mapping[str, str], prefix: str, known: Sequence[str]) -> dict[str, str]:
+def _every_name() -> tuple[str, ...]:
+    """Whole names of all options that every table shares, but for numbered columns."""
+    return (
+        *_PLAIN,
+        *(f"columns.{name}" for name in _COLUMN_NAMES),
+        *(f"hash_encoding.{kind}" for kind in HashKind),
+        *(f"separator.{name}" for name in (*HashKind, _RECIPIENTS)),
+    )
+
+
+def _section(
+    options: Mapping[str, str], prefix: str, known: Sequence[str], every: Sequence[str]
+) -> dict[str, str]:
     """The options under a prefix, without it."""
     section = {
         name.removeprefix(prefix): value
         for name, value in options.items()
         if name.startswith(prefix)
     }
-    refuse_unknown(section, known, prefix)
+    refuse_unknown(section, known, prefix, every=every)
     return section
 
 

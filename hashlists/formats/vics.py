@@ -36,6 +36,7 @@ from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.harm import KNOWN_GOOD_OPTION
 from hashlists.formats.json_nested import NestedArrayStream
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.vics_context import CONTEXT_KEYS, find_contexts, parse_context
 from hashlists.formats.vics_likeness import looks_like
 from hashlists.formats.vics_names import names_in_other_case
@@ -176,10 +177,7 @@ class VicsReader(BatchReader):
 
 
 def _check_options(options: Mapping[str, str]) -> None:
-    unknown = sorted(set(options) - set(_OPTIONS))
-    if unknown:
-        known = ", ".join(_OPTIONS)
-        raise OptionsError(f"unknown option {unknown[0]!r} of format vics; known options: {known}")
+    refuse_unknown_options(options, _OPTIONS, "vics")
     if options.get("cases", "media") != "media":
         raise OptionsError("the option cases takes one value: media")
     if options.get(KNOWN_GOOD_OPTION, "yes") != "yes":

@@ -35,6 +35,7 @@ import msgspec
 from hashlists.errors import OptionsError
 from hashlists.formats import losses
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
+from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.shared_keys import SharedKeys
 from hashlists.model import EntryFlag, HashKind
 
@@ -109,11 +110,7 @@ class VicsWriter:
     def __init__(
         self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
     ) -> None:
-        unknown = sorted(set(options) - {"profile"})
-        if unknown:
-            raise OptionsError(
-                f"unknown option {unknown[0]!r} of format vics; known options: profile"
-            )
+        refuse_unknown_options(options, ("profile",), "vics")
         self._profile = options.get("profile", "")
         if not _PROFILE.fullmatch(self._profile):
             raise OptionsError(

@@ -59,6 +59,7 @@ class LookOrder:
         max_records: about how many; None for all.
         limits: ceilings, as for an import.
         keys: of the parts that were read before, which an import would take together with this.
+        options_from: where the options stand, told where they are wrong; empty for nowhere.
     """
 
     format: str
@@ -67,6 +68,7 @@ class LookOrder:
     max_records: int | None
     limits: ImportLimits
     keys: SameKeys
+    options_from: str = ""
 
 
 class Look:
@@ -158,6 +160,8 @@ class Look:
         if of_table and self._columns and _NAMED not in told:
             names = [each.name for each in self._columns]
             told += f"; {_NAMED}{show_columns(names, header_line=self._order.format == 'csv')}"
+        if isinstance(error, OptionsError) and self._order.options_from:
+            return f"{self._order.options_from}: {told}"
         return told
 
     def _tells_retractions(self) -> bool:

@@ -199,10 +199,13 @@ def command(
         described=described,
         whole=_whole(full=full, force=force, yes=yes or (plan and full)),
     )
+    where = reading.where_options_stand(mapping, columns, format_options)
     if plan:
-        _plan(session, server, order, references, as_json=as_json)
+        with reading.telling_where_options_stand(where):
+            _plan(session, server, order, references, as_json=as_json)
         return
-    report = _imported(session, server, order)
+    with reading.telling_where_options_stand(where):
+        report = _imported(session, server, order)
     filled = _filled(session, server, list_name)
     state, harm = (None, None) if filled is None else (filled.state, filled.harm)
     if as_json:

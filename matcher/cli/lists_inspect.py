@@ -89,6 +89,7 @@ def command(
     given = reading.settled_options(files, mapping, columns, format_options)
     identities = reading.identities_of(key_files)
     keys = SameKeys()
+    where = reading.where_options_stand(mapping, columns, format_options)
     found = []
     for file in files:
         with seekable(file, None) as path:
@@ -100,6 +101,7 @@ def command(
                 identities=identities,
                 keys=keys,
                 name="standard input" if file == STDIN else file.name,
+                options_from=where,
             )
         found.append(seen)
         if as_json:

@@ -8,20 +8,22 @@ from __future__ import annotations
 import os
 import shlex
 import stat
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hashlists.errors import DecryptionKeyError
+from hashlists.errors import DecryptionKeyError, OptionsError
 from hashlists.formats.field_mapping import FIELDS
 from hashlists.model import EntryFlag, HashKind
 from matcher.cli import options
 from matcher.cli.paths import ExistingPath
+from matcher.errors import ServerError
 from matcher.settings import load_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hashlists.formats.unpacking.age_files import Identity
 
@@ -91,6 +93,34 @@ def settled_options(
     return settled
 
 
+def where_options_stand(
+    mapping_file: Path | None, columns: Sequence[str], format_options: Sequence[str]
+) -> str:
+    """What to name where an option is wrong; empty where all were typed just now."""
+    if mapping_file is None:
+        return ""
+    beside = " and --column" * bool(columns) + " and --option" * bool(format_options)
+    return f"{mapping_file}{beside}"
+
+
+@contextmanager
+def telling_where_options_stand(where: str) -> Iterator[None]:
+    """Has errors in options name where those stand, whether a file is read here or at a server.
+
+    Args:
+        where: as `where_options_stand` says.
+
+    Raises:
+        OptionsError: for an error in them.
+    """
+    try:
+        yield
+    except (OptionsError, ServerError) as error:
+        if not where or error.reason != OptionsError.reason:
+            raise
+        raise OptionsError(f"{where}: {error}") from error
+
+
 def option_words(
     given: Mapping[str, str], mapping_file: Path | None, key_files: Sequence[Path]
 ) -> list[str]:
@@ -148,4 +178,6 @@ __all__ = [
     "option_words",
     "settled_options",
     "suffix_of",
+    "telling_where_options_stand",
+    "where_options_stand",
 ]

@@ -208,7 +208,12 @@ def test_declared_encoding_is_binding(encoding):
     [
         ({}, "e.g. --column md5=NAME; as options: columns.pdq"),
         ({"columns.size": "a"}, "no column is mapped to a hash"),
-        ({"columns.md6": "a"}, "unknown option 'columns.md6'; allowed: columns.pdq"),
+        (
+            {"columns.md6": "a"},
+            "unknown option 'columns.md6'; did you mean columns.md5? allowed: columns.pdq",
+        ),
+        ({"hash_encodings.md5": "hex"}, "; did you mean hash_encoding.md5? allowed: delimiter"),
+        ({"columns.quux": "a"}, "unknown option 'columns.quux'; allowed: columns.pdq"),
         ({"columns.md5": "a", "colour": "x"}, "unknown option 'colour'; allowed: delimiter"),
         ({"columns.md5": "a", "x.y": "x"}, "unknown option 'x.y'"),
         ({"columns.md5": "a", "hash_encoding.md6": "hex"}, "unknown option 'hash_encoding.md6'"),

@@ -10,13 +10,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hashlists.errors import OptionsError
 from hashlists.model import HashKind
 from matcher import cli
-from matcher.errors import SettingsError
+from matcher.cli import reading
+from matcher.errors import ServerError, SettingsError
 from matcher.settings import load_mapping
 from tests.export_support import value
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "mappings"
+
+
+#: What is said of `delimeter`.
+ALLOWED = (
+    "unknown option 'delimeter'; did you mean delimiter? allowed: delimiter, encoding, "
+    "listed_values, multiline, profile, retracted_values, scheme, columns.FIELD, "
+    "hash_encoding.KIND, separator.KIND"
+)
 
 
 def text(kind, number=1):
@@ -138,6 +148,72 @@ def test_the_command_line_goes_before_the_mapping(tmp_path, imported):
     report = imported(file, "--mapping", str(path), "--column", "md5=other")
     assert report["added"] == 1
     assert "'md5', which the file does not have" in imported(file, "--mapping", str(path), status=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('[colums]\nmd5 = "md5"\n', "unknown option 'colums.md5'; did you mean columns.md5? "),
+        ('delimeter = ";"\n[columns]\nmd5 = "md5"\n', ALLOWED),
+        (
+            '[columns]\nmd5 = "md5"\ndelimiter = ";"\n',
+            "unknown option 'columns.delimiter'; did you mean delimiter? allowed: columns.pdq, ",
+        ),
+        (
+            '[columns]\nmd5 = "md5"\nretractd = "x"\n',
+            "unknown option 'columns.retractd'; did you mean columns.retracted? ",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_the_file_and_what_was_meant(tmp_path, run, content, told):
+    file = tmp_path / "hashes.csv"
+    file.write_text(f"md5,size\n{text(HashKind.MD5)},5\n")
+    path = mapping(tmp_path, content)
+    order = (file, "--mapping", path)
+    described = ("--list", "a-list", "--harm", "test", "--source", "nobody")
+    for more in ((), ("--plan",)):
+        error = run("import", *order, *described, *more)
+        assert error.startswith(f"error: {path}: {told}")
+    assert f"{path}: {told}" in run("inspect", *order)
+    beside = run("import", *order, *described, "--option", "encoding=latin-1")
+    assert beside.startswith(f"error: {path} and --option: {told}")
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Runs a command on lists that fails; gives what it told."""
+
+    def ran(*arguments):
+        data = ("--data", str(tmp_path / "data"))
+        assert cli.main([*data, "lists", *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    return ran
+
+
+def test_without_a_mapping_no_file_is_named(tmp_path, run):
+    file = tmp_path / "hashes.csv"
+    file.write_text(f"md5\n{text(HashKind.MD5)}\n")
+    described = ("--list", "a-list", "--harm", "test", "--source", "nobody")
+    error = run("import", file, *described, "--column", "md6=md5")
+    assert error.startswith("error: unknown option 'columns.md6'; did you mean columns.md5? ")
+
+
+def test_a_servers_word_on_options_names_the_file_too(tmp_path):
+    where = reading.where_options_stand(tmp_path / "m.toml", ["md5=a"], ["scheme=x"])
+    wrong = ServerError("INVALID_ARGUMENT: unknown option", reason=OptionsError.reason)
+    with (
+        pytest.raises(OptionsError, match=r"m.toml and --column and --option: INVALID_ARGUMENT: u"),
+        reading.telling_where_options_stand(where),
+    ):
+        raise wrong
+    other = ServerError("gone", reason="UNAVAILABLE", retryable=True)
+    with pytest.raises(ServerError) as raised, reading.telling_where_options_stand(where):
+        raise other
+    assert raised.value is other
+    with pytest.raises(ServerError) as raised, reading.telling_where_options_stand(""):
+        raise wrong
+    assert raised.value is wrong
 
 
 def test_every_example_says_what_it_assumes():

@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.catalog import DerivedAction
 from hashlists.catalog.derived import MAX_DERIVED
-from hashlists.words import counted
+from hashlists.words import counted, one_or_many
 from matcher.cli.output import note, print_json, print_table
 from matcher.cli.refusal import RefusalError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from hashlists.catalog import Catalog, DerivedHash, DerivedRecord
 
 #: Rows of a table for a person.
 _SHOWN = 1_000
-_FOR_ALL = (DerivedAction.PROPOSE,)
-_WITHDRAWABLE = (DerivedAction.PROPOSE, DerivedAction.CONFIRM)
+PROPOSED = (DerivedAction.PROPOSE,)
+CONFIRMED = (DerivedAction.CONFIRM,)
+PROPOSED_OR_CONFIRMED = (*PROPOSED, *CONFIRMED)
+_WORDS = {DerivedAction.PROPOSE: "proposed", DerivedAction.CONFIRM: "confirmed"}
 
 
 def derived_codes(
@@ -40,29 +42,59 @@ def derived_codes(
         after = page[-1].derived.entry_id
 
 
-def count_proposed(catalog: Catalog, list_name: str) -> int:
-    """How many codes wait to be confirmed or withdrawn."""
-    return sum(1 for _ in derived_codes(catalog, list_name, _FOR_ALL))
+def count_codes(catalog: Catalog, list_name: str, actions: Collection[DerivedAction]) -> int:
+    """How many codes of a list there are whose newest act is one of these."""
+    return sum(1 for _ in derived_codes(catalog, list_name, actions))
 
 
 def show_proposed(catalog: Catalog, list_name: str, *, as_json: bool) -> None:
     """Shows what waits to be confirmed or withdrawn."""
-    waiting = derived_codes(catalog, list_name, _FOR_ALL)
-    if as_json:
-        for each in waiting:
-            print_json(_record(each))
-        return
-    rows = [tuple(map(str, _record(each).values())) for each in islice(waiting, _SHOWN)]
-    print_table(("entry", "kind", "derivation", "named by", "fits", "at", "author"), rows)
-    if more := sum(1 for _ in waiting):
-        note(f"... and {counted(more, 'more code')}; --json shows all")
-    if rows:
+    if _show(catalog, list_name, PROPOSED, as_json=as_json):
         note(
             f"`lists enrich --list {list_name} --confirm ENTRY... --reason ...` has them matched, "
             "--withdraw refuses them"
         )
-    else:
+    elif not as_json:
         note("No code waits to be confirmed.")
+        tell_confirmed(catalog, list_name)
+
+
+def show_confirmed(catalog: Catalog, list_name: str, *, as_json: bool) -> None:
+    """Shows what was confirmed, or made by `lists add`."""
+    if _show(catalog, list_name, CONFIRMED, as_json=as_json):
+        note(
+            f"`lists enrich --list {list_name} --withdraw ENTRY... --reason ...` has them matched "
+            "no longer"
+        )
+    elif not as_json:
+        note("No code is confirmed.")
+
+
+def tell_confirmed(catalog: Catalog, list_name: str) -> None:
+    """Says how many codes are confirmed, and where they are seen; nothing where none is."""
+    if number := count_codes(catalog, list_name, CONFIRMED):
+        note(
+            f"{counted(number, 'code is', 'codes are')} confirmed; `lists enrich --list "
+            f"{list_name} --confirmed` shows {one_or_many(number, 'it', 'them')}, and --withdraw "
+            "with --all --confirmed, or with each ENTRY, has "
+            f"{one_or_many(number, 'it', 'them')} matched no longer"
+        )
+
+
+def _show(
+    catalog: Catalog, list_name: str, actions: Collection[DerivedAction], *, as_json: bool
+) -> bool:
+    """Prints the codes; returns whether a table of any was printed, of which more can be said."""
+    codes = derived_codes(catalog, list_name, actions)
+    if as_json:
+        for each in codes:
+            print_json(_record(each))
+        return False
+    rows = [tuple(map(str, _record(each).values())) for each in islice(codes, _SHOWN)]
+    print_table(("entry", "kind", "derivation", "named by", "fits", "at", "author"), rows)
+    if more := sum(1 for _ in codes):
+        note(f"... and {counted(more, 'more code')}; --json shows all")
+    return bool(rows)
 
 
 def _record(each: DerivedRecord) -> dict[str, Any]:
@@ -82,6 +114,7 @@ def decide(
     catalog: Catalog,
     list_name: str,
     action: DerivedAction,
+    of: Collection[DerivedAction],
     entry_ids: Sequence[int] | None,
     *,
     author: str,
@@ -93,8 +126,8 @@ def decide(
         catalog: holds the list.
         list_name: the list.
         action: what is done.
-        entry_ids: to the codes of these entries: proposed ones, or, to withdraw them, also those
-            that were confirmed. None for all that are proposed, in any entry.
+        of: to codes whose newest act is one of these.
+        entry_ids: to those of these entries; None for all, in any entry.
         author: who does it.
         reason: why.
 
@@ -106,12 +139,11 @@ def decide(
         RefusalError: an entry has no such code; then nothing is done.
     """
     confirms = action is DerivedAction.CONFIRM
-    actions = _FOR_ALL if confirms or entry_ids is None else _WITHDRAWABLE
     if entry_ids is not None:
-        _require_codes(catalog, list_name, actions, entry_ids)
+        _require_codes(catalog, list_name, of, entry_ids)
     done = stale = 0
     revisions: list[int] = []
-    codes = derived_codes(catalog, list_name, actions, entry_ids)
+    codes = derived_codes(catalog, list_name, of, entry_ids)
     while part := list(islice(codes, MAX_DERIVED)):
         rows = [each.derived for each in part if each.fits or not confirms]
         stale += len(part) - len(rows)
@@ -131,14 +163,16 @@ def _require_codes(
     }
     missing = [each for each in dict.fromkeys(entry_ids) if each not in having]
     if missing:
-        what = " or ".join(
-            {DerivedAction.PROPOSE: "proposed", DerivedAction.CONFIRM: "confirmed"}[each]
-            for each in actions
-        )
+        what = words_of(actions)
         raise RefusalError(
             f"entry {missing[0]} of list {list_name} has no code that is {what}; nothing was "
             f"changed; see: lists enrich --list {list_name}"
         )
+
+
+def words_of(actions: Iterable[DerivedAction]) -> str:
+    """What codes are whose newest act is one of these."""
+    return " or ".join(_WORDS[each] for each in actions)
 
 
 def act(
@@ -164,4 +198,16 @@ def act(
     return [each.number for each in made if each is not None]
 
 
-__all__ = ["act", "count_proposed", "decide", "derived_codes", "show_proposed"]
+__all__ = [
+    "CONFIRMED",
+    "PROPOSED",
+    "PROPOSED_OR_CONFIRMED",
+    "act",
+    "count_codes",
+    "decide",
+    "derived_codes",
+    "show_confirmed",
+    "show_proposed",
+    "tell_confirmed",
+    "words_of",
+]

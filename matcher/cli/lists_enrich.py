@@ -23,7 +23,7 @@ from matcher.model import DecodeRequest, View, ViewSelection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hashlists.catalog import Catalog, DerivedHash
+    from hashlists.catalog import Catalog, DerivedAction, DerivedHash
     from hashlists.model import Entry
 
 EXIT_NOT_HASHED = 2
@@ -85,6 +85,12 @@ class _Enriched:
     is_flag=True,
     help="In place of each ENTRY: every code of the list that is proposed.",
 )
+@click.option(
+    "--confirmed",
+    is_flag=True,
+    help="Show what is confirmed, in place of what is proposed; with --withdraw --all: withdraw "
+    "that. The crops that `lists add` makes are among them.",
+)
 @click.option("--reason", metavar="TEXT", default="", help="Why; --confirm and --withdraw need it.")
 @options.as_json
 @pass_session
@@ -99,6 +105,7 @@ def command(
     confirm: bool,
     withdraw: bool,
     every: bool,
+    confirmed: bool,
     reason: str,
     as_json: bool,
 ) -> None:
@@ -111,33 +118,38 @@ def command(
 
     Without FILE what is proposed is shown: the entry, how the code was made, by which digest the
     entry names the file, and who proposed it when; "fits" is False where the entry names another
-    file by now. Then --confirm or --withdraw with each ENTRY, or with --all.
+    file by now. Then --confirm or --withdraw with each ENTRY, or with --all. With --confirmed what
+    is matched is shown, with who confirmed it.
 
     Exit status: 0; 2 where a file could not be read, or an entry's own could not be hashed.
     """
     decides = confirm or withdraw
     _require_sense(named, confirm=confirm, withdraw=withdraw, every=every, reason=reason)
+    if confirmed and (confirm or named or withdraw != every):
+        raise click.UsageError("--confirmed goes alone, or with --withdraw --all")
     entry_ids = _entry_ids(named) if decides and not every else None
-    from hashlists.catalog import DerivedAction  # noqa: PLC0415  brings SQLAlchemy
-    from matcher.cli import derived_codes  # noqa: PLC0415
+    from matcher.cli import derived_codes  # noqa: PLC0415  brings SQLAlchemy
 
     done = _Enriched()
     with session.catalog() as catalog:
         catalog.get_list(list_name)
         if not (decides or named):
-            derived_codes.show_proposed(catalog, list_name, as_json=as_json)
+            shown = derived_codes.show_confirmed if confirmed else derived_codes.show_proposed
+            shown(catalog, list_name, as_json=as_json)
             return
         if decides:
-            action = DerivedAction.CONFIRM if confirm else DerivedAction.WITHDRAW
-            number, done.stale, done.revisions = derived_codes.decide(
-                catalog, list_name, action, entry_ids, author=session.author, reason=reason
-            )
-            done.confirmed, done.withdrawn = (number, 0) if confirm else (0, number)
+            of: Sequence[DerivedAction] = derived_codes.PROPOSED
+            if withdraw and not every:
+                of = derived_codes.PROPOSED_OR_CONFIRMED
+            elif confirmed:
+                of = derived_codes.CONFIRMED
+            order = _Decision(list_name, of, entry_ids, reason)
+            _decide(session, catalog, order, confirm=confirm, done=done)
         else:
             _propose(
                 session, catalog, list_name, files=named, crops=crops, reason=reason, done=done
             )
-        pending = derived_codes.count_proposed(catalog, list_name)
+        pending = derived_codes.count_codes(catalog, list_name, derived_codes.PROPOSED)
     facts = {
         "list": list_name,
         **{
@@ -153,6 +165,11 @@ def command(
     else:
         rows = [(name, str(value)) for name, value in facts.items() if name != "revisions"]
         print_table(("enrich", list_name), rows[1:])
+        if done.stale:
+            note(
+                f"{counted(done.stale, 'code was', 'codes were')} left: the entry names another "
+                "file by now; --withdraw refuses what is of the old one"
+            )
         if pending:
             note(
                 f"{counted(pending, 'code waits', 'codes wait')}: `lists enrich --list "
@@ -187,6 +204,46 @@ def _entry_ids(named: Sequence[str]) -> list[int]:
                 "their numbers"
             )
     return list(map(int, named))
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """Which codes are confirmed or withdrawn, and why.
+
+    Attributes:
+        list_name: the list.
+        of: their newest act is one of these.
+        entry_ids: of these entries; None for all.
+        reason: why.
+    """
+
+    list_name: str
+    of: Sequence[DerivedAction]
+    entry_ids: Sequence[int] | None
+    reason: str
+
+
+def _decide(
+    session: Session, catalog: Catalog, order: _Decision, *, confirm: bool, done: _Enriched
+) -> None:
+    """Confirms codes, or withdraws them; says where there were none."""
+    from hashlists.catalog import DerivedAction  # noqa: PLC0415
+    from matcher.cli import derived_codes  # noqa: PLC0415
+
+    number, done.stale, done.revisions = derived_codes.decide(
+        catalog,
+        order.list_name,
+        DerivedAction.CONFIRM if confirm else DerivedAction.WITHDRAW,
+        order.of,
+        order.entry_ids,
+        author=session.author,
+        reason=order.reason,
+    )
+    done.confirmed, done.withdrawn = (number, 0) if confirm else (0, number)
+    if not number and not done.stale:
+        note(f"No code is {derived_codes.words_of(order.of)}, so nothing was changed.")
+    if not confirm and order.of == derived_codes.PROPOSED:
+        derived_codes.tell_confirmed(catalog, order.list_name)
 
 
 def _propose(

@@ -151,6 +151,8 @@ def test_a_code_of_a_file_that_the_entry_names_no_longer_is_not_confirmed(
     assert shown["fits"] is False
     got = enrich("--confirm", "--all", "--reason", "looked at")
     assert got.items() >= {"confirmed": 0, "stale": 1, "revisions": []}.items()
+    told = run("lists", "enrich", "--list", "own", "--confirm", "--all", "--reason", "looked at")
+    assert "1 code was left: the entry names another file by now" in told.err
     got = enrich("--withdraw", "--all", "--reason", "another file")
     assert got.items() >= {"withdrawn": 1, "stale": 0, "pending": 0}.items()
 
@@ -219,6 +221,58 @@ def test_a_confirmed_code_is_withdrawn_by_its_entry_alone(run, enrich, two, pict
     run("match", tmp_path / "smaller.png", status=0)
     told = run("lists", "enrich", "--withdraw", *two, "--list", "own", "--reason", "x", status=2)
     assert "proposed or confirmed" in told.err
+
+
+CONFIRM_ALL = ("--confirm", "--all", "--reason", "looked at")
+WITHDRAW_ALL = ("--withdraw", "--all", "--reason", "wrong")
+OWN = ("lists", "enrich", "--list", "own")
+
+
+def test_what_is_confirmed_is_shown(run, enrich, two):
+    assert run(*OWN, "--confirmed", "--json").out == ""
+    assert "No code is confirmed." in run(*OWN, "--confirmed").err
+    waiting = proposed(run)
+    enrich("--confirm", two[0], "--reason", "looked at")
+    shown = list(map(json.loads, run(*OWN, "--confirmed", "--json").out.splitlines()))
+    assert {each["entry"] for each in shown} == {two[0]}
+    assert [each["derivation"] for each in shown] == [
+        each["derivation"] for each in waiting if each["entry"] == two[0]
+    ]
+    told = run(*OWN, "--confirmed")
+    assert len(told.out.splitlines()) == 3
+    assert "--withdraw ENTRY... --reason ...` has them matched no longer" in told.err
+    enrich("--confirm", two[1], "--reason", "looked at")
+    told = run(*OWN)
+    assert "No code waits to be confirmed." in told.err
+    assert "4 codes are confirmed; `lists enrich --list own --confirmed` shows them" in told.err
+
+
+def test_where_nothing_is_left_to_do_it_is_said(run, enrich, two):
+    assert "is confirmed" not in run(*OWN, *WITHDRAW_ALL).err
+    assert "No code is proposed, so nothing was changed." in run(*OWN, *CONFIRM_ALL).err
+    told = run(*OWN, *WITHDRAW_ALL, "--confirmed").err
+    assert "No code is confirmed, so nothing was changed." in told
+
+
+def test_all_that_is_confirmed_is_withdrawn_where_that_is_asked_for(run, enrich, two):
+    enrich("--confirm", two[0], "--reason", "looked at")
+    told = run(*OWN, *WITHDRAW_ALL)
+    assert "withdrawn\t2" in told.out
+    assert "2 codes are confirmed; `lists enrich --list own --confirmed` shows them" in told.err
+    told = run(*OWN, *WITHDRAW_ALL).err
+    assert "No code is proposed, so nothing was changed." in told
+    assert "--withdraw with --all --confirmed" in told
+    got = enrich(*WITHDRAW_ALL, "--confirmed")
+    assert got.items() >= {"withdrawn": 2, "confirmed": 0, "pending": 0}.items()
+    assert run(*OWN, "--confirmed", "--json").out == ""
+
+
+@pytest.mark.parametrize(
+    "more", [("1",), CONFIRM_ALL, ("--withdraw", "1", "--reason", "x")], ids=lambda more: more[0]
+)
+def test_confirmed_goes_with_little(run, two, more):
+    told = run(*OWN, "--confirmed", *more, status=2).err
+    assert "--confirmed goes alone, or with --withdraw --all" in told
 
 
 def test_an_entry_without_codes_keeps_its_neighbours_as_they_were(run, enrich, two):

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from hashlists.formats.json_stream import Chunk, JsonArrayStream, RecordT
+from hashlists.formats.chunk import Chunk, RecordT
+from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.json_text import (
     CLOSE_BRACE,
     CLOSE_BRACKET,

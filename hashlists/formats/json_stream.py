@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Generic, NoReturn
 
 import msgspec
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import EMPTY, GET_AGAIN, GET_OR_INSPECT, INSPECT
+from hashlists.formats.advice import GET_AGAIN, GET_OR_INSPECT, INSPECT
+from hashlists.formats.chunk import Chunk, RecordT
+from hashlists.formats.json_document import SYNTAX, JsonDocument, not_json
 from hashlists.formats.json_members import all_counted, fault_of_members, may_repeat, names_in
 from hashlists.formats.json_text import (
     CLOSE_BRACE,
@@ -36,14 +37,12 @@ from hashlists.formats.json_text import (
     END,
     OPEN_BRACE,
     OPEN_BRACKET,
-    QUOTE,
     CutOffError,
-    JsonText,
     NoValueError,
     RecordPlaces,
     likely_cut,
 )
-from hashlists.model import Place, PlaceAt, Rejection
+from hashlists.model import Place, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -54,44 +53,12 @@ if TYPE_CHECKING:
     #: From the text of an array of records to odd names of those that have some, by their row.
     OddNames = Callable[[Buffer], Mapping[int, Sequence[str]]]
 
-RecordT = TypeVar("RecordT")
-T = TypeVar("T")
-
-_FAULT_BYTE = re.compile(r" \(byte (\d+)\)$")
 _CLOSED_EARLY = re.compile(r"trailing characters \(byte (\d+)\)$")
 _FAULT_PATH = re.compile(r" - at `\$\.?([^`]*)`$")
-_BOM = b"\xef\xbb\xbf"
-_FOREIGN = (
-    (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
-    (b"PK\x03\x04", "is a ZIP archive; unpack it first"),
-    (b"\xff\xfe", "is UTF-16; JSON files are UTF-8"),
-    (b"\xfe\xff", "is UTF-16; JSON files are UTF-8"),
-    (b"{\x00", "is UTF-16; JSON files are UTF-8"),
-    (b"<", f"is XML or HTML, not JSON; {INSPECT}"),
-)
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_ANY = msgspec.json.Decoder()
-_SYNTAX = msgspec.json.Decoder(msgspec.Raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk(Generic[RecordT]):
-    """Consecutive records of the array, decoded.
-
-    Attributes:
-        records: in file order.
-        place_at: where record `i` of `records` stands.
-        rejections: records between them that are valid JSON but not what they should be.
-        odd_names: of records by their row, what the caller's `find_odd_names` found.
-    """
-
-    records: Sequence[RecordT] = field(repr=False)
-    place_at: PlaceAt = field(repr=False)
-    rejections: Sequence[Rejection] = ()
-    odd_names: Mapping[int, Sequence[str]] = field(default_factory=dict, repr=False)
-
-
-class JsonArrayStream(Generic[RecordT]):
+class JsonArrayStream(JsonDocument, Generic[RecordT]):
     """Reads `members` before the array, then the array by `chunks()`, then the members behind it.
 
     Args:
@@ -121,19 +88,17 @@ class JsonArrayStream(Generic[RecordT]):
         count_objects: Callable[[Sequence[RecordT]], int] | None = None,
         find_odd_names: OddNames | None = None,
     ) -> None:
+        super().__init__(stream, limits)
         self.members: dict[str, object] = {}
         self.has_array = False
-        self._text = JsonText(stream, limits.block_bytes)
         self._array_key = array_key
         self._wanted = frozenset(wanted)
-        self._limits = limits
         self._count_objects = count_objects
         self._find_odd_names = find_odd_names
         self._scratch = bytearray()
         self._records_decoder = msgspec.json.Decoder(list[record_type])  # type: ignore[valid-type]
         self._record_decoder = msgspec.json.Decoder(record_type)
         self._names = names_in(record_type)
-        self._number = 0
         self._first = 0
         self._reach: int | None = None  # bytes that records decoded in one go may take
         self._done = False
@@ -142,11 +107,6 @@ class JsonArrayStream(Generic[RecordT]):
     def records_read(self) -> int:
         """Records of the array so far, rejected ones included."""
         return self._number
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes taken from the stream so far."""
-        return self._text.bytes_read
 
     def open_array(self) -> None:
         """Reads up to the first record.
@@ -308,11 +268,11 @@ class JsonArrayStream(Generic[RecordT]):
         if isinstance(error, RecursionError):
             return Rejection(place, "", "the record is nested too deeply")
         try:
-            _SYNTAX.decode(data)
+            SYNTAX.decode(data)
         except msgspec.DecodeError as syntax_error:
             small = len(data) <= self._limits.max_member_bytes  # a tree takes far more memory
             if not (small and _is_nearly_json(data)):
-                raise _not_json(place, syntax_error) from None
+                raise not_json(place, syntax_error) from None
         if isinstance(error, msgspec.ValidationError):
             path = _FAULT_PATH.search(str(error))
             message = str(error)[: path.start()] if path else str(error)
@@ -344,13 +304,6 @@ class JsonArrayStream(Generic[RecordT]):
                 return
             self._text.pos += 1
 
-    def _take_key(self) -> str:
-        if self._text.peek() != QUOTE:
-            self._fail('no key where the next member should start: "key": value')
-        key = self._take_decoded("key")
-        assert isinstance(key, str)
-        return key
-
     def _take_member(self, key: str) -> None:
         if key not in self._wanted:
             self._take_decoded("member")
@@ -358,69 +311,6 @@ class JsonArrayStream(Generic[RecordT]):
         if key in self.members:
             self._fail_second(key)
         self.members[key] = self._take_wanted(key)
-
-    def _take_wanted(self, key: str) -> object:
-        """The value of a member that is read, in which no object may have a member twice."""
-        place = self._here()
-        data = self._take_short("member")
-        value = self._decode(_ANY, data, place, "member")
-        fault = fault_of_members(data, ())
-        if fault is not None:
-            raise FormatError(f'in "{key}": {fault[1]}', place=place)
-        return value
-
-    def _fail_second(self, key: str) -> NoReturn:
-        self._fail(f'a second "{key}"; which one counts is not clear')
-
-    def _skip_value(self) -> None:
-        """Skips one value unread, whatever its length."""
-        try:
-            self._text.take_value(0)
-        except CutOffError:
-            self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
-        except NoValueError:
-            self._fail("not JSON: no value where a member should be")
-
-    def _take_decoded(self, what: str) -> object:
-        """One value of the object around the array, decoded."""
-        place = self._here()
-        return self._decode(_ANY, self._take_short(what), place, what)
-
-    def _take_short(self, what: str) -> bytes:
-        """The text of one value of the object around the array."""
-        place = self._here()
-        data = self._take_text(what)
-        if data is None:
-            limit = self._limits.max_member_bytes
-            raise FormatError(f"a {what} beside the records exceeds {limit} bytes", place=place)
-        return data
-
-    def _here(self) -> Place:
-        return Place("record", self._number + 1, self._text.skip_space())
-
-    def _take_text(self, what: str) -> bytes | None:
-        """The text of one value; None for one longer than a member may be, which is skipped."""
-        try:
-            return self._text.take_value(self._limits.max_member_bytes)
-        except CutOffError:
-            self._fail(f"the file ends here; it was cut off: {GET_AGAIN}")
-        except NoValueError:
-            self._fail(f"not JSON: no value where a {what} should be")
-
-    def _check_syntax(self, data: bytes, place: Place, what: str) -> None:
-        """Makes sure that a value is JSON, without making anything of it."""
-        self._decode(_SYNTAX, data, place, what)
-
-    @staticmethod
-    def _decode(decoder: msgspec.json.Decoder[T], data: bytes, place: Place, what: str) -> T:
-        try:
-            return decoder.decode(data)
-        except RecursionError:
-            raise FormatError(f"a {what} is nested too deeply", place=place) from None
-        except UnicodeDecodeError:
-            raise FormatError(f"a {what} is not valid UTF-8", place=place) from None
-        except msgspec.DecodeError as error:
-            raise _not_json(place, error) from None
 
     def _enter_array(self) -> None:
         if self.has_array:
@@ -435,38 +325,15 @@ class JsonArrayStream(Generic[RecordT]):
             self._fail(f"the JSON object is closed, but the file goes on; {GET_OR_INSPECT}")
         self._done = True
 
-    def _refuse_foreign(self) -> None:
-        """Names the usual files that are not JSON; skips a UTF-8 byte-order mark."""
-        self._text.need(len(_BOM) + 1)
-        start = bytes(self._text.data[1 : len(_BOM) + 2])
-        if not start:
-            raise FormatError(f"the file is {EMPTY}")
-        for magic, problem in _FOREIGN:
-            if start.startswith(magic):
-                raise FormatError(f"the file {problem}")
-        if start.startswith(_BOM):
-            self._text.pos += len(_BOM)
-
-    def _expect(self, byte: int, what: str) -> None:
-        """Takes `byte`, which must be next."""
-        found = self._text.peek()
-        if found != byte:
-            problem = "the file ends here; it was cut off" if found == END else "not JSON"
-            self._fail(f"{problem}; expected {what}; {GET_OR_INSPECT}")
-        self._text.pos += 1
-
-    def _fail(self, problem: str) -> NoReturn:
-        raise FormatError(problem, place=Place("record", self._number + 1, self._text.offset))
-
     def _fail_cut_off(self, place: Place) -> NoReturn:
         """Says that the file was cut off, unless a fault before its end made it look so."""
         data = bytes(self._text.data[self._text.pos :])
         if data and self._text.offset == place.offset:
             try:
-                _SYNTAX.decode(data)
+                SYNTAX.decode(data)
             except msgspec.DecodeError as error:
                 if "truncated" not in str(error):
-                    raise _not_json(place, error) from None
+                    raise not_json(place, error) from None
             except RecursionError:
                 pass
         raise FormatError(
@@ -486,14 +353,4 @@ def _is_nearly_json(data: bytes) -> bool:
     return True
 
 
-def _not_json(place: Place, error: msgspec.DecodeError) -> FormatError:
-    """Names the byte at fault, give or take one; the decoder counts from the record's start."""
-    message = str(error).removeprefix("JSON is malformed: ")
-    byte = _FAULT_BYTE.search(message)
-    offset = place.offset or 0
-    if byte:
-        message = message[: byte.start()]
-        offset += int(byte.group(1))
-    return FormatError(
-        f"not JSON: {message}; {GET_OR_INSPECT}", place=Place(place.unit, place.number, offset)
-    )
+__all__ = ["JsonArrayStream"]

@@ -19,7 +19,7 @@ import msgspec
 
 from hashlists.formats.advice import GET_OR_INSPECT
 from hashlists.formats.json_members import names_in
-from hashlists.formats.json_stream import Chunk, JsonArrayStream
+from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.json_text import (
     CLOSE_BRACE,
     CLOSE_BRACKET,
@@ -33,6 +33,7 @@ from hashlists.formats.json_text import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from hashlists.formats.chunk import Chunk
     from hashlists.limits import ImportLimits
 
 #: Keys from the outermost object inwards; `EACH` stands for every element of an array.

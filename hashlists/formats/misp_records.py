@@ -20,7 +20,7 @@ from hashlists.model import HashKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
 
 #: Our template of an object, published in docs/misp.
 TEMPLATE: Final = "hashwarden-image"

@@ -64,7 +64,7 @@ from hashlists.words import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.formats.xml_parser import Container
     from hashlists.limits import ImportLimits
 

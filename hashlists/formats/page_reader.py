@@ -14,7 +14,7 @@ from hashlists.formats.base import BatchReader, FileHeader, PageInfo, RawBatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
 
 RecordT = TypeVar("RecordT")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.model import Place, PlaceAt
 
 RecordT = TypeVar("RecordT")

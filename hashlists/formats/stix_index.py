@@ -30,7 +30,8 @@ from hashlists.formats.stix_extension import HANDLING_MARKING_ID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hashlists.formats.json_stream import Chunk, JsonArrayStream
+    from hashlists.formats.chunk import Chunk
+    from hashlists.formats.json_stream import JsonArrayStream
     from hashlists.formats.sharing import Recipients, Sharing
     from hashlists.limits import ImportLimits
 

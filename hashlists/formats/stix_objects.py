@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hashlists.formats.base import FileHeader
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.formats.sharing import Recipients
     from hashlists.formats.stix_index import BundleIndex
     from hashlists.model import Place

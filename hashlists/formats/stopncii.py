@@ -58,7 +58,7 @@ from hashlists.model import Harm, HashKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.limits import ImportLimits
 
 _KINDS: Final = {"ImagePDQ": HashKind.PDQ, "VideoMD5": HashKind.MD5}

@@ -49,7 +49,7 @@ from hashlists.model import Harm, HashKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.limits import ImportLimits
 
 _KINDS: Final = {

@@ -63,7 +63,7 @@ from hashlists.model import HashKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
     from hashlists.limits import ImportLimits
 
 SCHEME: Final = "threatexchange"

@@ -30,7 +30,7 @@ from hashlists.model import EntryFlag, HashKind
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from hashlists.formats.json_stream import Chunk
+    from hashlists.formats.chunk import Chunk
 
 #: The issuer's schema makes MD5 the key of a record.
 _KEY_KINDS: Final = (

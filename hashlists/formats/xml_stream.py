@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
 from hashlists.formats.advice import EMPTY, INSPECT
-from hashlists.formats.json_stream import Chunk
+from hashlists.formats.chunk import Chunk
 from hashlists.formats.xml_parser import Container, Element, GuardedParser, Layout
 from hashlists.model import Place, Rejection
 

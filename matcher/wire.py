@@ -1,11 +1,13 @@
 """The enums of the core and their numbers on the wire, both ways; used by service and client.
 
-A number of a later version, or the unspecified one, has no counterpart: `.get` gives None.
+A number of a later version, or the unspecified one, has no counterpart: `.get` gives None, and
+`known_or_later` passes it on as such, so that one new word never costs the rest of an answer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hashlists.model import Harm, HashKind, ListState
 from matcher._proto.hashwarden.lists.v1 import lists_pb2
@@ -14,6 +16,9 @@ from matcher.model import Basis, Closeness, Decision, NotHashableReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from enum import StrEnum
+
+_Enum = TypeVar("_Enum", bound="StrEnum")
 
 KINDS: Final[Mapping[HashKind, match_pb2.HashKind.ValueType]] = {
     kind: match_pb2.HashKind.Value(f"HASH_KIND_{kind.name}") for kind in HashKind
@@ -48,3 +53,21 @@ STATE_OF: Final = {number: each for each, number in STATES.items()}
 
 #: Collection of list resources (AIP-122): `hashLists/{hash_list}`.
 LIST_COLLECTION: Final = "hashLists/"
+
+
+def known_or_later(enum: type[_Enum], value: str) -> _Enum:
+    """The member of that value; of a value that only a later version knows, something like one.
+
+    That has the value, equals its text and is of the enum's type, but is none of its members.
+    """
+    with suppress(ValueError):
+        return enum(value)
+    later = str.__new__(enum, value)
+    later._name_ = later._value_ = value
+    return later
+
+
+def number_or_later(members: Mapping[Any, _Enum], enum: type[_Enum], number: int) -> _Enum:
+    """The same of a number, by one of the tables above; one that is not in it is told in words."""
+    known = members.get(number)
+    return known_or_later(enum, f"unknown ({number})") if known is None else known

@@ -10,6 +10,7 @@ from importlib import import_module
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func
 
 from hashlists.catalog.on_postgresql import copy_rows
@@ -20,11 +21,12 @@ from hashlists.model import EntryBatch, HashKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
     from hashlists.catalog.packed_insert import Column
+
+_FETCHED_ROWS = 2_000
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -137,6 +139,20 @@ class _Compiled:
 
     def parameters(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(given[name] if name in given else self.fixed[name] for name in self.names)
+
+
+def streamed_rows(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Any]]:
+    """The rows of a query, some thousand at a time; other queries may be made meanwhile."""
+    result = connection.execute(query, execution_options={"stream_results": True})
+    yield from result.partitions(_FETCHED_ROWS)
+
+
+def streamed_columns(
+    connection: Connection, query: Select[Any]
+) -> Iterator[list[NDArray[np.int64]]]:
+    """The same by columns, each `(K,) int64`; the query selects nothing but numbers."""
+    for rows in streamed_rows(connection, query):
+        yield list(np.array([tuple(row) for row in rows], np.int64).T)
 
 
 _ENTRY_COLUMNS = ("entry_id", "list_id", "change_id", "source_key")

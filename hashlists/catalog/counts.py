@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import delete, select
 
-from hashlists.catalog.bulk import upsert
+from hashlists.catalog.bulk import streamed_columns, upsert
 from hashlists.catalog.list_handling import END_FACTS, EndsOfUse
 from hashlists.catalog.schema import KIND_BITS, handlings, list_counts
 from hashlists.model import CODE_KINDS, Coverage
@@ -43,15 +43,12 @@ def list_coverage(connection: Connection, list_id: int, *, now: int) -> Coverage
         .join(handlings, handlings.c.handling_id == table.handling_id)
         .where(table.list_id == list_id)
     )
-    rows = connection.execute(query).all()
-    named = np.array([row[2] for row in rows], np.int64)
-    by_record = np.array([row[3] for row in rows], np.bool_)
-    ends = EndsOfUse(connection).of(np.full(len(rows), list_id), named, by_record)
-    return coverage(
-        (kinds, number)
-        for (kinds, number, *_), end in zip(rows, ends.tolist(), strict=True)
-        if end > now
-    )
+    ends_of_use, in_use = EndsOfUse(connection), Counter[int]()
+    for kinds, numbers, named, by_record in streamed_columns(connection, query):
+        ends = ends_of_use.of(np.full(len(kinds), list_id), named, by_record == 1)
+        for each in np.unique(kinds).tolist():
+            in_use[each] += int(numbers[(kinds == each) & (ends > now)].sum())
+    return coverage(in_use.items())
 
 
 def coverage(histogram: Iterable[tuple[int, int]]) -> Coverage:

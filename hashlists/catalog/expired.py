@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from hashlists.catalog.bulk import streamed_columns
+from hashlists.catalog.handling_uses import entries_with
+from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import handlings
-from hashlists.catalog.touched import ids_with_handlings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from sqlalchemy import Connection
 
 
@@ -33,9 +33,7 @@ class Span:
     now: int
 
 
-def expired_ids(
-    connection: Connection, list_id: int, span: Span, *, upto: int
-) -> NDArray[np.int64]:
+def expired_ids(connection: Connection, list_id: int, span: Span, *, upto: int) -> IdSet:
     """The entries of a list with a version whose time of use ended in a span.
 
     Args:
@@ -43,14 +41,11 @@ def expired_ids(
         list_id: of the list.
         span: after `began`, and not after `now`.
         upto: only versions of this revision and earlier ones count. They need not be the newest.
-
-    Returns:
-        `(K,) int64`, ascending.
     """
     ends = handlings.c.expires_at
     query = select(handlings.c.handling_id).where(ends > span.began, ends <= span.now)
-    ended = frozenset(connection.execute(query).scalars())
-    return ids_with_handlings(connection, list_id, ended, upto=upto)
+    ended = IdSet.of(ids for (ids,) in streamed_columns(connection, query))
+    return IdSet.of(entries_with(connection, list_id, ended, upto=upto))
 
 
 __all__ = ["Span", "expired_ids"]

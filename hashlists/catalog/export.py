@@ -1,9 +1,9 @@
 """Reads lists for an export: all that is in force, or what changed, at one revision.
 
 Invariants: everything comes from one read transaction, and from one revision (`upto`); of each
-entry its newest version then. Memory is a batch, one bit for each entry id that the catalog ever
-gave, and, for a delta, eight bytes for each entry that changed. What was purged is gone, whatever
-revision is asked for. Nothing here writes, and nothing judges what a format can carry.
+entry its newest version then. Memory is a batch, and a few bits for each id that the catalog ever
+gave to an entry or a handling. What was purged is gone, whatever revision is asked for. Nothing
+here writes, and nothing judges what a format can carry.
 
 A delta is the difference of two exports, one at `since` and one at `upto`, under what entries say
 of their handling; what it shows in force at an earlier revision must be in force and released today
@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from sqlalchemy import bindparam, func, select
 
 from hashlists.catalog import touched
@@ -46,7 +45,6 @@ from hashlists.catalog.schema import (
 )
 from hashlists.catalog.states import EntryState, entry_states, read_head
 from hashlists.errors import RevisionNotFoundError
-from hashlists.id_arrays import distinct_ids
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -249,18 +247,16 @@ class Export:
 
     def _changed(self, row: Row[Any], span: Span) -> Iterator[list[Told]]:
         connection, since = self._connection, self._selection.since
-        changed = touched.changed_ids(connection, since, upto=self.revision, list_id=row.list_id)
-        expired = expired_ids(connection, row.list_id, span, upto=since)
+        of_list = {"upto": self.revision, "list_id": row.list_id}
+        changed = IdSet.of(touched.changed_parts(connection, since, **of_list))
         rehandled = rehandled_ids(connection, row.list_id, self._held, span, since=since)
-        ids = distinct_ids(np.concatenate([changed, expired, rehandled]))
-        may_have_another = np.isin(ids, np.concatenate([changed, rehandled]))
-        step = min(self._batch_size, _LOOKED_UP)
-        for start in range(0, len(ids), step):
-            part = ids[start : start + step]
+        may_have_another = changed.union(rehandled)
+        expired = expired_ids(connection, row.list_id, span, upto=since)
+        for part in may_have_another.union(expired).arrays(min(self._batch_size, _LOOKED_UP)):
             entry_ids = part.tolist()
             then = entry_states(connection, entry_ids, upto=since)
             now = entry_states(connection, entry_ids, upto=self.revision)
-            as_it_was = frozenset(part[~may_have_another[start : start + step]].tolist())
+            as_it_was = frozenset(may_have_another.missing_of(part).tolist())
             yield self._difference(then, now, span, as_it_was)
 
     def _difference(

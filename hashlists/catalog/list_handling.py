@@ -101,6 +101,25 @@ class ListHandling:
         """The revision by which it came to say what it said at that one."""
         return self.revisions[self._place(revision)]
 
+    def ends(
+        self, named: NDArray[np.int64], by_record: NDArray[np.int64], revision: int
+    ) -> NDArray[np.int64]:
+        """The end of use that `holds` of `(M,)` handlings at a revision.
+
+        Args:
+            named: `(M,)`: the ends that they name, as `END_FACTS` has them.
+            by_record: `(M,)`: likewise whether a record said so.
+            revision: at which the list says what it says.
+
+        Returns:
+            `(M,) int64`: microseconds, or `ENDLESS`.
+        """
+        first, then = (
+            np.full(len(named), _microseconds(each.expires_at))
+            for each in (self.first, self.at(revision))
+        )
+        return _ends(named, by_record == 1, first, then)
+
     def _place(self, revision: int) -> int:
         return max(bisect_right(self.revisions, revision) - 1, 0)
 
@@ -189,25 +208,6 @@ def _ends(
 ) -> NDArray[np.int64]:
     unknown = np.where(named == first, np.minimum(named, now), named)
     return np.where(by_record, np.where(named == ENDLESS, now, named), unknown)
-
-
-def with_another_end(
-    connection: Connection, held: ListHandling, handling_ids: Collection[int], since: int
-) -> set[int]:
-    """Those of the handlings with which entries have another end of use now than at `since`."""
-    now, then = (_microseconds(held.at(revision).expires_at) for revision in (held.newest, since))
-    if now == then or not handling_ids:
-        return set()
-    rows = [row for part in _ENDS.run(connection, sorted(handling_ids)) for row in part]
-    ids, named, by_record = (np.array(list(each), np.int64) for each in zip(*rows, strict=True))
-    first = np.full(len(ids), _microseconds(held.first.expires_at))
-    changed = _ends(named, by_record == 1, first, np.full(len(ids), now)) != _ends(
-        named, by_record == 1, first, np.full(len(ids), then)
-    )
-    return set(ids[changed].tolist())
-
-
-_ENDS = BulkSelect(handlings.c.handling_id, select(handlings.c.handling_id, *END_FACTS))
 
 
 def _microseconds(moment: datetime | None) -> int:

@@ -1,4 +1,8 @@
-"""Between the types of the core and those of the wire, as a client needs them."""
+"""Between the types of the core and those of the wire, as a client needs them.
+
+Invariant: what a later server says in words that this build does not know is passed on as such (see
+`wire.known_or_later`), and takes nothing else of its answer along.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,10 @@ from hashlists.model import (
     Coverage,
     EntryActReport,
     Handling,
+    Harm,
     HashKind,
     HashList,
+    ListState,
     MatchDay,
     PurgeReport,
     Revision,
@@ -37,10 +43,13 @@ from matcher.client.types import (
     WholeList,
 )
 from matcher.model import (
+    Basis,
+    Closeness,
     Decision,
     ImageHashes,
     Match,
     MatchResult,
+    NotHashableReason,
     Undecodable,
     ViewHashes,
 )
@@ -255,11 +264,11 @@ def list_answer(message: lists_pb2.HashList) -> RemoteList:
     return RemoteList(
         hash_list=HashList(
             name=message.name.removeprefix(wire.LIST_COLLECTION),
-            harm=wire.HARM_OF[message.harm],
+            harm=wire.number_or_later(wire.HARM_OF, Harm, message.harm),
             source=message.source,
             title=message.title,
             legal_basis=message.legal_basis,
-            state=wire.STATE_OF[message.state],
+            state=wire.number_or_later(wire.STATE_OF, ListState, message.state),
             handling=_handling(message.handling),
         ),
         coverage=_coverage(message.coverage),
@@ -296,7 +305,7 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
     """One committed change."""
     return Revision(
         number=message.number,
-        kind=ChangeKind(message.kind),
+        kind=wire.known_or_later(ChangeKind, message.kind),
         list_name=message.hash_list.removeprefix(wire.LIST_COLLECTION) or None,
         author=message.author,
         reason=message.reason,
@@ -408,7 +417,11 @@ def _made(
 
 
 def _coverage(message: lists_pb2.Coverage) -> Coverage:
-    kinds = {HashKind(kind): count for kind, count in message.entries_by_kind.items() if count}
+    kinds = {
+        wire.known_or_later(HashKind, kind): count
+        for kind, count in message.entries_by_kind.items()
+        if count
+    }
     return Coverage(message.entries, kinds, message.near_matchable_entries)
 
 
@@ -442,7 +455,7 @@ def _match_result(message: match_pb2.MatchResult) -> MatchResult:
     refused = message.HasField("not_hashable")
     return MatchResult(
         decision=wire.DECISION_OF.get(message.decision, Decision.REVIEW),
-        reason=wire.REASON_OF.get(message.not_hashable.reason) if refused else None,
+        reason=_reason(message.not_hashable) if refused else None,
         detail=message.explanation,
         match_id=message.match_id,
         matches=tuple(_match(each) for each in message.matches),
@@ -458,17 +471,21 @@ def _match_result(message: match_pb2.MatchResult) -> MatchResult:
     )
 
 
+def _reason(message: match_pb2.NotHashable) -> NotHashableReason:
+    return wire.number_or_later(wire.REASON_OF, NotHashableReason, message.reason)
+
+
 def _match(message: match_pb2.Match) -> Match:
     issued = message.classification
     return Match(
         list_name=message.hash_list.removeprefix(wire.LIST_COLLECTION),
         harm=message.harm,
         entry_id=int(message.entry),
-        kind=wire.KIND_OF[message.kind],
-        basis=wire.BASIS_OF[message.basis],
+        kind=wire.number_or_later(wire.KIND_OF, HashKind, message.kind),
+        basis=wire.number_or_later(wire.BASIS_OF, Basis, message.basis),
         view=message.view,
         distance=message.distance if message.HasField("distance") else None,
-        closeness=wire.CLOSENESS_OF[message.closeness],
+        closeness=wire.number_or_later(wire.CLOSENESS_OF, Closeness, message.closeness),
         classification=Classification(issued.scheme, issued.profile, issued.code)
         if message.HasField("classification")
         else None,
@@ -487,9 +504,7 @@ def hash_answer(message: match_pb2.HashImageResponse) -> HashAnswer:
     """The hashes of one image."""
     refused = message.HasField("not_hashable")
     undecodable = (
-        Undecodable(wire.REASON_OF[message.not_hashable.reason], message.not_hashable.detail)
-        if refused
-        else None
+        Undecodable(_reason(message.not_hashable), message.not_hashable.detail) if refused else None
     )
     return HashAnswer(
         hashes=ImageHashes(
@@ -506,4 +521,6 @@ def hash_answer(message: match_pb2.HashImageResponse) -> HashAnswer:
 
 
 def _hashes(messages: Iterable[match_pb2.Hash]) -> dict[HashKind, bytes]:
-    return {wire.KIND_OF[each.kind]: each.value for each in messages}
+    return {
+        wire.number_or_later(wire.KIND_OF, HashKind, each.kind): each.value for each in messages
+    }

@@ -137,8 +137,8 @@ def test_a_delta_up_to_a_revision_tells_it_too(demo, clock):
 
 @pytest.mark.parametrize("few", [1_000, 0])
 def test_of_several_changes_and_more_than_are_looked_up_at_a_time(demo, clock, monkeypatch, few):
-    monkeypatch.setattr("hashlists.catalog.touched.CHUNK", few)
-    monkeypatch.setattr("hashlists.catalog.touched._FETCHED_ROWS", 2)
+    monkeypatch.setattr("hashlists.catalog.handling_uses.CHUNK", few)
+    monkeypatch.setattr("hashlists.catalog.bulk._FETCHED_ROWS", 2)
     for part in range(3):
         names = [f"{part}-{n}" for n in range(5)]
         bring(demo, items(*names, handling=UNTIL[part]), items(f"{part}-kept", handling=UNTIL[3]))

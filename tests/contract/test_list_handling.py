@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, insert, select, text
 
+from hashlists.catalog.engine import writer
 from hashlists.catalog.expired import Span
 from hashlists.catalog.list_handling import EndsOfUse, ListHandling, read_sayings
 from hashlists.catalog.rehandled import rehandled_ids
@@ -308,7 +310,7 @@ class TestExports:
         held = ListHandling((since, since + 1), (FIRST, replace(FIRST, releasable_to=("b", "a"))))
         with demo._engine.connect() as connection:
             found = rehandled_ids(connection, 1, held, Span(0, 1), since=since)
-        assert found.tolist() == []
+        assert found.is_empty
 
     @pytest.mark.parametrize("said", [to("b"), until(PAST)])
     def test_a_delta_gives_what_was_narrowed_while_its_revision_was_exported(self, demo, said):
@@ -463,3 +465,65 @@ def test_a_change_costs_the_same_for_many_entries(demo):
     event.remove(demo._engine, "before_cursor_execute", note)
     assert any("list_handlings" in each for each in seen)
     assert not any(_OF_ENTRIES.search(each) for each in seen)
+
+
+_GIVES_EACH_ITS_OWN = (
+    (
+        "UPDATE entry_versions SET handling_id = entry_id"
+        " - (SELECT min(entry_id) FROM entries)"
+        " + (SELECT min(handling_id) FROM handlings WHERE document LIKE '%\"o0\"%')"
+    ),
+    "DELETE FROM change_handlings",
+    "DELETE FROM list_counts",
+    (
+        "INSERT INTO change_handlings (change_id, handling_id, versions)"
+        " SELECT change_id, handling_id, 1 FROM entry_versions"
+    ),
+    (
+        "INSERT INTO list_counts (list_id, kinds, handling_id, entries)"
+        " SELECT 1, kinds, handling_id, 1 FROM entry_versions"
+    ),
+)
+
+
+class TestHandlingsOfTheirOwn:
+    """Each entry of a list may have one: what is kept of them in memory takes a bit each."""
+
+    NUMBER = 10_000
+
+    @pytest.fixture
+    def many(self, demo, monkeypatch):
+        monkeypatch.setattr("hashlists.catalog.bulk._FETCHED_ROWS", 200)
+        bring_said(demo, *items(*map(str, range(self.NUMBER))))
+        with writer(demo._engine).begin() as connection:
+            documents = [f'{{"originator":"o{number}"}}' for number in range(self.NUMBER)]
+            rows = [{"digest": each.encode(), "document": each} for each in documents]
+            connection.execute(insert(handlings), rows)
+            for statement in _GIVES_EACH_ITS_OWN:
+                connection.execute(text(statement))
+        require_coverage(demo)
+        return demo
+
+    def test_hardly_any_memory_is_taken_for_whom_their_list_concerns(self, many):
+        since = many.head()
+        many.change_handling("demo", replace(to("b"), expires_at=FUTURE), **WHO)
+        with many.read() as reader:
+            connection = reader._connection
+            held = ListHandling.read(connection, 1)
+            find = {
+                "another handling": lambda: sum(
+                    map(len, rehandled_ids(connection, 1, held, Span(0, 1), since=since).arrays(99))
+                ),
+                "another end": lambda: reader.changed_count(since),
+                "coverage": lambda: many.get_list("demo").coverage.entries,
+            }
+            for what, number in find.items():
+                assert number() == self.NUMBER, what  # what is compiled once is not counted below
+                tracemalloc.start()
+                number()
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                # A page of rows, and that is all; numbers in a set alone would take as much again.
+                assert peak < 100 * self.NUMBER, (what, peak)
+        told = shown(many, recipients=["a"], since=since)
+        assert sum(gone for gone, _ in told.values()) == self.NUMBER

@@ -10,9 +10,11 @@ import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
+from hashlists.model import ChangeKind, Harm, HashKind, ListState
+from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.client import AsyncClient, Client
+from matcher.cli.list_output import revision_record
+from matcher.client import AsyncClient, Client, messages
 from matcher.client.streams import responses
 from matcher.errors import ServerError
 from matcher.model import Decision
@@ -64,6 +66,21 @@ class Refusing(lists_pb2_grpc.HashListServiceServicer):
         await refuse(context)
         yield
 
+    # Lists and revisions are told as a later build would: with words that this one does not know.
+
+    async def ListRevisions(self, request, context):  # noqa: N802  gRPC's name
+        told = [lists_pb2.Revision(number=2, kind="of_tomorrow"), lists_pb2.Revision(kind="import")]
+        return lists_pb2.ListRevisionsResponse(revisions=told)
+
+    async def ListHashLists(self, request, context):  # noqa: N802  gRPC's name
+        new = lists_pb2.HashList(name="hashLists/new", harm=99, state=98)
+        new.coverage.entries_by_kind["of_tomorrow"] = 3
+        new.coverage.entries_by_kind["pdq"] = 2
+        old = lists_pb2.HashList(
+            name="hashLists/old", harm=lists_pb2.HARM_CSAM, state=lists_pb2.LIST_STATE_LIVE
+        )
+        return lists_pb2.ListHashListsResponse(hash_lists=[new, old])
+
 
 @pytest_asyncio.fixture
 async def address():
@@ -100,6 +117,55 @@ async def test_what_a_server_says_stays(address):
         with pytest.raises(ServerError, match="FAILED_PRECONDITION: not today") as caught:
             await client.match_image(b"")
     assert not caught.value.retryable
+
+
+class TestWhatALaterServerSays:
+    """Is passed on as such, and takes nothing beside it along."""
+
+    async def test_of_revisions(self, address):
+        async with AsyncClient(address) as client:
+            told = [each async for each in client.list_revisions()]
+        assert [each.kind for each in told] == ["of_tomorrow", ChangeKind.IMPORT]
+        assert await asyncio.to_thread(blocking_list, address, "list_revisions") == told
+        assert revision_record(told[0])["kind"] == "of_tomorrow"
+
+    async def test_of_lists(self, address):
+        async with AsyncClient(address) as client:
+            told = [each async for each in client.list_lists()]
+        new, old = (each.hash_list for each in told)
+        assert (new.harm, new.state) == ("unknown (99)", "unknown (98)")
+        assert (old.harm, old.state) == (Harm.CSAM, ListState.LIVE)
+        assert told[0].coverage.by_kind == {"of_tomorrow": 3, HashKind.PDQ: 2}
+        assert await asyncio.to_thread(blocking_list, address, "list_lists") == told
+
+    def test_of_matches(self):
+        message = match_pb2.MatchResult(
+            decision=match_pb2.DECISION_REVIEW,
+            matches=[match_pb2.Match(entry="1", kind=99, basis=98, closeness=97)],
+        )
+        message.not_hashable.reason = 96
+        result = messages.match_answer(message).result
+        (match,) = result.matches
+        words = (match.kind, match.basis, match.closeness, result.reason)
+        assert words == ("unknown (99)", "unknown (98)", "unknown (97)", "unknown (96)")
+        assert [each.value for each in words] == list(words)
+
+    def test_of_hashes(self):
+        message = match_pb2.HashImageResponse(
+            digests=[
+                match_pb2.Hash(kind=99, value=b"new"),
+                match_pb2.Hash(kind=match_pb2.HASH_KIND_MD5, value=b"old"),
+            ]
+        )
+        message.not_hashable.reason = 98
+        hashes = messages.hash_answer(message).hashes
+        assert hashes.digests == {"unknown (99)": b"new", HashKind.MD5: b"old"}
+        assert hashes.undecodable.reason == "unknown (98)"
+
+
+def blocking_list(address, method):
+    with Client(address) as client:
+        return list(getattr(client, method)())
 
 
 class BrokenError(Exception):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import func, select
@@ -46,7 +46,7 @@ NEVER = 0
 EXPIRED_KEPT_SECONDS = 7 * 86_400
 
 _LAST_SECOND = 2**32 - 1  # in 2106
-_MICROSECONDS = 1_000_000
+MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,10 @@ VERSION_ROWS = select(
     func.coalesce(entry_versions.c.classification_id, NO_CLASSIFICATION),
     *(entry_versions.c[kind.value] for kind in KIND_BITS),
 )
+#: The same for `EntryBatches.ends_of_use`.
+END_ROWS = select(
+    entry_versions.c.entry_id, entry_versions.c.change_id, entry_versions.c.handling_id
+)
 IN_ORDER = (entry_versions.c.entry_id, entry_versions.c.version_id)
 _ENTRY, _CHANGE, _VERSION, _HANDLING, _FLAGS, _SIZE, _CLASS, _FIRST_HASH = range(8)
 _CHANGE_FACTS = BulkSelect(
@@ -121,12 +125,20 @@ class _Facts:
         return np.array(list(self._known.values()), np.int64)[position]
 
 
+class _Chosen(NamedTuple):
+    """Some of the rows, by entry id: their places, lists and ends of use in microseconds."""
+
+    rows: NDArray[np.int64]
+    list_ids: NDArray[np.int64]
+    expires_at: NDArray[np.int64]
+
+
 class EntryBatches:
     """Turns `VERSION_ROWS` into columns."""
 
     def __init__(self, connection: Connection, *, now: int) -> None:
         self._connection = connection
-        self._kept_from = now - EXPIRED_KEPT_SECONDS * _MICROSECONDS
+        self._kept_from = now - EXPIRED_KEPT_SECONDS * MICROSECONDS
         self._changes = _Facts(connection, _CHANGE_FACTS)
         self._handlings = _Facts(connection, _HANDLING_FACTS)
         self._ends = EndsOfUse(connection)
@@ -141,23 +153,47 @@ class EntryBatches:
             rows: at least one; all versions of every entry among them.
             retracted: ids, ascending; those of other entries do no harm.
         """
-        entry_ids = _numbers(rows, _ENTRY)
-        facts = self._changes.of(_numbers(rows, _CHANGE))
+        chosen = self._in_force(
+            *(_numbers(rows, column) for column in (_ENTRY, _CHANGE, _HANDLING)), retracted
+        )
+        if not len(chosen.rows):
+            return None
+        return self._of_chosen(
+            [rows[row] for row in chosen.rows.tolist()], chosen.list_ids, chosen.expires_at
+        )
+
+    def ends_of_use(
+        self, rows: Sequence[Any], retracted: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """Ids and ends of use of what `columns` would give, as it has them, in the same order.
+
+        Args:
+            rows: of `END_ROWS`, as for `columns`.
+            retracted: as for `columns`.
+        """
+        entry_ids, change_ids, handling_ids = np.array(rows, np.int64).reshape(-1, 3).T
+        chosen = self._in_force(entry_ids, change_ids, handling_ids, retracted)
+        return entry_ids[chosen.rows], _seconds(chosen.expires_at)
+
+    def _in_force(
+        self,
+        entry_ids: NDArray[np.int64],
+        change_ids: NDArray[np.int64],
+        handling_ids: NDArray[np.int64],
+        retracted: NDArray[np.int64],
+    ) -> _Chosen:
+        facts = self._changes.of(change_ids)
         revision, list_ids = facts[:, 0], facts[:, 1]
-        handling = self._handlings.of(_numbers(rows, _HANDLING))
+        handling = self._handlings.of(handling_ids)
         expires_at = self._ends.of(list_ids, handling[:, 0], handling[:, 1] == 1)
         order = np.lexsort((revision, entry_ids))
-        newest = np.ones(len(rows), np.bool_)
+        newest = np.ones(len(entry_ids), np.bool_)
         newest[:-1] = entry_ids[order][1:] != entry_ids[order][:-1]
         chosen = order[newest]
         wanted = (revision[chosen] > 0) & (expires_at[chosen] > self._kept_from)
         wanted &= ~np.isin(entry_ids[chosen], retracted)
         chosen = chosen[wanted]
-        if not len(chosen):
-            return None
-        return self._of_chosen(
-            [rows[row] for row in chosen.tolist()], list_ids[chosen], expires_at[chosen]
-        )
+        return _Chosen(chosen, list_ids[chosen], expires_at[chosen])
 
     def _of_chosen(
         self, rows: Sequence[Any], list_ids: NDArray[np.int64], expires_at: NDArray[np.int64]
@@ -265,7 +301,7 @@ def _numbers(rows: Sequence[Any], column: int) -> NDArray[np.int64]:
 
 def _seconds(expires_at: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Microseconds as `EntryColumns.expires` has them."""
-    seconds = np.maximum(-(-expires_at // _MICROSECONDS), 1)  # 0 is never
+    seconds = np.maximum(-(-expires_at // MICROSECONDS), 1)  # 0 is never
     return np.where(seconds > _LAST_SECOND, NEVER, seconds).astype(np.uint32)
 
 

@@ -18,7 +18,9 @@ from hashlists.catalog import touched
 from hashlists.catalog.bulk import BulkSelect
 from hashlists.catalog.engine import catalog_errors
 from hashlists.catalog.entry_columns import (
+    END_ROWS,
     IN_ORDER,
+    MICROSECONDS,
     VERSION_ROWS,
     EntryBatches,
     EntryColumns,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
+_ENDS_BY_ENTRY = BulkSelect(entry_versions.c.entry_id, END_ROWS)
 _BY_ENTRY = BulkSelect(entry_versions.c.entry_id, VERSION_ROWS.order_by(*IN_ORDER))
 
 _LOOKED_UP = 2_000  # entries at a time
@@ -101,16 +104,41 @@ class CatalogReader:
         with catalog_errors():
             return touched.out_of_force_since(self._connection, since)
 
-    def ids_with_new_ends(self, since: int) -> NDArray[np.int64]:
+    def ids_with_new_ends(self, since: int, *, by: int | None = None) -> NDArray[np.int64]:
         """The entries that revisions in (`since`, `revision`] may have given another end of use.
 
-        Which it is, `entry_columns` tells; an entry that those revisions brought first is left out.
+        Which it is, `ends_of_use` tells; an entry that those revisions brought first is left out.
+        The cost grows with the handlings of the lists in question and with what is told.
+
+        Args:
+            since: a revision.
+            by: only those that may end up to then, in seconds since 1970 UTC; None for all.
 
         Returns:
             `(K,) int64`, ascending, a part of `changed_ids`.
         """
+        moment = None if by is None else by * MICROSECONDS
         with catalog_errors():
-            return touched.ids_with_new_ends(self._connection, since)
+            return touched.ids_with_new_ends(self._connection, since, by=moment)
+
+    def ends_of_use(
+        self, entry_ids: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint32]]]:
+        """Streams the ends of use of entries in force, a few thousand at a time.
+
+        Args:
+            entry_ids: `(K,) int64`, strictly ascending.
+
+        Yields:
+            Ids `(M,) int64`, ascending, and ends `(M,) uint32`, of those that `entry_columns` would
+            give, as `EntryColumns.expires` has them.
+        """
+        with catalog_errors():
+            batch = EntryBatches(self._connection, now=self._now)
+            for chosen in chunks(entry_ids.tolist(), _LOOKED_UP):
+                rows = list(chain.from_iterable(_ENDS_BY_ENTRY.run(self._connection, chosen)))
+                retracted = np.array(sorted(retracted_among(self._connection, chosen)), np.int64)
+                yield batch.ends_of_use([tuple(row) for row in rows], retracted)
 
     def purged_since(self, since: int) -> bool:
         """Whether a revision in (`since`, `revision`] purged any entry."""

@@ -10,7 +10,8 @@ Invariants:
 
 * What is served goes on being served, whatever fails, and never goes back to an older revision of
   the same history. Failures are told by `state`, logged once, and tried again.
-* Nothing waits for a build but the very first start. Retractions wait for none at all.
+* Nothing waits for a build but the very first start. Retractions wait for none at all, nor do ends
+  of use.
 * A snapshot counts only for the history whose marks it carries.
 """
 
@@ -27,6 +28,7 @@ from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
 from matcher.follow.adopting import carried, caught_up, standing
 from matcher.follow.building import Puller
 from matcher.follow.choosing import Need, fits_in_memory, wants_full_build, withdraws
+from matcher.follow.ending import SECONDS_KNOWN, with_ends_ahead
 from matcher.follow.makers import make_builder
 from matcher.follow.making import Making
 from matcher.follow.opening import Opener
@@ -167,6 +169,9 @@ class Follower:
         self._head = 0
         # A view, and the mark of the revision whose withdrawals it hides.
         self._hidden_early: tuple[View, str | None] | None = None
+        # Likewise of its ends of use, and until when these are known.
+        self._ends_ahead: tuple[View, str | None] | None = None
+        self._ends_known_to = 0
         self._withdrawn_at = 0.0  # by the clock
         self._need = Need.NONE
         self._lock = threading.Lock()
@@ -311,7 +316,7 @@ class Follower:
         """Hides what is out of force by now, before anything else is read."""
         served = self._view
         if served is not None and served.stands(reader):
-            self._serve_other(self._hide_early(served, reader))
+            self._serve_other(self._less_withdrawn(served, reader))
 
     def _withdraw_meanwhile(self) -> None:
         """The same in a short transaction of its own, now and then while much is read."""
@@ -323,10 +328,30 @@ class Follower:
         self._withdrawn_at = self._clock()
 
     def _hide_early(self, view: View, reader: CatalogReader) -> View:
+        """The view, less what by the reader's revision is out of force, or soon ends."""
+        mark, now = reader.revision_mark(reader.revision), int(self._time())
+        if view is self._view and self._ends_ahead == (view, mark) and now < self._ends_known_to:
+            return view  # it was swapped, and nothing has happened since
+        hidden = self._less_withdrawn(view, reader)
+        if view is self._view:
+            self._serve_other(hidden)  # no retraction waits for the ends
+        before = self._view
+        try:
+            ending = with_ends_ahead(hidden, reader, now, pause=self._withdraw_meanwhile)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was withdrawn is hidden
+            self._problems.note(Concern.CHANGES, error)
+            return hidden
+        if self._view is not None and self._view is not before:
+            ending = ending.without_more(self._view)
+        self._hidden_early = ending, mark
+        self._ends_ahead, self._ends_known_to = self._hidden_early, now + SECONDS_KNOWN
+        return ending
+
+    def _less_withdrawn(self, view: View, reader: CatalogReader) -> View:
         """The view, less what the reader's revision no longer has in force."""
         mark = reader.revision_mark(reader.revision)
         if self._hidden_early == (self._view, mark) and view is self._view:
-            return view  # it was swapped, and nothing has happened since
+            return view
         gone = reader.out_of_force_since(view.revision)
         hidden = view.without(gone, by=reader.revision)
         self._hidden_early = hidden, mark
@@ -387,8 +412,11 @@ class Follower:
         before = None if self._view is None else self._view.sealed
         adopted = view.sealed is not before
         self._view, self._due, self._shown_at = view, view.due(now), now
+        # They would keep a snapshot that was swept away in memory.
         if self._hidden_early is not None and self._hidden_early[0] is not view:
-            self._hidden_early = None  # it would keep a snapshot that was swept away in memory
+            self._hidden_early = None
+        if self._ends_ahead is not None and self._ends_ahead[0] is not view:
+            self._ends_ahead = None
         if adopted:
             self._opener.adopted(self._source)
         if before is not None and before.lineage.purge_mark != view.sealed.lineage.purge_mark:

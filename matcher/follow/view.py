@@ -104,8 +104,8 @@ class View:
             hidden although `revision` still has them.
         ending: `(E,) int64`, likewise: entries to which later revisions gave another end of use.
         ends: `(E,) uint32`: from when on these are hidden, seconds since 1970 UTC.
-        withdrawn_by: the revision that took the last of them out of force, or any later one that
-            took out no more; `revision` itself where nothing is hidden early.
+        withdrawn_by: the revision that took the last of them out of force or gave the last end, or
+            any later one that did no more; `revision` itself where nothing is hidden early.
     """
 
     sealed: Sealed
@@ -238,23 +238,36 @@ class View:
             return self
         return replace(self, withdrawn=withdrawn, withdrawn_by=by)
 
-    def with_ends(self, ending: Int64Array = _NO_ROWS, ends: NDArray[np.uint32] = _NO_ENDS) -> View:
+    def with_ends(
+        self,
+        ending: Int64Array = _NO_ROWS,
+        ends: NDArray[np.uint32] = _NO_ENDS,
+        *,
+        by: int | None = None,
+    ) -> View:
         """The same revision with other ends of use, as later revisions set them.
 
         Args:
             ending: `(E,) int64`, ascending ids; none for the ends that this revision says.
             ends: `(E,) uint32`, seconds since 1970 UTC.
+            by: the last of these revisions; None where none hides anything.
         """
-        if not len(ending) and not len(self.ending):
+        if np.array_equal(ending, self.ending) and np.array_equal(ends, self.ends):
             return self
-        return replace(self, ending=ending, ends=ends)
+        withdrawn_by = max(self.withdrawn_by, self.revision if by is None else by)
+        return replace(self, ending=ending, ends=ends, withdrawn_by=withdrawn_by)
 
     def in_place_of(self, other: View) -> View:
         """This view, less what `other`, of the same history, hides early and this still has."""
         if self.withdrawn_by >= other.withdrawn_by:
             return self
         hidden = self.without(other.withdrawn, by=other.withdrawn_by)
-        return hidden.with_ends(other.ending, other.ends)
+        return hidden.with_ends(other.ending, other.ends, by=other.withdrawn_by)
+
+    def without_more(self, other: View) -> View:
+        """The same revision, less what `other`, of the same history, came to hide meanwhile."""
+        both = joined_ids(self.withdrawn, other.withdrawn)
+        return self.without(both, by=max(self.withdrawn_by, other.withdrawn_by))
 
     def index(self, now: int) -> MatchIndex:
         """What can be searched at `now`, seconds since 1970 UTC."""

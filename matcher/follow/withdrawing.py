@@ -38,6 +38,7 @@ from hashlists.snapshot.withdrawn import (
     remove_withdrawn,
     write_withdrawn,
 )
+from matcher.follow.ending import OVER, ends_of_use
 from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.lock import withdrawn_lock
 from matcher.follow.problems import Concern
@@ -45,8 +46,6 @@ from matcher.index.expiry import NEVER
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from hashlists.catalog import CatalogReader
     from matcher.follow.problems import Problems
@@ -123,7 +122,8 @@ def _withdrawn(
         since, known = min(standing.values()), _NO_IDS
         held = Withdrawn(reader.catalog_id, since, "", (), _NO_IDS)
     asked = joined_ids(known, reader.ids_with_new_ends(since))
-    in_force, its_ends = _ends_of_use(reader, asked)
+    all_ends = ends_of_use(reader, asked)
+    in_force, its_ends = asked[all_ends != OVER], all_ends[all_ends != OVER]
     out = joined_ids(
         np.setdiff1d(asked, in_force, assume_unique=True), reader.out_of_force_since(since)
     )
@@ -139,18 +139,6 @@ def _withdrawn(
         ids=ids,
         ending=ending[order],
         ends=np.concatenate([held.ends[as_before], its_ends[has_end]])[order],
-    )
-
-
-def _ends_of_use(
-    reader: CatalogReader, entry_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Those of the entries that are in force, and their ends of use; see `EntryColumns`."""
-    columns = reader.entry_columns(entry_ids=entry_ids) if len(entry_ids) else ()
-    parts = [(each.entry_ids, each.expires) for each in columns]
-    return (
-        np.concatenate([_NO_IDS, *(ids for ids, _ in parts)]),
-        np.concatenate([np.empty(0, np.uint32), *(ends for _, ends in parts)]),
     )
 
 
@@ -214,7 +202,7 @@ class Withdrawals:
         ):
             return view
         hidden = view.without(held.ids, by=held.revision)
-        return hidden.with_ends(held.ending, held.ends)
+        return hidden.with_ends(held.ending, held.ends, by=held.revision)
 
 
 __all__ = ["Withdrawals", "keep_withdrawn"]

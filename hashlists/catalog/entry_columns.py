@@ -153,9 +153,8 @@ class EntryBatches:
             rows: at least one; all versions of every entry among them.
             retracted: ids, ascending; those of other entries do no harm.
         """
-        chosen = self._in_force(
-            *(_numbers(rows, column) for column in (_ENTRY, _CHANGE, _HANDLING)), retracted
-        )
+        entry_ids, change_ids = _numbers(rows, _ENTRY), _numbers(rows, _CHANGE)
+        chosen = self._in_force(entry_ids, change_ids, _numbers(rows, _HANDLING), retracted)
         if not len(chosen.rows):
             return None
         return self._of_chosen(

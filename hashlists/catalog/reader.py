@@ -138,7 +138,8 @@ class CatalogReader:
             for chosen in chunks(entry_ids.tolist(), _LOOKED_UP):
                 rows = list(chain.from_iterable(_ENDS_BY_ENTRY.run(self._connection, chosen)))
                 retracted = np.array(sorted(retracted_among(self._connection, chosen)), np.int64)
-                yield batch.ends_of_use([tuple(row) for row in rows], retracted)
+                if rows:
+                    yield batch.ends_of_use([tuple(row) for row in rows], retracted)
 
     def purged_since(self, since: int) -> bool:
         """Whether a revision in (`since`, `revision`] purged any entry."""

@@ -27,6 +27,7 @@ from hashlists.formats.advice import EMPTY, GET_AGAIN, cut_line
 from hashlists.formats.csv_lines import Lines, block_columns
 from hashlists.formats.shown_columns import show_columns
 from hashlists.model import Place, Rejection
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -202,7 +203,7 @@ class CsvTable:
             return self._reject(line, str(error))
         if row and len(row) != len(self.columns):
             found, expected = len(row), len(self.columns)
-            return self._reject(line, f"{found} cells where the header has {expected}")
+            return self._reject(line, f"{counted(found, 'cell')} where the header has {expected}")
         if row and self._lines.number > line and not self._multiline:
             self._refuse_swallowed(row, line)
         return row

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashlists.model import DIGEST_KINDS, HashKind
+from hashlists.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +88,8 @@ def _tagged(name: str, digits: str) -> Digest | str:
     if kind is None:
         return "a digest of a kind that lists do not hold; MD5, SHA-1 and SHA-256 are read"
     if KIND_OF_DIGITS.get(len(digits)) is not kind:
-        return f"the line names one kind of digest, but its value has {len(digits)} digits"
+        has = counted(len(digits), "digit")
+        return f"the line names one kind of digest, but its value has {has}"
     return Digest(kind, digits, bare=False)
 
 
@@ -105,7 +107,7 @@ def _wrong_digits(found: int) -> str:
     other = _OTHER_DIGITS.get(found)
     known = f", which is {other}" if other else ""
     return (
-        f"the value has {found} hexadecimal digits{known}; "
+        f"the value has {counted(found, 'hexadecimal digit')}{known}; "
         "an MD5 has 32, a SHA-1 40 and a SHA-256 64"
     )
 

@@ -8,12 +8,12 @@ does not say why it names a file, so all its files count: it must be one made as
 Taken over: MD5, SHA-1, SHA-256; PDQ, PhotoDNA and the 64-bit kinds under custom names such as
 `PDQ` or `x_photodna`, and those of our own extension (`stix_extension`), with the entry's class,
 flags and handling. Never taken over: `payload_bin`, names and paths of files, URLs, descriptions,
-names of persons. Indicators of type `benign` are left aside.
+names of persons.
 Key: the object's id; with our extension, its `entry_id`, which stays when the id changes.
-Retractions: `revoked` withdraws what went by the same key, and so does a file or indicator that has
-no hash of a known kind any longer. Of several versions of an object the newest counts
-(`stix_index`). `valid_until` becomes the end of use. A note with our extension and
-`since` in it says that the bundle is a delta.
+Retractions: `revoked` withdraws what went by the same key, and so do an indicator of type `benign`
+and a file or indicator that has no hash of a known kind any longer. Of several versions of an
+object the newest counts (`stix_index`). `valid_until` becomes the end of use. A note with our
+extension and `since` in it says that the bundle is a delta.
 Handling: `sharing` says whom the words of TLP allow. Any other marking allows nobody, and so does
 one whose definition the bundle lacks; granular markings count as if they marked the whole object.
 An object without markings leaves it to the list. The originator is the name of the organisation in

@@ -317,7 +317,7 @@ def print_plan(plan: ImportPlan) -> None:
     print_table(("screening", plan.report.list_name), facts)
     for what, findings in (("near", near), ("known-good", good)):
         for each in findings.first[:_SHOWN]:
-            bits = f", {each.distance} bits away" if what == "near" else ""
+            bits = f", {counted(each.distance, 'bit')} away" if what == "near" else ""
             note(
                 f"{what}: {each.place} ({each.kind.value}{bits}): {each.reference}", style="yellow"
             )

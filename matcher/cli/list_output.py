@@ -144,8 +144,8 @@ def warn_of_coverage(coverage: Coverage, harm: Harm | None) -> None:
         match = one_or_many(exact_only, "matches", "match")
         note(
             f"{_counted(exact_only, coverage.entries)} of the entries {match} only files that are "
-            "the same byte for byte: no copy that was resized or saved anew is found so, without "
-            "a hash that shows likeness and is computed from uploads "
+            "the same byte for byte: no copy that was resized or saved anew is found without a "
+            "hash that shows likeness and is computed from uploads "
             f"({', '.join(kind.value for kind in CODE_KINDS)}).",
             style="yellow",
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.model import ChangeKind, EntryFlag
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import print_json, print_table
@@ -126,7 +127,7 @@ def _facts(record: EntryRecord, held: ListRecord) -> list[tuple[str, str]]:
         ("flags", ", ".join(f"{name}: {word}" for name, word in said.items())),
         ("hashes", ", ".join(_counted(kind, n) for kind, n in _kinds(entry).items())),
         ("derived codes", ", ".join(f"{kind} ({made})" for kind, made in _derived(entry))),
-        ("size", None if entry.size is None else f"{entry.size:,} bytes"),
+        ("size", None if entry.size is None else counted(entry.size, "byte")),
         ("media type", entry.media_type),
         ("verified by", None if entry.verified_count is None else f"{entry.verified_count:,}"),
         ("source's date", entry.source_updated_at),

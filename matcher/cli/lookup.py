@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashlists.model import CODE_KINDS, HashKind
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.results import Failure, Report
@@ -154,6 +155,7 @@ def _parse_hash(part: str, number: int) -> tuple[HashKind, bytes]:
         raise click.UsageError(f"query {number}: the value of {kind.value} is no hex") from None
     if len(value) != kind.nbytes:
         raise click.UsageError(
-            f"query {number}: the value has {len(value)} bytes; {kind.value} has {kind.nbytes}"
+            f"query {number}: the value has {counted(len(value), 'byte')}; {kind.value} has "
+            f"{kind.nbytes}"
         )
     return kind, value

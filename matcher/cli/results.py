@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hashlists.model import Harm, HashKind
+from hashlists.words import counted
 from matcher.cli.gaps import NO_GAPS
 from matcher.cli.output import is_terminal, note, print_json, print_row, print_table, without_hashes
 from matcher.model import Basis, Decision, Match, MatchResult
@@ -319,8 +320,12 @@ def _evidence(match: Match) -> str:
     """E.g. "exact sha1" or "near pdq: 4 bits, upright, by a derived code (crop:0.02)"."""
     if match.basis is Basis.EXACT:
         return f"exact {match.kind.value}"
-    unit = "squared L2" if match.kind.value == "photodna" else "bits"
-    near = match.closeness.value if match.distance is None else f"{match.distance} {unit}"
+    if match.distance is None:
+        near = match.closeness.value
+    elif match.kind is HashKind.PHOTODNA:
+        near = f"{match.distance} squared L2"
+    else:
+        near = counted(match.distance, "bit")
     told = f"near {match.kind.value}: {near}" + (f", {match.view}" if match.view else "")
     return told + (f", by a derived code ({match.derivation})" if match.derivation else "")
 

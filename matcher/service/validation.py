@@ -19,6 +19,7 @@ from hashlists.model import (
     ListState,
     SaidHandling,
 )
+from hashlists.words import counted
 from matcher import wire
 from matcher.errors import InvalidRequestError, TooLargeError
 from matcher.model import ImageHashes, View, ViewHashes
@@ -196,7 +197,8 @@ def _check_hash(each: pb.Hash) -> HashKind:
         raise InvalidRequestError("has no known kind", field="hashes.kind")
     if len(each.value) != kind.nbytes:
         raise InvalidRequestError(
-            f"has {len(each.value)} bytes; {kind.value} has {kind.nbytes}", field="hashes.value"
+            f"has {counted(len(each.value), 'byte')}; {kind.value} has {kind.nbytes}",
+            field="hashes.value",
         )
     return kind
 
@@ -301,7 +303,8 @@ def check_selection(message: lists_pb.EntrySelection) -> EntrySelection:
     named = len(message.entries) + len(message.source_ids) + len(message.digests)
     if not 0 < named <= MAX_SELECTED:
         raise InvalidRequestError(
-            f"names {named:,} entries; 1 to {MAX_SELECTED:,} are allowed", field="selection"
+            f"names {counted(named, 'entry', 'entries')}; 1 to {MAX_SELECTED:,} are allowed",
+            field="selection",
         )
     for place, each in enumerate(message.entries):
         if not (each.isascii() and each.isdecimal() and len(each) <= MAX_ENTRY_ID_DIGITS):
@@ -313,7 +316,7 @@ def check_selection(message: lists_pb.EntrySelection) -> EntrySelection:
     for place, value in enumerate(message.digests):
         if len(value) not in DIGEST_KIND_OF_LENGTH:
             raise InvalidRequestError(
-                f"has {len(value)} bytes; MD5 has 16, SHA-1 20 and SHA-256 32",
+                f"has {counted(len(value), 'byte')}; MD5 has 16, SHA-1 20 and SHA-256 32",
                 field=f"selection.digests[{place}]",
             )
     return EntrySelection(

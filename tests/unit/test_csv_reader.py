@@ -130,7 +130,7 @@ def test_lines_that_do_not_fit_are_rejected_by_their_number():
         ("line", 5, ""),
         ("line", 6, "size"),
     ]
-    assert rejections[0].reason == "not a row of this table: 1 cells where the header has 2"
+    assert rejections[0].reason == "not a row of this table: 1 cell where the header has 2"
 
 
 @pytest.mark.parametrize("behind", [f'{md5(4)},"x"', f'"{md5(4)}",x'])
@@ -308,7 +308,7 @@ TABLE = f"md5,note,size\n{md5(1)},a,1\n{md5(2)},b,2"
     [
         (f"note,md5\na,{md5(1)}\nb,{md5(2)[:20]}", "md5: not an MD5 hash"),
         (f"note,md5\na,{md5(1)}\nb,", "the record has no hash"),
-        (f"note,md5\na,{md5(1)}\nb", "1 cells where the header has 2"),
+        (f"note,md5\na,{md5(1)}\nb", "1 cell where the header has 2"),
         (f"md5,note,note2\r\n{md5(1)},a,b\r\n{md5(2)},c", "2 cells where the header has 3"),
         (f"md5\r{md5(1)}\r{md5(2)[:31]}", "md5: not an MD5 hash"),
     ],

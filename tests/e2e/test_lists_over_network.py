@@ -149,7 +149,7 @@ async def test_to_standard_output_with_the_report_aside(run, server, caplog):
     (asked, done) = [each for each in caplog.messages if each.startswith("export of")]
     assert "export of demo as jsonl to unit-a: asked for by" in asked
     assert "unverified, via grpc:" in asked
-    assert done.endswith(f", {len(SENT)} entries and 0 withdrawals, 3 held back")
+    assert done.endswith(f", {len(SENT):,} entries and 0 withdrawals, 3 held back")
     for name in (*KEPT, *SENT[:10]):
         for kind in (HashKind.MD5, HashKind.PDQ):
             assert value(kind, (name, 0)).hex() not in caplog.text + told

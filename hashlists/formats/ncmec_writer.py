@@ -12,7 +12,8 @@ it there. In a delta an entry that has no hash that the format knows is deleted,
 may have one that it had before.
 
 An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
-the options, and its number in the catalog as its id: stable, and never the same for two entries.
+the options, and as its id some digits of its catalog and its number there: stable, and never the
+same for two entries, those of another catalog under the same member included.
 Its key is counted as lost then, since a reader forms another one. There is no `count`, which would
 have to stand before the entries are known. That a page is a delta, a processing instruction says:
 `<?hashwarden since="R"?>`, which nobody else has to know.
@@ -27,6 +28,7 @@ Options:
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections import Counter
 from datetime import datetime
@@ -53,6 +55,8 @@ _MEMBER_KEY = re.compile(r"(?P<member>[0-9]{1,20})/(?P<own>.+)", re.DOTALL)
 _MEMBER_ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 #: Characters that XML has no way to write, and line ends, which readers of XML change.
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
+#: 48 bits: no two catalogs have the same, and nobody takes them for a hash of 64.
+_CATALOG_DIGITS: Final = 12
 _HASHES: Final = frozenset(kind for _, kind in FINGERPRINTS)
 
 
@@ -75,6 +79,7 @@ class NcmecWriter:
         self._attributes = _checked_time(options.get("max_timestamp", ""))
         self._losses: Counter[str] = Counter()
         self._is_delta = bool(origin.since)
+        self._catalog = _digits_of(origin.catalog_id)
         self._stream = stream
         self._videos = SealedSpool()
         self._has_images = False
@@ -155,7 +160,8 @@ class NcmecWriter:
     def _identity(self, batch: ExportBatch, row: int, stamp: str = "") -> str:
         """Member, time stamp and id of an entry."""
         entries = batch.entries
-        member, name, own = self._member_id, self._member_name, str(batch.entry_ids[row])
+        member, name = self._member_id, self._member_name
+        own = f"{self._catalog}{batch.entry_ids[row]}"
         if (match := _member_key(entries.keys[row])) is None:
             self._losses[losses.KEY] += 1
         else:
@@ -206,6 +212,14 @@ class NcmecWriter:
         ):
             if said is not None:
                 self._losses[name] += 1
+
+
+def _digits_of(catalog_id: str) -> str:
+    """What stands before the numbers of a catalog, which shows nothing else of it."""
+    if not catalog_id:
+        return ""
+    digest = hashlib.sha256(b"hashwarden ncmec " + catalog_id.encode())
+    return f"{digest.hexdigest()[:_CATALOG_DIGITS]}-"
 
 
 def _member_key(key: bytes) -> re.Match[str] | None:

@@ -5,7 +5,6 @@ No credential is an argument or an option: they come from the environment, or fr
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.errors import HarmMismatchError, HashlistsError, ListNotFoundError
-from hashlists.model import Harm, HashKind, HashList, ListState
+from hashlists.errors import HashlistsError
+from hashlists.model import Harm, HashKind
 from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
@@ -25,7 +24,7 @@ from matcher.cli.exchange_output import (
     print_fetched,
     print_set_aside,
 )
-from matcher.cli.importing import another_list
+from matcher.cli.fed_list import list_to_make
 from matcher.cli.mistakes import AllMissingTold, Mistakes
 from matcher.cli.output import note, print_json, printable, progress, without_hashes
 from matcher.cli.paths import ExistingPath
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from hashlists.exchanges.credentials import Credentials
     from hashlists.exchanges.registry import ExchangeSettings
     from hashlists.exchanges.report import FetchReport
-    from hashlists.formats.base import Format
 
 _KINDS = ("ncmec", "stopncii", "threatexchange", "tat")
 _FEEDBACK_KINDS = ("md5", "sha1", "photodna", "pdq")
@@ -104,12 +102,7 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
     once.
     """
     from hashlists.catalog.lists import require_name  # noqa: PLC0415  brings SQLAlchemy
-    from hashlists.exchanges.registry import (  # noqa: PLC0415
-        ExchangeSettings,
-        check_settings,
-        format_of,
-    )
-    from hashlists.formats.registry import find_format  # noqa: PLC0415
+    from hashlists.exchanges.registry import ExchangeSettings, check_settings  # noqa: PLC0415
 
     mistakes = Mistakes()
     with mistakes.gathered():
@@ -132,18 +125,7 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
         originator=chosen["originator"],
         releasable_to=tuple(dict.fromkeys(chosen["releasable_to"])) or None,
     )
-    format_ = find_format(format_of(kind))
-    held, made = _held_list(session, list_name), None
-    with mistakes.gathered():
-        if held is None:
-            made = _list_to_make(kind, format_, list_name, described)
-        elif differing := described.contradicted_by(held):
-            raise another_list(list_name, differing, None, by="exchanges add")
-        else:
-            _require_fit(kind, format_, held)
-    if held is not None:
-        with mistakes.gathered():
-            _require_shadow(held, allowed=chosen["live"])
+    made = list_to_make(session, kind, list_name, described, mistakes, live=chosen["live"])
     mistakes.raise_any()
     document = settings.to_document()
     with session.catalog(create=True) as catalog:
@@ -405,64 +387,6 @@ def _parse_option(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _held_list(session: Session, name: str) -> HashList | None:
-    """The list of that name; None where there is none, or no catalog either."""
-    session.require_no_replica()
-    if not session.has_catalog:
-        return None
-    with session.catalog() as catalog, suppress(ListNotFoundError):
-        return catalog.get_list(name).hash_list
-    return None
-
-
-def _list_to_make(kind: str, format_: Format, name: str, described: Described) -> HashList:
-    """The list that an exchange of the kind is to fill, which is not there yet.
-
-    Raises:
-        RefusalError: of what harm it is was not said, or is another than the kind tells.
-    """
-    if described.harm is None and format_.harm is None:
-        raise RefusalError(
-            f"{kind} does not say what kind of harm its hashes are about, and there is no "
-            f"list {name} yet: add --harm"
-        )
-    harm = format_.harm if described.harm is None else Harm(described.harm)
-    if format_.harm not in (None, harm) and harm is not Harm.TEST:
-        raise RefusalError(
-            f"what {kind} tells is of harm {format_.harm}, and so is the list that it fills: "
-            "leave --harm out"
-        )
-    source = described.source or kind
-    made = replace(described, harm=harm, source=source, state=ListState.SHADOW)
-    return made.to_list(name, at_server=False)
-
-
-def _require_fit(kind: str, format_: Format, held: HashList) -> None:
-    """Refuses a list of another harm than that of what the kind tells.
-
-    Raises:
-        RefusalError: it is.
-    """
-    from hashlists.formats.harm import require_harm  # noqa: PLC0415
-
-    try:
-        require_harm(format_, held.name, held.harm)
-    except HarmMismatchError:
-        raise RefusalError(
-            f"what {kind} tells is of harm {format_.harm}, and the list {held.name} is of harm "
-            f"{held.harm}; they are kept apart: name another list with --list, one that is not "
-            "there yet is created"
-        ) from None
-
-
 def _absolute(path: Path | None) -> Path | None:
     """A fetch may run in another folder."""
     return None if path is None else path.absolute()
-
-
-def _require_shadow(held: HashList, *, allowed: bool) -> None:
-    if held.state is ListState.LIVE and not allowed:
-        raise RefusalError(
-            f"the list {held.name} is live, so what is fetched would decide at once: name a list "
-            "that is not there yet, which begins in shadow, or add --live if that is meant"
-        )

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from hashlists.errors import ExchangePageError, ExchangeSettingsError
 from hashlists.exchanges.times import read_moment
+from hashlists.formats.options import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -210,9 +211,11 @@ def take_options(
     """
     unknown = sorted(options.keys() - known.keys() - set(reader_names))
     if unknown:
-        names = ", ".join(sorted({*known, *reader_names})) or "none"
+        all_known = sorted({*known, *reader_names})
+        hint = did_you_mean(unknown[0], all_known)
         raise ExchangeSettingsError(
-            f"unknown option of {kind}: {', '.join(unknown)}; known options: {names}"
+            f"unknown option of {kind}: {', '.join(unknown)}{hint}known options: "
+            f"{', '.join(all_known) or 'none'}"
         )
     own = {name: options.get(name, default) for name, default in known.items()}
     return own, {name: options[name] for name in reader_names if name in options}

@@ -279,7 +279,8 @@ def test_credentials_that_cannot_be_read(tmp_path):
     [
         ("nobody", {}, "unknown kind"),
         ("ncmec", {"start": "soon"}, "start"),
-        ("ncmec", {"page_size": "1"}, "unknown option of ncmec: page_size"),
+        ("ncmec", {"page_size": "1"}, "unknown option of ncmec: page_size; known options: "),
+        ("tat", {"pagesize": "1"}, r"option of tat: pagesize; did you mean page_size\? known"),
         ("stopncii", {"page_size": "0"}, "page_size"),
         ("threatexchange", {}, "privacy_group"),
         ("threatexchange", {"privacy_group": "x/y"}, "privacy_group"),

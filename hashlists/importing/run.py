@@ -154,12 +154,13 @@ class Run:
                 observe(good.entries)
             if self.progress is not None:
                 self.progress(self.records.bytes_read, self.records.length, self.read)
-            if waiting and rows + len(good.entries) > ROWS_PER_TRANSACTION:
+            more = len(good.entries) + len(good.retractions)
+            if waiting and rows + more > ROWS_PER_TRANSACTION:
                 yield merge(waiting), retractions
                 waiting, retractions, rows = [], [], 0
             waiting.append(good.entries)
             retractions += good.retractions
-            rows += len(good.entries)
+            rows += more
         self._ended = True
         if waiting:
             yield merge(waiting), retractions

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hashlists.catalog import Catalog
+from hashlists.catalog import Catalog, StagedImport
 from hashlists.errors import (
     CatalogError,
     DigestMismatchError,
@@ -388,6 +388,31 @@ def test_retractions_are_staged(catalog, tmp_path, monkeypatch):
     assert (report.read, report.unchanged) == (3, 2)
     assert catalog.list_revisions()[0].retracted == 1
     assert len(names_in_force_ids(catalog)) == 2
+
+
+@pytest.mark.parametrize("gone", ["deleted", "of a type that cannot be matched"])
+def test_withdrawals_wait_for_no_entry(catalog, tmp_path, monkeypatch, gone):
+    """However many a file has in a row, no more are held than entries would be."""
+    path = tmp_path / "tat.json"
+    record = {"id": 0, "algorithm": "SHA512", "deleted": gone == "deleted"}
+    listed = {"id": 10**6, "algorithm": "MD5", "hash_digest": md5(1), "deleted": False}
+    path.write_text(json.dumps({"results": [*({**record, "id": n} for n in range(100)), listed]}))
+    monkeypatch.setattr(run, "ROWS_PER_TRANSACTION", 30)
+    held = []
+    stage = StagedImport.stage_retractions
+
+    def watched(self, retractions):
+        held.append(len(retractions))
+        return stage(self, retractions)
+
+    monkeypatch.setattr(StagedImport, "stage_retractions", watched)
+    catalog.create_list(HashList("terror", Harm.TERRORISM, "made up"), author="test")
+    report = import_file(
+        catalog, path, list_name="terror", format="tat", importer="a person",
+        limits=ImportLimits(max_batch_rows=10, block_bytes=1024),
+    )  # fmt: skip
+    assert (report.read, report.added, sum(held)) == (101, 1, 100)
+    assert max(held) <= 30
 
 
 class TestProgram:

@@ -124,7 +124,9 @@ def _is_of(planned: bool) -> str:  # noqa: FBT001 - the word that fits
 def _advice(told: Harm, planned: bool) -> str:  # noqa: FBT001 - as above
     if planned:
         return f"say --harm {told}, or import into another list"
-    return f"import into another list: hashwarden lists create NAME --harm {told} --source WHO"
+    return (
+        f"import into another list; --harm {told} and --source WHO make one that is not there yet"
+    )
 
 
 __all__ = [

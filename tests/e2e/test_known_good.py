@@ -75,7 +75,7 @@ def test_known_good_files_are_refused_by_a_list_of_abuse(data, nsrl):
     )
     assert (out, status) == ("", 2)
     assert "holds entries of harm known_good, but the list 'abuse' is of harm csam" in told
-    assert "hashwarden lists create NAME --harm known_good" in told
+    assert "mport into another list; --harm known_good and --source" in told
     assert records(data, "lists", "show", "abuse") == before
 
 

@@ -32,6 +32,8 @@ def test_known_good_files_go_into_no_other_list(harm):
 def test_a_format_that_names_its_harm_goes_into_no_other_list(harm):
     with pytest.raises(HarmMismatchError, match=f"'other' is of harm {harm}; they are kept apart"):
         require_harm(NCII, "other", harm)
+    with pytest.raises(HarmMismatchError, match=r"Import into another list; --harm ncii and --so"):
+        require_harm(NCII, "other", harm)
     advice = f"'other' would be of harm {harm}; they are kept apart. Say --harm ncii"
     with pytest.raises(HarmMismatchError, match=advice):
         require_harm(NCII, "other", harm, planned=True)

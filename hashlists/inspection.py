@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
+from hashlists.formats.advice import TO_UTF8
 from hashlists.formats.base import Sample
 from hashlists.formats.field_mapping import LAYOUT_OPTION
 from hashlists.formats.foreign_files import is_utf16
@@ -44,10 +45,7 @@ _SAMPLE_BYTES: Final = 64 * 1024
 _ANY_TABLE: Final = "csv"
 #: The format beside whose files those lie that its imports leave aside.
 _OF_FEEDS: Final = "misp"
-_UTF16_ADVICE: Final = (
-    "text in UTF-16 that no format here reads so; write it in UTF-8 instead: "
-    "iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
-)
+_UTF16_ADVICE: Final = f"text in UTF-16 that no format here reads so; {TO_UTF8}"
 
 
 def inspect_file(

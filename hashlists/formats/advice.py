@@ -23,6 +23,8 @@ INSPECT: Final = "hashwarden lists inspect tells what format a file looks like"
 GET_OR_INSPECT: Final = f"{GET_AGAIN}; {INSPECT}"
 
 
+#: For text in UTF-16 that no reader takes as it is.
+TO_UTF8: Final = "write it in UTF-8 instead: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
 #: Of a file without a byte; reads on after "the file is".
 EMPTY: Final = f"empty: the download or the export has failed; {GET_AGAIN}"
 
@@ -64,4 +66,12 @@ def cut_line(problem: str, place: Place, *, unit: str = "record") -> FormatError
     )
 
 
-__all__ = ["EMPTY", "GET_AGAIN", "GET_OR_INSPECT", "INSPECT", "cut_line", "fit_for_set"]
+__all__ = [
+    "EMPTY",
+    "GET_AGAIN",
+    "GET_OR_INSPECT",
+    "INSPECT",
+    "TO_UTF8",
+    "cut_line",
+    "fit_for_set",
+]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 import msgspec
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import EMPTY, GET_AGAIN, GET_OR_INSPECT, INSPECT
+from hashlists.formats.advice import EMPTY, GET_AGAIN, GET_OR_INSPECT, INSPECT, TO_UTF8
 from hashlists.formats.json_members import fault_of_members
 from hashlists.formats.json_text import END, QUOTE, CutOffError, JsonText, NoValueError
 from hashlists.model import Place
@@ -28,12 +28,13 @@ T = TypeVar("T")
 
 _FAULT_BYTE = re.compile(r" \(byte (\d+)\)$")
 _BOM = b"\xef\xbb\xbf"
+_UTF16 = f"is UTF-16, and JSON is UTF-8; {TO_UTF8}"
 _FOREIGN = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"PK\x03\x04", "is a ZIP archive; unpack it first"),
-    (b"\xff\xfe", "is UTF-16; JSON files are UTF-8"),
-    (b"\xfe\xff", "is UTF-16; JSON files are UTF-8"),
-    (b"{\x00", "is UTF-16; JSON files are UTF-8"),
+    (b"\xff\xfe", _UTF16),
+    (b"\xfe\xff", _UTF16),
+    (b"{\x00", _UTF16),
     (b"<", f"is XML or HTML, not JSON; {INSPECT}"),
 )
 _ANY = msgspec.json.Decoder()

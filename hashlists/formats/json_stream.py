@@ -115,6 +115,8 @@ class JsonArrayStream(JsonDocument, Generic[RecordT]):
             FormatError: not a JSON object, or it has no such array.
         """
         self._refuse_foreign()
+        if self._text.peek() not in (OPEN_BRACE, END):  # of another format, most likely
+            self._fail(f"the file does not begin with {{; expected a JSON object; {INSPECT}")
         self._expect(OPEN_BRACE, "a JSON object: {")
         if self._text.peek() != CLOSE_BRACE:
             self._read_members()

@@ -32,6 +32,7 @@ import re
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError, OptionsError
+from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, RawBatch
 from hashlists.formats.harm import KNOWN_GOOD_OPTION
 from hashlists.formats.json_nested import NestedArrayStream
@@ -138,7 +139,7 @@ class VicsReader(BatchReader):
         if not found:
             raise FormatError(
                 'the file has neither "@odata.context" (VICS 2.0) nor "odata.metadata" (1.x); '
-                "without it, it is not a VICS file"
+                f"without it, it is not a VICS file; {INSPECT}"
             )
         context = parse_context(found[0])
         if context.is_case_file and not self._may_be_case_file:

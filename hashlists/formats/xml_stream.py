@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import EMPTY, INSPECT
+from hashlists.formats.advice import EMPTY, INSPECT, TO_UTF8
 from hashlists.formats.chunk import Chunk
 from hashlists.formats.xml_parser import Container, Element, GuardedParser, Layout
 from hashlists.model import Place, Rejection
@@ -36,13 +36,14 @@ Row = tuple[str | None, ...]
 
 #: So many bytes tell what a file is.
 _HEAD_BYTES: Final = 64
+_UTF16: Final = f"is UTF-16, and only UTF-8 is read; {TO_UTF8}"
 _FOREIGN: Final = (
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"PK\x03\x04", "is a ZIP archive; unpack it first"),
-    (b"\xff\xfe", "is UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "is UTF-16; save it as UTF-8"),
-    (b"<\x00", "is UTF-16; save it as UTF-8"),
-    (b"\x00<", "is UTF-16; save it as UTF-8"),
+    (b"\xff\xfe", _UTF16),
+    (b"\xfe\xff", _UTF16),
+    (b"<\x00", _UTF16),
+    (b"\x00<", _UTF16),
     (b"{", f"is JSON, not XML; {INSPECT}"),
     (b"[", f"is JSON, not XML; {INSPECT}"),
 )

@@ -216,3 +216,23 @@ class TestNearMisses:
         path = tmp_path / "x.csv"
         path.write_bytes(b"MD5;SHA1;Media Type\n")
         assert inspect_file(path).parts[0].candidates[0].format == "csv"
+
+
+@pytest.mark.parametrize(("name", "text"), [("vics", "{}"), ("stopncii", "{}"), ("ncmec", "<a/>")])
+def test_utf16_is_told_with_what_to_do(tmp_path, name, text):
+    """By an import as by inspection."""
+    advice = "iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
+    path = tmp_path / "list"
+    path.write_bytes(text.encode("utf-16"))
+    with path.open("rb") as stream, pytest.raises(FormatError, match=advice):
+        open_reader(stream, format=name)
+    (part,) = inspect_file(path).parts
+    assert advice in part.advice
+
+
+def test_what_does_not_begin_as_json_is_not_to_be_fetched_again():
+    with pytest.raises(FormatError, match=r"begin with {; expected a JSON object; ") as caught:
+        open_reader(io.BytesIO(b"MD5;SHA1\n"), format="vics")
+    assert str(caught.value).endswith(
+        "; hashwarden lists inspect tells what format a file looks like"
+    )

@@ -81,12 +81,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
-def _unmeasured_children(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _unmeasured_children(request: pytest.FixtureRequest) -> Iterator[None]:
     """Processes of such tests measure nothing, either; those killed would leave torn data."""
-    if request.node.get_closest_marker("no_cover"):
-        for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-            monkeypatch.delenv(name, raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name in _UNMEASURED:
+            for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+                patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.hookimpl(trylast=True)
@@ -202,11 +204,13 @@ def _loopback_only() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
     """A developer's own HASHWARDEN_* variables change no test."""
-    for name in [name for name in os.environ if name.startswith("HASHWARDEN_")]:
-        monkeypatch.delenv(name)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("HASHWARDEN_")]:
+            patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

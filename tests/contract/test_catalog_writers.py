@@ -41,6 +41,8 @@ ROOT = Path(__file__).parents[2]
 WHO = {"author": "an operator", "reason": "why"}
 #: More than anything here takes on a busy machine, and less than a lock is waited for.
 SOON = 20.0
+#: Between two looks of a follower: without any it would keep the writers from their work.
+PAUSE = 0.001
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ class Follower(threading.Thread):
     def run(self) -> None:
         try:
             with Catalog.open(self.url) as catalog:
-                while not self.stop.is_set():
+                while not self.stop.wait(PAUSE):
                     self.look(catalog)
                 self.look(catalog)
         except BaseException as error:  # noqa: BLE001 - shown by `end`

@@ -32,9 +32,21 @@ def story():
     return [line for line in lines if line != SET_UP]
 
 
-def as_script(lines, port):
+#: Seconds that a reader sleeps are enough for a server to start on a machine that does little else;
+#: here they end once it is ready, however long that takes.
+SLEEP = """
+sleep() {
+  until exec 3<>/dev/tcp/127.0.0.1/ADMIN && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 \\
+    && grep -q '^HTTP/[0-9.]* 200' <&3
+  do command sleep 0.1; done 2>/dev/null
+  exec 3>&-
+}
+"""
+
+
+def as_script(lines, port, admin):
     """The lines as one bash script that ends at the first line with another status than it says."""
-    script = ["set -u"]
+    script = ["set -u", SLEEP.replace("ADMIN", str(admin))]
     expected = 0
     for line in lines:
         if told := STATUS.fullmatch(line):
@@ -49,23 +61,28 @@ def as_script(lines, port):
 
 
 @pytest.fixture
-def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def ports():
+    """Two that nobody uses."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        return [each.getsockname()[1] for each in (one, two)]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the story is written for bash")
-def test_the_story(tmp_path, port):
+def test_the_story(tmp_path, ports):
+    port, admin = ports
     lines = story()
     assert shutil.which("buf", path=str(Path(sys.executable).parent)), "install the test group"
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HASHWARDEN_LISTEN": f"127.0.0.1:{port}",
+        "HASHWARDEN_ADMIN_LISTEN": f"127.0.0.1:{admin}",
     }
     story_told = subprocess.Popen(
-        ["bash", "-x", "-c", as_script(lines, port)],
+        ["bash", "-x", "-c", as_script(lines, port, admin)],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,

@@ -51,6 +51,8 @@ assert {CHILD_ROWS} < staging.ROWS_PER_TRANSACTION == run.ROWS_PER_TRANSACTION
 staging.ROWS_PER_TRANSACTION = run.ROWS_PER_TRANSACTION = {CHILD_ROWS}
 sys.exit(import_process.main())
 """
+#: Between two looks of a watcher: without any it would keep the writers from their work.
+PAUSE = 0.001
 STAGED = "the first rows are staged"
 #: The same, but that it says when its first rows are staged, and then waits for a line.
 WAITING_CHILD = CHILD.replace(
@@ -224,7 +226,7 @@ class Watcher(threading.Thread):
 
     def run(self) -> None:
         with Catalog.open(self.url) as catalog:
-            while not self.stop.is_set():
+            while not self.stop.wait(PAUSE):
                 with catalog.read() as reader:
                     entries = sum(map(len, reader.entry_columns()))
                     told = sum(record.coverage.entries for record in reader.lists())

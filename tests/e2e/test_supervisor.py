@@ -30,6 +30,8 @@ SOURCE = Path(matcher.__file__).parents[1]
 IMAGE = published_test_image().data
 #: Only what hangs takes so many seconds, however busy the machine is.
 PATIENCE = 100
+#: Seconds between two looks, and between two calls: all of these processes share the machine.
+PAUSE = 0.05
 #: In the environment of all that these tests start, and so in that of its children.
 MARK = {"STARTED_BY_TEST": f"test_supervisor of {os.getpid()}"}
 UP = re.compile(r"(?m)^hashwarden_processes_up (\S+)$")
@@ -136,7 +138,7 @@ def until(condition):
     end = time.monotonic() + PATIENCE
     while not (result := condition()):
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(PAUSE)
     return result
 
 
@@ -190,7 +192,7 @@ def renew_without_a_failed_call(server, before):
                 assert server.match().decision is Decision.MATCH
             except Exception as error:  # noqa: BLE001 - told by the assertion below
                 failures.append(error)
-            time.sleep(0.01)
+            time.sleep(PAUSE)
 
     caller = threading.Thread(target=call)
     caller.start()

@@ -22,13 +22,6 @@ from matcher.hashing.digests import digest_bytes
 
 
 @pytest.fixture(scope="module")
-def demo_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo") / "new" / "folder"
-    demo.write_demo(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def vics(demo_folder):
     return json.loads((demo_folder / demo.DEMO_LIST_FILE).read_text())
 
@@ -139,9 +132,10 @@ def test_published_image_can_be_painted_again(tmp_path):
 
 def test_main_writes_the_demo_and_names_each_file(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(demo, "DEMO_IMAGE_SIZE", (96, 72))  # what is painted does not matter here
-    assert demo.main([str(tmp_path / "out")]) == 0
+    folder = tmp_path / "new" / "folder"
+    assert demo.main([str(folder)]) == 0
     named = capsys.readouterr().out.splitlines()
-    assert sorted(named) == sorted(str(path) for path in (tmp_path / "out").iterdir())
+    assert sorted(named) == sorted(str(path) for path in folder.iterdir())
     assert named[-1].endswith(demo.DEMO_LIST_FILE)
 
 

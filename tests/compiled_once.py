@@ -3,13 +3,16 @@
 An engine keeps what it has compiled, and almost every test has an engine of its own, so that the
 catalog's statements would be compiled anew for each test: a seventh of what such tests take. Here
 all engines of one dialect share what the first of them compiled. What is executed, and on which
-connection, stays as it is.
+connection, stays as it is. Which arguments make a type is found out once for each class, too: for
+every key under which a statement is kept, SQLAlchemy asks anew.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import util
 from sqlalchemy.sql.elements import ClauseElement
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 _compile: Any = ClauseElement._compile_w_cache
 
 _shared: dict[type[Dialect], tuple[Dialect, dict[Any, Any]]] = {}
+
+
+arguments_of = cache(util.get_cls_kwargs)
 
 
 def compile_once(

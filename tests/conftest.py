@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from sqlalchemy import make_url
+from sqlalchemy import make_url, util
 from sqlalchemy.sql.elements import ClauseElement
 
 from hashlists.catalog import Catalog, migrate, on_sqlite, postgresql_wipe
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
-from tests.compiled_once import compile_once
+from tests.compiled_once import arguments_of, compile_once
 from tests.postgresql_server import PostgresqlServer, find_binaries
 from tests.ready_schema import make_tables, run_migrations
 
@@ -226,6 +226,7 @@ def _compiled_once() -> Iterator[None]:
     """Almost every test opens a catalog of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClauseElement, "_compile_w_cache", compile_once)
+        patch.setattr(util, "get_cls_kwargs", arguments_of)
         yield
 
 

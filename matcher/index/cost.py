@@ -144,6 +144,9 @@ def choose_chunk_bits(count: int, cost: SearchCost = MEASURED) -> tuple[int, ...
 
     Narrow chunks, probed with a smaller radius, stand beside wide ones: there is one width of each.
     """
+    scanned = cost.scan(count, _USUAL_QUERIES)
+    if scanned <= cost.call:  # what any search by chunks takes at least
+        return None
     limit = _MAX_BYTES_OF_MANY if count >= _MANY_CODES else _MAX_BYTES_OF_FEW
     best: tuple[float, tuple[int, ...]] | None = None
     for wide in range(_MIN_BITS, _MAX_BITS + 1):
@@ -156,7 +159,7 @@ def choose_chunk_bits(count: int, cost: SearchCost = MEASURED) -> tuple[int, ...
                 seconds = cost.probing(plan, _USUAL_QUERIES)
                 if best is None or seconds < best[0]:
                     best = seconds, chunk_bits
-    if best is None or best[0] >= cost.scan(count, _USUAL_QUERIES):
+    if best is None or best[0] >= scanned:
         return None
     return best[1]
 

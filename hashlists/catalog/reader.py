@@ -135,7 +135,8 @@ class CatalogReader:
         """
         with catalog_errors():
             batch = EntryBatches(self._connection, now=self._now)
-            for chosen in chunks(entry_ids.tolist(), _LOOKED_UP):
+            for start in range(0, len(entry_ids), _LOOKED_UP):
+                chosen = entry_ids[start : start + _LOOKED_UP].tolist()
                 rows = list(chain.from_iterable(_ENDS_BY_ENTRY.run(self._connection, chosen)))
                 retracted = np.array(sorted(retracted_among(self._connection, chosen)), np.int64)
                 if rows:

@@ -40,6 +40,7 @@ from hashlists.snapshot.manifest import FOLDER_NAME, is_count, is_match
 from hashlists.snapshot.pointer import POINTER_TEMPORARY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -78,10 +79,10 @@ class Withdrawn:
     ending: Int64Array = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     ends: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32), repr=False)
 
-    def to_bytes(self) -> bytes:
-        """The content of the file."""
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """The content of the file, without a copy of the ids."""
         columns = ((self.ids, _ID_DTYPE), (self.ending, _ID_DTYPE), (self.ends, _END_DTYPE))
-        rows = b"".join(bytes_of(np.ascontiguousarray(each, dtype)) for each, dtype in columns)
+        rows = [bytes_of(np.ascontiguousarray(each, dtype)) for each, dtype in columns]
         body = {
             "format": FORMAT,
             "version": VERSION,
@@ -92,8 +93,9 @@ class Withdrawn:
             "entries": len(self.ids),
             "ending": len(self.ending),
         }
-        sealed = {**body, "sha256": _digest(body, memoryview(rows))}
-        return json_bytes(WITHDRAWN_FILE, sealed) + b"\n" + rows
+        sealed = {**body, "sha256": _digest(body, *rows)}
+        yield json_bytes(WITHDRAWN_FILE, sealed) + b"\n"
+        yield from rows
 
 
 def read_withdrawn(root: Path) -> Withdrawn | None:
@@ -129,7 +131,7 @@ def write_withdrawn(root: Path, withdrawn: Withdrawn) -> None:
         temporary = root / f"{POINTER_TEMPORARY}{secrets.token_hex(8)}"
         try:
             with new_file(temporary) as stream:
-                stream.write(withdrawn.to_bytes())
+                stream.writelines(withdrawn.pieces())
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(temporary, root / WITHDRAWN_FILE)  # noqa: PTH105  # the fault tests fail it
@@ -209,9 +211,10 @@ def _is_well_formed(body: dict[str, Any]) -> bool:
     )
 
 
-def _digest(body: dict[str, Any], ids: memoryview) -> str:
+def _digest(body: dict[str, Any], *rows: memoryview) -> str:
     digest = hashlib.sha256(json_bytes(WITHDRAWN_FILE, body))
-    digest.update(ids)
+    for each in rows:
+        digest.update(each)
     return digest.hexdigest()
 
 

@@ -351,4 +351,4 @@ def is_in(ids: Int64Array, among: Int64Array) -> NDArray[np.bool_]:
     return found
 
 
-__all__ = ["Delta", "Piece", "Renumbering", "Tables"]
+__all__ = ["Delta", "Piece", "Renumbering", "Tables", "is_in"]

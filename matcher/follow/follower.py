@@ -160,7 +160,9 @@ class Follower:
             prepare=self._caught_up,
             on_opened=wake,
         )
-        self._withdrawals = Withdrawals(catalog, snapshots_dir, self._problems)
+        self._withdrawals = Withdrawals(
+            catalog, snapshots_dir, self._problems, background=background
+        )
         self._view: View | None = None
         self._due: int | None = None  # when the next entry expires
         self._shown_at = 0  # the moment that the holder's generation is of
@@ -227,7 +229,7 @@ class Follower:
         self._making.close()
         self._opener.wait()
         with self._lock:  # a look that is under way ends, and what it withdrew is kept
-            self._withdrawals.keep()
+            self._withdrawals.close()
 
     def _seconds_since_contact(self) -> float:
         if self._catalog is None:

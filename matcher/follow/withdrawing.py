@@ -8,7 +8,8 @@ snapshots (`hashlists.snapshot.withdrawn`). Invariants:
   was restored in the meantime is in it no more.
 * It names each snapshot that it is true of. Of another catalog, or of one that was restored from a
   backup since, it names none and hides nothing.
-* Nothing that is served waits for it or fails with it.
+* Nothing that is served waits for it or fails with it, nor does following wait for more than a
+  moment.
 * It goes on from what the file says of the same snapshots, so a change costs in proportion to what
   it touches; all is read anew for a new snapshot only.
 * An entry that came to another end of use, by its record or by its list, is there with that end, so
@@ -24,6 +25,7 @@ matches meanwhile is a lead of an answer that says `stale`; to be rid of it at o
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,7 @@ from hashlists.snapshot.withdrawn import (
     remove_withdrawn,
     write_withdrawn,
 )
+from matcher.follow.delta import is_in
 from matcher.follow.ending import OVER, ends_of_use
 from matcher.follow.lineage import Lineage, still_stands
 from matcher.follow.lock import withdrawn_lock
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
     from matcher.follow.readable import Readable
     from matcher.follow.view import View
 
+#: So long a look at the catalog waits for the file.
+_AT_ONCE_SECONDS = 0.1
 _NO_IDS = np.empty(0, np.int64)
 
 
@@ -116,29 +121,30 @@ def _withdrawn(
     assert mark is not None  # the reader's own revision
     if held is not None and _can_go_on(held, reader, standing):
         # Or each small change would cost as much as all that was withdrawn before it.
-        since, told = held.revision, joined_ids(held.ids, held.ending)
-        known = np.intersect1d(told, reader.changed_ids(since), assume_unique=True)
+        since, changed = held.revision, reader.changed_ids(held.revision)
+        known = changed[is_in(changed, held.ids) | is_in(changed, held.ending)]
     else:
         since, known = min(standing.values()), _NO_IDS
         held = Withdrawn(reader.catalog_id, since, "", (), _NO_IDS)
-    asked = joined_ids(known, reader.ids_with_new_ends(since))
-    all_ends = ends_of_use(reader, asked)
-    in_force, its_ends = asked[all_ends != OVER], all_ends[all_ends != OVER]
-    out = joined_ids(
-        np.setdiff1d(asked, in_force, assume_unique=True), reader.out_of_force_since(since)
-    )
-    ids = joined_ids(np.setdiff1d(held.ids, in_force, assume_unique=True), out)
-    as_before, has_end = ~np.isin(held.ending, joined_ids(asked, out)), its_ends != NEVER
-    ending = np.concatenate([held.ending[as_before], in_force[has_end]])
-    order = np.argsort(ending)
+    asked = joined_ids(reader.ids_with_new_ends(since), known)
+    ends = ends_of_use(reader, asked)
+    out = joined_ids(asked[ends == OVER], reader.out_of_force_since(since))
+    as_before = ~(is_in(held.ending, asked) | is_in(held.ending, out))
+    has_end = (ends != OVER) & (ends != NEVER)
+    ending, its_ends = asked[has_end], ends[has_end]
+    if as_before.any():
+        ending = np.concatenate([held.ending[as_before], ending])
+        order = np.argsort(ending)
+        ending = ending[order]
+        its_ends = np.concatenate([held.ends[as_before], its_ends])[order]
     return Withdrawn(
         catalog_id=reader.catalog_id,
         revision=reader.revision,
         mark=mark,
         snapshots=tuple(sorted(standing)),
-        ids=ids,
-        ending=ending[order],
-        ends=np.concatenate([held.ends[as_before], its_ends[has_end]])[order],
+        ids=joined_ids(held.ids[~is_in(held.ids, asked[ends != OVER])], out),
+        ending=ending,
+        ends=its_ends,
     )
 
 
@@ -154,10 +160,14 @@ def _can_go_on(held: Withdrawn, reader: CatalogReader, standing: dict[str, int])
 class Withdrawals:
     """Sees to the file while a catalog is followed, and heeds it while that is away.
 
+    A list's end of use may concern millions of entries, and reading these takes seconds: what is
+    not done at once goes on in a thread, while following goes on too. Not for several threads.
+
     Args:
         catalog: None where nothing is ever written.
         snapshots_dir: the folder of snapshots.
         problems: where failures are told.
+        background: whether to use a thread.
     """
 
     def __init__(
@@ -165,11 +175,15 @@ class Withdrawals:
         catalog: Readable | None,
         snapshots_dir: Path,
         problems: Problems,
+        *,
+        background: bool = False,
     ) -> None:
         self._catalog = catalog
         self._snapshots_dir = snapshots_dir
         self._problems = problems
+        self._background = background
         self._owed = False
+        self._keeping: _Keeping | None = None
 
     def owe(self) -> None:
         """Something else is served than before."""
@@ -177,14 +191,41 @@ class Withdrawals:
 
     def keep(self) -> None:
         """Brings the file up to date where that is owed, until it succeeds; never raises."""
-        if self._catalog is None or not self._owed:
+        if self._catalog is None or not self._has_ended() or not self._owed:
             return
-        try:
-            self._owed = not keep_withdrawn(self._catalog, self._snapshots_dir)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what is served goes on
-            self._problems.note(Concern.WITHDRAWN, error)
+        self._owed = False
+        self._keeping = _Keeping(self._catalog, self._snapshots_dir)
+        if self._background:
+            thread = threading.Thread(target=self._keeping.run, name="withdrawn-keeping")
+            self._keeping.thread = thread
+            thread.start()
+            thread.join(_AT_ONCE_SECONDS)
         else:
+            self._keeping.run()
+        self._has_ended()
+
+    def close(self) -> None:
+        """Brings it up to date one last time, and waits for that."""
+        if self._keeping is not None and self._keeping.thread is not None:
+            self._keeping.thread.join()
+        self._background = False
+        self.keep()
+
+    def _has_ended(self) -> bool:
+        """Whether nothing is under way; takes note of how the last one ended."""
+        keeping = self._keeping
+        if keeping is None:
+            return True
+        if keeping.thread is not None and keeping.thread.is_alive():
+            return False
+        self._keeping = None
+        if keeping.error is None:
+            self._owed |= not keeping.done
             self._problems.solved(Concern.WITHDRAWN)
+        else:
+            self._owed = True
+            self._problems.note(Concern.WITHDRAWN, keeping.error)
+        return True
 
     def applied(self, view: View) -> View:
         """A snapshot's view, less what the file says is out of force; for want of a catalog."""
@@ -203,6 +244,23 @@ class Withdrawals:
             return view
         hidden = view.without(held.ids, by=held.revision)
         return hidden.with_ends(held.ending, held.ends, by=held.revision)
+
+
+class _Keeping:
+    """Brings the file up to date once, and keeps how that ended."""
+
+    def __init__(self, catalog: Readable, snapshots_dir: Path) -> None:
+        self._catalog = catalog
+        self._snapshots_dir = snapshots_dir
+        self.thread: threading.Thread | None = None
+        self.done = False
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.done = keep_withdrawn(self._catalog, self._snapshots_dir)
+        except Exception as error:  # noqa: BLE001 - whatever it is, what is served goes on
+            self.error = error
 
 
 __all__ = ["Withdrawals", "keep_withdrawn"]

@@ -195,6 +195,11 @@ def test_sets_of_ids():
     both = ids.union(other)
     assert list(both.parts(2)) == [[9, 700_000], [700_001]]
     assert list(both.parts(3)) == [[9, 700_000, 700_001]]
+    assert both.to_array().tolist() == [9, 700_000, 700_001]
+    assert both.holds(given).tolist() == [True, False, True, False]
+    assert IdSet.of([given, given[:2]]).to_array().tolist() == [1, 8, 9, 700_000]
+    assert (IdSet().is_empty, both.is_empty) == (True, False)
+    assert IdSet().to_array().tolist() == IdSet.of([given[:0]]).to_array().tolist() == []
 
 
 def _named(name):

@@ -401,6 +401,20 @@ class TestEndsOfUse:
             **dict.fromkeys(("own", "kept"), int(FUTURE.timestamp())),
         }
 
+    @pytest.mark.parametrize("many", [0, 2])
+    def test_many_are_told_as_few_are(self, demo, monkeypatch, many):
+        bring_said(demo, *items("x", "y", "z", "own"), own=until(FUTURE))
+        head, ids = demo.head(), ids_of(demo, "x", "y", "z")
+        demo.change_handling("demo", until(PAST), **WHO)
+        bring_said(demo, *items("x"))
+        monkeypatch.setattr("hashlists.catalog.touched._MANY", many)
+        assert changed(demo, head) == sorted(ids)
+        with demo.read() as reader:
+            assert reader.ids_with_new_ends(head).tolist() == sorted(ids)
+            before = int(PAST.timestamp()) - 1
+            assert reader.ids_with_new_ends(head, by=before).tolist() == []
+            assert reader.ids_with_new_ends(head, by=before + 1).tolist() == sorted(ids)
+
     def test_entries_that_expired_come_back_with_their_list(self, demo):
         demo.change_handling("demo", until(PAST), **WHO)
         bring_said(demo, *items("x", "own"), own=until(FUTURE))

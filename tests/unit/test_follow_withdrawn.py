@@ -31,8 +31,9 @@ from hashlists.snapshot.withdrawn import (
 )
 from matcher.follow.follower import Follower
 from matcher.follow.lock import build_lock, withdrawn_lock
+from matcher.follow.problems import Problems
 from matcher.follow.snapshots import build_snapshot
-from matcher.follow.withdrawing import keep_withdrawn
+from matcher.follow.withdrawing import Withdrawals, keep_withdrawn
 from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import DEMO, Item, bring, ids_of, items, names_in_force
@@ -475,6 +476,64 @@ class TestSeveralProcesses:
             each.join()
         assert keep_withdrawn(catalog, root)
         assert kept(root) == ids
+
+
+class TestInTheBackground:
+    """What takes long goes on in a thread, and following with it."""
+
+    @pytest.fixture
+    def held_up(self, monkeypatch):
+        """Lets what is begun end once it is set."""
+        go_on = threading.Event()
+
+        def waiting(*order):
+            go_on.wait()
+            return keep_withdrawn(*order)
+
+        monkeypatch.setattr("matcher.follow.withdrawing.keep_withdrawn", waiting)
+        monkeypatch.setattr("matcher.follow.withdrawing._AT_ONCE_SECONDS", 0.001)
+        yield go_on
+        go_on.set()
+
+    @pytest.fixture
+    def withdrawals(self, server, catalog, root):
+        server.look()
+        withdrawals = Withdrawals(catalog, root, Problems(), background=True)
+        yield withdrawals
+        withdrawals.close()
+
+    def test_nothing_waits_for_it(self, withdrawals, catalog, root, a_b_c, held_up):
+        catalog.retract("demo", a_b_c[:1], **WHO)
+        withdrawals.owe()
+        for _ in range(3):
+            withdrawals.keep()
+        assert [each.name for each in threading.enumerate()].count("withdrawn-keeping") == 1
+        assert kept(root) is None
+        catalog.retract("demo", a_b_c[1:], **WHO)
+        withdrawals.owe()  # after what is under way has read the catalog, as far as it knows
+        held_up.set()
+        withdrawals.close()
+        assert kept(root) == a_b_c
+
+    def test_one_that_is_quick_is_done_at_once(
+        self, withdrawals, catalog, root, a_b_c, monkeypatch
+    ):
+        monkeypatch.setattr("matcher.follow.withdrawing._AT_ONCE_SECONDS", 600)
+        catalog.retract("demo", a_b_c[:1], **WHO)
+        withdrawals.owe()
+        withdrawals.keep()
+        assert kept(root) == a_b_c[:1]
+
+    def test_a_failure_is_told_and_tried_again(self, withdrawals, catalog, root, a_b_c):
+        catalog.retract("demo", a_b_c[:1], **WHO)
+        withdrawals.owe()
+        with mock.patch.object(Catalog, "read", side_effect=CatalogError("away")):
+            withdrawals.keep()
+            withdrawals.close()
+            assert "away" in withdrawals._problems.text
+        withdrawals.close()
+        assert kept(root) == a_b_c[:1]
+        assert not withdrawals._problems.text
 
 
 class TestFailures:

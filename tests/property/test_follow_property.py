@@ -399,7 +399,7 @@ class FollowMachine(RuleBasedStateMachine):
             # Of one revision still, and nothing that has expired; some may be hidden early.
             expected = self.history[view.mark].at(self.now)
             assert found.items() <= expected.items()
-            if not len(view.withdrawn):
+            if not len(view.withdrawn) and not len(view.ending):
                 assert found == expected
 
     @rule()
@@ -427,6 +427,8 @@ class FollowMachine(RuleBasedStateMachine):
             now = read_state(reader)
             head, stands = reader.revision, view.stands(reader)
             withdrawn = set(reader.out_of_force_since(view.revision).tolist())
+            ended = set(reader.ids_with_new_ends(view.revision).tolist())
+            withdrawn |= ended - now.at(self.now).keys()
         note(f"serving {view.revision} of {head}, {len(view.delta)} live, need {view.purged}")
         assert index.revision == view.revision
         if stands and view.revision == head:
@@ -439,7 +441,7 @@ class FollowMachine(RuleBasedStateMachine):
             then = self.history[view.mark].at(self.now)
             if not stands:
                 # A backup was restored: what was hidden early stays so until its state is served.
-                withdrawn = set(view.withdrawn.tolist())
+                withdrawn = {*view.withdrawn.tolist(), *view.ending[view.ends <= self.now].tolist()}
             assert found == {key: known for key, known in then.items() if key not in withdrawn}
         self.served = found
 

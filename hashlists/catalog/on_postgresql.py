@@ -117,7 +117,11 @@ class Postgresql(Database):
         given = {key: value for key, value in _CONNECTION_DEFAULTS.items() if key not in url.query}
         try:
             engine = create_engine(
-                url, hide_parameters=True, pool_pre_ping=True, connect_args=given
+                url,
+                hide_parameters=True,
+                pool_pre_ping=True,
+                use_native_hstore=False,  # else the server would be asked whether it has that type
+                connect_args=given,
             )
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise CatalogError(

@@ -91,6 +91,12 @@ class DecoderContractError(MatcherError):
     reason = "DECODER_CONTRACT_BROKEN"
 
 
+class DecodersAwayError(MatcherError):
+    """No decoder can be started, e.g. for want of memory; another try may do better."""
+
+    reason = "DECODERS_AWAY"
+
+
 class ServerError(MatcherError):
     """A server answered a client of ours with an error, or could not be reached.
 

@@ -204,10 +204,12 @@ class Undecodable:
     Attributes:
         reason: never `FEATURELESS`, which only hashing can tell.
         detail: one line for a person; holds nothing of the file but sizes and format names.
+        fatal: the file took its decoder down with it, or kept it busy until it was killed.
     """
 
     reason: NotHashableReason
     detail: str
+    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

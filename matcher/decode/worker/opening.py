@@ -65,7 +65,7 @@ def _jpegxl_plugin() -> ModuleType | None:
     except ImportError:
         return None
     plugin = importlib.import_module("pillow_jxl.JpegXLImagePlugin")
-    plugin.DECODE_THREADS = 1  # type: ignore[attr-defined]
+    plugin.DECODE_THREADS = 0  # type: ignore[attr-defined]
     return plugin
 
 

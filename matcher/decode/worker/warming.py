@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -53,13 +52,12 @@ def warm_up() -> int:
         How many samples there were.
     """
     all_views = DecodeRequest(ALL_VIEWS, frozenset(CODE64_KINDS), crops=(0.02,))
-    count = 0
-    for count, (data, request) in enumerate(
-        chain(zip(_formats(), repeat(all_views)), zip(_modes(), repeat(DecodeRequest()))), start=1
-    ):
+    samples = [(data, all_views) for data in _formats()]
+    samples += [(data, DecodeRequest()) for data in _modes()]
+    for data, request in samples:
         decode(data, request, DecodeLimits())
         decode(data[: len(data) * 2 // 3], request, DecodeLimits())  # what mends cut files, too
-    return count
+    return len(samples)
 
 
 def _formats() -> Iterator[bytes]:
@@ -83,11 +81,9 @@ def _written(name: str, mode: str, way: Mapping[str, object]) -> bytes | None:
     # Whatever a writer makes of a mode that it does not know, there is then nothing to read.
     with suppress(Exception):
         picture = gradient().resize((_SIDE, _SIDE)).convert(mode)
-        more = (
-            {"append_images": [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]}
-            if "append_images" in way
-            else {}
-        )
+        more = {}
+        if "append_images" in way:
+            more = {"append_images": [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]}
         picture.save(stream, name, **{**way, **more})
         return stream.getvalue()
     return None

@@ -39,6 +39,7 @@ _ONE_THREAD = dict.fromkeys(
     "1",
 )
 _F_SEAL_FUTURE_WRITE = 0x10  # linux/fcntl.h; what is mapped already stays writable
+PROGRAM = "matcher.decode.sandbox.forkserver"
 _START_SECONDS = 60.0
 _GREETING_SECONDS = 10.0
 _END_SECONDS = 5.0
@@ -58,9 +59,11 @@ class Forkserver:
     Args:
         limits: ceilings for one file.
         cpu_seconds: that one worker may use up in all.
+        program: the module that forks them.
     """
 
-    def __init__(self, limits: DecodeLimits, *, cpu_seconds: int) -> None:
+    def __init__(self, limits: DecodeLimits, *, cpu_seconds: int, program: str = PROGRAM) -> None:
+        self._program = program
         self._limits = limits
         self._cpu_seconds = cpu_seconds
         self._lock = threading.Lock()
@@ -138,7 +141,7 @@ class Forkserver:
             self._stop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "matcher.decode.sandbox.forkserver"]
+            command = [sys.executable, "-m", self._program]
             self._process = subprocess.Popen(  # noqa: S603 - this very program
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
@@ -271,4 +274,4 @@ def _shared_memory(nbytes: int) -> int:
     return descriptor
 
 
-__all__ = ["Forkserver", "TooSlowError", "Worker", "WorkerGoneError"]
+__all__ = ["PROGRAM", "Forkserver", "TooSlowError", "Worker", "WorkerGoneError"]

@@ -24,7 +24,7 @@ from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import Decoded, checked
 from matcher.decode.sandbox import frames
 from matcher.decode.sandbox.confinement import Protection
-from matcher.decode.sandbox.forks import Forkserver, TooSlowError, Worker, WorkerGoneError
+from matcher.decode.sandbox.forks import PROGRAM, Forkserver, TooSlowError, Worker, WorkerGoneError
 from matcher.errors import DecoderContractError, DecodersAwayError
 from matcher.model import NotHashableReason, Undecodable
 
@@ -57,6 +57,7 @@ class SandboxPool:
         workers: processes; by default one for each CPU.
         kill_seconds: after which a worker that does not answer is killed; by default what one file
             may take, and half as much again.
+        program: the module that forks the workers.
 
     Attributes:
         restarts: how often workers had to be replaced, by cause: `ended`, `nonsense`, `time`.
@@ -68,10 +69,11 @@ class SandboxPool:
         workers: int | None = None,
         *,
         kill_seconds: float | None = None,
+        program: str = PROGRAM,
     ) -> None:
         self._limits = limits or DecodeLimits()
         self._seconds = kill_seconds or 1.5 * self._limits.seconds + 1.0
-        self._forks = Forkserver(self._limits, cpu_seconds=_CPU_SECONDS)
+        self._forks = Forkserver(self._limits, cpu_seconds=_CPU_SECONDS, program=program)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()

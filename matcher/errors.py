@@ -97,6 +97,12 @@ class DecodersAwayError(MatcherError):
     reason = "DECODERS_AWAY"
 
 
+class UnprotectedError(MatcherError):
+    """Decoders must be protected by all there is, and some of it is missing."""
+
+    reason = "UNPROTECTED"
+
+
 class ServerError(MatcherError):
     """A server answered a client of ours with an error, or could not be reached.
 

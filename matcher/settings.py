@@ -292,6 +292,9 @@ class Settings:
             two snapshots, and the right to lock so much (`ulimit -l`, or CAP_IPC_LOCK).
         stale_after_seconds: without word from the catalog for this long, answers say `stale`.
         decode_workers: decoders at work at once.
+        decode_sandbox: where decoders run: `on`, in processes of their own that can do nothing but
+            decode, as far as this system can see to it; `required`, the same or not at all; `off`,
+            in threads of the process, where a file that takes over a decoder has all of it.
         decode_pixels: pixels of one picture as rendered.
         decode_jpeg_pixels: pixels stored in a JPEG, which is rendered scaled down.
         decode_jpeg_scan_pixels: pixels times scans of a JPEG that has several scans.
@@ -348,6 +351,7 @@ class Settings:
     lock_index: bool = _knob(_boolean, default=False)
     stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
     decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())
+    decode_sandbox: str = _knob(_choice("on", "required", "off"), "on")
     decode_pixels: int = _knob(_whole(1, 2**40), 2**27)
     decode_jpeg_pixels: int = _knob(_whole(1, 2**40), 400_000_000)
     decode_jpeg_scan_pixels: int = _knob(_whole(1, 2**50), 4_000_000_000)

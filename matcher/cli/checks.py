@@ -238,6 +238,23 @@ def _file_system_of(folder: Path) -> str:
     return kind
 
 
+def check_decoders(session: Session) -> Iterator[Finding]:
+    """What protects against a decoder that a file has taken over."""
+    from matcher.decode.protection import EVERY_PROTECTION  # noqa: PLC0415
+
+    if session.settings.decode_sandbox == "off":
+        detail = "in threads of the process, which a file that takes over a decoder has all of"
+        yield Finding("decoders", Status.WARN, f"{detail} (decode_sandbox)")
+        return
+    with session.decode_pool() as pool:
+        had = pool.protection()
+    if had == EVERY_PROTECTION:
+        yield Finding("decoders", Status.OK, f"in processes of their own, limited in: {had.text}")
+    else:
+        missing = (EVERY_PROTECTION & ~had).text
+        yield Finding("decoders", Status.WARN, f"limited in: {had.text}; not in: {missing}")
+
+
 def check_exposure(session: Session) -> Iterator[Finding]:
     """What makes an installation less safe than it could be."""
     settings = session.settings
@@ -283,6 +300,7 @@ LOCAL_CHECKS: Mapping[str, Check] = {
     "packages": check_packages,
     "formats": check_formats,
     "self-test": check_hashing,
+    "decoders": check_decoders,
     "data folder": check_data,
     "catalog": check_catalog,
     "snapshot": check_snapshot,

@@ -140,11 +140,14 @@ class Session:
     @contextmanager
     def decode_pool(self) -> Iterator[DecodePool]:
         """A pool of decoders."""
+        from matcher.decode.choosing import Sandbox, decode_pool  # noqa: PLC0415  brings Pillow
         from matcher.decode.limits import DecodeLimits  # noqa: PLC0415
-        from matcher.decode.pool import InProcessPool  # noqa: PLC0415  brings Pillow
 
-        limits = DecodeLimits(**self.settings.decode_limits)
-        pool = InProcessPool(limits, workers=self.settings.decode_workers)
+        pool = decode_pool(
+            DecodeLimits(**self.settings.decode_limits),
+            workers=self.settings.decode_workers,
+            sandbox=Sandbox(self.settings.decode_sandbox),
+        )
         try:
             yield pool
         finally:

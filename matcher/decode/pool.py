@@ -20,6 +20,7 @@ import numpy as np
 
 from matcher.decode import worker
 from matcher.decode.limits import DecodeLimits
+from matcher.decode.protection import Protection
 from matcher.errors import DecoderContractError
 from matcher.model import (
     DecodedImage,
@@ -79,7 +80,23 @@ class DecodePool(Protocol):
         ...
 
     def versions(self) -> str:
-        """The decoders at work and their versions, in one line."""
+        """The decoders at work and their versions, in one line.
+
+        Raises:
+            DecodersAwayError: none was ever started, and none can be.
+        """
+        ...
+
+    def protection(self) -> Protection:
+        """What protects against a decoder that a file has taken over.
+
+        Raises:
+            DecodersAwayError: none was ever started, and none can be.
+        """
+        ...
+
+    def restarts(self) -> Mapping[str, int]:
+        """How often decoders had to be replaced, by cause: `ended`, `nonsense` or `time`."""
         ...
 
 
@@ -109,6 +126,14 @@ class InProcessPool:
     def versions(self) -> str:
         """As `DecodePool.versions`."""
         return worker.versions()
+
+    def protection(self) -> Protection:
+        """As `DecodePool.protection`: none."""
+        return Protection(0)
+
+    def restarts(self) -> Mapping[str, int]:
+        """As `DecodePool.restarts`: a thread cannot be replaced."""
+        return {}
 
     def _decode(self, data: bytes, request: DecodeRequest) -> Decoded:
         try:

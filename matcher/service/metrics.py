@@ -22,12 +22,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from matcher import __version__
+from matcher.decode.protection import EVERY_PROTECTION
 from matcher.model import Decision, NotHashableReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.core import Metric
+
+    from matcher.decode.protection import Protection
 
 #: Seconds; a lookup takes a fraction of a millisecond, a large picture seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -55,6 +58,8 @@ class IndexStatus:
         seconds_since_contact: since the source of lists last answered; infinite before it did.
         problem: why the newest revision is not served; empty when it is.
         items_in_flight: uploads and lookups accepted and not yet answered.
+        protection: what protects against decoders that a file took over; None while not known.
+        decoder_restarts: decoders that had to be replaced, by cause.
         counts: what adds up since the start, by its name among `_COUNTS`.
     """
 
@@ -66,6 +71,8 @@ class IndexStatus:
     seconds_since_contact: float
     problem: str
     items_in_flight: int
+    protection: Protection | None
+    decoder_restarts: Mapping[str, int]
     counts: Mapping[str, float]
 
 
@@ -161,8 +168,27 @@ class _StatusCollector(Collector):
         for segment, entries in now.segments.items():
             segments.add_metric([segment], entries)
         yield segments
+        yield from _decoders(now)
         for name, count in now.counts.items():
             yield CounterMetricFamily(f"hashwarden_{name}", _COUNTS[name], value=count)
+
+
+def _decoders(now: IndexStatus) -> Iterator[Metric]:
+    if now.protection is not None:
+        protected = GaugeMetricFamily(
+            "hashwarden_decoders_protected",
+            "1 where decoders are protected by it, else 0.",
+            labels=["by"],
+        )
+        for each in EVERY_PROTECTION:
+            protected.add_metric([(each.name or "").lower()], float(each in now.protection))
+        yield protected
+    restarts = CounterMetricFamily(
+        "hashwarden_decoder_restarts", "Decoders that had to be replaced.", labels=["cause"]
+    )
+    for cause, count in now.decoder_restarts.items():
+        restarts.add_metric([cause], count)
+    yield restarts
 
 
 class SupervisorMetrics:

@@ -23,8 +23,8 @@ from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.admission import Admission
+from matcher.decode.choosing import Sandbox, decode_pool
 from matcher.decode.limits import DecodeLimits
-from matcher.decode.pool import DecodePool, InProcessPool
 from matcher.errors import NotReadyError
 from matcher.follow.child import Publication
 from matcher.follow.follower import Follower
@@ -77,8 +77,10 @@ class Parts:
         self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
-        self.pool: DecodePool = InProcessPool(
-            DecodeLimits(**settings.decode_limits), workers=settings.decode_workers
+        self.pool = decode_pool(
+            DecodeLimits(**settings.decode_limits),
+            workers=settings.decode_workers,
+            sandbox=Sandbox(settings.decode_sandbox),
         )
         self.holder: Holder[Generation] = Holder()
         self._source = _source(settings)
@@ -284,6 +286,9 @@ class Parts:
             seconds_since_contact=state.seconds_since_contact,
             problem=state.problem,
             items_in_flight=self.admission.items,
+            # Known once there was a self-test; before, asking would start decoders.
+            protection=self.pool.protection() if self.health.is_ready else None,
+            decoder_restarts=self.pool.restarts(),
             counts=self._counts(state),
         )
 

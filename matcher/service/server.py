@@ -165,6 +165,7 @@ def _admin(listener: socket.socket, parts: Parts) -> AdminServer:
             "stale": status.stale,
             "revision": status.revision if status.revision >= 0 else None,
             "seconds_since_contact": round(since, 3) if math.isfinite(since) else None,
+            "decoders": None if status.protection is None else status.protection.text,
             "problem": status.problem,
         }
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from matcher import settings as settings_module
+from matcher.decode.protection import Protection
 from matcher.errors import SettingsError
 from matcher.service import admin
 from matcher.service.admin import AdminServer, address_of, admin_listener
@@ -31,6 +32,8 @@ def status(**changes):
         "seconds_since_contact": math.inf,
         "problem": "",
         "items_in_flight": 3,
+        "protection": Protection.MEMORY | Protection.SYSTEM_CALLS,
+        "decoder_restarts": {"ended": 2, "time": 0},
         "counts": {"swaps": 2},
     }
     return IndexStatus(**(known | changes))
@@ -86,6 +89,10 @@ def test_metrics_come_in_the_form_that_is_asked_for(server):
         'hashwarden_segment_entries{segment="base"} 8.0',
         'hashwarden_segment_entries{segment="live"} 2.0',
         "hashwarden_items_in_flight 3.0",
+        'hashwarden_decoders_protected{by="memory"} 1.0',
+        'hashwarden_decoders_protected{by="privileges"} 0.0',
+        'hashwarden_decoder_restarts_total{cause="ended"} 2.0',
+        'hashwarden_decoder_restarts_total{cause="time"} 0.0',
         "hashwarden_swaps_total 2.0",
         'hashwarden_decisions_total{decision="NOT_HASHABLE"} 0.0',
         'hashwarden_not_hashable_total{reason="over_limit"} 0.0',

@@ -9,12 +9,13 @@ nor start a thread where it was not allowed to, and it leaves no core dump.
 from __future__ import annotations
 
 import ctypes
-import enum
 import errno
 import os
 import resource
 from contextlib import suppress
 from pathlib import Path
+
+from matcher.decode.protection import Protection
 
 try:
     import pyseccomp as seccomp
@@ -39,15 +40,6 @@ _ALLOWED = (
     *("getpid", "gettid", "getrandom", "sched_getaffinity", "sysinfo", "getrusage"),
     *("exit", "exit_group"),
 )
-
-
-class Protection(enum.Flag):
-    """What protects against a decoder that a file has taken over."""
-
-    SYSTEM_CALLS = enum.auto()  # a seccomp filter
-    MEMORY = enum.auto()  # a limit of the address space
-    PRIVILEGES = enum.auto()  # it runs as nobody, or as who is not root, and can gain nothing
-    NO_FILES = enum.auto()  # limits: no further descriptor, no byte into a file, no core dump
 
 
 def confine(*, memory_bytes: int, cpu_seconds: int, threads: bool) -> Protection:
@@ -132,4 +124,4 @@ def _filter_system_calls(*, threads: bool) -> bool:
     return True
 
 
-__all__ = ["Protection", "confine"]
+__all__ = ["confine"]

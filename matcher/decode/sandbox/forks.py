@@ -21,8 +21,9 @@ import threading
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from matcher.decode.protection import Protection
 from matcher.decode.sandbox.forkserver import MESSAGE_BYTES
-from matcher.decode.sandbox.worker import GREETING, Protection
+from matcher.decode.sandbox.worker import GREETING
 from matcher.errors import DecoderContractError, DecodersAwayError
 
 if TYPE_CHECKING:

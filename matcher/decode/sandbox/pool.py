@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.pool import Decoded, checked
 from matcher.decode.sandbox import frames
-from matcher.decode.sandbox.confinement import Protection
 from matcher.decode.sandbox.forks import PROGRAM, Forkserver, TooSlowError, Worker, WorkerGoneError
 from matcher.errors import DecoderContractError, DecodersAwayError
 from matcher.model import NotHashableReason, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from matcher.decode.protection import Protection
     from matcher.model import DecodeRequest
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ _RETIRE_FILES = 10_000
 #: The kernel kills a worker that has used up so much processor time, whatever it does.
 _CPU_SECONDS = 3_600
 _TRIES = 2
+_CAUSES = ("ended", "nonsense", "time")
 _AWAY_SECONDS = 1.0
 
 
@@ -58,9 +59,6 @@ class SandboxPool:
         kill_seconds: after which a worker that does not answer is killed; by default what one file
             may take, and half as much again.
         program: the module that forks the workers.
-
-    Attributes:
-        restarts: how often workers had to be replaced, by cause: `ended`, `nonsense`, `time`.
     """
 
     def __init__(
@@ -77,8 +75,9 @@ class SandboxPool:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self.restarts: Counter[str] = Counter()
+        self._restarts: Counter[str] = Counter(dict.fromkeys(_CAUSES, 0))
         self._protection: Protection | None = None
+        self._versions = ""
         self._seats = [
             threading.Thread(target=self._serve, name=f"decode-{number}", daemon=True)
             for number in range(workers or os.cpu_count() or 1)
@@ -106,7 +105,9 @@ class SandboxPool:
 
     def versions(self) -> str:
         """As `DecodePool.versions`."""
-        return self._forks.versions()
+        if not self._versions:
+            self._versions = self._forks.versions()
+        return self._versions
 
     def protection(self) -> Protection:
         """What protects against a decoder that a file has taken over; forks one where none is.
@@ -118,6 +119,11 @@ class SandboxPool:
             self._let_go(self._new(threads=False))
         assert self._protection is not None
         return self._protection
+
+    def restarts(self) -> Mapping[str, int]:
+        """As `DecodePool.restarts`; every cause is there."""
+        with self._lock:
+            return dict(self._restarts)
 
     # What a thread does
 
@@ -188,7 +194,7 @@ class SandboxPool:
         """Ends a worker; the next one is forked when it is needed."""
         status = seat.drop(threads=threads)
         with self._lock:
-            self.restarts[cause] += 1
+            self._restarts[cause] += 1
         _log.warning("a decode worker is replaced (%s, exit status %d)", cause, status)
 
     def _let_go(self, worker: Worker) -> int:
@@ -246,4 +252,4 @@ def _failed(detail: str, *, fatal: bool = False) -> Undecodable:
     return Undecodable(NotHashableReason.DECODER_FAILED, detail, fatal=fatal)
 
 
-__all__ = ["Protection", "SandboxPool"]
+__all__ = ["SandboxPool"]

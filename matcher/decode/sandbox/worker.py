@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from matcher.decode import worker
 from matcher.decode.sandbox import frames
-from matcher.decode.sandbox.confinement import Protection, confine
+from matcher.decode.sandbox.confinement import confine
 from matcher.model import NotHashableReason, Undecodable
 
 if TYPE_CHECKING:
@@ -91,4 +91,4 @@ def write_all(connection: int, data: bytes) -> None:
         left = left[os.write(connection, left) :]
 
 
-__all__ = ["GREETING", "Protection", "run"]
+__all__ = ["GREETING", "run"]

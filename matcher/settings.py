@@ -295,6 +295,10 @@ class Settings:
         decode_sandbox: where decoders run: `on`, in processes of their own that can do nothing but
             decode, as far as this system can see to it; `required`, the same or not at all; `off`,
             in threads of the process, where a file that takes over a decoder has all of it.
+        decode_worker_files: after which a process that decodes is replaced; 1 for one of its own
+            for each file.
+        decode_spare_bytes: memory of such a process beyond `decode_memory_bytes`.
+        decode_grace_seconds: beyond `decode_seconds`, after which a process is killed over a file.
         decode_pixels: pixels of one picture as rendered.
         decode_jpeg_pixels: pixels stored in a JPEG, which is rendered scaled down.
         decode_jpeg_scan_pixels: pixels times scans of a JPEG that has several scans.
@@ -352,6 +356,9 @@ class Settings:
     stale_after_seconds: float = _knob(_real(1, 604_800, "seconds"), 60.0)
     decode_workers: int = _knob(_whole(1, 1024), lambda _: _usable_cpus())
     decode_sandbox: str = _knob(_choice("on", "required", "off"), "on")
+    decode_worker_files: int = _knob(_whole(1, 10**9), 10_000)
+    decode_spare_bytes: int = _knob(_size(64 * _MIB, 1024 * _GIB), 256 * _MIB)
+    decode_grace_seconds: float = _knob(_real(0.1, 3600, "seconds"), 6.0)
     decode_pixels: int = _knob(_whole(1, 2**40), 2**27)
     decode_jpeg_pixels: int = _knob(_whole(1, 2**40), 400_000_000)
     decode_jpeg_scan_pixels: int = _knob(_whole(1, 2**50), 4_000_000_000)
@@ -401,6 +408,15 @@ class Settings:
             "frame_pixels": self.decode_frame_pixels,
             "seconds": self.decode_seconds,
             "codes": self.decode_codes,
+        }
+
+    @property
+    def worker_limits(self) -> Mapping[str, Any]:
+        """The keyword arguments of `matcher.decode.limits.WorkerLimits`."""
+        return {
+            "memory_bytes": self.decode_memory_bytes + self.decode_spare_bytes,
+            "seconds": self.decode_seconds + self.decode_grace_seconds,
+            "files": self.decode_worker_files,
         }
 
     @property

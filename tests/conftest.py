@@ -28,6 +28,8 @@ from hashlists.catalog import Catalog, migrate, on_sqlite, postgresql_wipe
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import fill
 from hashlists.catalog.schema import metadata
+from matcher.decode import choosing
+from matcher.decode.pool import InProcessPool
 from tests.compiled_once import arguments_of, compile_once
 from tests.postgresql_server import PostgresqlServer, find_binaries
 from tests.ready_schema import make_tables, run_migrations
@@ -222,6 +224,25 @@ def _migrated_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _decoders_in_threads() -> Iterator[None]:
+    """Servers and commands in this process start no decoders of their own, which takes a while.
+
+    Those that are processes of their own do, and so do the tests of the sandbox.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            choosing, "_in_processes", lambda limits, _, workers: InProcessPool(limits, workers)
+        )
+        yield
+
+
+@pytest.fixture
+def sandboxed_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of servers and commands in this process with decoders as they are elsewhere."""
+    monkeypatch.setattr(choosing, "_in_processes", _IN_PROCESSES)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _compiled_once() -> Iterator[None]:
     """Almost every test opens a catalog of its own."""
     with pytest.MonkeyPatch.context() as patch:
@@ -230,6 +251,7 @@ def _compiled_once() -> Iterator[None]:
         yield
 
 
+_IN_PROCESSES = choosing._in_processes
 _DURABLE = on_sqlite._PRAGMAS
 
 

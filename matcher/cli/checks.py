@@ -240,7 +240,7 @@ def _file_system_of(folder: Path) -> str:
 
 def check_decoders(session: Session) -> Iterator[Finding]:
     """What protects against a decoder that a file has taken over."""
-    from matcher.decode.protection import EVERY_PROTECTION  # noqa: PLC0415
+    from matcher.decode.protection import EVERY_PROTECTION, told  # noqa: PLC0415
 
     if session.settings.decode_sandbox == "off":
         detail = "in threads of the process, which a file that takes over a decoder has all of"
@@ -248,11 +248,8 @@ def check_decoders(session: Session) -> Iterator[Finding]:
         return
     with session.decode_pool() as pool:
         had = pool.protection()
-    if had == EVERY_PROTECTION:
-        yield Finding("decoders", Status.OK, f"in processes of their own, limited in: {had.text}")
-    else:
-        missing = (EVERY_PROTECTION & ~had).text
-        yield Finding("decoders", Status.WARN, f"limited in: {had.text}; not in: {missing}")
+    status = Status.OK if had == EVERY_PROTECTION else Status.WARN
+    yield Finding("decoders", status, told(had))
 
 
 def check_exposure(session: Session) -> Iterator[Finding]:

@@ -141,10 +141,11 @@ class Session:
     def decode_pool(self) -> Iterator[DecodePool]:
         """A pool of decoders."""
         from matcher.decode.choosing import Sandbox, decode_pool  # noqa: PLC0415  brings Pillow
-        from matcher.decode.limits import DecodeLimits  # noqa: PLC0415
+        from matcher.decode.limits import DecodeLimits, WorkerLimits  # noqa: PLC0415
 
         pool = decode_pool(
             DecodeLimits(**self.settings.decode_limits),
+            WorkerLimits(**self.settings.worker_limits),
             workers=self.settings.decode_workers,
             sandbox=Sandbox(self.settings.decode_sandbox),
         )

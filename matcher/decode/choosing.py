@@ -12,7 +12,7 @@ from matcher.decode.protection import EVERY_PROTECTION
 from matcher.errors import UnprotectedError
 
 if TYPE_CHECKING:
-    from matcher.decode.limits import DecodeLimits
+    from matcher.decode.limits import DecodeLimits, WorkerLimits
     from matcher.decode.pool import DecodePool
     from matcher.decode.protection import Protection
 
@@ -27,11 +27,14 @@ class Sandbox(enum.StrEnum):
     OFF = "off"  # in threads of this process
 
 
-def decode_pool(limits: DecodeLimits, *, workers: int, sandbox: Sandbox) -> DecodePool:
+def decode_pool(
+    limits: DecodeLimits, worker_limits: WorkerLimits, *, workers: int, sandbox: Sandbox
+) -> DecodePool:
     """Starts decoders.
 
     Args:
         limits: ceilings for one upload.
+        worker_limits: ceilings for each process that decodes.
         workers: how many decode at once.
         sandbox: where they run. On other systems than Linux `ON` gives threads, with a warning.
 
@@ -46,16 +49,20 @@ def decode_pool(limits: DecodeLimits, *, workers: int, sandbox: Sandbox) -> Deco
             raise UnprotectedError("decoders have no sandbox on this system; Linux has one")
         _log.warning("decoders run unprotected: they have no sandbox on this system")
         return InProcessPool(limits, workers)
-    from matcher.decode.sandbox.pool import SandboxPool  # noqa: PLC0415  needs Linux
-
-    pool = SandboxPool(limits, workers)
+    pool = _in_processes(limits, worker_limits, workers)
     if sandbox is Sandbox.REQUIRED:
         try:
             _require_all(pool.protection())
-        except Exception:
+        except BaseException:
             pool.close()
             raise
     return pool
+
+
+def _in_processes(limits: DecodeLimits, worker_limits: WorkerLimits, workers: int) -> DecodePool:
+    from matcher.decode.sandbox.pool import SandboxPool  # noqa: PLC0415  needs Linux
+
+    return SandboxPool(limits, workers, worker_limits=worker_limits)
 
 
 def _require_all(had: Protection) -> None:

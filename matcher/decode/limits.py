@@ -1,4 +1,6 @@
-"""What one upload may cost to decode. Every limit is a field with its unit, and is a setting.
+"""What one upload may cost to decode, and what a process that decodes may use up.
+
+Every limit is a field with its unit, and is a setting.
 
 A file past a limit is `over_limit`, never "no match". Limits are judged from the file's header,
 before memory for pixels is taken; `frame_pixels`, `seconds` and `codes` never refuse a file, they
@@ -31,7 +33,31 @@ class DecodeLimits:
     codes: int = 64  # views of one upload, each of which yields one code of each kind
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
-            value = getattr(self, limit.name)
-            if not value > 0:
-                raise ValueError(f"decode limit {limit.name} must be positive, not {value!r}")
+        _require_positive(self)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLimits:
+    """Ceilings for one process that decodes, whatever its files say of themselves.
+
+    Past `memory_bytes` it gets no more, past `seconds` it is killed: these are for decoders that
+    do what `DecodeLimits` did not foresee, and should leave room above `memory_bytes` and `seconds`
+    of those.
+
+    Raises:
+        ValueError: a limit is not positive.
+    """
+
+    memory_bytes: int = 7 * 2**28  # bytes of address space beyond what it begins with
+    seconds: float = 16.0  # seconds of wall-clock time for one file
+    files: int = 10_000  # after so many it is replaced, so that what codecs leak does not add up
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+
+
+def _require_positive(limits: DecodeLimits | WorkerLimits) -> None:
+    for limit in fields(limits):
+        value = getattr(limits, limit.name)
+        if not value > 0:
+            raise ValueError(f"decode limit {limit.name} must be positive, not {value!r}")

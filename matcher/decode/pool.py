@@ -96,7 +96,10 @@ class DecodePool(Protocol):
         ...
 
     def restarts(self) -> Mapping[str, int]:
-        """How often decoders had to be replaced, by cause: `ended`, `nonsense` or `time`."""
+        """How often decoders had to be replaced, by cause.
+
+        Causes are `ended`, `memory`, `nonsense` and `time`.
+        """
         ...
 
 
@@ -138,11 +141,24 @@ class InProcessPool:
     def _decode(self, data: bytes, request: DecodeRequest) -> Decoded:
         try:
             return checked(worker.decode(data, request, self._limits), request, self._limits)
+        except MemoryError:
+            return out_of_memory()
         except Exception as error:  # noqa: BLE001 - the border where foreign exceptions end
-            return Undecodable(
-                NotHashableReason.DECODER_FAILED,
-                f"the decoder broke down: this is a bug ({type(error).__name__}); please report it",
-            )
+            return broken_down(error)
+
+
+def out_of_memory(*, fatal: bool = False) -> Undecodable:
+    """What a file is to its caller whose decoding takes more memory than there is."""
+    detail = "decoding takes more memory than there is"
+    return Undecodable(NotHashableReason.OVER_LIMIT, detail, fatal=fatal)
+
+
+def broken_down(error: Exception) -> Undecodable:
+    """What an exception that no decoder should raise is to the caller."""
+    return Undecodable(
+        NotHashableReason.DECODER_FAILED,
+        f"the decoder broke down: this is a bug ({type(error).__name__}); please report it",
+    )
 
 
 def checked(result: object, request: DecodeRequest, limits: DecodeLimits) -> Decoded:

@@ -11,7 +11,7 @@ class Protection(enum.Flag):
     SYSTEM_CALLS = enum.auto()  # a seccomp filter
     MEMORY = enum.auto()  # a limit of the address space
     PRIVILEGES = enum.auto()  # it runs as nobody, or as who is not root, and can gain nothing
-    NO_FILES = enum.auto()  # limits: no further descriptor, no byte into a file, no core dump
+    FILES = enum.auto()  # limits: no further descriptor, no byte into a file, no core dump
 
     @property
     def text(self) -> str:
@@ -22,4 +22,12 @@ class Protection(enum.Flag):
 
 EVERY_PROTECTION = ~Protection(0)
 
-__all__ = ["EVERY_PROTECTION", "Protection"]
+
+def told(had: Protection) -> str:
+    """What decoders are limited in, and what not, for a person."""
+    missing = EVERY_PROTECTION & ~had
+    text = f"limited in: {had.text}"
+    return f"{text}; not in: {missing.text}" if missing else text
+
+
+__all__ = ["EVERY_PROTECTION", "Protection", "told"]

@@ -23,8 +23,9 @@ from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.admission import Admission
-from matcher.decode.choosing import Sandbox, decode_pool
-from matcher.decode.limits import DecodeLimits
+from matcher.decode import choosing
+from matcher.decode.choosing import Sandbox
+from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.errors import NotReadyError
 from matcher.follow.child import Publication
 from matcher.follow.follower import Follower
@@ -77,8 +78,9 @@ class Parts:
         self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
-        self.pool = decode_pool(
+        self.pool = choosing.decode_pool(
             DecodeLimits(**settings.decode_limits),
+            WorkerLimits(**settings.worker_limits),
             workers=settings.decode_workers,
             sandbox=Sandbox(settings.decode_sandbox),
         )

@@ -28,7 +28,7 @@ from PIL import Image
 
 from matcher.decode import worker
 from matcher.decode.limits import DecodeLimits
-from matcher.decode.pool import checked
+from matcher.decode.pool import Decoded, checked, out_of_memory
 from matcher.model import ALL_VIEWS, CODE64_KINDS, DecodedImage, DecodeRequest, HashKind
 
 if TYPE_CHECKING:
@@ -212,6 +212,13 @@ class Cost:
         return time.process_time(), peak * _MEMORY_UNIT
 
 
+def _decoded(data: bytes, request: DecodeRequest) -> Decoded:
+    try:
+        return worker.decode(data, request, LIMITS)
+    except MemoryError:
+        return out_of_memory()
+
+
 def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dict[str, int]]:
     """Decodes mutated inputs.
 
@@ -227,7 +234,7 @@ def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dic
         data = mutated(corpus, seed, number)
         request = REQUESTS[number % len(REQUESTS)]
         try:
-            result = checked(worker.decode(data, request, LIMITS), request, LIMITS)
+            result = checked(_decoded(data, request), request, LIMITS)
             cost.check()
         except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
             findings.append(number)

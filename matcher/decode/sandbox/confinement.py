@@ -1,9 +1,10 @@
 """What the kernel lets a decode worker do: compute, and talk to its parent.
 
-`confine` is called once in a freshly forked worker, which holds nothing but its connection and the
-shared memory. Invariants: nothing can be given back afterwards; what could not be had is reported,
-never assumed. After it the process cannot open a file, make a socket, start a process or map code,
-nor start a thread where it was not allowed to, and it leaves no core dump.
+`limit` and then `close_filter` are called once in a freshly forked worker, which holds nothing but
+its connection and the shared memory. Invariants: nothing can be given back afterwards; what could
+not be had is reported, never assumed. After both the process cannot open a file, make a socket,
+start a process or map code, nor start a thread where it was not allowed to, and it leaves no core
+dump. What is limited holds without the filter, too.
 """
 
 from __future__ import annotations
@@ -42,13 +43,15 @@ _ALLOWED = (
 )
 
 
-def confine(*, memory_bytes: int, cpu_seconds: int, threads: bool) -> Protection:
-    """Gives up all that decoding does not take, for good.
+def limit(*, memory_bytes: int, cpu_seconds: int, threads: bool) -> Protection:
+    """Gives up for good what no system call filter is needed for.
+
+    The kernel forgets which signal is to end this process with its parent: ask for it afterwards.
 
     Args:
-        threads: it may start threads of its own process, which are confined as it is.
         memory_bytes: of address space beyond what is mapped now.
         cpu_seconds: that this process may use up in all; the kernel kills it afterwards.
+        threads: it may start threads of its own process.
 
     Returns:
         What could be had.
@@ -60,18 +63,19 @@ def confine(*, memory_bytes: int, cpu_seconds: int, threads: bool) -> Protection
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     if _limit_files(libc):
-        had |= Protection.NO_FILES
+        had |= Protection.FILES
     if _drop_privileges(libc):
         had |= Protection.PRIVILEGES
-    if _filter_system_calls(threads=threads):
-        had |= Protection.SYSTEM_CALLS
+    if not threads:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     return had
 
 
 def _limit_memory(more: int) -> bool:
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    most = pages * resource.getpagesize() + more
     with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + more
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         return True
     return False
@@ -87,23 +91,29 @@ def _limit_files(libc: ctypes.CDLL) -> bool:
 
 
 def _drop_privileges(libc: ctypes.CDLL) -> bool:
+    gains_none = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     with suppress(OSError):
         if os.geteuid() == 0:
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        return os.geteuid() != 0 and bool(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-    return False
+            libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # that made it so again
+    return gains_none and os.geteuid() != 0
 
 
-def _filter_system_calls(*, threads: bool) -> bool:
-    """Loads the filter; False where libseccomp or the kernel has none.
+def close_filter(*, threads: bool) -> Protection:
+    """Has the kernel refuse every system call that decoding does not take.
+
+    Args:
+        threads: it may start threads of its own process, which are confined as it is.
+
+    Returns:
+        `SYSTEM_CALLS`; nothing where libseccomp or the kernel has no filter.
 
     `mmap` and `mprotect` are let through only where they do not ask for memory that can be run.
     """
     if seccomp is None:
-        return False
+        return Protection(0)
     try:
         rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
         for name in _ALLOWED:
@@ -120,8 +130,8 @@ def _filter_system_calls(*, threads: bool) -> bool:
         rules.add_rule(seccomp.ALLOW, "tgkill", seccomp.Arg(0, seccomp.EQ, os.getpid()))
         rules.load()
     except (OSError, RuntimeError, ValueError):
-        return False
-    return True
+        return Protection(0)
+    return Protection.SYSTEM_CALLS
 
 
-__all__ = ["confine"]
+__all__ = ["close_filter", "limit"]

@@ -1,9 +1,10 @@
 """Forks decode workers: `python -m matcher.decode.sandbox.forkserver FD`.
 
 Starting Python and the codecs takes a quarter of a second, forking a process that has them a few
-milliseconds. This process has one thread, decodes samples once, and from then on only forks, waits
-for who ended, and never sees a byte of an upload. It ends when its parent closes the connection,
-and its workers end with it.
+milliseconds. This process has one thread, decodes samples once, and from then on only forks, kills,
+waits for who ended, and never sees a byte of an upload. It ends when its parent closes the
+connection, and its workers end with it. Signals by which a terminal or a service manager ends all
+processes of a group are its parent's to act on: accepted work is finished first.
 
 The connection is a socket of type `SOCK_SEQPACKET`; each message is one JSON document, and a
 message that asks for a worker carries two descriptors: the worker's end of a stream socket and the
@@ -19,6 +20,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,68 +29,94 @@ from matcher.decode import worker as decoders
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.sandbox import worker
 from matcher.decode.worker.warming import warm_up
-from matcher.parent import end_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MESSAGE_BYTES = 64 * 1024
 _DESCRIPTORS = 2
+_NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """The program; see the module."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
+    for each in _NOT_OURS:
+        signal.signal(each, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as control:
         order = json.loads(control.recv(MESSAGE_BYTES))
-        limits = DecodeLimits(**order["limits"])
-        samples = warm_up()
+        ceilings = worker.Ceilings(**{**order, "limits": DecodeLimits(**order["limits"])})
+        warm_up()
         gc.collect()
         gc.freeze()  # collecting in a worker would copy every page
         threads = len(list(Path("/proc/self/task").iterdir()))
-        _send(control, {"versions": decoders.versions(), "samples": samples, "threads": threads})
+        _send(control, {"versions": decoders.versions(), "threads": threads})
+        _Forks(control, ceilings).serve()
+    return 0
+
+
+class _Forks:
+    """Does what the parent asks for.
+
+    Args:
+        control: connection to it.
+        ceilings: what each worker may use up.
+    """
+
+    def __init__(self, control: socket.socket, ceilings: worker.Ceilings) -> None:
+        self._control = control
+        self._ceilings = ceilings
+        self._workers: set[int] = set()
+
+    def serve(self) -> None:
+        """Until the parent closes the connection."""
         while True:
-            message, descriptors, _, _ = socket.recv_fds(control, MESSAGE_BYTES, _DESCRIPTORS)
+            message, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES, _DESCRIPTORS)
             if not message:
-                return 0
+                return
             asked = json.loads(message)
-            if "wait" in asked:
-                _, status = os.waitpid(asked["wait"], 0)
-                _send(control, {"status": os.waitstatus_to_exitcode(status)})
+            if "end" in asked:
+                answer = {"status": self._end(asked["end"])}
             else:
-                work = partial(
-                    worker.run, limits=limits, cpu_seconds=order["cpu_seconds"], **asked["fork"]
-                )
-                _fork(control, descriptors, work)
+                answer = self._fork(*descriptors, **asked["fork"])
+            _send(self._control, answer)
+
+    def _fork(self, connection: int, shared: int, *, threads: bool) -> Mapping[str, Any]:
+        this = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            return {"error": error.errno}
+        else:
+            if not pid:
+                work = partial(worker.run, connection, shared, self._ceilings)
+                _be_worker(partial(work, parent=this, threads=threads))
+            self._workers.add(pid)
+            return {"pid": pid}
+        finally:
+            os.close(connection)
+            os.close(shared)
+
+    def _end(self, pid: int) -> int | None:
+        """Kills a worker, unless it has ended; its exit status, and None where it is not ours.
+
+        Nobody else waits for it, so its number is not given to another process before.
+        """
+        if pid not in self._workers:
+            return None
+        with suppress(PermissionError):  # where a process may kill none but of its own user
+            os.kill(pid, signal.SIGKILL)
+            self._workers.discard(pid)
+            _, status = os.waitpid(pid, 0)
+            return os.waitstatus_to_exitcode(status)
+        return None
 
 
-def _fork(control: socket.socket, descriptors: list[int], work: Callable[[int, int], None]) -> None:
-    connection, shared = descriptors
-    this = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.close(connection)
-        os.close(shared)
-        _send(control, {"error": error.errno})
-        return
-    if not pid:
-        control.close()
-        _be_worker(this, partial(work, connection, shared))
-    os.close(connection)
-    os.close(shared)
-    handle = os.pidfd_open(pid)  # nobody but this process waits for it, so the number is its own
-    socket.send_fds(control, [json.dumps({"pid": pid}).encode()], [handle])
-    os.close(handle)
-
-
-def _be_worker(parent: int, work: Callable[[], None]) -> None:
+def _be_worker(work: Callable[[], None]) -> None:
     """Never returns to what the forkserver was doing."""
     status = 1
     try:
-        if end_with(parent, signal.SIGKILL):
-            work()
-            status = 0
+        work()
+        status = 0
     except BrokenPipeError:
         status = 0  # the parent has gone
     except BaseException:  # noqa: BLE001 - nothing of this process may go on as the forkserver

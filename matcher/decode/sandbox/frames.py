@@ -6,8 +6,9 @@ allocate no more than `largest_body`, and what does not add up to the byte is a
 `DecoderContractError`. What the numbers mean is judged by `matcher.decode.pool.checked`.
 
 All numbers are little-endian. A request is a head, the shares of its crops, and the file, unless
-that lies in shared memory. An answer is a head and a body: a detail in UTF-8, or a table of views,
-a table of the views that were left out, and the arrays of the first in its order.
+that lies in shared memory. An answer is a head, which repeats the request's number, and a body: a
+detail in UTF-8, or a table of views, a table of the views that were left out, and the arrays of the
+first in its order.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ if TYPE_CHECKING:
 #: Larger files cross through shared memory.
 INLINE_BYTES = 256 * 1024
 
-_REQUEST = struct.Struct(
-    "<IIBBBBI"
-)  # magic, bytes of the file, shared, views, kinds, crops, frames
+#: magic, number, bytes of the file, shared, views, kinds, crops, frames
+_REQUEST = struct.Struct("<IIIBBBBI")
 _REQUEST_MAGIC = 0x51525748
-#: magic, status, reason, truncated, format, width, height, frames, views, left out, bytes of body
-_ANSWER = struct.Struct("<IBBBx16sIIIHHI")
+#: magic, number, status, reason, truncated, format, width, height, frames, views, left out, bytes
+#: of the body
+_ANSWER = struct.Struct("<IIBBBx16sIIIHHI")
 _ANSWER_MAGIC = 0x41525748
 _VIEW = struct.Struct("<BBBxI")  # which one, whether it has a block, its kinds, its number
 _SHARE = struct.Struct("<d")
 
-_IMAGE, _UNDECODABLE = range(2)
+_IMAGE, _UNDECODABLE, _OUT_OF_MEMORY = range(3)
 _MAX_CROPS = 16
 _MAX_DETAIL_BYTES = 1200  # 300 characters
 _MAX_LEFT_OUT = 2048
@@ -85,6 +86,11 @@ _INPUTS: Mapping[HashKind, _Layout] = {
 
 REQUEST_HEAD_BYTES = _REQUEST.size
 ANSWER_HEAD_BYTES = _ANSWER.size
+NUMBERS = 2**32  # of requests, before they begin again
+
+
+class OutOfMemoryError(Exception):
+    """The worker came to the end of its memory over this file."""
 
 
 def largest_body(views: int) -> int:
@@ -98,12 +104,14 @@ class RequestHead:
     """The fixed part of a request.
 
     Attributes:
+        number: which the answer repeats.
         nbytes: of the file.
         shared: the file lies in shared memory, and does not follow.
         request: what is asked for, but for its crops.
         crop_bytes: of the shares that follow.
     """
 
+    number: int
     nbytes: int
     shared: bool
     request: DecodeRequest
@@ -115,8 +123,8 @@ class RequestHead:
         return replace(self.request, crops=crops)
 
 
-def pack_request(request: DecodeRequest, nbytes: int) -> bytes:
-    """The head of a request for a file of `nbytes`, and its crops.
+def pack_request(request: DecodeRequest, nbytes: int, number: int) -> bytes:
+    """The head of the request of that number, for a file of `nbytes`, and its crops.
 
     Raises:
         ValueError: there are more crops than a request may have.
@@ -125,6 +133,7 @@ def pack_request(request: DecodeRequest, nbytes: int) -> bytes:
         raise ValueError(f"at most {_MAX_CROPS} crops at once, not {len(request.crops)}")
     head = _REQUEST.pack(
         _REQUEST_MAGIC,
+        number,
         nbytes,
         nbytes > INLINE_BYTES,
         _to_bits(getattr(request.views, name) for name in _SELECTION),
@@ -141,18 +150,25 @@ def unpack_request(head: bytes) -> RequestHead:
     Raises:
         DecoderContractError: it is none.
     """
-    magic, nbytes, shared, views, kinds, crops, frames = _REQUEST.unpack(head)
+    magic, number, nbytes, shared, views, kinds, crops, frames = _REQUEST.unpack(head)
     _require(magic == _REQUEST_MAGIC, "a request")
     chosen = dict(zip(_SELECTION, _from_bits(views), strict=False))
     wanted = frozenset(
         kind for kind, is_wanted in zip(_KINDS, _from_bits(kinds), strict=False) if is_wanted
     )
     request = DecodeRequest(ViewSelection(frames=frames, **chosen), wanted)
-    return RequestHead(nbytes, bool(shared), request, crops * _SHARE.size)
+    return RequestHead(number, nbytes, bool(shared), request, crops * _SHARE.size)
 
 
-def pack_answer(result: DecodedImage | Undecodable, request: DecodeRequest) -> bytes:
-    """An answer, head included.
+def pack_out_of_memory(number: int) -> bytes:
+    """The answer to the request of that number where memory ran out."""
+    return _ANSWER.pack(
+        *(_ANSWER_MAGIC, number, _OUT_OF_MEMORY, 0, False, b""), *(0, 0, 0, 0, 0, 0)
+    )
+
+
+def pack_answer(result: DecodedImage | Undecodable, request: DecodeRequest, number: int) -> bytes:
+    """The answer to the request of that number, head included.
 
     Raises:
         ValueError: a view has a name that no request asks for.
@@ -162,7 +178,7 @@ def pack_answer(result: DecodedImage | Undecodable, request: DecodeRequest) -> b
         reason = _REASONS.index(result.reason)
         return (
             _ANSWER.pack(
-                *(_ANSWER_MAGIC, _UNDECODABLE, reason, False, b""),
+                *(_ANSWER_MAGIC, number, _UNDECODABLE, reason, False, b""),
                 *(0, 0, 0, 0, 0, len(detail)),
             )
             + detail
@@ -174,21 +190,22 @@ def pack_answer(result: DecodedImage | Undecodable, request: DecodeRequest) -> b
         parts += [array.astype(layout.dtype).tobytes() for array, layout in _arrays_of(view)]
     body = b"".join(parts)
     head = _ANSWER.pack(
-        *(_ANSWER_MAGIC, _IMAGE, 0, result.truncated, result.format.encode("ascii")),
+        *(_ANSWER_MAGIC, number, _IMAGE, 0, result.truncated, result.format.encode("ascii")),
         *(result.width, result.height, result.frames, len(result.views), len(left_out)),
         len(body),
     )
     return head + body
 
 
-def body_bytes(head: bytes, *, views: int) -> int:
+def body_bytes(head: bytes, number: int, *, views: int) -> int:
     """How many bytes follow the head of an answer with at most so many views.
 
     Raises:
-        DecoderContractError: it is no head, or says more than there can be.
+        DecoderContractError: it is no head, or of the answer to another request, or says more than
+            there can be.
     """
-    magic, *_, nbytes = _ANSWER.unpack(head)
-    _require(magic == _ANSWER_MAGIC, "an answer")
+    magic, answered, *_, nbytes = _ANSWER.unpack(head)
+    _require(magic == _ANSWER_MAGIC and answered == number, "an answer")
     _require(nbytes <= largest_body(views), "the length of an answer")
     return int(nbytes)
 
@@ -205,10 +222,13 @@ def unpack_answer(
 
     Raises:
         DecoderContractError: it is none.
+        OutOfMemoryError: it says that memory ran out.
     """
-    _, status, reason, truncated, name, width, height, frames, views, left_out, _ = _ANSWER.unpack(
-        head
+    _, _, status, reason, truncated, name, width, height, frames, views, left_out, _ = (
+        _ANSWER.unpack(head)
     )
+    if status == _OUT_OF_MEMORY:
+        raise OutOfMemoryError
     if status == _UNDECODABLE:
         _require(reason < len(_REASONS), "a reason")
         return Undecodable(_REASONS[reason], _text(body, "utf-8"))
@@ -316,11 +336,14 @@ def _require(kept: bool, what: str) -> None:  # noqa: FBT001 - reads as one word
 __all__ = [
     "ANSWER_HEAD_BYTES",
     "INLINE_BYTES",
+    "NUMBERS",
     "REQUEST_HEAD_BYTES",
+    "OutOfMemoryError",
     "RequestHead",
     "body_bytes",
     "largest_body",
     "pack_answer",
+    "pack_out_of_memory",
     "pack_request",
     "unpack_answer",
     "unpack_request",

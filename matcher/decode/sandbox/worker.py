@@ -1,75 +1,96 @@
 """What runs in a decode worker: one file after the other, until the connection ends.
 
 Invariants: nothing is kept from one file to the next, and nothing but `read` and `write` on one
-connection is used to talk. A worker that does not understand its parent ends.
+connection is used to talk; the worker has no other descriptor, and no environment but what programs
+need to start. A worker that does not understand its parent ends.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import resource
+import signal
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode import worker
-from matcher.decode.sandbox import frames
-from matcher.decode.sandbox.confinement import confine
-from matcher.model import NotHashableReason, Undecodable
+from matcher.decode.pool import broken_down
+from matcher.decode.sandbox import confinement, frames
+from matcher.parent import end_with
 
 if TYPE_CHECKING:
     from matcher.decode.limits import DecodeLimits
-    from matcher.model import DecodedImage, DecodeRequest
+    from matcher.model import DecodeRequest
 
 #: The first thing that a worker says: what protects against it.
 GREETING = struct.Struct("<I")
-#: Python, Pillow's buffers and what codecs take beside the picture itself.
-_SPARE_MEMORY_BYTES = 256 * 1024**2
+_STANDARD = range(3)
+_MOST_DESCRIPTORS = 1 << 20
 
 
-def run(
-    connection: int, shared: int, limits: DecodeLimits, *, cpu_seconds: int, threads: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """What one worker may use up.
+
+    Attributes:
+        limits: for one file.
+        memory_bytes: of address space beyond what it begins with.
+        cpu_seconds: in all.
+    """
+
+    limits: DecodeLimits
+    memory_bytes: int
+    cpu_seconds: int
+
+
+def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, threads: bool) -> None:
     """Serves until the parent closes the connection.
 
     Args:
         connection: descriptor of a connected stream socket.
         shared: descriptor of the memory in which large files lie.
-        limits: ceilings for one file.
-        cpu_seconds: that this process may use up in all.
+        ceilings: what this process may use up.
+        parent: process id of the one that forked this one, with which it ends.
         threads: it may start threads.
     """
     with mmap.mmap(shared, 0, access=mmap.ACCESS_READ) as memory:
-        os.close(shared)
-        protection = confine(
-            memory_bytes=limits.memory_bytes + _SPARE_MEMORY_BYTES,
-            cpu_seconds=cpu_seconds,
-            threads=threads,
+        _let_go_of_all_but(connection)
+        had = confinement.limit(
+            memory_bytes=ceilings.memory_bytes, cpu_seconds=ceilings.cpu_seconds, threads=threads
         )
-        write_all(connection, GREETING.pack(protection.value))
+        if not end_with(parent, signal.SIGKILL):
+            return
+        had |= confinement.close_filter(threads=threads)
+        write_all(connection, GREETING.pack(had.value))
         while (head := _read(connection, frames.REQUEST_HEAD_BYTES)) is not None:
             asked = frames.unpack_request(head)
             request = asked.with_crops(_read(connection, asked.crop_bytes) or b"")
             data = memory[: asked.nbytes] if asked.shared else _read(connection, asked.nbytes)
-            answer = _decode(data or b"", request, limits)
+            answer = _answer(data or b"", request, ceilings.limits, asked.number)
             del data
-            write_all(connection, frames.pack_answer(answer, request))
+            write_all(connection, answer)
 
 
-def _decode(
-    data: bytes, request: DecodeRequest, limits: DecodeLimits
-) -> DecodedImage | Undecodable:
+def _answer(data: bytes, request: DecodeRequest, limits: DecodeLimits, number: int) -> bytes:
     try:
-        return worker.decode(data, request, limits)
+        result = worker.decode(data, request, limits)
+    except MemoryError:
+        return frames.pack_out_of_memory(number)
     except Exception as error:  # noqa: BLE001 - the border where foreign exceptions end
-        return broken_down(error)
+        result = broken_down(error)
+    return frames.pack_answer(result, request, number)
 
 
-def broken_down(error: Exception) -> Undecodable:
-    """What an exception that no decoder should raise is to the caller."""
-    return Undecodable(
-        NotHashableReason.DECODER_FAILED,
-        f"the decoder broke down: this is a bug ({type(error).__name__}); please report it",
-    )
+def _let_go_of_all_but(connection: int) -> None:
+    """Closes what was inherited; what codecs print about a file goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in _STANDARD:
+        os.dup2(nowhere, standard)
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], _MOST_DESCRIPTORS)
+    os.closerange(_STANDARD.stop, connection)
+    os.closerange(connection + 1, most)
 
 
 def _read(connection: int, nbytes: int) -> bytes | None:
@@ -91,4 +112,4 @@ def write_all(connection: int, data: bytes) -> None:
         left = left[os.write(connection, left) :]
 
 
-__all__ = ["GREETING", "run"]
+__all__ = ["GREETING", "Ceilings", "run"]

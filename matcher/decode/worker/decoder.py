@@ -32,6 +32,9 @@ def decode(data: bytes, request: DecodeRequest, limits: DecodeLimits) -> Decoded
     Returns:
         The views, `upright` first, or why there are none. Unforeseen exceptions are let through:
         the pool makes `decoder_failed` of them, and a fuzzer must see them.
+
+    Raises:
+        MemoryError: there was not enough; another process may have it.
     """
     deadline = time.monotonic() + limits.seconds
     try:
@@ -41,7 +44,7 @@ def decode(data: bytes, request: DecodeRequest, limits: DecodeLimits) -> Decoded
         rendered = render_views(opened, request, limits, deadline)
     except NotDecodableError as error:
         return error.answer
-    except (MemoryError, DecompressionBombError):
+    except DecompressionBombError:
         return Undecodable(NotHashableReason.OVER_LIMIT, "decoding takes more memory than there is")
     return DecodedImage(
         width=rendered.width,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 _SIDE = 16  # pixels
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")
+#: The formats that hold the most of them, each read by code of its own.
+_MANY_MODES = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "JPEG2000")
+#: What every way of writing is tried in: what one cannot hold, another can.
+_FEW_MODES = ("1", "RGB", "RGBA")
 #: Of each format the ways of writing that take other code to read.
 _WAYS: Mapping[str, tuple[Mapping[str, object], ...]] = {
     "JPEG": ({}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}),
@@ -68,11 +73,18 @@ def _formats() -> Iterator[bytes]:
 
 
 def _modes() -> Iterator[bytes]:
-    for name, ways in _WAYS.items():
-        for mode in _MODES:
-            for way in ways:
-                if (data := _written(name, mode, way)) is not None:
-                    yield data
+    tried = [
+        (name, mode, way) for name, ways in _WAYS.items() for mode in _FEW_MODES for way in ways
+    ]
+    tried += [(name, mode, {}) for name in _MANY_MODES for mode in _MODES if mode not in _FEW_MODES]
+    for name, mode, way in tried:
+        if (data := _written(name, mode, way)) is not None:
+            yield data
+
+
+@cache
+def _small() -> Image.Image:
+    return gradient().resize((_SIDE, _SIDE))
 
 
 def _written(name: str, mode: str, way: Mapping[str, object]) -> bytes | None:
@@ -80,7 +92,7 @@ def _written(name: str, mode: str, way: Mapping[str, object]) -> bytes | None:
     stream = io.BytesIO()
     # Whatever a writer makes of a mode that it does not know, there is then nothing to read.
     with suppress(Exception):
-        picture = gradient().resize((_SIDE, _SIDE)).convert(mode)
+        picture = _small().convert(mode)
         more = {}
         if "append_images" in way:
             more = {"append_images": [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]}

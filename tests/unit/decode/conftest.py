@@ -1,4 +1,7 @@
-"""Makers of files and measures of hashes that all tests of the decoder share."""
+"""Makers of files and measures of hashes that all tests of the decoder share.
+
+Whatever these tests decode, a worker in the sandbox decodes too, and makes the same of it.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ from PIL import Image, ImageCms
 
 from matcher.decode import worker
 from matcher.decode.limits import DecodeLimits
+from matcher.decode.sandbox.pool import SandboxPool
 from matcher.hashing.pdq import pdq_codes
-from matcher.model import DecodedImage, DecodeRequest
+from matcher.model import DecodedImage, DecodeRequest, Undecodable
 
 UNTURNED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,15 +41,28 @@ def encoded(image, image_format, **options):
     return stream.getvalue()
 
 
-def decoded(data, request=None, limits=None):
+def decoded_here(data, request=None, limits=None):
     return worker.decode(data, request or DecodeRequest(), limits or DecodeLimits())
 
 
-def codes(data, views=None, **request):
-    """PDQ codes by view of a file that must decode."""
-    result = decoded(data, DecodeRequest(views, **request) if views else None)
-    assert isinstance(result, DecodedImage), result
-    return {view.view: code_of_block(view.luma) for view in result.views if view.luma is not None}
+def is_same(one, other):
+    """Whether two results are the same, but for rounding: the sandbox adds up by one thread."""
+    if isinstance(one, Undecodable) or isinstance(other, Undecodable):
+        return one == other
+    fields = ("width", "height", "format", "frames", "truncated", "views_left_out")
+    return (
+        all(getattr(one, name) == getattr(other, name) for name in fields)
+        and [view.view for view in one.views] == [view.view for view in other.views]
+        and all(map(is_same_view, one.views, other.views))
+    )
+
+
+def is_same_view(one, other):
+    if one.inputs64.keys() != other.inputs64.keys() or (one.luma is None) != (other.luma is None):
+        return False
+    pairs = [(one.inputs64[kind], other.inputs64[kind]) for kind in one.inputs64]
+    pairs += [] if one.luma is None else [(one.luma, other.luma)]
+    return all(np.allclose(mine, theirs, rtol=0, atol=1e-3) for mine, theirs in pairs)
 
 
 def code_of_block(block):
@@ -83,10 +100,29 @@ def to_lab(image):
 
 @pytest.fixture(scope="session")
 def lab():
-    """The functions above, by name."""
-    return SimpleNamespace(
+    """The functions above, by name, and those that decode both here and in the sandbox."""
+    pool = SandboxPool(workers=1)
+
+    def decoded(data, request=None, limits=None):
+        result = decoded_here(data, request, limits)
+        if limits is None:
+            confined = pool.submit(data, request or DecodeRequest()).result()
+            assert is_same(confined, result), confined
+        return result
+
+    def codes(data, views=None, **request):
+        """PDQ codes by view of a file that must decode."""
+        result = decoded(data, DecodeRequest(views, **request) if views else None)
+        assert isinstance(result, DecodedImage), result
+        return {
+            view.view: code_of_block(view.luma) for view in result.views if view.luma is not None
+        }
+
+    yield SimpleNamespace(
         encoded=encoded,
         decoded=decoded,
+        decoded_here=decoded_here,
+        is_same=is_same,
         codes=codes,
         code_of_block=code_of_block,
         reference=reference,
@@ -95,6 +131,7 @@ def lab():
         exif_of=exif_of,
         to_lab=to_lab,
     )
+    pool.close()
 
 
 @pytest.fixture(scope="session")

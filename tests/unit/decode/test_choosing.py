@@ -8,11 +8,14 @@ from unittest import mock
 import pytest
 
 from matcher.decode.choosing import Sandbox, decode_pool
-from matcher.decode.limits import DecodeLimits
+from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.decode.pool import InProcessPool
-from matcher.decode.protection import EVERY_PROTECTION, Protection
+from matcher.decode.protection import EVERY_PROTECTION, Protection, told
 from matcher.decode.sandbox.pool import SandboxPool
 from matcher.errors import DecodersAwayError, UnprotectedError
+
+
+pytestmark = pytest.mark.usefixtures("sandboxed_decoders")
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def made(request):
     """Makes pools, and closes them."""
 
     def make(sandbox):
-        pool = decode_pool(DecodeLimits(), workers=1, sandbox=sandbox)
+        pool = decode_pool(DecodeLimits(), WorkerLimits(), workers=1, sandbox=sandbox)
         request.addfinalizer(pool.close)
         return pool
 
@@ -43,9 +46,9 @@ def test_where_some_is_missing_and_required_nothing_is_served():
     with (
         mock.patch.object(SandboxPool, "protection", return_value=some),
         mock.patch.object(SandboxPool, "close") as close,
-        pytest.raises(UnprotectedError, match=r"system calls, no files; .* libseccomp"),
+        pytest.raises(UnprotectedError, match=r"system calls, files; .* libseccomp"),
     ):
-        decode_pool(DecodeLimits(), workers=1, sandbox=Sandbox.REQUIRED)
+        decode_pool(DecodeLimits(), WorkerLimits(), workers=1, sandbox=Sandbox.REQUIRED)
     assert close.called
 
 
@@ -54,7 +57,7 @@ def test_decoders_that_cannot_be_started_are_not_waited_for():
         mock.patch.object(SandboxPool, "protection", side_effect=DecodersAwayError("none")),
         pytest.raises(DecodersAwayError),
     ):
-        decode_pool(DecodeLimits(), workers=1, sandbox=Sandbox.REQUIRED)
+        decode_pool(DecodeLimits(), WorkerLimits(), workers=1, sandbox=Sandbox.REQUIRED)
 
 
 class TestOtherSystems:
@@ -68,9 +71,12 @@ class TestOtherSystems:
 
     def test_what_is_required_is_refused(self):
         with pytest.raises(UnprotectedError, match="Linux"):
-            decode_pool(DecodeLimits(), workers=1, sandbox=Sandbox.REQUIRED)
+            decode_pool(DecodeLimits(), WorkerLimits(), workers=1, sandbox=Sandbox.REQUIRED)
 
 
 def test_protection_is_told_by_name():
     assert Protection(0).text == "none"
-    assert EVERY_PROTECTION.text == "system calls, memory, privileges, no files"
+    assert EVERY_PROTECTION.text == "system calls, memory, privileges, files"
+    assert told(EVERY_PROTECTION) == "limited in: system calls, memory, privileges, files"
+    some = told(Protection.MEMORY | Protection.PRIVILEGES)
+    assert some == "limited in: memory, privileges; not in: system calls, files"

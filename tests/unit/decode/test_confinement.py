@@ -28,11 +28,12 @@ ATTEMPTS = {
 }
 PROGRAM = """
 import ctypes, mmap, os, resource, socket, sys, threading
-from matcher.decode.sandbox.confinement import confine
+from matcher.decode.sandbox import confinement
 def refused(result):
     if result == -1:
         raise OSError
-confine(memory_bytes=1 << 28, cpu_seconds=60, threads={threads})
+confinement.limit(memory_bytes=1 << 28, cpu_seconds=60, threads={threads})
+confinement.close_filter(threads={threads})
 try:
     {attempt}
 except (OSError, MemoryError, RuntimeError, ValueError):

@@ -74,7 +74,7 @@ def test_jpeg_xl_decodes_where_its_plugin_is_present(lab, photo, tmp_path):
 
 def test_jpeg_xl_without_its_plugin_is_unsupported(lab, monkeypatch):
     monkeypatch.setattr(opening, "JPEGXL_PLUGIN", None)
-    result = lab.decoded(b"\xff\x0a" + bytes(64))
+    result = lab.decoded_here(b"\xff\x0a" + bytes(64))
     assert result.reason is NotHashableReason.UNSUPPORTED
     assert "pip install pillow-jxl-plugin" in result.detail
     monkeypatch.setattr(selftest, "JPEGXL_PLUGIN", None)

@@ -17,7 +17,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from matcher.decode.limits import DecodeLimits
+from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.model import ALL_VIEWS, DecodedImage, DecodeRequest, NotHashableReason, Undecodable
 
 
@@ -273,17 +273,14 @@ def test_pillow_never_warns(lab, photo):
     assert caught == []
 
 
-def test_out_of_memory_is_over_limit(lab, photo, monkeypatch):
-    from matcher.decode.worker import decoder
-
-    def no_memory(*_):
-        raise MemoryError
-
-    monkeypatch.setattr(decoder, "open_file", no_memory)
-    assert lab.decoded(b"GIF89a").reason is NotHashableReason.OVER_LIMIT
-
-
-@pytest.mark.parametrize("field", dataclasses.fields(DecodeLimits), ids=lambda field: field.name)
-def test_limits_must_be_positive(field):
-    with pytest.raises(ValueError, match=field.name):
-        DecodeLimits(**{field.name: 0})
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        (kind, field.name)
+        for kind in (DecodeLimits, WorkerLimits)
+        for field in dataclasses.fields(kind)
+    ],
+)
+def test_limits_must_be_positive(kind, field):
+    with pytest.raises(ValueError, match=field):
+        kind(**{field: 0})

@@ -56,6 +56,14 @@ def test_pool_decodes_many_at_once_and_in_any_order(lab, pool, photo):
         assert future.result().width == 100 + i
 
 
+def test_out_of_memory_is_over_limit(pool, monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(worker, "decode", no_memory)
+    assert pool.submit(b"GIF89a", REQUEST).result().reason is NotHashableReason.OVER_LIMIT
+
+
 def test_pool_answers_for_anything(pool):
     for data in (b"", b"\0", b"%PDF-1.7 /Encrypt", bytes(1000), "é".encode() * 99):
         result = pool.submit(data, DecodeRequest(ALL_VIEWS)).result()

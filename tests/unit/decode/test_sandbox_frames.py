@@ -30,6 +30,7 @@ LAYOUTS = {
     HashKind.AHASH: (np.uint8, (8, 8)),
     HashKind.WHASH: (np.float64, (8, 8)),
 }
+NUMBER = 7
 FIXED = (View.STORED, View.COMPOSITED_WHITE, View.COMPOSITED_BLACK, View.TRIMMED, *View.MIRRORED)
 
 
@@ -72,9 +73,9 @@ def images(draw, request):
 
 def sent(result, request):
     """What arrives, head and body taken apart as the pool does."""
-    data = frames.pack_answer(result, request)
+    data = frames.pack_answer(result, request, NUMBER)
     head, body = data[: frames.ANSWER_HEAD_BYTES], data[frames.ANSWER_HEAD_BYTES :]
-    assert frames.body_bytes(head, views=64) == len(body)
+    assert frames.body_bytes(head, NUMBER, views=64) == len(body)
     return frames.unpack_answer(head, bytearray(body), request)
 
 
@@ -108,12 +109,12 @@ def test_a_reason_arrives_as_it_was_sent(reason, detail):
     assert sent(Undecodable(reason, detail), DecodeRequest()) == Undecodable(reason, detail)
 
 
-@given(requests(), st.integers(0, 2**32 - 1))
-def test_a_request_arrives_as_it_was_sent(request, nbytes):
-    data = frames.pack_request(request, nbytes)
+@given(requests(), st.integers(0, 2**32 - 1), st.integers(0, frames.NUMBERS - 1))
+def test_a_request_arrives_as_it_was_sent(request, nbytes, number):
+    data = frames.pack_request(request, nbytes, number)
     head = frames.unpack_request(data[: frames.REQUEST_HEAD_BYTES])
     rest = data[frames.REQUEST_HEAD_BYTES :]
-    assert (head.nbytes, head.crop_bytes) == (nbytes, len(rest))
+    assert (head.number, head.nbytes, head.crop_bytes) == (number, nbytes, len(rest))
     assert head.shared == (nbytes > frames.INLINE_BYTES)
     assert head.with_crops(rest) == request
 
@@ -121,15 +122,15 @@ def test_a_request_arrives_as_it_was_sent(request, nbytes):
 @given(st.data(), requests())
 def test_a_damaged_answer_is_an_answer_or_refused(data, request):
     """A worker that a file has taken over says what it likes; its parent raises one error only."""
-    good = bytearray(frames.pack_answer(data.draw(images(request)), request))
+    good = bytearray(frames.pack_answer(data.draw(images(request)), request, NUMBER))
     for _ in range(data.draw(st.integers(1, 8))):
         good[data.draw(st.integers(0, min(len(good) - 1, 400)))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, 40))
     head, body = bytes(good[: frames.ANSWER_HEAD_BYTES]), good[frames.ANSWER_HEAD_BYTES :]
     try:
-        frames.body_bytes(head, views=64)
+        frames.body_bytes(head, NUMBER, views=64)
         frames.unpack_answer(head, body[: len(body) - cut], request)
-    except DecoderContractError:
+    except (DecoderContractError, frames.OutOfMemoryError):
         event("refused")
 
 
@@ -139,7 +140,7 @@ def test_a_damaged_answer_is_an_answer_or_refused(data, request):
 )
 def test_nonsense_is_refused(head, body):
     def read():
-        frames.body_bytes(head, views=64)
+        frames.body_bytes(head, NUMBER, views=64)
         frames.unpack_answer(head, body, DecodeRequest())
 
     with pytest.raises(DecoderContractError):
@@ -148,14 +149,26 @@ def test_nonsense_is_refused(head, body):
 
 def test_no_answer_makes_its_parent_take_more_memory_than_the_largest():
     head = bytearray(
-        frames.pack_answer(Undecodable(NotHashableReason.MALFORMED, ""), DecodeRequest())
+        frames.pack_answer(Undecodable(NotHashableReason.MALFORMED, ""), DecodeRequest(), NUMBER)
     )
     head[-4:] = struct.pack("<I", frames.largest_body(64) + 1)
     with pytest.raises(DecoderContractError, match="length"):
-        frames.body_bytes(bytes(head), views=64)
+        frames.body_bytes(bytes(head), NUMBER, views=64)
     assert frames.largest_body(64) < 2 << 20
+
+
+def test_an_answer_to_another_request_is_refused():
+    head = frames.pack_out_of_memory(NUMBER)
+    assert frames.body_bytes(head, NUMBER, views=64) == 0
+    with pytest.raises(DecoderContractError, match="an answer"):
+        frames.body_bytes(head, NUMBER + 1, views=64)
+
+
+def test_that_memory_ran_out_is_told():
+    with pytest.raises(frames.OutOfMemoryError):
+        frames.unpack_answer(frames.pack_out_of_memory(NUMBER), b"", DecodeRequest())
 
 
 def test_more_crops_than_there_can_be_are_refused():
     with pytest.raises(ValueError, match="at most 16"):
-        frames.pack_request(DecodeRequest(crops=tuple(n / 100 for n in range(1, 20))), 1)
+        frames.pack_request(DecodeRequest(crops=tuple(n / 100 for n in range(1, 20))), 1, NUMBER)

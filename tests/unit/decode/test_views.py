@@ -134,7 +134,7 @@ def test_pixels_that_make_no_picture_are_malformed(lab, photo, monkeypatch):
         raise ValueError("no such conversion")
 
     monkeypatch.setattr(views, "picture_of", fails)
-    result = lab.decoded(lab.encoded(photo, "PNG"))
+    result = lab.decoded_here(lab.encoded(photo, "PNG"))
     assert result == Undecodable(NotHashableReason.MALFORMED, "png of mode RGB makes no picture")
 
 

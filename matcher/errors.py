@@ -79,6 +79,20 @@ class OverloadedError(MatcherError):
     reason = "OVERLOADED"
 
 
+class ThrottledError(MatcherError):
+    """Images of this client keep taking decoders down, so it may have fewer in work than others.
+
+    Attributes:
+        retry_seconds: after which another try is worth while.
+    """
+
+    reason = "CLIENT_THROTTLED"
+
+    def __init__(self, message: str, *, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
 class ExportNotAllowedError(MatcherError):
     """This server exports nothing to callers over the network."""
 

@@ -281,6 +281,9 @@ class Settings:
         max_matches: matches that an answer lists where the caller does not say.
         max_in_flight: items accepted and not yet answered, over all callers.
         max_in_flight_bytes: their encoded bytes together.
+        max_fatal_images: images of one client that may take down their decoders at once, before
+            fewer of that client are in work at a time.
+        fatal_image_seconds: after which one of them is forgiven.
         max_batch: items that are hashed and looked up together.
         max_rpcs: calls that are open at once.
         drain_seconds: how long accepted work may take at the end of a server.
@@ -346,6 +349,8 @@ class Settings:
     max_matches: int = _knob(_whole(1, 100), 10)
     max_in_flight: int = _knob(_whole(1, 100_000), 128)
     max_in_flight_bytes: int = _knob(_size(_MIB, 1024 * _GIB), 512 * _MIB)
+    max_fatal_images: int = _knob(_whole(1, 100_000), 10)
+    fatal_image_seconds: float = _knob(_real(0.1, 86_400, "seconds"), 60.0)
     max_batch: int = _knob(_whole(1, 4096), 64)
     max_rpcs: int = _knob(_whole(1, 100_000), 64)
     drain_seconds: float = _knob(_real(0, 3600, "seconds"), 30.0)

@@ -20,6 +20,9 @@ DOMAIN = "hashwarden"
 _RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
+#: What may be tried again after a while; the answer says after which.
+_PASSING = (match.OverloadedError, match.NotReadyError, match.ThrottledError)
+
 #: The first class that fits decides, so subclasses stand before their bases.
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.UnknownPolicyError, grpc.StatusCode.NOT_FOUND),
@@ -28,6 +31,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (match.NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (match.OverloadedError, grpc.StatusCode.UNAVAILABLE),
+    (match.ThrottledError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (match.ExportNotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
     (lists.ListNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.EntryNotFoundError, grpc.StatusCode.NOT_FOUND),
@@ -88,8 +92,9 @@ def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2
             field=error.field, description=message
         )
         status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, (match.OverloadedError, match.NotReadyError)):
-        delay = duration_pb2.Duration(seconds=_RETRY_SECONDS)
+    if isinstance(error, _PASSING):
+        seconds = getattr(error, "retry_seconds", _RETRY_SECONDS)
+        delay = duration_pb2.Duration(seconds=seconds)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status
 

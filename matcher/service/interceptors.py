@@ -1,4 +1,6 @@
-"""Counts and times the calls of our own services, without the servicers' knowledge.
+"""Counts and times the calls of our own services, and notes where each comes from.
+
+The servicers know nothing of it.
 
 Calls of health and reflection pass untouched: probes would drown the figures. Only status codes,
 decisions and reasons are read from answers.
@@ -15,6 +17,7 @@ from google.rpc import code_pb2
 
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
+from matcher.service.callers import note_caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -68,6 +71,7 @@ def _around(handler: Handler, method: _Method) -> Handler:
     )
 
     async def answered_once(request: Any, context: Context) -> Any:
+        note_caller(context.peer())
         with method.call(context):
             start = time.perf_counter()
             response = await behavior(request, context)
@@ -76,6 +80,7 @@ def _around(handler: Handler, method: _Method) -> Handler:
             return response
 
     async def answered_often(request: Any, context: Context) -> AsyncIterator[Any]:
+        note_caller(context.peer())
         with method.call(context):
             items = _Items(request, method) if handler.request_streaming else None
             answers = behavior(request if items is None else items, context)

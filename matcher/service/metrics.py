@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _COUNTS = {
     "swaps": "Times that something else began to be served.",
+    "throttled_images": "Images refused because their client's keep taking decoders down.",
     "snapshot_builds": "Snapshots that this process had built.",
     "snapshot_build_failures": "Snapshot builds that failed.",
     "snapshot_build_seconds": "Time that building snapshots took, failures included.",
@@ -60,6 +61,7 @@ class IndexStatus:
         items_in_flight: uploads and lookups accepted and not yet answered.
         protection: what protects against decoders that a file took over; None while not known.
         decoder_restarts: decoders that had to be replaced, by cause.
+        throttled_clients: clients that are held back, since their images take decoders down.
         counts: what adds up since the start, by its name among `_COUNTS`.
     """
 
@@ -73,6 +75,7 @@ class IndexStatus:
     items_in_flight: int
     protection: Protection | None
     decoder_restarts: Mapping[str, int]
+    throttled_clients: int
     counts: Mapping[str, float]
 
 
@@ -160,6 +163,11 @@ class _StatusCollector(Collector):
                 now.seconds_since_contact,
             ),
             ("items_in_flight", "Uploads and lookups not yet answered.", now.items_in_flight),
+            (
+                "throttled_clients",
+                "Clients held back, since their images take decoders down.",
+                now.throttled_clients,
+            ),
         ):
             yield GaugeMetricFamily(f"hashwarden_{name}", text, value=value)
         segments = GaugeMetricFamily(

@@ -22,10 +22,11 @@ from hashlists.snapshot import current_name
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.admission import Admission
+from matcher.admission import Admission, Throttle
 from matcher.decode import choosing
 from matcher.decode.choosing import Sandbox
 from matcher.decode.limits import DecodeLimits, WorkerLimits
+from matcher.decode.protection import EVERY_PROTECTION, told
 from matcher.errors import NotReadyError
 from matcher.follow.child import Publication
 from matcher.follow.follower import Follower
@@ -78,12 +79,6 @@ class Parts:
         self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
-        self.pool = choosing.decode_pool(
-            DecodeLimits(**settings.decode_limits),
-            WorkerLimits(**settings.worker_limits),
-            workers=settings.decode_workers,
-            sandbox=Sandbox(settings.decode_sandbox),
-        )
         self.holder: Holder[Generation] = Holder()
         self._source = _source(settings)
         self.follower = Follower(
@@ -99,10 +94,24 @@ class Parts:
             publication=_publication(settings),
             wake=self._wake,
         )
+        # After what a mistake in the settings may end: these are processes and threads.
+        self.pool = choosing.decode_pool(
+            DecodeLimits(**settings.decode_limits),
+            WorkerLimits(**settings.worker_limits),
+            workers=settings.decode_workers,
+            sandbox=Sandbox(settings.decode_sandbox),
+        )
         self.admission = Admission(
             max_items=settings.max_in_flight, max_bytes=settings.max_in_flight_bytes
         )
-        self.uploads = Uploads(self.holder, self.pool, self.admission, max_batch=settings.max_batch)
+        self.throttle = Throttle(
+            burst=settings.max_fatal_images,
+            refill_seconds=settings.fatal_image_seconds,
+            places=max(1, settings.decode_workers // 2),
+        )
+        self.uploads = Uploads(
+            *(self.holder, self.pool, self.admission, self.throttle), max_batch=settings.max_batch
+        )
         self.metrics = ServiceMetrics(self.status)
         self._swaps = 0
         self._revision_log = RevisionLog()
@@ -196,7 +205,15 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         await self._load_first(wait=wait)
         await self._following.run(selftest.check, self.holder.current, self.pool)
+        await self._following.run(self._tell_protection)
         await self.health.ready()
+
+    def _tell_protection(self) -> None:
+        """Says once what protects against files that take decoders over."""
+        had = self.pool.protection()
+        self.pool.versions()  # known from now on, so that no answer waits for them
+        level = logging.INFO if had == EVERY_PROTECTION else logging.WARNING
+        _log.log(level, "decoders are %s", told(had))
 
     async def _load_first(self, *, wait: bool) -> None:
         """Loads the first lists; may wait where these can only come from what is away or empty.
@@ -291,6 +308,7 @@ class Parts:
             # Known once there was a self-test; before, asking would start decoders.
             protection=self.pool.protection() if self.health.is_ready else None,
             decoder_restarts=self.pool.restarts(),
+            throttled_clients=self.throttle.held_back,
             counts=self._counts(state),
         )
 
@@ -298,23 +316,25 @@ class Parts:
         made = "pull" if self.settings.snapshot_pull_url else "build"
         return {
             "swaps": self._swaps,
+            "throttled_images": self.throttle.refused,
             f"snapshot_{made}s": state.builds,
             f"snapshot_{made}_failures": state.build_failures,
             f"snapshot_{made}_seconds": state.build_seconds,
         }
 
     async def close(self) -> None:
-        """Answers what is under way, and closes all that was opened."""
-        await self.uploads.close()
-        await self._close_follower()
-        self._following.close()
-        if self._counting is not None:
-            await self._counting.close()
-        if self._lists is not None:
-            self._lists.close()
-        await asyncio.to_thread(self.pool.close)
-        if self.catalog is not None:
-            self.catalog.close()
+        """Answers what is under way, and closes all that was opened, whatever fails at it."""
+        async with contextlib.AsyncExitStack() as last_first:
+            if self.catalog is not None:
+                last_first.callback(self.catalog.close)
+            last_first.push_async_callback(asyncio.to_thread, self.pool.close)
+            if self._lists is not None:
+                last_first.callback(self._lists.close)
+            if self._counting is not None:
+                last_first.push_async_callback(self._counting.close)
+            last_first.callback(self._following.close)
+            last_first.push_async_callback(self._close_follower)
+            last_first.push_async_callback(self.uploads.close)
 
     async def _close_follower(self) -> None:
         """Ends a build or pull that is under way. One that hangs ends with the process."""

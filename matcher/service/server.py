@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection
 
+from matcher.decode.protection import told
 from matcher.errors import SettingsError
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.interceptors import CallObserver
@@ -165,7 +166,7 @@ def _admin(listener: socket.socket, parts: Parts) -> AdminServer:
             "stale": status.stale,
             "revision": status.revision if status.revision >= 0 else None,
             "seconds_since_contact": round(since, 3) if math.isfinite(since) else None,
-            "decoders": None if status.protection is None else status.protection.text,
+            "decoders": None if status.protection is None else told(status.protection),
             "problem": status.problem,
         }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from matcher.batching import Batcher
+from matcher.errors import OverloadedError
 from matcher.hashing.digests import digest_bytes
 from matcher.model import (
     DecodedImage,
@@ -18,6 +20,7 @@ from matcher.model import (
     ViewSelection,
 )
 from matcher.pipeline import Generation, MatchOptions, hash_items, match_items
+from matcher.service.callers import current_caller
 from matcher.service.threads import Threads
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hashlists.model import HashKind
-    from matcher.admission import Admission, Place
+    from matcher.admission import Admission, Place, Throttle, Turn
     from matcher.decode.pool import DecodePool
     from matcher.index.holder import Holder
 
@@ -57,6 +60,7 @@ class Uploads:
         holder: what is searched.
         pool: what decodes.
         admission: the bound on work in flight.
+        throttle: holds back clients whose images take decoders down.
         max_batch: most uploads that are hashed and looked up together.
     """
 
@@ -65,12 +69,14 @@ class Uploads:
         holder: Holder[Generation],
         pool: DecodePool,
         admission: Admission,
+        throttle: Throttle,
         *,
         max_batch: int = 64,
     ) -> None:
         self._holder = holder
         self._pool = pool
         self._admission = admission
+        self._throttle = throttle
         self._threads = Threads("hashing", workers=_THREADS, max_pending=_MOST_PENDING)
         self._batcher: Batcher[_Upload, _Answer] = Batcher(self._work, max_size=max_batch)
 
@@ -81,6 +87,7 @@ class Uploads:
             NotReadyError: nothing is loaded yet.
             PolicyError: the policy that `options` name does not exist or does not fit.
             OverloadedError: too much work is in flight.
+            ThrottledError: images of this client took too many decoders down.
         """
         request = self._holder.current.policy_for(options).request
         answer, decoded = await self._run(image, request, options)
@@ -93,7 +100,7 @@ class Uploads:
         """The hashes of one image.
 
         Raises:
-            OverloadedError: too much work is in flight.
+            OverloadedError, ThrottledError: as `match`.
         """
         answer, decoded = await self._run(image, DecodeRequest(views, kinds64), None)
         return answer.hashes, decoded
@@ -119,7 +126,7 @@ class Uploads:
     async def _run(
         self, image: bytes, request: DecodeRequest, options: MatchOptions | None
     ) -> tuple[_Answer, Decoded]:
-        place = self._admission.take(len(image))
+        stay = self._enter(len(image))
         decoding: Future[Decoded] | None = None
         try:
             decoding = self._pool.submit(image, request)
@@ -128,7 +135,15 @@ class Uploads:
             answer = await self._batcher.submit(_Upload(digests, decoded, request, options))
             return answer, decoded
         finally:
-            _release_after(decoding, place)
+            _end_after(decoding, stay)
+
+    def _enter(self, nbytes: int) -> _Stay:
+        turn = self._throttle.take(current_caller())
+        try:
+            return _Stay(turn, self._admission.take(nbytes))
+        except OverloadedError:
+            turn.end()
+            raise
 
     def _work(self, uploads: Sequence[_Upload]) -> list[_Answer]:
         hashed = hash_items(
@@ -148,15 +163,35 @@ class Uploads:
         return match_items(self._holder.current, hashed, chosen) if chosen else []
 
 
-def _release_after(decoding: Future[Decoded] | None, place: Place) -> None:
-    """Gives the place back once the decoder has ended, also where the caller has given up."""
-    if decoding is None or decoding.cancel() or decoding.done():
-        place.release()
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """What an upload holds until it is answered, and nobody works on it any more."""
+
+    turn: Turn
+    place: Place
+
+    def end(self, *, fatal: bool = False) -> None:
+        self.turn.end(fatal=fatal)
+        self.place.release()
+
+
+def _end_after(decoding: Future[Decoded] | None, stay: _Stay) -> None:
+    """Ends the stay once the decoder has ended, also where the caller has given up."""
+    if decoding is None or decoding.cancel():
+        stay.end()
+        return
+    if decoding.done():
+        stay.end(fatal=_is_fatal(decoding))
         return
     loop = asyncio.get_running_loop()
 
-    def ended(_: object) -> None:
+    def ended(decoded: Future[Decoded]) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(place.release)
+            loop.call_soon_threadsafe(partial(stay.end, fatal=_is_fatal(decoded)))
 
     decoding.add_done_callback(ended)
+
+
+def _is_fatal(decoded: Future[Decoded]) -> bool:
+    result = decoded.result()
+    return isinstance(result, Undecodable) and result.fatal

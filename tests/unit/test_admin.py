@@ -34,6 +34,7 @@ def status(**changes):
         "items_in_flight": 3,
         "protection": Protection.MEMORY | Protection.SYSTEM_CALLS,
         "decoder_restarts": {"ended": 2, "time": 0},
+        "throttled_clients": 1,
         "counts": {"swaps": 2},
     }
     return IndexStatus(**(known | changes))
@@ -93,6 +94,7 @@ def test_metrics_come_in_the_form_that_is_asked_for(server):
         'hashwarden_decoders_protected{by="privileges"} 0.0',
         'hashwarden_decoder_restarts_total{cause="ended"} 2.0',
         'hashwarden_decoder_restarts_total{cause="time"} 0.0',
+        "hashwarden_throttled_clients 1.0",
         "hashwarden_swaps_total 2.0",
         'hashwarden_decisions_total{decision="NOT_HASHABLE"} 0.0',
         'hashwarden_not_hashable_total{reason="over_limit"} 0.0',

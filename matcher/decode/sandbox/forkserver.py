@@ -75,7 +75,7 @@ class _Forks:
                 return
             asked = json.loads(message)
             if "end" in asked:
-                answer = {"status": self._end(asked["end"])}
+                answer: Mapping[str, Any] = {"status": self._end(asked["end"])}
             else:
                 answer = self._fork(*descriptors, **asked["fork"])
             _send(self._control, answer)

@@ -14,7 +14,6 @@ from matcher.decode.protection import EVERY_PROTECTION, Protection, told
 from matcher.decode.sandbox.pool import SandboxPool
 from matcher.errors import DecodersAwayError, UnprotectedError
 
-
 pytestmark = pytest.mark.usefixtures("sandboxed_decoders")
 
 

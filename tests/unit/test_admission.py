@@ -105,7 +105,7 @@ class TestThrottle:
         self.kill(throttle, 1)
         assert throttle.held_back == 1
 
-    @pytest.mark.parametrize(("passed", "seconds"), [(0, 5), (57, 3), (59.9, 1)])
+    @pytest.mark.parametrize(("passed", "seconds"), [(0, 5), (57.5, 3), (59.9, 1)])
     def test_it_is_told_when_to_try_again(self, throttle, clock, passed, seconds):
         self.kill(throttle, 3)
         clock.now += passed

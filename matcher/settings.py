@@ -44,6 +44,9 @@ _CPUS_A_PROCESS = 4  # about what one process can keep decoding
 _MAX_CONFIG_BYTES = _MIB
 _MAX_POLICY_BYTES = 64 * _MIB
 _MAX_MAPPING_BYTES = _MIB
+#: What programs need to start, in the environment: all else may hold passwords and tokens.
+_STARTING_NAMES = frozenset({"PATH", "LANG", "TZ", "VIRTUAL_ENV"})
+_STARTING_PREFIXES = ("PYTHON", "LD_", "LC_", "COVERAGE_")
 #: Not settings: test runs' own variables, and what Kubernetes sets for a service of this name.
 _FOREIGN_VARIABLE = re.compile(r"HASHWARDEN_(TEST|SERVICE|PORT)(_|$)")
 
@@ -490,6 +493,22 @@ def load_settings(
         policy_origin=origin,
         sources=MappingProxyType(sources),
     )
+
+
+def environment_to_start(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of the environment a program of ours needs to start, and no more.
+
+    For processes that hostile bytes may take over: in theirs no password is to be found.
+
+    Args:
+        environ: the environment; the process's own by default.
+    """
+    variables = os.environ if environ is None else environ
+    return {
+        name: value
+        for name, value in variables.items()
+        if name in _STARTING_NAMES or name.startswith(_STARTING_PREFIXES)
+    }
 
 
 def exchange_variable(exchange: str, credential: str) -> str:

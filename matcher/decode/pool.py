@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from matcher.decode import worker
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.protection import Protection
 from matcher.errors import DecoderContractError
@@ -113,6 +112,9 @@ class InProcessPool:
             limits: ceilings for one upload; by default those of `DecodeLimits`.
             workers: threads; by default one for each CPU.
         """
+        from matcher.decode import worker  # noqa: PLC0415  brings Pillow
+
+        self._decoders = worker
         self._limits = limits or DecodeLimits()
         self._executor = ThreadPoolExecutor(
             max_workers=workers or os.cpu_count() or 1, thread_name_prefix="decode"
@@ -128,7 +130,7 @@ class InProcessPool:
 
     def versions(self) -> str:
         """As `DecodePool.versions`."""
-        return worker.versions()
+        return self._decoders.versions()
 
     def protection(self) -> Protection:
         """As `DecodePool.protection`: none."""
@@ -140,7 +142,8 @@ class InProcessPool:
 
     def _decode(self, data: bytes, request: DecodeRequest) -> Decoded:
         try:
-            return checked(worker.decode(data, request, self._limits), request, self._limits)
+            result = self._decoders.decode(data, request, self._limits)
+            return checked(result, request, self._limits)
         except MemoryError:
             return out_of_memory()
         except Exception as error:  # noqa: BLE001 - the border where foreign exceptions end

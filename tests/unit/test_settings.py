@@ -476,3 +476,9 @@ def test_plain_http_has_no_proxy(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "http://p:3128")
     assert exchange_proxy("http://127.0.0.1:8080") is None
     assert exchange_proxy("https://example.org") == "http://p:3128"
+
+
+def test_what_starts_a_program_holds_no_secret():
+    needed = {"PATH": "/bin", "PYTHONPATH": "x", "LD_LIBRARY_PATH": "y", "LC_ALL": "C.UTF-8"}
+    secret = {"HASHWARDEN_CATALOG_URL": "s3cret", "PGPASSWORD": "s3cret", "AWS_SECRET": "s3cret"}
+    assert settings_module.environment_to_start(needed | secret) == needed

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from matcher.decode.protection import Protection
 from matcher.decode.sandbox import frames
-from matcher.decode.sandbox.worker import GREETING
 from matcher.errors import DecoderContractError
 
 if TYPE_CHECKING:
@@ -64,7 +63,9 @@ class Worker:
             WorkerGoneError, TooSlowError: it never said so.
             DecoderContractError: it said something else.
         """
-        (bits,) = GREETING.unpack(self._read(GREETING.size, time.monotonic() + _GREETING_SECONDS))
+        (bits,) = frames.GREETING.unpack(
+            self._read(frames.GREETING.size, time.monotonic() + _GREETING_SECONDS)
+        )
         try:
             return Protection(bits)
         except ValueError:

@@ -20,13 +20,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from matcher.decode.sandbox.connection import Worker
-from matcher.decode.sandbox.forkserver import MESSAGE_BYTES
+from matcher.decode.sandbox.orders import MESSAGE_BYTES
 from matcher.errors import DecodersAwayError
+from matcher.settings import environment_to_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from matcher.decode.sandbox.worker import Ceilings
+    from matcher.decode.sandbox.orders import Ceilings
 
 #: No more threads than the one that forks: neither of a codec nor of a library of linear algebra.
 _ONE_THREAD = dict.fromkeys(
@@ -36,10 +37,6 @@ _ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-#: What else of the environment the forkserver gets: what programs need to start. Passwords and
-#: tokens may stand in the rest, and a file that takes over a decoder would find them.
-_KEPT_NAMES = frozenset({"PATH", "LANG", "TZ", "VIRTUAL_ENV"})
-_KEPT_PREFIXES = ("PYTHON", "LD_", "LC_", "DYLD_", "COVERAGE_")
 _F_SEAL_FUTURE_WRITE = 0x10  # linux/fcntl.h; what is mapped already stays writable
 PROGRAM = "matcher.decode.sandbox.forkserver"
 _START_SECONDS = 60.0
@@ -193,11 +190,6 @@ def _start(program: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     Raises:
         OSError: there is no room for it.
     """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _KEPT_NAMES or name.startswith(_KEPT_PREFIXES)
-    }
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with contextlib.ExitStack() as stack:
         stack.callback(ours.close)
@@ -207,7 +199,7 @@ def _start(program: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env=kept | _ONE_THREAD,
+                env=environment_to_start() | _ONE_THREAD,
             )
         stack.pop_all()
     ours.settimeout(_START_SECONDS)

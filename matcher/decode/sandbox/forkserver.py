@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any
 from matcher.decode import worker as decoders
 from matcher.decode.limits import DecodeLimits
 from matcher.decode.sandbox import worker
+from matcher.decode.sandbox.orders import MESSAGE_BYTES, Ceilings
 from matcher.decode.worker.warming import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MESSAGE_BYTES = 64 * 1024
 _DESCRIPTORS = 2
 _NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -44,7 +44,7 @@ def main() -> int:
         signal.signal(each, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as control:
         order = json.loads(control.recv(MESSAGE_BYTES))
-        ceilings = worker.Ceilings(**{**order, "limits": DecodeLimits(**order["limits"])})
+        ceilings = Ceilings(**{**order, "limits": DecodeLimits(**order["limits"])})
         warm_up()
         gc.collect()
         gc.freeze()  # collecting in a worker would copy every page
@@ -62,7 +62,7 @@ class _Forks:
         ceilings: what each worker may use up.
     """
 
-    def __init__(self, control: socket.socket, ceilings: worker.Ceilings) -> None:
+    def __init__(self, control: socket.socket, ceilings: Ceilings) -> None:
         self._control = control
         self._ceilings = ceilings
         self._workers: set[int] = set()

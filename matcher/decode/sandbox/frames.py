@@ -87,6 +87,8 @@ _INPUTS: Mapping[HashKind, _Layout] = {
 REQUEST_HEAD_BYTES = _REQUEST.size
 ANSWER_HEAD_BYTES = _ANSWER.size
 NUMBERS = 2**32  # of requests, before they begin again
+#: The first thing that a worker says: what protects against it.
+GREETING = struct.Struct("<I")
 
 
 class OutOfMemoryError(Exception):
@@ -335,6 +337,7 @@ def _require(kept: bool, what: str) -> None:  # noqa: FBT001 - reads as one word
 
 __all__ = [
     "ANSWER_HEAD_BYTES",
+    "GREETING",
     "INLINE_BYTES",
     "NUMBERS",
     "REQUEST_HEAD_BYTES",

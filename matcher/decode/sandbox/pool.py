@@ -24,8 +24,8 @@ from matcher.decode.pool import Decoded, broken_down, checked, out_of_memory
 from matcher.decode.sandbox.connection import TooSlowError, WorkerGoneError
 from matcher.decode.sandbox.forks import PROGRAM, Forkserver
 from matcher.decode.sandbox.frames import OutOfMemoryError
+from matcher.decode.sandbox.orders import Ceilings
 from matcher.decode.sandbox.seats import Seat, cpu_seconds
-from matcher.decode.sandbox.worker import Ceilings
 from matcher.errors import DecoderContractError, DecodersAwayError
 from matcher.model import NotHashableReason, Undecodable
 

@@ -11,8 +11,6 @@ import mmap
 import os
 import resource
 import signal
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode import worker
@@ -22,27 +20,11 @@ from matcher.parent import end_with
 
 if TYPE_CHECKING:
     from matcher.decode.limits import DecodeLimits
+    from matcher.decode.sandbox.orders import Ceilings
     from matcher.model import DecodeRequest
 
-#: The first thing that a worker says: what protects against it.
-GREETING = struct.Struct("<I")
 _STANDARD = range(3)
 _MOST_DESCRIPTORS = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Ceilings:
-    """What one worker may use up.
-
-    Attributes:
-        limits: for one file.
-        memory_bytes: of address space beyond what it begins with.
-        cpu_seconds: in all.
-    """
-
-    limits: DecodeLimits
-    memory_bytes: int
-    cpu_seconds: int
 
 
 def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, threads: bool) -> None:
@@ -63,7 +45,7 @@ def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, thread
         if not end_with(parent, signal.SIGKILL):
             return
         had |= confinement.close_filter(threads=threads)
-        write_all(connection, GREETING.pack(had.value))
+        write_all(connection, frames.GREETING.pack(had.value))
         while (head := _read(connection, frames.REQUEST_HEAD_BYTES)) is not None:
             asked = frames.unpack_request(head)
             request = asked.with_crops(_read(connection, asked.crop_bytes) or b"")
@@ -112,4 +94,4 @@ def write_all(connection: int, data: bytes) -> None:
         left = left[os.write(connection, left) :]
 
 
-__all__ = ["GREETING", "Ceilings", "run"]
+__all__ = ["run"]

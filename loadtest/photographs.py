@@ -14,10 +14,10 @@ _PIXELS: Final = 1_000_000
 QUALITY: Final = 85
 
 
-def jpeg_file(name: str) -> bytes:
-    """One of the photographs as a JPEG file of 1 megapixel, the same every time."""
+def jpeg_file(name: str, *, pixels: int = _PIXELS) -> bytes:
+    """One of the photographs as a JPEG file, by default of 1 megapixel, the same every time."""
     photograph = Image.fromarray(np.ascontiguousarray(getattr(data, name)()[..., :3]))
-    scale = (_PIXELS / (photograph.width * photograph.height)) ** 0.5
+    scale = (pixels / (photograph.width * photograph.height)) ** 0.5
     size = round(photograph.width * scale), round(photograph.height * scale)
     file = io.BytesIO()
     resized = photograph.resize(size, Image.Resampling.LANCZOS)

@@ -241,6 +241,7 @@ def _file_system_of(folder: Path) -> str:
 def check_decoders(session: Session) -> Iterator[Finding]:
     """What protects against a decoder that a file has taken over."""
     from matcher.decode.protection import EVERY_PROTECTION, told  # noqa: PLC0415
+    from matcher.decode.worker import supported_formats  # noqa: PLC0415  brings Pillow
 
     if session.settings.decode_sandbox == "off":
         detail = "in threads of the process, which a file that takes over a decoder has all of"
@@ -248,6 +249,12 @@ def check_decoders(session: Session) -> Iterator[Finding]:
         return
     with session.decode_pool() as pool:
         had = pool.protection()
+        confined = supported_formats(lambda data, request: pool.submit(data, request).result())
+    lost = [name for name, trouble in supported_formats().items() if confined[name] and not trouble]
+    if lost:
+        detail = f"confined, they do not decode {', '.join(lost)} any more: this is a bug"
+        yield Finding("decoders", Status.FAIL, f"{detail}; please report it, with your system")
+        return
     status = Status.OK if had == EVERY_PROTECTION else Status.WARN
     yield Finding("decoders", status, told(had))
 

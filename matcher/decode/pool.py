@@ -218,7 +218,7 @@ def _check_array(array: object, shape: tuple[int, int], dtype: type[np.generic])
     if not isinstance(array, np.ndarray) or array.dtype != dtype:
         raise DecoderContractError("the decoder broke its contract: dtype of an array")
     _require(array.shape == shape, "shape of an array")
-    low, high = float(np.min(array)), float(np.max(array))  # either is not finite if any number is
+    low, high = float(array.min()), float(array.max())  # either is not finite if any number is
     _require(math.isfinite(low) and math.isfinite(high), "numbers of an array")
     _require(low >= _DARKEST and high <= _BRIGHTEST, "range of an array")
 

@@ -32,6 +32,8 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (match.OverloadedError, grpc.StatusCode.UNAVAILABLE),
     (match.ThrottledError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (match.DecodersAwayError, grpc.StatusCode.UNAVAILABLE),
+    (match.UnprotectedError, grpc.StatusCode.FAILED_PRECONDITION),
     (match.ExportNotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
     (lists.ListNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.EntryNotFoundError, grpc.StatusCode.NOT_FOUND),

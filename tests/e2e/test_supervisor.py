@@ -32,8 +32,9 @@ IMAGE = published_test_image().data
 PATIENCE = 100
 #: Seconds between two looks, and between two calls: all of these processes share the machine.
 PAUSE = 0.05
-#: In the environment of all that these tests start, and so in that of its children.
-MARK = {"STARTED_BY_TEST": f"test_supervisor of {os.getpid()}"}
+#: In the environment of all that these tests start, and so in that of its children. Decoders are
+#: given little else than what is named like this.
+MARK = {"PYTHON_STARTED_BY_TEST": f"test_supervisor of {os.getpid()}"}
 UP = re.compile(r"(?m)^hashwarden_processes_up (\S+)$")
 SERVED = re.compile(r'(?m)^hashwarden_requests_total\{code="OK",method="MatchImage"\} (\S+)$')
 

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import sys
+from concurrent.futures import Future
 from importlib import metadata
 from types import SimpleNamespace
 
@@ -133,6 +134,41 @@ def test_a_format_that_does_not_decode_is_told(monkeypatch):
     assert found["format heic"] == Finding("format heic", Status.WARN, "no codec")
     monkeypatch.setattr(worker, "supported_formats", lambda: {"jpeg": "broken"})
     assert by_name(checks.check_formats(session()))["formats"].status is Status.FAIL
+
+
+def test_decoders_are_told_with_what_protects_against_them(tmp_path, sandboxed_decoders):
+    (found,) = checks.check_decoders(Session(tmp_path))
+    detail = "limited in: system calls, memory, privileges, files"
+    assert found == Finding("decoders", Status.OK, detail)
+
+
+def test_decoders_that_lack_protection_are_told(tmp_path, monkeypatch):
+    (found,) = checks.check_decoders(Session(tmp_path))
+    assert found.status is Status.WARN
+    assert found.detail.startswith("limited in: none; not in: system calls")
+    monkeypatch.setenv("HASHWARDEN_DECODE_SANDBOX", "off")
+    (found,) = checks.check_decoders(Session(tmp_path))
+    assert (found.status, "decode_sandbox" in found.detail) == (Status.WARN, True)
+
+
+def test_a_format_that_is_lost_where_decoders_are_confined_is_told(tmp_path, monkeypatch):
+    """Another C library may take another system call."""
+    from matcher.decode.pool import InProcessPool
+    from matcher.model import NotHashableReason, Undecodable
+
+    submit = InProcessPool.submit
+
+    def poorer(self, data, request):
+        if data[4:12] != b"ftypheic":
+            return submit(self, data, request)
+        lost = Future()
+        lost.set_result(Undecodable(NotHashableReason.MALFORMED, "no memory for a thread"))
+        return lost
+
+    monkeypatch.setattr(InProcessPool, "submit", poorer)
+    (found,) = checks.check_decoders(Session(tmp_path))
+    assert found.status is Status.FAIL
+    assert "do not decode heic any more" in found.detail
 
 
 def test_hashing_is_checked_from_bytes_to_hashes(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ first in its order.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -70,18 +71,20 @@ class _Layout:
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * self.dtype.itemsize
+    nbytes: int
 
 
-_LUMA = _Layout((64, 64), np.dtype("<f4"))
+def _layout(shape: tuple[int, ...], name: str) -> _Layout:
+    dtype: np.dtype[np.generic] = np.dtype(name)
+    return _Layout(shape, dtype, math.prod(shape) * dtype.itemsize)
+
+
+_LUMA = _layout((64, 64), "<f4")
 _INPUTS: Mapping[HashKind, _Layout] = {
-    HashKind.PHASH: _Layout((32, 32), np.dtype("u1")),
-    HashKind.DHASH: _Layout((8, 9), np.dtype("u1")),
-    HashKind.AHASH: _Layout((8, 8), np.dtype("u1")),
-    HashKind.WHASH: _Layout((8, 8), np.dtype("<f8")),
+    HashKind.PHASH: _layout((32, 32), "u1"),
+    HashKind.DHASH: _layout((8, 9), "u1"),
+    HashKind.AHASH: _layout((8, 8), "u1"),
+    HashKind.WHASH: _layout((8, 8), "<f8"),
 }
 
 REQUEST_HEAD_BYTES = _REQUEST.size

@@ -20,7 +20,11 @@ from matcher.decode.worker.sniff import Format
 from matcher.model import DecodeRequest, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from matcher.model import DecodedImage
+
+    Decode = Callable[[bytes, DecodeRequest], DecodedImage | Undecodable]
 
 SAMPLE_SIDE = 64  # pixels
 #: How Pillow calls the formats that it can write.
@@ -63,20 +67,24 @@ def sample(image_format: Format) -> bytes:
     return stream.getvalue()
 
 
-def supported_formats() -> Mapping[str, str]:
+def supported_formats(by: Decode | None = None) -> Mapping[str, str]:
     """Decodes a sample of every allow-listed format.
+
+    Args:
+        by: what decodes; by default the decoder of this process.
 
     Returns:
         For each format's name an empty string where it decodes, else one line that says why not.
     """
-    return {image_format.value: _trouble(image_format) for image_format in Format}
+    decoder = by or (lambda data, request: decode(data, request, DecodeLimits()))
+    return {image_format.value: _trouble(image_format, decoder) for image_format in Format}
 
 
-def _trouble(image_format: Format) -> str:
+def _trouble(image_format: Format, decoder: Decode) -> str:
     if image_format is Format.JPEGXL and JPEGXL_PLUGIN is None:
         return f"its plug-in is not installed: {JPEGXL_INSTALL}"
     try:
-        result = decode(sample(image_format), DecodeRequest(), DecodeLimits())
+        result = decoder(sample(image_format), DecodeRequest())
     except Exception as error:  # noqa: BLE001 - any failure is what this is to find
         lacking = f"Pillow lacks its codec here, or is broken ({type(error).__name__})"
         return f"its sample cannot be made or decoded: {lacking}"

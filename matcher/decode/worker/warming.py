@@ -35,7 +35,7 @@ _WAYS: Mapping[str, tuple[Mapping[str, object], ...]] = {
     "PNG": ({}, {"interlace": 1}),
     "GIF": ({}, {"save_all": True, "append_images": ()}),
     "WEBP": ({}, {"lossless": True}, {"save_all": True, "append_images": ()}),
-    "AVIF": ({}, {"save_all": True, "append_images": ()}),
+    "AVIF": ({"speed": 10}, {"speed": 10, "save_all": True, "append_images": ()}),
     "TIFF": tuple(
         {"compression": name}
         for name in (

@@ -17,7 +17,8 @@ Class: machine tags of the taxonomies in the option `taxonomies`, of the attribu
 of the event; `copine-scale:level-5` is code `level-5` of scheme `copine-scale`.
 Handling: `sharing` says whom TLP tags allow. A distribution other than "all communities" allows
 nobody unless an option names recipients. All of them must allow it: the attribute's, the object's
-and the event's. The originator is the organisation that made the event (`Orgc`).
+and the event's, which an answer to a search tells in each item. "As the event" allows nobody where
+the event says no distribution. The originator is the organisation that made the event (`Orgc`).
 
 A feed is a folder: one file for each event, a `manifest.json` that only names them, and
 `hashes.csv` with MD5 of attributes' values. The last two hold no hash of any file: they are

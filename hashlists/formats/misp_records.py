@@ -45,8 +45,9 @@ _NAMES = FieldNames(
 #: A machine tag: namespace, predicate, and a value where the taxonomy has any.
 _MACHINE_TAG = re.compile(r'([^:="]+):([^:="]+)(?:="([^"]*)")?')
 _NO_WORDS: Final = frozenset({"0", "false", "no", ""})
-#: Distributions that set no limit of their own: all communities, and that of the event.
-_UNLIMITED: Final = frozenset({"3", "5"})
+#: Distributions without a limit of their own: all communities, and that of the event if it has one.
+_ALL_COMMUNITIES: Final = "3"
+_AS_THE_EVENT: Final = "5"
 
 _DELETED: Final = "deleted by its source"
 _NOT_FOR_DETECTION: Final = "its source no longer means it for detection (to_ids)"
@@ -56,6 +57,20 @@ class Tag(msgspec.Struct, gc=False):
     """A tag of an attribute."""
 
     name: str | None = None
+
+
+class Organisation(msgspec.Struct, gc=False):
+    """Who made an event."""
+
+    name: str | None = None
+
+
+class Around(msgspec.Struct, gc=False):
+    """The event or object that an attribute is of, where it names it: in an answer to a search."""
+
+    distribution: int | str | None = None
+    Tag: list[Tag] | None = None
+    Orgc: Organisation | None = None
 
 
 class Attribute(msgspec.Struct, gc=False):
@@ -70,6 +85,8 @@ class Attribute(msgspec.Struct, gc=False):
     distribution: int | str | None = None
     timestamp: int | str | None = None
     Tag: list[Tag] | None = None
+    Event: Around | None = None
+    Object: Around | None = None
 
 
 class MispObject(msgspec.Struct, gc=False):
@@ -81,6 +98,7 @@ class MispObject(msgspec.Struct, gc=False):
     distribution: int | str | None = None
     timestamp: int | str | None = None
     Attribute: list[Attribute] | None = None
+    Event: Around | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +127,25 @@ class Context:
         originator: the organisation that made it; None where it does not say.
         scheme, code: of the class; None where it has none.
         allowed: to whom its tags and its distribution allow release.
+        has_distribution: whether it says one, so that others may be the same as that.
     """
 
     originator: str | None = None
     scheme: str | None = None
     code: str | None = None
     allowed: Recipients = None
+    has_distribution: bool = False
+
+    def within(self, outer: Context) -> Context:
+        """This, where something else says of it what that does."""
+        own_class = self.code is not None
+        return Context(
+            self.originator or outer.originator,
+            self.scheme if own_class else outer.scheme,
+            self.code if own_class else outer.code,
+            intersection((self.allowed, outer.allowed)),
+            self.has_distribution or outer.has_distribution,
+        )
 
 
 def read_context(organisation: object, tags: object, distribution: object, rules: Rules) -> Context:
@@ -122,14 +153,24 @@ def read_context(organisation: object, tags: object, distribution: object, rules
     name = organisation.get("name") if isinstance(organisation, dict) else None
     listed = tags if isinstance(tags, list) else []
     names = [each.get("name") for each in listed if isinstance(each, dict)]
-    texts = [each for each in names if isinstance(each, str)]
-    number = distribution if isinstance(distribution, int | str) else None
-    scheme, code = _class_of(texts, rules)
+    return _context(
+        name if isinstance(name, str) else None,
+        [each for each in names if isinstance(each, str)],
+        distribution if isinstance(distribution, int | str) else None,
+        rules,
+    )
+
+
+def _context(
+    name: str | None, tags: Sequence[str], distribution: int | str | None, rules: Rules
+) -> Context:
+    scheme, code = _class_of(tags, rules)
     return Context(
-        name if isinstance(name, str) and name else None,
+        name or None,
         scheme,
         code,
-        _allowed(texts, [number], rules),
+        _allowed(tags, [distribution], rules, inherits=False),
+        _word(distribution) not in ("", _AS_THE_EVENT),
     )
 
 
@@ -144,6 +185,7 @@ class _Row:
     profile: str | None = None
     code: str | None = None
     allowed: Recipients = None
+    originator: str | None = None
     size: str | None = None
     media_type: str | None = None
 
@@ -190,7 +232,7 @@ class BatchMaker:
             source_ids=[row.item.uuid for row in rows],
             media_types=[row.media_type for row in rows],
             updated_at=[None if stamp is None else str(stamp) for stamp in stamps],
-            originators=[self._context.originator] * len(rows),
+            originators=[row.originator for row in rows],
             releasable_to=[row.allowed for row in rows],
             retracted=[row.withdrawal is not None for row in rows],
             retraction_reasons=[row.withdrawal for row in rows],
@@ -210,9 +252,11 @@ class BatchMaker:
         if withdrawal is None and found is not None:
             self._hashes.add(len(self._rows), *found)
         tags = _tag_names([item])
-        scheme, code = self._class_of(tags)
-        allowed = self._allowed(tags, [item.distribution])
-        self._rows.append(_Row(at, item, withdrawal, scheme, "", code, allowed))
+        context = self._context_of(item)
+        scheme, code = self._class_of(tags, context)
+        numbers = [item.distribution, item.Object.distribution if item.Object else None]
+        allowed = self._allowed(tags, numbers, context)
+        self._rows.append(_Row(at, item, withdrawal, scheme, "", code, allowed, context.originator))
 
     def _read_object(self, at: int, item: MispObject) -> None:
         if item.name not in self._rules.templates and not _is_yes(item.deleted):
@@ -250,9 +294,10 @@ class BatchMaker:
         tags = _tag_names(living)
         said = {each.object_relation: _text(each) for each in living}
         scheme, profile, code = (said.get(name) for name in CLASS_RELATIONS)
+        context = self._context_of(item)
         if item.name != TEMPLATE or not code:
             profile = ""
-            scheme, code = self._class_of(tags)
+            scheme, code = self._class_of(tags, context)
         numbers = [item.distribution, *(each.distribution for each in living)]
         return _Row(
             at,
@@ -261,7 +306,8 @@ class BatchMaker:
             scheme or "",
             profile or "",
             code,
-            self._allowed(tags, numbers),
+            self._allowed(tags, numbers, context),
+            context.originator,
             said.get("size-in-bytes"),
             said.get("mimetype"),
         )
@@ -289,13 +335,24 @@ class BatchMaker:
         said = not (self._rules.any_purpose or is_text or item.to_ids is None)
         return _NOT_FOR_DETECTION if said and not _is_yes(item.to_ids) else None
 
-    def _class_of(self, tags: Sequence[str]) -> tuple[str | None, str | None]:
-        scheme, code = _class_of(tags, self._rules)
-        return (scheme, code) if code else (self._context.scheme, self._context.code)
+    def _context_of(self, item: Attribute | MispObject) -> Context:
+        """What is said of all that its event holds, by whoever says it."""
+        event = item.Event
+        if event is None:
+            return self._context
+        name = event.Orgc.name if event.Orgc else None
+        own = _context(name, _tag_names([event]), event.distribution, self._rules)
+        return own.within(self._context)
 
-    def _allowed(self, tags: Sequence[str], numbers: Iterable[int | str | None]) -> Recipients:
-        own = _allowed(tags, numbers, self._rules)
-        return intersection((own, self._context.allowed))
+    def _class_of(self, tags: Sequence[str], context: Context) -> tuple[str | None, str | None]:
+        scheme, code = _class_of(tags, self._rules)
+        return (scheme, code) if code else (context.scheme, context.code)
+
+    def _allowed(
+        self, tags: Sequence[str], numbers: Iterable[int | str | None], context: Context
+    ) -> Recipients:
+        own = _allowed(tags, numbers, self._rules, inherits=context.has_distribution)
+        return intersection((own, context.allowed))
 
 
 def _digest(item: Attribute) -> tuple[HashKind, str] | None:
@@ -311,7 +368,7 @@ def _text(item: Attribute) -> str | None:
     return None if item.value is None else str(item.value)
 
 
-def _tag_names(items: Iterable[Attribute]) -> list[str]:
+def _tag_names(items: Iterable[Attribute | Around]) -> list[str]:
     return [tag.name for item in items for tag in item.Tag or () if tag.name]
 
 
@@ -332,15 +389,25 @@ def _class_of(tags: Iterable[str], rules: Rules) -> tuple[str | None, str | None
 
 
 def _allowed(
-    tags: Iterable[str], distributions: Iterable[int | str | None], rules: Rules
+    tags: Iterable[str],
+    distributions: Iterable[int | str | None],
+    rules: Rules,
+    *,
+    inherits: bool,
 ) -> Recipients:
-    """Whom all TLP tags and all distributions allow."""
+    """Whom all TLP tags and all distributions allow; nobody by that of an event that has none."""
     limits = [rules.sharing.allowed(tag) for tag in tags if tag.strip().lower().startswith("tlp:")]
     for number in distributions:
-        word = None if number is None else str(number).strip()
-        if word and word not in _UNLIMITED:
+        word = _word(number)
+        if word == _AS_THE_EVENT and not inherits:
+            limits.append(())
+        elif word not in ("", _ALL_COMMUNITIES, _AS_THE_EVENT):
             limits.append(rules.distributions.get(word, ()))
     return intersection(limits)
+
+
+def _word(distribution: int | str | None) -> str:
+    return "" if distribution is None else str(distribution).strip()
 
 
 def _is_yes(value: bool | int | str | None) -> bool:  # noqa: FBT001  # as the file has it

@@ -113,6 +113,50 @@ def test_answer_to_a_search_for_attributes():
     assert len(found.rows) == 2
 
 
+@pytest.mark.parametrize(
+    ("around", "options", "expected"),
+    [
+        ({"distribution": "3"}, {}, ("partner",)),
+        ({"distribution": "0"}, {}, ()),
+        ({"distribution": "1"}, {"distribution.1": "a,b"}, ("a", "b")),
+        ({"distribution": "3", "Tag": [{"name": "tlp:red"}]}, {}, ()),
+        ({"distribution": "3", "Tag": [{"name": "tlp:green"}]}, {"tlp.green": "a"}, ("a",)),
+        ({"distribution": "5"}, {}, ()),
+        ({}, {}, ()),
+        (None, {}, ()),
+    ],
+)
+def test_an_answer_to_a_search_tells_the_event_in_each_item(around, options, expected):
+    """What is distributed as its event goes to nobody where nothing says how that is."""
+    members = {"distribution": "5"} if around is None else {"distribution": "5", "Event": around}
+    for document in (
+        {"response": {"Attribute": [attribute(1, **members), attribute(2, distribution="0")]}},
+        {"response": {"Object": [item(1, attribute(3, distribution="5"), **members)]}},
+    ):
+        assert read(document, options=options).rows[0].handling.releasable_to == expected
+
+
+def test_what_an_answer_tells_of_event_and_object_holds_as_in_an_event():
+    around = {"Orgc": {"name": "org"}, "Tag": [{"name": "copine-scale:level-3"}]}
+    found = read(
+        {
+            "response": {
+                "Attribute": [
+                    attribute(1, Event=around),
+                    attribute(2, Tag=[{"name": "copine-scale:level-4"}], Event=around),
+                    attribute(3, distribution="3", Object={"id": "1", "distribution": "0"}),
+                    attribute(4, Object={"id": None, "distribution": None}),
+                ]
+            }
+        }
+    )
+    assert [row.handling.originator for row in found.rows] == ["org", "org", "list", "list"]
+    codes = [row.classification.code if row.classification else None for row in found.rows]
+    assert codes == ["level-3", "level-4", None, None]
+    recipients = [row.handling.releasable_to for row in found.rows]
+    assert recipients == [("partner",), ("partner",), (), ("partner",)]
+
+
 def test_every_event_has_its_own_context():
     """Tags stand behind what they are about."""
     documents = [
@@ -323,6 +367,8 @@ def test_class_by_tag(tags, expected):
     [
         ({}, {}, {}, ("partner",)),
         ({"distribution": "5"}, {"distribution": 3}, {}, ("partner",)),
+        ({"distribution": "5"}, {}, {}, ()),
+        ({"distribution": "3"}, {"distribution": "5"}, {}, ()),
         ({"distribution": "0"}, {}, {}, ()),
         ({}, {"distribution": "1"}, {}, ()),
         ({"distribution": 7}, {}, {}, ()),

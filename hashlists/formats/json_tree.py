@@ -6,6 +6,8 @@ unread); the document is walked once, in file order, and may be larger than memo
 What is not named is skipped: its syntax is checked where it is no longer than a member may be, and
 else only its strings and nesting are followed.
 
+A single object where a wanted array might be is its one record, as some servers answer.
+
 Invariants: as `json_stream`, whose records, places and errors these are. An array, a wanted member
 or an object on the way to one may stand only once in its object.
 """
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import msgspec
 
 from hashlists.formats.advice import GET_OR_INSPECT
+from hashlists.formats.chunk import Chunk
 from hashlists.formats.json_members import names_in
 from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.json_text import (
@@ -29,11 +32,11 @@ from hashlists.formats.json_text import (
     OPEN_BRACE,
     OPEN_BRACKET,
 )
+from hashlists.model import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from hashlists.formats.chunk import Chunk
     from hashlists.limits import ImportLimits
 
 #: Keys from the outermost object inwards; `EACH` stands for every element of an array.
@@ -109,6 +112,8 @@ class JsonTreeStream(JsonArrayStream[Any]):
         byte = self._text.peek()
         if path in self._arrays and byte == OPEN_BRACKET:
             yield from self._records(path)
+        elif path in self._arrays and byte == OPEN_BRACE:
+            yield self._lone_record(path)
         elif path in self._on_the_way and byte == OPEN_BRACE:
             yield from self._object(path)
         elif path in self._on_the_way and byte == OPEN_BRACKET:
@@ -178,6 +183,15 @@ class JsonTreeStream(JsonArrayStream[Any]):
         for chunk in self._array_chunks():
             if chunk.records or chunk.rejections:
                 yield Records(path, chunk)
+
+    def _lone_record(self, path: Path) -> Records:
+        _, self._record_decoder, self._names = self._arrays[path]
+        place = self._here()
+        self._number += 1
+        outcome, _ = self._next_record(place)
+        if isinstance(outcome, Rejection):
+            return Records(path, Chunk([], [].__getitem__, [outcome]))
+        return Records(path, Chunk([outcome], [place].__getitem__))
 
     def _skip(self) -> None:
         """One value that nobody wants."""

@@ -8,11 +8,13 @@ objects of the template `file` and of our own (docs/misp), whose hashes are one 
 media type. All other types and templates are left aside and noted, `cert-pl-phishing` too, whose
 perceptual hash is one of pages. Never taken over: names of files, comments, samples, the texts and
 reports of events.
-Key: the uuid of the attribute, or of the object.
+Key: the uuid of the attribute, or of the object. An answer to a search for attributes tells those
+of objects without their objects; what withdraws an object or a hash of one withdraws those, too.
 Retractions: `deleted`, whatever the type or template, for the uuid may be that of an entry. What is
 not meant for detection (`to_ids` is false) is withdrawn, too, since an earlier version of it may
-have been. Option `to_ids=any` takes it over instead. What is left aside withdraws what the list
-held by its uuid, as of an object whose last hash is gone.
+have been, unless option `to_ids=any` takes it over; and a file that its source calls harmless or
+trusted (`state`). What is left aside withdraws what the list held by its uuid, as of an object
+whose last hash is gone.
 Class: machine tags of the taxonomies in the option `taxonomies`, of the attribute or object, else
 of the event; `copine-scale:level-5` is code `level-5` of scheme `copine-scale`.
 Handling: `sharing` says whom TLP tags allow. A distribution other than "all communities" allows
@@ -76,6 +78,7 @@ _MEMBERS: Final = ("Orgc", "Tag", "distribution", "info")
 _BOM: Final = b"\xef\xbb\xbf"
 _WRAPPED = re.compile(rb'\s*(?:\[\s*)?(?:\{\s*"response"\s*:\s*(?:\[\s*)?)?\{\s*"Event"\s*:\s*\{')
 _FOUND = re.compile(rb'\s*\{\s*"response"\s*:\s*\{\s*"Attribute"\s*:\s*\[')
+_OBJECTS_FOUND = re.compile(rb'\s*\{\s*"response"\s*:\s*\[\s*\{\s*"Object"\s*:\s*\{')
 _LEFT_ASIDE: Final = "manifest.json or hashes.csv of a MISP feed left aside"
 
 
@@ -270,6 +273,8 @@ def _looks_like(sample: Sample) -> Likeness | None:
         return Likeness(95, 'it holds MISP events ("Event")')
     if _FOUND.match(head):
         return Likeness(90, "it is a MISP server's answer to a search for attributes")
+    if _OBJECTS_FOUND.match(head):
+        return Likeness(90, "it is a MISP server's answer to a search for objects")
     if head.lstrip()[:1] in (b"{", b"[") and b'"Orgc"' in head and b'"info"' in head:
         return Likeness(70, "it has the members of a MISP event, though not as one")
     return None

@@ -51,6 +51,10 @@ _AS_THE_EVENT: Final = "5"
 
 _DELETED: Final = "deleted by its source"
 _NOT_FOR_DETECTION: Final = "its source no longer means it for detection (to_ids)"
+_HARMLESS: Final = "its source calls it harmless (state)"
+#: What the relation `state` says of a file that is none to be found, unless it says the other, too.
+_HARMLESS_STATES: Final = frozenset({"harmless", "trusted"})
+_HARMFUL_STATE: Final = "malicious"
 
 
 class Tag(msgspec.Struct, gc=False):
@@ -259,7 +263,16 @@ class BatchMaker:
         self._rows.append(_Row(at, item, withdrawal, scheme, "", code, allowed, context.originator))
 
     def _read_object(self, at: int, item: MispObject) -> None:
-        if item.name not in self._rules.templates and not _is_yes(item.deleted):
+        withdrawal = _DELETED if _is_yes(item.deleted) else None
+        if withdrawal is None and _is_harmless(item):
+            self._notes["file that its source calls harmless left aside"] += 1
+            withdrawal = _HARMLESS
+        self._read_file(at, item, withdrawal)
+        self._withdraw_hashes(at, item, withdrawal)
+
+    def _read_file(self, at: int, item: MispObject, withdrawal: str | None) -> None:
+        """The entry that an object is."""
+        if item.name not in self._rules.templates and withdrawal is None:
             self._notes.add_named("object of another template left aside", item.name)
             self._leave_aside(at, item)
             return
@@ -271,7 +284,6 @@ class BatchMaker:
                 usable.append((kind, value))
             else:
                 reasons.append(reason)
-        withdrawal = _DELETED if _is_yes(item.deleted) else None
         if withdrawal is None and not usable:
             if not reasons:
                 self._notes["file without a hash of a known kind left aside"] += 1
@@ -282,6 +294,14 @@ class BatchMaker:
             for kind, value in usable:
                 self._hashes.add(len(self._rows), kind, value)
         self._rows.append(self._object_row(at, item, withdrawal))
+
+    def _withdraw_hashes(self, at: int, item: MispObject, withdrawal: str | None) -> None:
+        """Withdraws what the list holds by the uuid of a hash, as a search tells it."""
+        for each in item.Attribute or ():
+            if each.uuid and _digest(each) is not None:
+                reason = withdrawal or self._withdrawal(each)
+                if reason is not None:
+                    self._rows.append(_Row(at, each, reason))
 
     def _leave_aside(self, at: int, item: Attribute | MispObject) -> None:
         """Says that the list may hold nothing by this uuid, whatever it stood for before."""
@@ -362,6 +382,15 @@ def _digest(item: Attribute) -> tuple[HashKind, str] | None:
     if kind is None or text is None:
         return None
     return kind, text.rpartition("|")[2] if item.type != kind.value else text
+
+
+def _is_harmless(item: MispObject) -> bool:
+    states = {
+        (_text(each) or "").strip().lower()
+        for each in item.Attribute or ()
+        if each.object_relation == "state" and not _is_yes(each.deleted)
+    }
+    return _HARMFUL_STATE not in states and not _HARMLESS_STATES.isdisjoint(states)
 
 
 def _text(item: Attribute) -> str | None:

@@ -118,8 +118,26 @@ def test_what_nobody_wants_may_be_long_and_a_member_may_not():
 
 
 def test_values_of_another_shape_are_skipped():
-    assert walk(b'[{"a": null, "deep": [1]}, 5, null, {"a": {"n": 1}}]') == []
+    assert walk(b'[{"a": null, "deep": [1]}, 5, null, {"a": "n"}]') == []
     assert walk(b'{"a": [{"n": 1}]}') == []
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_a_record_may_stand_alone_where_its_array_might(block):
+    data = b'[{"a": {"n": 1}}, {"deep": {"b" : {"n": 2, "x": [1]} }}, {"a": [{"n": 3}]}]'
+    assert walk(data, block_bytes=block) == [("a", 1), ("b", 2), ("a", 3)]
+    with pytest.raises(FormatError, match="cut off"):
+        walk(data[:10], block_bytes=block)
+    document = JsonTreeStream(
+        io.BytesIO(b'[{"a": {"n": "x"}}, {"a": {"n": 2}}, {"a": {"n": 3, "n": 4}}]'),
+        arrays=ARRAYS,
+        members=(),
+        limits=ImportLimits(block_bytes=block),
+    )
+    chunks = [each.chunk for each in document.walk() if isinstance(each, Records)]
+    assert [record.n for chunk in chunks for record in chunk.records] == [2]
+    numbers = [each.place.number for chunk in chunks for each in chunk.rejections]
+    assert numbers == [1, 3]
 
 
 def test_objects_on_the_way_are_told():

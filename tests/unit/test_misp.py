@@ -94,6 +94,7 @@ def one(document, **kwargs):
         lambda each: [each],
         lambda each: {"response": [{"Event": each}]},
         lambda each: {"response": {"Event": each}},
+        lambda each: {"response": [{"Event": {**each, "Object": each["Object"][0]}}]},
     ],
 )
 @pytest.mark.parametrize("block", [1, 97, 1 << 16])
@@ -111,6 +112,68 @@ def test_every_wrapping(wrap, block):
 def test_answer_to_a_search_for_attributes():
     found = read({"response": {"Attribute": [attribute(1), attribute(2)]}})
     assert len(found.rows) == 2
+
+
+@pytest.mark.parametrize("wrap", [lambda each: {"response": each}, lambda each: each])
+@pytest.mark.parametrize("block", [1, 97, 1 << 16])
+def test_answer_to_a_search_for_objects(wrap, block):
+    """Each stands alone in an object of its own, which says of no other what its event says."""
+    found = read(
+        wrap(
+            [
+                {"Object": item(1, attribute(10), Event={"distribution": "0"})},
+                {"Object": item(2, attribute(20, "md5"), attribute(21))},
+                {"Object": item(3, attribute(30), deleted=True)},
+            ]
+        ),
+        block_bytes=block,
+    )
+    assert [row.source_id for row in found.rows] == [uuid(1), uuid(2)]
+    assert [row.handling.releasable_to for row in found.rows] == [(), ("partner",)]
+    assert [each.key[1:].decode() for each in found.retractions] == [uuid(3), uuid(30)]
+
+
+def test_what_a_search_told_is_withdrawn_with_its_object(tmp_path):
+    told = {"response": {"Attribute": [attribute(n, object_relation="x") for n in (1, 2, 3, 4)]}}
+    objects = [
+        item(10, attribute(1), deleted=True),
+        item(20, attribute(2, deleted=True), attribute(5, "md5"), name="pe-section"),
+        item(30, attribute(3), attribute(6, "md5", to_ids=False), related("x", "text", "x")),
+    ]
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as catalog:
+        catalog.create_list(HashList("demo", Harm.TEST, "a unit"), author="test")
+        reports = []
+        for number, document in enumerate((told, event(objects=objects))):
+            path = tmp_path / f"{number}.json"
+            path.write_text(json.dumps(document), encoding="utf-8")
+            reports.append(
+                import_files(catalog, [path], list_name="demo", format="misp", importer="test")
+            )
+        assert (reports[0].added, reports[1].added, reports[1].retracted) == (4, 1, 2)
+        assert catalog.get_list("demo").coverage.entries == 3  # 3 and 4, and the object 30
+
+
+@pytest.mark.parametrize(
+    ("states", "withdrawn"),
+    [
+        (["Harmless"], True),
+        (["trusted", "Signed"], True),
+        (["Malicious"], False),
+        (["Harmless", "Malicious"], False),
+        (["Signed"], False),
+        ([None], False),
+    ],
+)
+def test_a_file_that_its_source_calls_harmless_is_withdrawn(states, withdrawn):
+    said = [related("state", "text", state) for state in states]
+    gone = related("state", "text", "Harmless", deleted=True)
+    found = read(event(objects=[item(1, attribute(10), *said), item(2, attribute(20), gone)]))
+    assert [row.source_id for row in found.rows] == [uuid(n) for n in (1, 2)[withdrawn:]]
+    told = [(each.key[1:].decode(), each.reason) for each in found.retractions]
+    reason = "its source calls it harmless (state)"
+    assert told == ([(uuid(1), reason), (uuid(10), reason)] if withdrawn else [])
+    notes = {"file that its source calls harmless left aside": 1} if withdrawn else {}
+    assert found.notes == notes
 
 
 @pytest.mark.parametrize(
@@ -256,7 +319,8 @@ def test_what_is_deleted_is_withdrawn(yes):
     )
     assert [row.key[1:].decode() for row in found.rows] == [uuid(2), uuid(5)]
     assert [set(row.hashes) for row in found.rows] == [{HashKind.SHA256}, {HashKind.MD5}]
-    assert [each.key[1:].decode() for each in found.retractions] == [uuid(1), uuid(3), uuid(4)]
+    withdrawn = [uuid(n) for n in (1, 3, 30, 4, 40, 50)]
+    assert [each.key[1:].decode() for each in found.retractions] == withdrawn
     assert {each.reason for each in found.retractions} == {"deleted by its source"}
 
 
@@ -265,7 +329,8 @@ def test_what_is_deleted_is_withdrawn_whatever_it_is_called():
     found = read(event(attribute(1, "text", deleted="1"), attribute(4, "text"), objects=objects))
     assert found.rows == []
     told = [(each.key[1:].decode(), each.unmatchable) for each in found.retractions]
-    assert told == [(uuid(1), False), (uuid(4), True), (uuid(2), False), (uuid(3), False)]
+    numbers = {1: False, 4: True, 2: False, 20: False, 3: False}
+    assert told == [(uuid(number), unmatchable) for number, unmatchable in numbers.items()]
     assert found.notes == {"attribute of another type left aside: text": 1}
 
 
@@ -278,7 +343,7 @@ def test_what_is_not_for_detection_is_withdrawn_unless_asked_for(no):
     )
     found = read(document)
     assert [row.source_id for row in found.rows] == [uuid(2)]
-    assert len(found.retractions) == 2
+    assert len(found.retractions) == 3  # the object and its hash
     assert "to_ids" in found.retractions[0].reason
     assert len(read(document, options={"to_ids": "any"}).rows) == 3
 
@@ -500,7 +565,8 @@ def test_too_many_contexts_are_refused():
         ({"Event": event()}, 95, "MISP events"),
         ([{"Event": event()}], 95, "MISP events"),
         ({"response": [{"Event": event()}]}, 95, "MISP events"),
-        ({"response": {"Attribute": []}}, 90, "search"),
+        ({"response": {"Attribute": []}}, 90, "search for attributes"),
+        ({"response": [{"Object": {}}]}, 90, "search for objects"),
         (event(), 70, "members of a MISP event"),
         ({uuid(1): {"info": "x"}}, 92, "manifest"),
     ],

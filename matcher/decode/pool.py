@@ -67,7 +67,9 @@ class DecodePool(Protocol):
             request: which views and 64-bit kinds are wanted.
 
         Returns:
-            A future that never holds an exception: what goes wrong is an `Undecodable`.
+            A future whose result is what came of it: what goes wrong with a file is an
+            `Undecodable`. It holds a `DecodersAwayError` where no decoder can be started, which
+            says nothing of the file; another try may do better. It holds no other exception.
 
         Raises:
             RuntimeError: the pool is closed.

@@ -21,7 +21,12 @@ _RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
 #: What may be tried again after a while; the answer says after which.
-_PASSING = (match.OverloadedError, match.NotReadyError, match.ThrottledError)
+_PASSING = (
+    match.OverloadedError,
+    match.NotReadyError,
+    match.ThrottledError,
+    match.DecodersAwayError,
+)
 
 #: The first class that fits decides, so subclasses stand before their bases.
 STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (

@@ -88,6 +88,7 @@ class Uploads:
             PolicyError: the policy that `options` name does not exist or does not fit.
             OverloadedError: too much work is in flight.
             ThrottledError: images of this client took too many decoders down.
+            DecodersAwayError: no decoder can be started now.
         """
         request = self._holder.current.policy_for(options).request
         answer, decoded = await self._run(image, request, options)
@@ -100,7 +101,7 @@ class Uploads:
         """The hashes of one image.
 
         Raises:
-            OverloadedError, ThrottledError: as `match`.
+            OverloadedError, ThrottledError, DecodersAwayError: as `match`.
         """
         answer, decoded = await self._run(image, DecodeRequest(views, kinds64), None)
         return answer.hashes, decoded
@@ -193,5 +194,5 @@ def _end_after(decoding: Future[Decoded] | None, stay: _Stay) -> None:
 
 
 def _is_fatal(decoded: Future[Decoded]) -> bool:
-    result = decoded.result()
+    result = None if decoded.exception() else decoded.result()
     return isinstance(result, Undecodable) and result.fatal

@@ -13,6 +13,7 @@ import random
 import signal
 import threading
 from contextlib import asynccontextmanager
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -27,6 +28,8 @@ from matcher.client import AsyncClient, HashQuery
 from matcher.decode import choosing
 from matcher.decode.limits import WorkerLimits
 from matcher.decode.pool import InProcessPool
+from matcher.decode.sandbox import forks
+from matcher.decode.sandbox import pool as pool_module
 from matcher.decode.sandbox.connection import Worker
 from matcher.decode.sandbox.pool import SandboxPool
 from matcher.demo_data import published_test_image
@@ -253,6 +256,27 @@ async def test_who_gives_up_is_charged_all_the_same(begun_data, pools, monkeypat
         async with asyncio.timeout(60):
             while "hashwarden_throttled_clients 1.0" not in await metrics_of(server):  # noqa: ASYNC110 - the server has no event for a test
                 await asyncio.sleep(0.05)
+
+
+async def test_while_no_decoder_can_be_started_callers_are_told_to_try_again(
+    begun_data, pools, pictures, monkeypatch
+):
+    """Never that a picture cannot be hashed."""
+    monkeypatch.setattr(pool_module, "_AWAY_SECONDS", (0.0,))
+    async with (
+        served(begun_data) as (server, client),
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(forks, "_start", mock.Mock(side_effect=OSError(12, "no memory")))
+            pools[0]._forks._process.kill()
+            pools[0]._forks._process.wait()
+            request = match_pb2.HashImageRequest(image=pictures[0][0])
+            call = match_pb2_grpc.MatchServiceStub(channel).HashImage(request)
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+            info, retry = await details_of(call)
+            assert (info.reason, retry.retry_delay.seconds) == ("DECODERS_AWAY", 1)
+        judge_hashes([(*pictures[0], None)], [await client.hash_image(pictures[0][0])])
 
 
 async def test_a_server_whose_settings_are_wrong_leaves_nothing_behind(

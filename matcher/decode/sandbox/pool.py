@@ -138,18 +138,26 @@ class SandboxPool:
         seat = self._seat()
         while (job := self._jobs.get()) is not None:
             if job.future.set_running_or_notify_cancel():
-                job.future.set_result(self._answer(seat, job))
+                try:
+                    job.future.set_result(self._answer(seat, job))
+                except DecodersAwayError as error:
+                    _log.error("%s", error)
+                    job.future.set_exception(error)
             del job  # an upload is not kept until the next one comes
         seat.clear()
 
     def _answer(self, seat: Seat, job: _Job) -> Decoded:
+        """What comes of a file, always.
+
+        Raises:
+            DecodersAwayError: no decoder can be started.
+        """
         if len(job.data) > self._limits.encoded_bytes:
             return _too_large(len(job.data), self._limits.encoded_bytes)
         try:
             return self._tried(seat, job)
-        except DecodersAwayError as error:
-            _log.error("%s", error)
-            return _failed("no decoder could be started")
+        except DecodersAwayError:
+            raise
         except Exception as error:  # noqa: BLE001 - a thread that ended would answer nobody
             _log.error("decoding failed on our side: this is a bug (%s)", type(error).__name__)
             seat.clear()
@@ -171,10 +179,10 @@ class SandboxPool:
                 failure = error
             seat.replace(_CAUSES[type(failure)], threads=threads)
             if isinstance(failure, TooSlowError):
-                return _failed("decoding took too long and was stopped", fatal=True)
+                return _failed("decoding took too long and was stopped")
         if isinstance(failure, OutOfMemoryError):
             return out_of_memory(fatal=True)
-        return _failed("the decoder broke down twice on this file", fatal=True)
+        return _failed("the decoder broke down twice on this file")
 
     def _ask(self, worker: Worker, job: _Job) -> Decoded:
         """Has one file decoded by one worker, and judges what comes back.
@@ -232,8 +240,8 @@ def _too_large(size: int, most: int) -> Undecodable:
     return Undecodable(NotHashableReason.OVER_LIMIT, f"file of {size:,} bytes; at most {most:,}")
 
 
-def _failed(detail: str, *, fatal: bool = False) -> Undecodable:
-    return Undecodable(NotHashableReason.DECODER_FAILED, detail, fatal=fatal)
+def _failed(detail: str) -> Undecodable:
+    return Undecodable(NotHashableReason.DECODER_FAILED, detail, fatal=True)
 
 
 __all__ = ["SandboxPool"]

@@ -111,6 +111,7 @@ class RecordSource:
         bytes_read: of the files as they are on disk, so far.
         notes: what was left aside beside the records: what archives hold beside list files.
         pages: where those files that are pages of an exchange, and were read, stand among others.
+        parts: how many files, those within archives each, were begun so far.
     """
 
     files: Sequence[OpenFile]
@@ -122,6 +123,7 @@ class RecordSource:
     bytes_read: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     pages: list[PageInfo] = field(default_factory=list)
+    parts: int = 0
 
     @property
     def length(self) -> int:
@@ -183,6 +185,7 @@ class RecordSource:
         before = self.bytes_read
         for part in parts:
             name = part.name if named else ""
+            self.parts += 1
             with _naming(name, self._advice(parts, part)):
                 reader = open_reader(
                     part.stream, format=self.format, options=self.options, limits=self.limits

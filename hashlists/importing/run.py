@@ -148,6 +148,7 @@ class Run:
             self.notes.take(raw.notes)
             self.harms.update(raw.harms)
             self.delta |= raw.delta
+            self._require_delta_alone()
             self._require_one_list(raw)
             self._require_few_classifications(good.entries)
             for observe in self.observers:
@@ -161,6 +162,7 @@ class Run:
             waiting.append(good.entries)
             retractions += good.retractions
             rows += more
+        self._require_delta_alone()
         self._ended = True
         if waiting:
             yield merge(waiting), retractions
@@ -176,6 +178,19 @@ class Run:
             raise FormatError(
                 "the entries are of several lists, and what one of them withdraws another may hold;"
                 " export each list to a file of its own, and import it into a list of its own"
+            )
+
+    def _require_delta_alone(self) -> None:
+        """Refuses a delta beside any other file: which of the two holds later a set does not tell.
+
+        Raises:
+            FormatError: what the delta withdraws another file of the set may list.
+        """
+        if self.delta and self.records.parts > 1:
+            raise FormatError(
+                "one of the files is a delta: it holds what changed since another was written, so"
+                " they are no set, in which no file is later than any other; import them one after"
+                " the other, the whole list first and then each delta, the oldest first"
             )
 
     def _require_few_classifications(self, entries: EntryBatch) -> None:

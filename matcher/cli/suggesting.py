@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hashlists.formats.field_mapping import PLACE
 from hashlists.formats.table_columns import MaySay
@@ -31,6 +31,8 @@ _HOW = (
     "retracted_values=WORDS, those that mean withdrawn; --column category=COLUMN with --option "
     "scheme=NAME for a class; --column FIELD=COLUMN for what else there is"
 )
+#: A format and the options of its reader.
+_Way: TypeAlias = "tuple[str, tuple[tuple[str, str], ...]]"
 _FIELD_PLACE = "FIELD"
 _MAX_NAMED = 8
 
@@ -58,16 +60,22 @@ def suggestions(
     mapping: Path | None = None,
     key_files: Sequence[Path] = (),
 ) -> list[Suggested]:
-    """How to import the files: those of one format and with the same options together."""
+    """How to import the files: those of one format and with the same options together.
+
+    A delta is imported alone, after the files that are none.
+    """
     read_as = _formats_read(found)
-    together: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = defaultdict(list)
+    together: dict[_Way, list[int]] = defaultdict(list)
+    alone: list[tuple[_Way, list[int]]] = []
     beside: list[tuple[str, Path]] = []
     for row, each in enumerate(found):
         readings = _readings(each)
         ways = {(seen.format, tuple(sorted(seen.options.items()))) for seen in readings}
         if not _is_taken(each, read_as) or any(seen.is_misnamed for seen in readings):
             continue
-        if len(ways) == 1:
+        if len(ways) == 1 and any(seen.delta for seen in readings):
+            alone.append((ways.pop(), [row]))
+        elif len(ways) == 1:
             together[ways.pop()].append(row)
         elif not ways:
             beside.append((each.parts[0].left_aside_by, files[row]))
@@ -77,7 +85,7 @@ def suggestions(
             [seen for row in rows for seen in _readings(found[row])],
             reading.option_words(dict(given), mapping, key_files),
         )
-        for (name, given), rows in together.items()
+        for (name, given), rows in [*together.items(), *alone]
     ]
 
 

@@ -256,6 +256,22 @@ class TestDelta:
                 )  # fmt: skip
         assert catalog.get_list("back").coverage.entries == 3
 
+    @pytest.mark.parametrize("name", ["csv", "jsonl", "parquet", "stix", "ncmec"])
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 2)])
+    def test_it_is_imported_alone(self, grown, tmp_path, name, order):
+        catalog, since = grown
+        files = []
+        for at, said in enumerate(({}, {"since": since}, {"since": since - 1})):
+            files.append(tmp_path / str(at))
+            export_lists(catalog, files[at], request(list_names=["one"], format=name, **said))
+        own = {"columns": "hashwarden"} if name in {"csv", "jsonl", "parquet"} else {}
+        with pytest.raises(FormatError, match=r"is a delta.*one after the other"):
+            import_files(
+                catalog, [files[at] for at in order], list_name="back", format=name,
+                options=own, importer="a person", max_rejected_share=1.0,
+            )  # fmt: skip
+        assert not catalog.was_filled("back")
+
 
 @pytest.mark.parametrize("name", ["stix", "ncmec"])
 def test_two_installations_whose_lists_have_one_name_withdraw_each_their_own(tmp_path, name):

@@ -252,6 +252,18 @@ class TestNothingChanged:
             words = f"holds\tchanges since revision {earlier}: not the whole list"
             assert (words in capsys.readouterr().out) is bool(earlier)
 
+    def test_an_inspection_suggests_to_import_it_alone(self, unchanged, tmp_path, capsys):
+        catalog, since = unchanged
+        paths = [tmp_path / name for name in ("delta.jsonl", "one.jsonl", "two.jsonl")]
+        for path, earlier in zip(paths, (since, 0, 0), strict=True):
+            bring(catalog, [Item(path.name)])
+            path.write_bytes(exported(catalog, "jsonl", since=earlier, recipients=None)[0])
+        files = list(map(str, paths))
+        cli.main(["lists", "inspect", *files])
+        told = capsys.readouterr().err.splitlines()
+        commands = [line.split(" --")[0] for line in told if "lists import" in line]
+        assert [each.split()[-2:] for each in commands] == [files[1:], ["import", files[0]]]
+
     @pytest.mark.parametrize("name", TELLING_DELTA)
     def test_it_says_since_when(self, unchanged, name):
         catalog, since = unchanged

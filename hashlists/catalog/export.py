@@ -72,7 +72,8 @@ class ExportSelection:
         since: for a delta the revision that the recipient has; 0 for all.
         upto: the revision to show; None for the newest.
         classifications: only entries of these, None among them for those without; None for all.
-        kinds: only hashes of these kinds, and entries that have any; None for all.
+        kinds: only hashes of these kinds, and entries that have any, derived ones where those are
+            wanted; None for all.
         derived: whether derived hashes go out, too, marked as such.
     """
 
@@ -122,14 +123,15 @@ class Export:
         self._selection = selection
         self._batch_size = batch_size
         self._lists = [find_list(connection, name) for name in dict.fromkeys(selection.list_names)]
+        self._derived = DerivedHashes(connection, upto=self.revision, wanted=selection.derived)
         self._judge = Judge(
             connection,
             now=now,
             recipients=selection.recipients,
             classifications=selection.classifications,
             kinds=selection.kinds,
+            derived=self._derived,
         )
-        self._derived = DerivedHashes(connection, upto=self.revision, wanted=selection.derived)
         self._span = Span(self._committed_at(selection.since), now) if selection.since else None
         self.purged = self._count_purged() if selection.since else 0
         self._batches = self._all()
@@ -141,8 +143,11 @@ class Export:
 
     @property
     def without_derived(self) -> int:
-        """Entries that went out without their derived hashes, as far as batches were taken."""
-        return self._derived.entries
+        """Entries whose derived hashes nobody asked for, as far as batches were taken.
+
+        They went out without those, or not at all where `kinds` chose none of their other hashes.
+        """
+        return self._derived.entries + self._judge.without_derived
 
     def __iter__(self) -> Self:
         return self

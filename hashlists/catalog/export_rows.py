@@ -106,6 +106,11 @@ class Judge:
 
     What their list says of handling counts as it did at the revision that is exported, and as it
     does now: the stricter holds.
+
+    Attributes:
+        held_back: what was chosen and did not go out.
+        without_derived: entries that derived hashes alone would have chosen, by their kinds, where
+            nobody asked for those.
     """
 
     def __init__(
@@ -116,12 +121,17 @@ class Judge:
         recipients: Sequence[str] | None,
         classifications: Collection[Classification | None] | None,
         kinds: Collection[HashKind] | None,
+        derived: DerivedHashes,
     ) -> None:
         """Takes what `ExportSelection` has, and the present in microseconds since 1970."""
         self.held_back = HeldBack()
+        self.without_derived = 0
         self._now = now
         self._recipients = recipients
-        self._kind_bits = None if kinds is None else sum(KIND_BITS[kind] for kind in set(kinds))
+        self._kinds = None if kinds is None else frozenset(kinds)
+        self._kind_bits = sum(KIND_BITS[kind] for kind in self._kinds or ())
+        self._derived = derived
+        self._with_derived: set[int] = set()
         self._texts = _Texts(connection)
         self._list: tuple[ListHandling, int, int] | None = None
         self._holding: dict[int, Handling] = {}
@@ -156,6 +166,7 @@ class Judge:
         self._holding = {
             key: self._holds(said, revision) for key, said in self._texts.sayings.items()
         }
+        self._with_derived = self._find_with_derived(versions, revision)
         moment = self._now if at is None else at
         refused = {key: self._refused(each, moment) for key, each in self._holding.items()}
         return [
@@ -166,7 +177,10 @@ class Judge:
         """Counts those that are chosen, and were among the last that do not go out."""
         for version in versions:
             refused = self._refused(self.handling(version), self._now)
-            if refused is None or not self._is_chosen(version):
+            is_chosen = self._is_chosen(version)
+            if refused is None or not is_chosen:
+                lacks = not is_chosen and version[_ENTRY] in self._with_derived
+                self.without_derived += refused is None and lacks
                 continue
             self.held_back.by_recipient.update(refused)
             self.held_back.unreleasable += bool(refused)
@@ -184,8 +198,21 @@ class Judge:
         return stricter(held.holds(said, upto), held.holds(said, newest))
 
     def _is_chosen(self, version: Version) -> bool:
-        in_class = self._classes is None or version[_CLASS] in self._classes
-        return in_class and (self._kind_bits is None or bool(version[_KINDS] & self._kind_bits))
+        by_derived = self._derived.wanted and version[_ENTRY] in self._with_derived
+        return self._is_in_class(version) and (self._has_kind(version) or by_derived)
+
+    def _is_in_class(self, version: Version) -> bool:
+        return self._classes is None or version[_CLASS] in self._classes
+
+    def _has_kind(self, version: Version) -> bool:
+        return self._kinds is None or bool(version[_KINDS] & self._kind_bits)
+
+    def _find_with_derived(self, versions: Sequence[Version], revision: int | None) -> set[int]:
+        """The entries that nothing but derived hashes chooses, or would choose."""
+        if self._kinds is None:
+            return set()
+        others = [each for each in versions if self._is_in_class(each) and not self._has_kind(each)]
+        return self._derived.holders(others, kinds=self._kinds, revision=revision)
 
     def _refused(self, handling: Handling, moment: int) -> Sequence[str] | None:
         """Recipients that it does not name; none where it has expired; None where it goes out."""
@@ -267,7 +294,7 @@ def export_batch(
         extra_hashes=derived.apply(
             columns["entry_id"],
             {kind: columns[kind.value] for kind in KIND_BITS},
-            _extra_hashes(connection, columns["version_id"]),
+            extra_hashes_of(connection, columns["version_id"]),
             retracted=[each.retracted for each in told],
             kinds=wanted,
         ),
@@ -300,7 +327,8 @@ def _bare(entry_id: int) -> Version:
     return tuple({**_BARE, "entry_id": entry_id}.values())
 
 
-def _extra_hashes(connection: Connection, version_ids: Sequence[int | None]) -> list[ExtraHash]:
+def extra_hashes_of(connection: Connection, version_ids: Sequence[int | None]) -> list[ExtraHash]:
+    """What versions have beside one hash of each kind, each with the place of its version here."""
     row_of = {each: row for row, each in enumerate(version_ids) if each is not None}
     found = [
         ExtraHash(row_of[version_id], HashKind(kind), value, derivation)

@@ -180,6 +180,65 @@ def test_an_export_sends_them_where_it_is_asked_marked_as_derived(demo):
     assert sent(demo, derived=True, kinds={HashKind.MD5})[0] == []
 
 
+def keys_sent(demo, **chosen):
+    """The entries of an export of PDQ hashes, those withdrawn apart; and the export."""
+    with demo.read() as reader:
+        export = reader.export(
+            ExportSelection(
+                ("demo",), chosen.pop("recipients", None), kinds={HashKind.PDQ}, **chosen
+            )
+        )
+        batches = list(export)
+    told = [
+        (key, gone)
+        for each in batches
+        for key, gone in zip(each.entries.keys, each.retracted, strict=True)
+    ]
+    return {key for key, gone in told if not gone}, {key for key, gone in told if gone}, export
+
+
+def test_derived_hashes_choose_entries_by_their_kind(demo):
+    """Where they are wanted; else it is told how many entries stay without."""
+    x, y = Item("x").key, Item("y").key
+    before = demo.head()
+    act(demo, made(demo))
+    then = demo.head()
+    assert keys_sent(demo, derived=True)[:2] == ({x, y}, set())
+    assert sent(demo, derived=True, kinds={HashKind.PDQ})[0] == [(CROP, "crop:0.02")]
+    found, _, export = keys_sent(demo)
+    assert (found, export.without_derived) == ({y}, 1)
+    assert keys_sent(demo, derived=True, since=before)[:2] == ({x}, set())
+    assert keys_sent(demo, derived=True, classifications=[])[:2] == (set(), set())
+    with demo.read() as reader:
+        other = reader.export(ExportSelection(("demo",), None, kinds={HashKind.PHASH}))
+        assert (list(other), other.without_derived) == ([], 0)
+    act(demo, made(demo), action=WITHDRAW)
+    assert keys_sent(demo, derived=True)[:2] == ({y}, set())
+    assert keys_sent(demo, derived=True, upto=then)[:2] == ({y}, set())
+    assert keys_sent(demo, derived=True, since=then)[:2] == (set(), {x})
+    assert keys_sent(demo, since=then)[2].without_derived == 0
+
+
+def test_an_entry_that_a_derived_hash_would_choose_is_held_back_as_others_are(demo):
+    act(demo, made(demo))
+    _, _, export = keys_sent(demo, derived=True, recipients=("nobody",))
+    assert (export.held_back.unreleasable, export.without_derived) == (2, 0)
+    _, _, export = keys_sent(demo, recipients=("nobody",))
+    assert (export.held_back.unreleasable, export.without_derived) == (1, 0)
+
+
+def test_a_hash_that_its_source_marked_as_derived_chooses_too(demo):
+    z = Item("z", (HashKind.MD5,))
+    with demo.begin_import("demo", source()) as staged:
+        staged.stage(
+            replace(batch([z]), extra_hashes=[ExtraHash(0, HashKind.PDQ, CROP, "crop:0.05")])
+        )
+        staged.commit()
+    assert keys_sent(demo, derived=True)[0] == {z.key, Item("y").key}
+    found, _, export = keys_sent(demo)
+    assert (found, export.without_derived) == ({Item("y").key}, 1)
+
+
 def test_an_export_never_sends_what_does_not_count(demo):
     act(demo, made(demo))
     then = demo.head()

@@ -15,6 +15,7 @@ VENV    ?= .venv
 DATA    ?= data
 JOBS    ?= 2
 ADDRESS ?= 127.0.0.1:50051
+LISTS   ?= 127.0.0.1:50052
 
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
@@ -107,8 +108,8 @@ serve: demo ## Set up, import the demo list, start the service on loopback
 	  'or any generic gRPC client, which finds the methods by reflection, such as' \
 	  "($(BIN)/pip install buf-bin):" '' \
 	  "  $(BIN)/buf curl --protocol grpc --http2-prior-knowledge --data '{\"page_size\": 10}' \\" \
-	  "    http://$(ADDRESS)/hashwarden.lists.v1.HashListService/ListHashLists" ''
-	@exec $(BIN)/hashwarden --data $(DATA) serve --listen $(ADDRESS)
+	  "    http://$(LISTS)/hashwarden.lists.v1.HashListService/ListHashLists" ''
+	@HASHWARDEN_LISTS_LISTEN=$(LISTS) exec $(BIN)/hashwarden --data $(DATA) serve --listen $(ADDRESS)
 
 # --- tests -----------------------------------------------------------------------------------
 

@@ -112,6 +112,42 @@ class CatalogAwayError(CatalogError):
     """The catalog's server cannot be reached, or is starting or stopping: it may be back soon."""
 
 
+class AccessDatabaseError(HashlistsError):
+    """The database of clients and audit cannot be used, or is of another version."""
+
+    reason = "ACCESS_DATABASE_UNAVAILABLE"
+
+
+class AuditError(HashlistsError):
+    """An act cannot be recorded, so it does not take place; or the record is damaged."""
+
+    reason = "AUDIT_UNAVAILABLE"
+
+
+class ClientInvalidError(HashlistsError):
+    """What is said of a client cannot be."""
+
+    reason = "CLIENT_INVALID"
+
+
+class ClientNotFoundError(HashlistsError):
+    """No client goes by that name."""
+
+    reason = "CLIENT_NOT_FOUND"
+
+
+class ClientExistsError(HashlistsError):
+    """A client of that name, or with that identity, exists."""
+
+    reason = "CLIENT_ALREADY_EXISTS"
+
+
+class TokenKeyError(HashlistsError):
+    """The key of the tokens is missing, damaged, open to others, or another one."""
+
+    reason = "TOKEN_KEY_INVALID"
+
+
 class ListNotFoundError(HashlistsError):
     """No list goes by that name."""
 

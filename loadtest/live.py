@@ -192,7 +192,8 @@ def serving(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], str
     """A server process, its address, and the seconds until it was ready."""
     start = time.time()
     full = [*command, "serve", "--listen", "127.0.0.1:0"]
-    environment = {**os.environ, "HASHWARDEN_ADMIN_LISTEN": "off", "HASHWARDEN_PROCESSES": "1"}
+    settings = {"ADMIN_LISTEN": "off", "LISTS_LISTEN": "same", "PROCESSES": "1"}
+    environment = {**os.environ, **{f"HASHWARDEN_{key}": each for key, each in settings.items()}}
     server = subprocess.Popen(full, stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stdout is not None

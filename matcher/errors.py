@@ -99,6 +99,40 @@ class ExportNotAllowedError(MatcherError):
     reason = "EXPORT_NOT_ALLOWED"
 
 
+class UnauthenticatedError(MatcherError):
+    """Who calls is not known. All that may be wrong with credentials is told in the same words."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class RoleMissingError(MatcherError):
+    """The client is known, and may not do this."""
+
+    reason = "ROLE_MISSING"
+
+
+class PolicyWidenedError(MatcherError):
+    """A request asks for more than the client's policy allows."""
+
+    reason = "POLICY_WIDENED"
+
+
+class TooManyAttemptsError(MatcherError):
+    """Too many calls with wrong credentials came from one place."""
+
+    reason = "TOO_MANY_ATTEMPTS"
+
+    def __init__(self, message: str, *, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
+
+
+class CredentialsError(MatcherError):
+    """A certificate, its key or a token cannot be read, or do not belong together."""
+
+    reason = "CREDENTIALS_INVALID"
+
+
 class DecoderContractError(MatcherError):
     """A decoder gave back something other than its contract; the item counts as failed."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashlists.model import CODE_KINDS, DIGEST_KINDS, HashKind
-from matcher.errors import InvalidRequestError, UnknownPolicyError
+from matcher.errors import InvalidRequestError, PolicyWidenedError, UnknownPolicyError
 from matcher.hashing.views import hash_views
 from matcher.index.base import Candidates
 from matcher.model import (
@@ -36,6 +36,7 @@ from matcher.model import (
 from matcher.policy.binding import BoundPolicy, ListInfo, bind
 from matcher.policy.columns import HitColumns, Query, decide_columns
 from matcher.policy.decide import MAX_MATCHES, Candidate, Judgement, decide
+from matcher.policy.narrowing import widening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -60,11 +61,14 @@ class MatchOptions:
         policy: its name; empty for the default.
         views: families of views, or `("default",)` or `("all",)`; empty: as the policy says.
         max_matches: how many matches an answer lists, 1..100.
+        within: the policy that binds the caller, beyond which nothing may be asked; empty for the
+            default; None for a caller whom none binds.
     """
 
     policy: str = ""
     views: tuple[str, ...] = ()
     max_matches: int = _DEFAULT_MAX_MATCHES
+    within: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_matches <= MAX_MATCHES:
@@ -92,6 +96,9 @@ class Generation:
     _bound: dict[tuple[str, tuple[str, ...]], BoundPolicy] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _widenings: dict[tuple[str, tuple[str, ...], str], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def revision(self) -> int:
@@ -112,8 +119,35 @@ class Generation:
         Raises:
             UnknownPolicyError: no policy goes by that name.
             PolicyError: a view is unknown.
+            PolicyWidenedError: it asks for more than the caller's policy allows.
         """
-        key = (options.policy or self.default_policy, options.views)
+        if options.within is None:
+            return self._bound_policy(options.policy or self.default_policy, options.views)
+        within = options.within or self.default_policy
+        name = options.policy or within
+        beyond = self._widening(name, options.views, within)
+        if beyond:
+            raise PolicyWidenedError(
+                f"the {beyond} asked for go beyond your policy: name none, or a narrower one"
+            )
+        return self._bound_policy(name, options.views)
+
+    def _widening(self, name: str, views: tuple[str, ...], within: str) -> str:
+        """In what a request goes beyond the caller's policy; empty where in nothing."""
+        if name == within and not views:
+            return ""
+        key = (name, views, within)
+        found = self._widenings.get(key)
+        if found is None:
+            allowed = self._bound_policy(within, ())
+            if name not in self.policies:  # whether it exists is not told
+                return "things"
+            found = widening(self._bound_policy(name, views), allowed)
+            self._widenings[key] = found
+        return found
+
+    def _bound_policy(self, name: str, views: tuple[str, ...]) -> BoundPolicy:
+        key = (name, views)
         bound = self._bound.get(key)
         if bound is None:
             bound = bind(self._selected(*key), self.lists, strict=False)

@@ -164,6 +164,21 @@ def _address_or_none(value: object, folder: Path) -> str:
     return "" if value in {"", "off"} else _address(value, folder)
 
 
+#: In `lists_listen`: no address of its own.
+SAME = "same"
+
+
+def _address_or_same(value: object, folder: Path) -> str:
+    return SAME if value == SAME else _address(value, folder)
+
+
+def _roots(value: object, folder: Path) -> Path | str:
+    """A file of certificates; `system` for those that the machine trusts; empty for no TLS."""
+    if value in {"", "off"}:
+        return ""
+    return "system" if value == "system" else _path(value, folder)
+
+
 _STORE_SCHEMES = ("file", "s3", "gs", "az")
 
 
@@ -206,7 +221,8 @@ def _is_port(port: str) -> bool:
     return port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a HOST:PORT."""
     host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -267,10 +283,26 @@ class Settings:
         spool_dir: where uploaded list files lie while they are imported.
         policy_file: the policy document (docs/policy.md); may be absent at its default place.
         default_policy: the policy of callers who name none.
-        listen: HOST:PORT; port 0 takes any free one.
+        listen: HOST:PORT of matching; port 0 takes any free one.
+        lists_listen: HOST:PORT of list management; "same" for that of `listen`, on loopback only.
         processes: server processes; 0 for one for every four usable CPUs.
         admin_listen: HOST:PORT of health and metrics over HTTP; where there are several processes,
             each has the next port of its own. Empty for none.
+        tls_certificate: file of the server's certificate (PEM), with the chain above it. It is read
+            again when it has changed, as are the next two.
+        tls_key: file of its private key (PEM).
+        tls_client_ca: file of the certificates (PEM) that clients' certificates must come from;
+            None: clients have none.
+        authentication: "required": callers must be known clients; "off": anybody may do anything;
+            "auto": required with `tls_client_ca`, and on other addresses than loopback with TLS.
+        access_url: SQLAlchemy URL of the database of clients and audit. May hold a password.
+        token_key_file: file of the key that tokens are digested with; made with the first token.
+        reflection: whether services are told of by reflection: "on", "off", or "auto": on loopback.
+        server_ca: for commands with `--server`: speak TLS, and trust servers with a certificate
+            from one in this file (PEM), or "system"; empty: no TLS.
+        server_certificate: for such commands: file of the client certificate (PEM).
+        server_key: for such commands: file of its private key (PEM).
+        server_token_file: for such commands: file that holds a client's token.
         max_connection_age_seconds: after which a connection is closed in good order, so that
             clients spread over processes and machines.
         danger_listen_without_tls: accept another address than loopback without TLS or credentials:
@@ -290,7 +322,8 @@ class Settings:
         max_batch: items that are hashed and looked up together.
         max_rpcs: calls that are open at once.
         drain_seconds: how long accepted work may take at the end of a server.
-        exact_distances: tell callers exact distances. They help an attacker climb.
+        exact_distances: tell all callers exact distances, whatever their role. They help an
+            attacker climb.
         follow_seconds: time between looks at the catalog's newest revision.
         live_entries: changed entries that are served from memory, beside what the snapshot holds,
             before a snapshot with them has to be built.
@@ -342,7 +375,23 @@ class Settings:
     )
     listen: str = _knob(_address, "127.0.0.1:50051")
     processes: int = _knob(_whole(0, 256), 0)
+    lists_listen: str = _knob(_address_or_same, "127.0.0.1:50052")
     admin_listen: str = _knob(_address_or_none, "127.0.0.1:9464")
+    tls_certificate: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    tls_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    tls_client_ca: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    authentication: str = _knob(_choice("auto", "required", "off"), "auto")
+    access_url: str = _knob(
+        _pattern(r"[a-z][a-z0-9+]*://.+", "an SQLAlchemy URL, e.g. sqlite:////var/lib/access.db"),
+        lambda data: f"sqlite:///{data / 'access.sqlite3'}",
+        repr_=False,
+    )
+    token_key_file: Path = _knob(_path, lambda data: data / "token.key")  # noqa: RUF009 - a field
+    reflection: str = _knob(_choice("auto", "on", "off"), "auto")
+    server_ca: Path | str = _knob(_roots, "")  # noqa: RUF009 - a field
+    server_certificate: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    server_key: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
+    server_token_file: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
     max_connection_age_seconds: float = _knob(_real(1, 86_400, "seconds"), 600.0)
     danger_listen_without_tls: bool = _knob(_boolean, default=False)
     danger_export_without_tls: bool = _knob(_boolean, default=False)
@@ -385,18 +434,60 @@ class Settings:
 
     @property
     def listens_on_loopback(self) -> bool:
-        """True when only this machine can reach `listen`."""
-        return _is_loopback(self.listen)
+        """True when only this machine can reach `listen`, and `lists_listen`."""
+        return is_loopback(self.listen) and is_loopback(self.lists_address)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the service listens, as it was set."""
+        if self.keeps_lists and self.lists_listen != SAME:
+            return self.listen, self.lists_listen
+        return (self.listen,)
+
+    @property
+    def lists_address(self) -> str:
+        """Where list management listens, as it was set: on port 0 the system chooses."""
+        return self.listen if self.lists_listen == SAME else self.lists_listen
+
+    @property
+    def keeps_lists(self) -> bool:
+        """Whether lists are managed here: a replica without a catalog has none of its own."""
+        return not self.snapshot_pull_url or self.sources["catalog_url"] != "default"
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the service has a certificate."""
+        return self.tls_certificate is not None
+
+    def requires_clients(self, address: str) -> bool:
+        """Whether callers of an address must be known clients."""
+        if self.authentication == "auto":
+            beyond = self.speaks_tls and not is_loopback(address)
+            return beyond or self.tls_client_ca is not None
+        return self.authentication == "required"
+
+    def is_protected(self, address: str) -> bool:
+        """Whether an address is of this machine alone, or has TLS and knows who calls."""
+        return is_loopback(address) or (self.speaks_tls and self.requires_clients(address))
+
+    def reflects(self, address: str) -> bool:
+        """Whether services are told of by reflection at an address."""
+        return is_loopback(address) if self.reflection == "auto" else self.reflection == "on"
+
+    @property
+    def audit_head_file(self) -> Path:
+        """Where the end of the audit is kept, apart from its database."""
+        return self.data_dir / "audit.head"
 
     @property
     def may_export(self) -> bool:
-        """Whether callers may have lists exported: those on this machine, or whoever reaches it."""
-        return self.listens_on_loopback or self.danger_export_without_tls
+        """Whether callers who are no clients may have lists exported: those on this machine."""
+        return is_loopback(self.lists_address) or self.danger_export_without_tls
 
     @property
     def admin_on_loopback(self) -> bool:
         """True when only this machine can reach `admin_listen`, or nobody can."""
-        return not self.admin_listen or _is_loopback(self.admin_listen)
+        return not self.admin_listen or is_loopback(self.admin_listen)
 
     @property
     def process_count(self) -> int:
@@ -430,9 +521,12 @@ class Settings:
     @property
     def catalog_file(self) -> Path | None:
         """The file of an SQLite catalog; None where the catalog is another database."""
-        scheme, _, path = self.catalog_url.partition(":///")
-        file = path.partition("?")[0]
-        return Path(file) if scheme.startswith("sqlite") and file else None
+        return _sqlite_file(self.catalog_url)
+
+    @property
+    def access_file(self) -> Path | None:
+        """The file of an SQLite database of clients and audit; None where it is another."""
+        return _sqlite_file(self.access_url)
 
     def prepare_data_dir(self) -> None:
         """Makes the data folder where there is none, for its owner alone.
@@ -447,6 +541,12 @@ class Settings:
                 f"{self.sources['data_dir']}: the data folder {self.data_dir} cannot be made "
                 f"({error.strerror}); name another with --data or {DATA_VARIABLE}"
             ) from None
+
+
+def _sqlite_file(url: str) -> Path | None:
+    scheme, _, path = url.partition(":///")
+    file = path.partition("?")[0]
+    return Path(file) if scheme.startswith("sqlite") and file else None
 
 
 #: The settings that file, environment and overrides may name.
@@ -659,6 +759,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         )
     if values["max_in_flight_bytes"] < values["image_bytes"]:
         problems.append("max_in_flight_bytes must be at least image_bytes, or no image fits")
+    problems.extend(_wrong_pairs(values))
     if values["snapshot_publish_url"] and values["snapshot_signing_key"] is None:
         problems.append("snapshot_publish_url needs snapshot_signing_key")
     if values["snapshot_pull_url"] and values["snapshot_verify_key"] is None:
@@ -666,6 +767,25 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if values["snapshot_pull_url"] and values["snapshot_publish_url"]:
         problems.append("snapshot_pull_url and snapshot_publish_url exclude each other")
     return problems
+
+
+#: Settings that are of no use without another.
+_NEEDED = (
+    ("tls_certificate", "tls_key"),
+    ("tls_key", "tls_certificate"),
+    ("tls_client_ca", "tls_certificate"),
+    ("server_certificate", "server_key"),
+    ("server_key", "server_certificate"),
+    ("server_certificate", "server_ca"),
+)
+
+
+def _wrong_pairs(values: Mapping[str, Any]) -> Iterator[str]:
+    for one, other in _NEEDED:
+        if values[one] and not values[other]:
+            yield f"{one} needs {other}"
+    if values["tls_client_ca"] and values["authentication"] == "off":
+        yield 'tls_client_ca and authentication = "off" exclude each other'
 
 
 def load_mapping(path: Path) -> dict[str, str]:
@@ -750,7 +870,9 @@ __all__ = [
     "KNOBS",
     "MESSAGE_OVERHEAD_BYTES",
     "PREFIX",
+    "SAME",
     "Settings",
+    "is_loopback",
     "load_mapping",
     "load_settings",
 ]

@@ -47,3 +47,66 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         )
     )
     return files
+
+
+class Authority:
+    """A certificate authority of its own, for servers and clients of one test.
+
+    Args:
+        folder: where its files go.
+        name: its own; two of one test differ in it.
+    """
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self._folder = folder
+        self._issued = 0
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = (
+            _builder(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.file = folder / f"{name}.pem"
+        self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *names: x509.GeneralName) -> tuple[Path, Path]:
+        """Files of a certificate with that common name and those other names, and of its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, self._name, key)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        made = builder.sign(self._key, hashes.SHA256())
+        self._issued += 1
+        stem = f"{self.file.stem}-{self._issued}"
+        files = self._folder / f"{stem}.pem", self._folder / f"{stem}-key.pem"
+        files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def issue_for_this_machine(self, name: str) -> tuple[Path, Path]:
+        """As `issue`, for a server on loopback."""
+        address = ipaddress.ip_address("127.0.0.1")
+        return self.issue(name, x509.DNSName("localhost"), x509.IPAddress(address))
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+    )

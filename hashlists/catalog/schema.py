@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -415,18 +415,4 @@ exchange_set_aside = Table(
     Column("record_sha256", LargeBinary, nullable=False),  # tells repetitions
     Index("ix_exchange_set_aside_exchange_id", "exchange_id", "seen_at"),
     UniqueConstraint("exchange_id", "record_sha256"),
-)
-
-#: Who may call the service, and which policy counts for them.
-clients = Table(
-    "clients",
-    metadata,
-    Column("client_id", _Id, primary_key=True),
-    Column("name", String(63), nullable=False, unique=True),
-    Column("identity", Text, unique=True),  # e.g. the subject of a client certificate
-    Column("roles", Text, nullable=False),  # JSON array
-    Column("policy", String(63), nullable=False),
-    Column("token_sha256", LargeBinary, unique=True),
-    Column("state", String(16), nullable=False),
-    Column("created_at", _Id, nullable=False),
 )

@@ -25,9 +25,11 @@ from matcher.cli.catalog_checks import check_catalog, check_policies, check_snap
 from matcher.cli.finding import Finding, Status
 from matcher.cli.store_checks import check_stores
 from matcher.errors import SettingsError, in_words
+from matcher.settings import is_loopback
 
 if TYPE_CHECKING:
     from matcher.cli.context import Session
+    from matcher.settings import Settings
 
 DISTRIBUTION = "hashwarden"
 _OUR_PACKAGES = ("matcher", "hashlists")
@@ -262,15 +264,11 @@ def check_decoders(session: Session) -> Iterator[Finding]:
 def check_exposure(session: Session) -> Iterator[Finding]:
     """What makes an installation less safe than it could be."""
     settings = session.settings
-    if settings.listens_on_loopback:
-        yield Finding("listen address", Status.OK, f"{settings.listen}, this machine only")
-    else:
-        allowed = settings.danger_listen_without_tls
-        detail = f"{settings.listen} can be reached from other machines, without TLS or credentials"
-        yield Finding("listen address", Status.WARN if allowed else Status.FAIL, detail)
-        if settings.may_export:
-            detail = "whoever reaches the server can have lists (danger_export_without_tls)"
-            yield Finding("exports", Status.WARN, detail)
+    for address in settings.addresses:
+        yield _exposure_of(settings, address)
+    if not settings.is_protected(settings.lists_address) and settings.may_export:
+        detail = "whoever reaches the server can have lists (danger_export_without_tls)"
+        yield Finding("exports", Status.WARN, detail)
     if settings.exact_distances:
         detail = "callers of the server are told exact distances, which helps an attacker climb"
         yield Finding("exact distances", Status.WARN, detail)
@@ -285,6 +283,17 @@ def check_exposure(session: Session) -> Iterator[Finding]:
     else:
         detail = "on: a crash could write uploads and hashes to disk; use `ulimit -c 0`"
         yield Finding("core dumps", Status.WARN, detail)
+
+
+def _exposure_of(settings: Settings, address: str) -> Finding:
+    name = "listen address" if address == settings.listen else "address of lists"
+    if settings.is_protected(address):
+        asked = "known clients only" if settings.requires_clients(address) else "whoever is on it"
+        where = "this machine" if is_loopback(address) else "any machine, with TLS"
+        return Finding(name, Status.OK, f"{address}: {where}, {asked}")
+    allowed = settings.danger_listen_without_tls
+    detail = f"{address} can be reached from other machines, without TLS or without credentials"
+    return Finding(name, Status.WARN if allowed else Status.FAIL, detail)
 
 
 def check_settings(session: Session) -> Iterator[Finding]:
@@ -314,11 +323,9 @@ LOCAL_CHECKS: Mapping[str, Check] = {
 }
 
 
-def check_server(address: str) -> Iterator[Finding]:
+def check_server(session: Session, address: str) -> Iterator[Finding]:
     """What the health service of a server says."""
-    from matcher.client import Client  # noqa: PLC0415  brings grpc
-
-    with Client(address) as client:
+    with session.client(address) as client:
         said = client.health()
     serving = said == "SERVING"
     yield Finding("server", Status.OK if serving else Status.FAIL, f"{address}: {said}")

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashlists.errors import CatalogError
+from hashlists.errors import AccessDatabaseError, CatalogError
 from hashlists.model import TEST_LIST_NAME
 from matcher.cli.output import note
 from matcher.cli.refusal import RefusalError
+from matcher.errors import CredentialsError, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from hashlists.access.database import AccessDatabase
     from hashlists.catalog import Catalog
     from matcher.cli.matching import ItemMatcher
+    from matcher.client import Client
     from matcher.decode.pool import DecodePool
     from matcher.pipeline import MatchOptions
     from matcher.policy.rules import Policy
@@ -92,6 +96,94 @@ class Session:
 
         with Catalog.open(self.settings.catalog_url) as catalog:
             yield catalog
+
+    @property
+    def actor(self) -> str:
+        """Who does this, for the audit."""
+        return f"account:{self.author}@{socket.gethostname()}"
+
+    @contextmanager
+    def client(self, server: str) -> Iterator[Client]:
+        """A client of the server of that address, with the credentials that the settings name.
+
+        Raises:
+            CredentialsError: they cannot be read, or would go to another machine in the clear.
+        """
+        from matcher.client import Client, tls_credentials  # noqa: PLC0415  brings grpc
+
+        settings, credentials = self.settings, None
+        if settings.server_ca:
+            credentials = tls_credentials(
+                None if settings.server_ca == "system" else Path(settings.server_ca),
+                certificate=settings.server_certificate,
+                key=settings.server_key,
+            )
+        with Client(server, credentials=credentials, token=self._token()) as client:
+            yield client
+
+    def _token(self) -> str | None:
+        file = self.settings.server_token_file
+        if file is None:
+            return None
+        try:
+            return file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CredentialsError(
+                f"server_token_file: {file}: "
+                + (in_words(error) if isinstance(error, OSError) else "is no token")
+            ) from None
+
+    @contextmanager
+    def access_database(self, *, create: bool = True) -> Iterator[AccessDatabase]:
+        """The database of clients and audit.
+
+        Args:
+            create: make it, and the data folder, where there is none.
+
+        Raises:
+            AccessDatabaseError: there is none and none is to be made; or it cannot be opened.
+        """
+        from hashlists.access.audit_head import HeadFile  # noqa: PLC0415  brings SQLAlchemy
+        from hashlists.access.database import AccessDatabase  # noqa: PLC0415  brings SQLAlchemy
+
+        file = self.settings.access_file
+        if create:
+            self.settings.prepare_data_dir()
+        elif file is not None and not file.exists():
+            raise AccessDatabaseError(
+                f"there is no database of clients and audit in {file.parent}: nobody was added, "
+                "and nothing recorded; name the right folder with --data or HASHWARDEN_DATA"
+            )
+        head_file = HeadFile(self.settings.audit_head_file)
+        with AccessDatabase.open(self.settings.access_url, head_file) as database:
+            yield database
+
+    @contextmanager
+    def recorded(self, act: str, subject: str, **details: object) -> Iterator[dict[str, Any]]:
+        """Around a change: it is recorded before, and how it ended after.
+
+        Yields:
+            What is put into it stands in the record of the end.
+
+        Raises:
+            AuditError, AccessDatabaseError: nothing was done, as it cannot be recorded.
+        """
+        from hashlists.access.audit import Event  # noqa: PLC0415  brings SQLAlchemy
+        from hashlists.access.recording import recorded  # noqa: PLC0415
+
+        event = Event(self.actor, act, subject, details=details)
+        with self.access_database() as database, recorded(database, event) as told:
+            yield told
+
+    def token_key(self) -> bytes:
+        """The key that tokens are digested with, which is made where there is none.
+
+        Raises:
+            TokenKeyError: it cannot be read or made.
+        """
+        from hashlists.access.tokens import load_or_make_key  # noqa: PLC0415
+
+        return load_or_make_key(self.settings.token_key_file)
 
     @property
     def is_replica(self) -> bool:
@@ -198,9 +290,8 @@ class Session:
     @contextmanager
     def _remote(self, server: str, options: MatchOptions) -> Iterator[ItemMatcher]:
         from matcher.cli.remote import RemoteMatcher  # noqa: PLC0415
-        from matcher.client import Client  # noqa: PLC0415
 
-        with Client(server) as client:
+        with self.client(server) as client:
             yield RemoteMatcher(client, options, max_bytes=self.settings.image_bytes)
 
 

@@ -36,7 +36,7 @@ def command(ctx: click.Context, session: Session, *, server: str | None, as_json
     Exit status: 1 where anything fails, else 0.
     """
     if server is not None:
-        found = checks.run({"server": partial(checks.check_server, server)})
+        found = checks.run({"server": partial(checks.check_server, session, server)})
     else:
         found = _local(session)
     findings = []

@@ -128,7 +128,10 @@ def add(session: Session, /, *, name: str, kind: str, list_name: str, **chosen: 
     made = list_to_make(session, kind, list_name, described, mistakes, live=chosen["live"])
     mistakes.raise_any()
     document = settings.to_document()
-    with session.catalog(create=True) as catalog:
+    with (
+        session.catalog(create=True) as catalog,
+        session.recorded("exchange.add", name, kind=kind, list=list_name),
+    ):
         if made is not None:
             catalog.add_exchange_with_list(
                 name, kind=kind, hash_list=made, settings=document, author=session.author
@@ -169,7 +172,11 @@ def fetch(
     failed = False
     with session.catalog() as catalog:
         for name in names or _active(catalog):
-            failed |= not _fetch(session, catalog, name, full=full, force=force, as_json=as_json)
+            with session.recorded("exchange.fetch", name, full=full) as told:
+                told["fetched"] = _fetch(
+                    session, catalog, name, full=full, force=force, as_json=as_json
+                )
+            failed |= not told["fetched"]
     ctx.exit(_EXIT_SOME_FAILED if failed else 0)
 
 
@@ -248,7 +255,8 @@ def set_files(
             settings = replace(settings, credentials_file=_absolute(credentials_file))
         if ca_file or no_ca_file:
             settings = replace(settings, ca_file=_absolute(ca_file))
-        catalog.update_exchange(name, settings=settings.to_document())
+        with session.recorded("exchange.set", name):
+            catalog.update_exchange(name, settings=settings.to_document())
     note(f"The exchange {name} was changed; it goes on where it was.")
 
 
@@ -275,7 +283,8 @@ def remove(session: Session, *, name: str) -> None:
     """Forget an exchange, and how far it was fetched; its list and entries stay."""
     with session.catalog() as catalog:
         record = catalog.get_exchange(name)
-        catalog.remove_exchange(name)
+        with session.recorded("exchange.remove", name, list=record.list_name):
+            catalog.remove_exchange(name)
     note(f"The exchange {name} was removed; the list {record.list_name} stays as it is.")
 
 
@@ -375,7 +384,7 @@ def _credentials(name: str, client: Client, settings: ExchangeSettings) -> Crede
 def _set_state(session: Session, name: str, state: str) -> None:
     from hashlists.catalog import ExchangeState  # noqa: PLC0415  brings SQLAlchemy
 
-    with session.catalog() as catalog:
+    with session.catalog() as catalog, session.recorded("exchange.set", name, state=state):
         catalog.update_exchange(name, state=ExchangeState(state))
     note(f"The exchange {name} is {state}.")
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from matcher.cli.importing import ImportOrder
 
 _NEWEST = 100
+#: What the audit keeps of a report.
+_TOLD = ("revision", "read", "added", "updated", "retracted", "rejected")
 
 
 def import_here(session: Session, order: ImportOrder) -> ImportReport:
@@ -49,10 +51,13 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
             _telling_what_stays(catalog, order.list_name),
             ExitStack() as spooled,
             ExitStack() as watched,
+            session.recorded(
+                "list.import", order.list_name, format=order.format, reason=order.reason
+            ) as told,
         ):
             bar = progress(f"Importing {order.shown_files}", of_bytes=True)
             advance = watched.enter_context(bar)
-            return import_files(
+            report = import_files(
                 catalog,
                 [spooled.enter_context(seekable(each, settings.spool_dir)) for each in order.files],
                 list_name=order.list_name,
@@ -70,6 +75,8 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 spool_dir=settings.spool_dir,
                 identities=order.identities,
             )
+            told.update({name: getattr(report, name) for name in _TOLD})
+            return report
 
 
 def try_here(

@@ -39,14 +39,12 @@ def import_at_server(session: Session, server: str, order: ImportOrder) -> Impor
             knows was told.
         RefusalError: there are several files.
     """
-    from matcher.client import Client  # noqa: PLC0415  brings grpc
-
     if len(order.files) != 1:
         raise RefusalError(
             "a server takes one file for an import; put the files of the set into one ZIP archive, "
             "which is imported as a whole"
         )
-    with Client(server) as client:
+    with session.client(server) as client:
         exists = _is_there(client, order)
         with seekable(order.files[0], None) as file:
             if not exists:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from hashlists.catalog import Catalog
     from hashlists.model import (
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from matcher.cli.list_output import ShownList
     from matcher.client import Client
 
+R = TypeVar("R")
 PAGE = 100
 
 
@@ -94,18 +95,20 @@ class Keeper(Protocol):
 
 
 class LocalKeeper:
-    """The catalog of this machine; `author` stands in the record of what is done."""
+    """The catalog of this machine; whoever works here stands in the records of what is done."""
 
-    def __init__(self, catalog: Catalog, author: str) -> None:
+    def __init__(self, catalog: Catalog, session: Session) -> None:
         from hashlists.catalog import acts  # noqa: PLC0415  brings SQLAlchemy
 
         self._catalog = catalog
-        self._author = author
+        self._session = session
+        self._author = session.author
         self._acts = acts
 
     def create_list(self, hash_list: HashList) -> ShownList:
         """See `Keeper`."""
-        return self._catalog.create_list(hash_list, author=self._author)
+        with self._session.recorded("list.create", hash_list.name, state=hash_list.state) as told:
+            return _noted(told, self._catalog.create_list(hash_list, author=self._author))
 
     def get_list(self, name: str) -> ShownList:
         """See `Keeper`."""
@@ -113,21 +116,25 @@ class LocalKeeper:
 
     def promote(self, name: str, *, reason: str, if_revision: int | None) -> ShownList:
         """See `Keeper`."""
-        return self._catalog.promote_list(
-            name, author=self._author, reason=reason, if_revision=if_revision
-        )
+        who = {"author": self._author, "reason": reason}
+        with self._session.recorded("list.promote", name, reason=reason) as told:
+            return _noted(told, self._catalog.promote_list(name, **who, if_revision=if_revision))
 
     def demote(self, name: str, *, reason: str) -> ShownList:
         """See `Keeper`."""
-        return self._catalog.demote_list(name, author=self._author, reason=reason)
+        who = {"author": self._author, "reason": reason}
+        with self._session.recorded("list.demote", name, reason=reason) as told:
+            return _noted(told, self._catalog.demote_list(name, **who))
 
     def change_handling(
         self, name: str, said: SaidHandling, *, endless: bool, reason: str
     ) -> ShownList:
         """See `Keeper`."""
-        return self._catalog.change_handling(
-            name, said, endless=endless, author=self._author, reason=reason
-        )
+        with self._session.recorded("list.handling", name, reason=reason) as told:
+            changed = self._catalog.change_handling(
+                name, said, endless=endless, author=self._author, reason=reason
+            )
+            return _noted(told, changed)
 
     def lists(self) -> Iterator[ShownList]:
         """See `Keeper`."""
@@ -156,33 +163,50 @@ class LocalKeeper:
         self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
     ) -> EntryActReport:
         """See `Keeper`."""
-        return self._acts.retract(
-            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        return self._act(
+            "list.retract", self._acts.retract, name, selection, reason=reason, dry_run=dry_run
         )
 
     def restore(
         self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
     ) -> EntryActReport:
         """See `Keeper`."""
-        return self._acts.restore(
-            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        return self._act(
+            "list.restore", self._acts.restore, name, selection, reason=reason, dry_run=dry_run
         )
 
     def roll_back(
         self, name: str, to_revision: int, *, reason: str, dry_run: bool
     ) -> RollbackReport:
         """See `Keeper`."""
-        return self._acts.roll_back(
-            self._catalog, name, to_revision, author=self._author, reason=reason, dry_run=dry_run
+        return self._act(
+            "list.rollback", self._acts.roll_back, name, to_revision, reason=reason, dry_run=dry_run
         )
 
     def purge(
         self, name: str, selection: EntrySelection, *, reason: str, dry_run: bool
     ) -> PurgeReport:
         """See `Keeper`."""
-        return self._acts.purge(
-            self._catalog, name, selection, author=self._author, reason=reason, dry_run=dry_run
+        return self._act(
+            "list.purge", self._acts.purge, name, selection, reason=reason, dry_run=dry_run
         )
+
+    def _act(
+        self,
+        kind: str,
+        act: Callable[..., R],
+        name: str,
+        what: object,
+        *,
+        reason: str,
+        dry_run: bool,
+    ) -> R:
+        """One of `hashlists.catalog.acts`, recorded unless it only looks."""
+        acting = partial(act, self._catalog, name, what, author=self._author, reason=reason)
+        if dry_run:
+            return acting(dry_run=True)
+        with self._session.recorded(kind, name, reason=reason) as told:
+            return _noted(told, acting())
 
 
 class RemoteKeeper:
@@ -221,6 +245,14 @@ class RemoteKeeper:
         return list(self._client.list_stats(name, days=days))
 
 
+def _noted(told: dict[str, Any], result: R) -> R:
+    """The result of an act, whose revision stands in the record."""
+    from hashlists.access.recording import revision_of  # noqa: PLC0415  brings SQLAlchemy
+
+    told["revision"] = revision_of(result)
+    return result
+
+
 @contextmanager
 def keeper(session: Session, server: str | None, *, create: bool = False) -> Iterator[Keeper]:
     """The server of that address, or else the local catalog.
@@ -235,9 +267,7 @@ def keeper(session: Session, server: str | None, *, create: bool = False) -> Ite
     """
     if server is None:
         with session.catalog(create=create) as catalog:
-            yield LocalKeeper(catalog, session.author)
+            yield LocalKeeper(catalog, session)
         return
-    from matcher.client import Client  # noqa: PLC0415  brings grpc
-
-    with Client(server) as client:
+    with session.client(server) as client:
         yield RemoteKeeper(client, session.author)

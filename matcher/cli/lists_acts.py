@@ -103,8 +103,8 @@ def retract(session: Session, *, order: _Order, selection: EntrySelection) -> No
     A source's own ids and digests are not indexed: to find them, every entry of the catalog is
     read, which takes seconds at ten million. Entries that are out of force are found too.
 
-    With --server the revision names your account and your address, as unverified, until callers are
-    authenticated.
+    With --server the revision names the client that calls, or your address, and your account, as
+    unverified.
     """
     with keeper(session, order.server) as lists:
         report = lists.retract(order.name, selection, reason=order.reason, dry_run=order.dry_run)

@@ -155,10 +155,15 @@ def command(
     )
     with session.catalog() as catalog:
         _require_harm(catalog.get_list(list_name).hash_list, known_good=known_good)
-        begun = Contribution.begin(catalog, list_name, author=session.author, reason=reason)
-        with begun as contribution:
+        with (
+            session.recorded("list.add", list_name, files=len(files), reason=reason) as recorded,
+            Contribution.begin(
+                catalog, list_name, author=session.author, reason=reason
+            ) as contribution,
+        ):
             told = _add_all(session, contribution, entries, files, tell=not as_json)
             report = contribution.commit()
+            recorded.update(revision=report.revision, added=report.added)
         filled = catalog.get_list(list_name).hash_list
     if as_json:
         print_json(_record(report, filled.state, entries, contribution.derived, told))

@@ -6,6 +6,7 @@ can be forged. What is made is proposed, and matched only once somebody has look
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -131,12 +132,17 @@ def command(
     from matcher.cli import derived_codes  # noqa: PLC0415  brings SQLAlchemy
 
     done = _Enriched()
-    with session.catalog() as catalog:
+    with session.catalog() as catalog, ExitStack() as opened:
         catalog.get_list(list_name)
         if not (decides or named):
             shown = derived_codes.show_confirmed if confirmed else derived_codes.show_proposed
             shown(catalog, list_name, as_json=as_json)
             return
+        what = "confirm" if confirm else "withdraw" if withdraw else "propose"
+        recorded = opened.enter_context(
+            session.recorded("list.enrich", list_name, what=what, reason=reason)
+        )
+        recorded["revisions"] = done.revisions
         if decides:
             of: Sequence[DerivedAction] = derived_codes.PROPOSED
             if withdraw and not every:

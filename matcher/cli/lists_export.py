@@ -184,8 +184,8 @@ def command(
     there without --force. With "-" the report goes to standard error.
 
     With --server that server's lists are exported, and the file is written here. Nothing goes out
-    over the network but for a --recipient. The server's log names the caller by address, until
-    callers are authenticated.
+    over the network but for a --recipient. The server's audit and log name the client that calls,
+    or its address.
 
     Exit status: 0 where the file was written; 2 where it was not; 130 where it was interrupted.
     """
@@ -231,18 +231,24 @@ def _export_here(
 ) -> ExportReport:
     from hashlists.exporter import export_lists, export_to_stream  # noqa: PLC0415
 
-    with session.catalog() as catalog:
+    recipients = None if request.recipients is None else list(request.recipients)
+    said = {"format": request.format, "recipients": recipients}
+    with (
+        session.catalog() as catalog,
+        session.recorded("list.export", ", ".join(request.list_names), **said) as told,
+    ):
         if target == _STDOUT:
-            return export_to_stream(catalog, sys.stdout.buffer, request)
-        return export_lists(catalog, target, request, force=force)
+            report = export_to_stream(catalog, sys.stdout.buffer, request)
+        else:
+            report = export_lists(catalog, target, request, force=force)
+        told.update(revision=report.revision, entries=report.entries, retracted=report.retracted)
+        return report
 
 
 def _export_there(
     session: Session, server: str, request: ExportRequest, target: Path, *, force: bool
 ) -> ExportReport:
-    from matcher.client import Client  # noqa: PLC0415  brings grpc
-
-    with Client(server) as client:
+    with session.client(server) as client:
         if target == _STDOUT:
             return client.export_to_stream(sys.stdout.buffer, request, author=session.author)
         return client.export_list(target, request, force=force, author=session.author)

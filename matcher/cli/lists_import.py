@@ -161,8 +161,8 @@ def command(
     for the whole list otherwise. Over --server the file is sent twice, first only to be looked at.
 
     With --server the file goes to that server, which then holds the list. A list that is there
-    already is never corrected. The revision names your account and your address, as unverified,
-    until callers are authenticated.
+    already is never corrected. The revision names the client that calls, or your address, and your
+    account, as unverified.
 
     With --plan, on the catalog's own machine, nothing is imported. The report tells what would be
     added, changed and retracted, and what was found of the entries: those near pictures that are

@@ -20,6 +20,7 @@ from matcher.cli.results import Failure, Outcome
 from matcher.client import HashQuery
 from matcher.errors import (
     PolicyError,
+    PolicyWidenedError,
     ServerError,
     TooLargeError,
     UnknownPolicyError,
@@ -36,7 +37,14 @@ if TYPE_CHECKING:
 _PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 4.0)  # before each time that items are sent
 _ROUNDS_IN_VAIN = 3  # after so many without any answer, the server is not there
 #: Errors of an item that hold for every other item too.
-_OF_ALL_ITEMS = frozenset({PolicyError.reason, UnknownPolicyError.reason, UnknownViewError.reason})
+_OF_ALL_ITEMS = frozenset(
+    {
+        PolicyError.reason,
+        PolicyWidenedError.reason,
+        UnknownPolicyError.reason,
+        UnknownViewError.reason,
+    }
+)
 _EMPTY = Undecodable(NotHashableReason.MALFORMED, "the file is empty")
 
 

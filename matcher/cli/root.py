@@ -42,6 +42,8 @@ _COMMANDS = {
     "lists": "matcher.cli.lists",
     "exchanges": "matcher.cli.exchanges",
     "index": "matcher.cli.index",
+    "clients": "matcher.cli.clients",
+    "audit": "matcher.cli.audit",
     "doctor": "matcher.cli.doctor",
 }
 

@@ -11,6 +11,8 @@ from matcher.cli.context import Session, pass_session
 from matcher.cli.output import is_terminal, note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matcher.settings import Settings
 
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 def command(session: Session, listen: str | None) -> None:
     """Serve gRPC until interrupted or told to end.
 
-    Without credentials it listens on the loopback address only.
+    Matching has an address, and list management another. Without TLS and known clients both are on
+    the loopback address only.
     """
     import asyncio  # noqa: PLC0415  none of the other commands needs it
 
@@ -34,8 +37,9 @@ def command(session: Session, listen: str | None) -> None:
     settings = session.load_settings(listen=listen)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
     check_free(settings.listen)
-    if not settings.listens_on_loopback and settings.danger_listen_without_tls:
-        _warn_of_open_doors(settings)
+    open_doors = [each for each in settings.addresses if not settings.is_protected(each)]
+    if open_doors and settings.danger_listen_without_tls:
+        _warn_of_open_doors(settings, open_doors)
     if settings.process_count > 1:
         from matcher.service.supervisor import supervise  # noqa: PLC0415
 
@@ -44,22 +48,26 @@ def command(session: Session, listen: str | None) -> None:
     else:
         from matcher.service.server import serve  # noqa: PLC0415  brings grpc, faiss, decoders
 
-        asyncio.run(serve(settings, on_ready=lambda server: _tell_ready(server.address)))
+        asyncio.run(
+            serve(settings, on_ready=lambda server: _tell_ready(server.address, server.lists))
+        )
 
 
-def _tell_ready(address: str) -> None:
+def _tell_ready(address: str, lists: str) -> None:
     """Says where the server is, for a person and for whatever started it with port 0."""
     click.echo(f"serving on {address}")
+    if lists not in {"", address}:
+        click.echo(f"hash lists on {lists}")
     if is_terminal(error=True):
         note(f"Try: hashwarden doctor --server {address}")
 
 
-def _warn_of_open_doors(settings: Settings) -> None:
+def _warn_of_open_doors(settings: Settings, doors: Sequence[str]) -> None:
     """The operator insisted; nobody shall be able to say that it went unsaid."""
     note(
-        f"WARNING: {settings.listen} is reachable from other machines, without TLS and without any "
-        "check of who calls (danger_listen_without_tls): whoever reaches it can change hash lists, "
-        "and whoever is on the way can read uploads.",
+        f"WARNING: {' and '.join(doors)} can be reached from other machines, without TLS or "
+        "without a check of who calls (danger_listen_without_tls): whoever reaches it may do what "
+        "it offers, changes of hash lists included, and whoever is on the way may read it.",
         style="red",
     )
     if settings.may_export:

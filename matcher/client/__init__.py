@@ -8,10 +8,14 @@ full.
     with Client("127.0.0.1:50051") as client:
         answer = client.match_image(path.read_bytes())
         if answer.result.decision is Decision.MATCH: ...
+
+    tls = tls_credentials(Path("ca.pem"))
+    with Client("match.example.org:50051", credentials=tls, token=token) as client: ...
 """
 
 from matcher.client.aio import AsyncClient
 from matcher.client.blocking import Client
+from matcher.client.credentials import tls_credentials
 from matcher.client.types import (
     HashAnswer,
     HashQuery,
@@ -38,4 +42,5 @@ __all__ = [
     "RemoteList",
     "StreamAnswer",
     "WholeList",
+    "tls_credentials",
 ]

@@ -22,6 +22,7 @@ from matcher.client.channels import (
     OPTIONS,
     OwnErrors,
 )
+from matcher.client.credentials import bearing
 from matcher.client.streams import responses
 from matcher.errors import ServerError
 
@@ -59,7 +60,7 @@ class AsyncClient:
     """As `Client`, for asyncio.
 
     Args:
-        target, credentials, timeout: as for `Client`.
+        target, credentials, token, timeout: as for `Client`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class AsyncClient:
         target: str,
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         self._channel = (
@@ -74,11 +76,12 @@ class AsyncClient:
             if credentials is None
             else grpc.aio.secure_channel(target, credentials, options=OPTIONS)
         )
+        stubs = bearing(self._channel, token, target=target, credentials=credentials)
         self._timeout = timeout
         self._own_errors = OwnErrors(target)
-        self._match: Any = match_pb2_grpc.MatchServiceStub(self._channel)
-        self._lists: Any = lists_pb2_grpc.HashListServiceStub(self._channel)
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._match: Any = match_pb2_grpc.MatchServiceStub(stubs)
+        self._lists: Any = lists_pb2_grpc.HashListServiceStub(stubs)
+        self._health: Any = health_pb2_grpc.HealthStub(stubs)
 
     async def __aenter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ from matcher.client.channels import (
     OPTIONS,
     OwnErrors,
 )
+from matcher.client.credentials import bearing
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
@@ -58,8 +59,12 @@ class Client:
 
     Args:
         target: `host:port`.
-        credentials: None for a server on this machine without TLS.
+        credentials: of TLS, see `tls_credentials`; None for a server on this machine without it.
+        token: of a client; sent with every call.
         timeout: seconds for one call; streams, imports, exports and acts on entries have none.
+
+    Raises:
+        CredentialsError: the token would go to another machine in the clear, or is none.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Client:
         target: str,
         *,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
     ) -> None:
         self._channel = (
@@ -74,11 +80,12 @@ class Client:
             if credentials is None
             else grpc.secure_channel(target, credentials, options=OPTIONS)
         )
+        stubs = bearing(self._channel, token, target=target, credentials=credentials)
         self._timeout = timeout
         self._own_errors = OwnErrors(target)
-        self._match = match_pb2_grpc.MatchServiceStub(self._channel)
-        self._lists = lists_pb2_grpc.HashListServiceStub(self._channel)
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._match = match_pb2_grpc.MatchServiceStub(stubs)
+        self._lists = lists_pb2_grpc.HashListServiceStub(stubs)
+        self._health: Any = health_pb2_grpc.HealthStub(stubs)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Who calls, as far as it can be told: the address that a call comes from.
+"""Where calls come from: an address, or with IPv6 a network. Who calls is for `gate` to say.
 
 Behind one address there may be many machines, and with IPv6 one machine has a whole network of
 addresses. So this is for bounds that hold back, never for what may be seen or changed.
@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import ipaddress
 from contextvars import ContextVar
+from functools import lru_cache
 from urllib.parse import unquote
 
 _NETWORK_BITS = 64
-_caller: ContextVar[str] = ContextVar("caller", default="")
+_MOST_PEERS = 1_024
+_place: ContextVar[str] = ContextVar("place", default="")
 
 
-def current_caller() -> str:
+def current_place() -> str:
     """Where the call that is being worked on comes from; empty outside of calls."""
-    return _caller.get()
+    return _place.get()
 
 
-def note_caller(peer: str) -> None:
-    """From here on, in this call, `current_caller` is the place of that peer.
+def note_place(peer: str) -> None:
+    """From here on, in this call, `current_place` is that of a peer.
 
     Args:
         peer: as gRPC writes it, e.g. `ipv4:127.0.0.1:4711`.
     """
-    _caller.set(place_of(peer))
+    _place.set(place_of(peer))
 
 
+@lru_cache(maxsize=_MOST_PEERS)
 def place_of(peer: str) -> str:
     """The address of a peer without its port; of IPv6 the network."""
     kind, _, rest = unquote(peer).partition(":")
@@ -45,4 +48,4 @@ def place_of(peer: str) -> str:
     return str(address)
 
 
-__all__ = ["current_caller", "note_caller", "place_of"]
+__all__ = ["current_place", "note_place", "place_of"]

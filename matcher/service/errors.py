@@ -26,6 +26,7 @@ _PASSING = (
     match.NotReadyError,
     match.ThrottledError,
     match.DecodersAwayError,
+    match.TooManyAttemptsError,
 )
 
 #: The first class that fits decides, so subclasses stand before their bases.
@@ -40,6 +41,17 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.DecodersAwayError, grpc.StatusCode.UNAVAILABLE),
     (match.UnprotectedError, grpc.StatusCode.FAILED_PRECONDITION),
     (match.ExportNotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
+    (match.UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (match.RoleMissingError, grpc.StatusCode.PERMISSION_DENIED),
+    (match.PolicyWidenedError, grpc.StatusCode.PERMISSION_DENIED),
+    (match.TooManyAttemptsError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (match.CredentialsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.AccessDatabaseError, grpc.StatusCode.UNAVAILABLE),
+    (lists.AuditError, grpc.StatusCode.UNAVAILABLE),
+    (lists.ClientInvalidError, grpc.StatusCode.INVALID_ARGUMENT),
+    (lists.ClientNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (lists.ClientExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (lists.TokenKeyError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ListNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.EntryNotFoundError, grpc.StatusCode.NOT_FOUND),
     (lists.RevisionNotFoundError, grpc.StatusCode.NOT_FOUND),

@@ -21,6 +21,7 @@ from hashlists.exporting.request import request_to_dict
 from matcher.admission import Admission
 from matcher.errors import ExportNotAllowedError, InvalidRequestError
 from matcher.service.child_errors import error_of
+from matcher.service.gate import current_caller
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -59,6 +60,18 @@ class Exports:
         self._settings = settings
         self._places = Admission(max_items=settings.parallel, max_bytes=_ANY_SIZE)
 
+    def check_allowed(self) -> None:
+        """Lists go to known clients; to others only on this machine, or where that is insisted on.
+
+        Raises:
+            ExportNotAllowedError: nothing is exported to this caller.
+        """
+        if not (self._settings.allowed or current_caller().is_client):
+            raise ExportNotAllowedError(
+                "nobody knows who calls here, on another address than loopback, so no list goes "
+                "out: export on the machine of the catalog, or set danger_export_without_tls there"
+            )
+
     async def run(self, request: ExportRequest) -> AsyncGenerator[bytes | Mapping[str, Any], None]:
         """Runs an export; closing this before its end ends the child.
 
@@ -72,11 +85,7 @@ class Exports:
             HashlistsError: what the child says is wrong, or that it ended early. What came is no
                 whole file.
         """
-        if not self._settings.allowed:
-            raise ExportNotAllowedError(
-                "nobody knows who calls here, on another address than loopback, so no list goes "
-                "out: export on the machine of the catalog, or set danger_export_without_tls there"
-            )
+        self.check_allowed()
         place = self._places.take(0)
         try:
             async with _child(self._settings.catalog_url, request) as child:

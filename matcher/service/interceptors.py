@@ -17,7 +17,7 @@ from google.rpc import code_pb2
 
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
-from matcher.service.callers import note_caller
+from matcher.service.callers import note_place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
@@ -71,7 +71,7 @@ def _around(handler: Handler, method: _Method) -> Handler:
     )
 
     async def answered_once(request: Any, context: Context) -> Any:
-        note_caller(context.peer())
+        note_place(context.peer())
         with method.call(context):
             start = time.perf_counter()
             response = await behavior(request, context)
@@ -80,7 +80,7 @@ def _around(handler: Handler, method: _Method) -> Handler:
             return response
 
     async def answered_often(request: Any, context: Context) -> AsyncIterator[Any]:
-        note_caller(context.peer())
+        note_place(context.peer())
         with method.call(context):
             items = _Items(request, method) if handler.request_streaming else None
             answers = behavior(request if items is None else items, context)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hashlists.catalog import acts
@@ -19,7 +20,9 @@ from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
 from matcher.admission import Admission
 from matcher.errors import InvalidRequestError
 from matcher.service import convert, list_files
+from matcher.service.auditing import event_of
 from matcher.service.errors import abort
+from matcher.service.gate import current_caller
 from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
 from matcher.service.validation import (
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog
     from hashlists.exporting.request import ExportRequest
+    from matcher.service.auditing import Auditing
     from matcher.service.exports import Exports
     from matcher.service.late_catalog import LateCatalog
 
@@ -52,6 +56,9 @@ _MOST_DIGITS = 18  # of a revision's number: fits 63 bits
 _THREADS = 4
 _MOST_PENDING = 64
 _ANY_SIZE = 1 << 62
+#: What the audit keeps of reports.
+_TOLD = ("revision", "read", "added", "updated", "retracted", "rejected")
+_TOLD_OF_EXPORTS = ("revision", "entries", "retracted", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         catalog: the lists; while they are away, all calls end with `UNAVAILABLE`.
         imports: how imports run.
         exports: runs exports.
+        auditing: records who does what; what cannot be recorded is not done.
         changed: called after every change, so that the index follows at once.
     """
 
@@ -92,11 +100,13 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         catalog: LateCatalog,
         imports: ImportSettings,
         exports: Exports,
+        auditing: Auditing,
         changed: Callable[[], None],
     ) -> None:
         self._late_catalog = catalog
         self._imports = imports
         self._exports = exports
+        self._auditing = auditing
         self._changed = changed
         self._turn = asyncio.Semaphore(imports.parallel)
         self._uploads = Admission(max_items=imports.waiting, max_bytes=_ANY_SIZE)
@@ -118,8 +128,11 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """Makes an empty list."""
         try:
             hash_list = check_list(request.hash_list_id, request.hash_list)
+            author = _author(request.author, context)
             record = await self._threads.run(
-                self._catalog.create_list, hash_list, author=_author(request.author, context)
+                self._auditing.around,
+                event_of("list.create", hash_list.name, context, author, state=hash_list.state),
+                partial(self._catalog.create_list, hash_list, author=author),
             )
             self._changed()
             return pb.CreateHashListResponse(hash_list=convert.record_to_proto(record))
@@ -159,12 +172,14 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> pb.PromoteHashListResponse:
         """Makes a list live."""
         try:
-            record = await self._threads.run(
-                self._catalog.promote_list,
-                convert.list_name(request.name, field="name"),
-                author=_author(request.author, context),
-                reason=check_reason(request.reason),
-                if_revision=check_newest_revision(request.if_revision),
+            record = await self._change(
+                "list.promote",
+                partial(
+                    self._catalog.promote_list,
+                    if_revision=check_newest_revision(request.if_revision),
+                ),
+                request,
+                context,
             )
             self._changed()
             return pb.PromoteHashListResponse(hash_list=convert.record_to_proto(record))
@@ -176,12 +191,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> pb.DemoteHashListResponse:
         """Puts a list in shadow."""
         try:
-            record = await self._threads.run(
-                self._catalog.demote_list,
-                convert.list_name(request.name, field="name"),
-                author=_author(request.author, context),
-                reason=check_reason(request.reason),
-            )
+            record = await self._change("list.demote", self._catalog.demote_list, request, context)
             self._changed()
             return pb.DemoteHashListResponse(hash_list=convert.record_to_proto(record))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
@@ -193,14 +203,16 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """Changes what a list says of handling."""
         try:
             said, endless = check_handling_change(request)
-            record = await self._threads.run(
-                self._catalog.change_handling,
-                convert.list_name(request.name, field="name"),
-                said,
-                endless=endless,
-                may_widen=False,  # nobody knows who calls, and exports go by it
-                author=_author(request.author, context),
-                reason=check_reason(request.reason),
+            record = await self._change(
+                "list.handling",
+                partial(
+                    self._catalog.change_handling,
+                    said=said,
+                    endless=endless,
+                    may_widen=False,  # that is for who has the catalog, since exports go by it
+                ),
+                request,
+                context,
             )
             self._changed()
             return pb.ChangeHandlingResponse(hash_list=convert.record_to_proto(record))
@@ -252,7 +264,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> pb.RetractEntriesResponse:
         """Takes entries out of force."""
         try:
-            report = await self._act_on_entries(acts.retract, request, context)
+            report = await self._act_on_entries("list.retract", acts.retract, request, context)
             return convert.retracted_to_proto(report)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
@@ -262,7 +274,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> pb.RestoreEntriesResponse:
         """Puts entries back in force."""
         try:
-            report = await self._act_on_entries(acts.restore, request, context)
+            report = await self._act_on_entries("list.restore", acts.restore, request, context)
             return convert.restored_to_proto(report)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
@@ -273,11 +285,12 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         """Makes a list's entries those of an earlier revision."""
         try:
             report = await self._act(
+                "list.rollback",
                 acts.roll_back,
                 convert.list_name(request.name, field="name"),
                 check_revision_number(request.to_revision),
-                request,
-                context,
+                request=request,
+                context=context,
             )
             return convert.rollback_to_proto(report)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
@@ -288,30 +301,48 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> pb.PurgeEntriesResponse:
         """Erases entries for good."""
         try:
-            report = await self._act_on_entries(acts.purge, request, context)
+            report = await self._act_on_entries("list.purge", acts.purge, request, context)
             return convert.purge_to_proto(report)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 
-    async def _act_on_entries(self, act: Callable[..., R], request: Any, context: Context) -> R:
+    async def _change(
+        self, kind: str, change: Callable[..., R], request: Any, context: Context
+    ) -> R:
+        """Runs a change of what is said of a list."""
+        name = convert.list_name(request.name, field="name")
+        author, reason = _author(request.author, context), check_reason(request.reason)
+        return await self._threads.run(
+            self._auditing.around,
+            event_of(kind, name, context, author, reason=reason),
+            partial(change, name, author=author, reason=reason),
+        )
+
+    async def _act_on_entries(
+        self, kind: str, act: Callable[..., R], request: Any, context: Context
+    ) -> R:
         name = convert.list_name(request.parent, field="parent")
-        return await self._act(act, name, check_selection(request.selection), request, context)
+        selection = check_selection(request.selection)
+        return await self._act(kind, act, name, selection, request=request, context=context)
 
     async def _act(
-        self, act: Callable[..., R], name: str, what: object, request: Any, context: Context
+        self,
+        kind: str,
+        act: Callable[..., R],
+        name: str,
+        what: object,
+        *,
+        request: Any,
+        context: Context,
     ) -> R:
         """Runs one of the operator's acts, and wakes the follower."""
-        report = await self._threads.run(
-            act,
-            self._catalog,
-            name,
-            what,
-            author=_author(request.author, context),
-            reason=check_reason(request.reason),
-            dry_run=request.validate_only,
-        )
-        if not request.validate_only:
-            self._changed()
+        author, reason = _author(request.author, context), check_reason(request.reason)
+        acting = partial(act, self._catalog, name, what, author=author, reason=reason)
+        if request.validate_only:
+            return await self._threads.run(acting, dry_run=True)
+        event = event_of(kind, name, context, author, reason=reason, **_told(what))
+        report = await self._threads.run(self._auditing.around, event, acting)
+        self._changed()
         return report
 
     async def ImportHashList(  # noqa: N802 - named by the proto
@@ -336,15 +367,29 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             while (request := await _next(requests, self._imports.idle_seconds)) is not None:
                 await self._spooling.run(spool.write, request.chunk)
             file = spool.finish()
-            async with self._turn:
+            async with self._turn, self._recorded_import(order, context) as told:
                 url, folder = self._imports.catalog_url, self._imports.spool_dir
                 async for message in run_import(url, file, order, folder):
+                    report = message.get("report", {})
+                    told.update({name: report[name] for name in _TOLD if name in report})
                     yield list_files.import_response(message)
             if not order.validate_only:
                 self._changed()
         finally:
             if spool is not None:
                 spool.close()
+
+    @asynccontextmanager
+    async def _recorded_import(
+        self, order: ImportOrder, context: Context
+    ) -> AsyncIterator[dict[str, Any]]:
+        if order.validate_only:
+            yield {}
+            return
+        said = {"format": order.format, "bytes": order.length, "reason": order.reason}
+        event = event_of("list.import", order.list_name, context, order.importer, **said)
+        async with self._auditing.act(event) as told:
+            yield told
 
     async def _order(
         self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
@@ -367,13 +412,29 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             self._late_catalog.opened()  # or it is away, which is told at once
             what = _export_in_words(order)
             _log.info("%s: asked for by %s", what, author)  # a caller that goes away had some of it
-            async with aclosing(self._exports.run(order)) as contents:
+            self._exports.check_allowed()
+            event = event_of("list.export", ", ".join(order.list_names), context, author)
+            said = {"format": order.format, "recipients": list(order.recipients or ())}
+            event = replace(event, details={**event.details, **said})
+            async with (
+                self._auditing.act(event) as told,
+                aclosing(self._exports.run(order)) as contents,
+            ):
                 async for content in contents:
                     if not isinstance(content, bytes):
                         _log_export(what, content)
+                        told.update({name: content[name] for name in _TOLD_OF_EXPORTS})
                     yield list_files.export_response(content)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
+
+
+def _told(what: object) -> dict[str, int]:
+    """How much an act names: digests and ids have no place in the audit."""
+    if isinstance(what, int):
+        return {"to_revision": what}
+    named = ("entry_ids", "source_ids", "digests")
+    return {"named": sum(len(getattr(what, each)) for each in named)}
 
 
 def _export_in_words(order: ExportRequest) -> str:
@@ -411,13 +472,14 @@ async def _next(
 
 
 def _author(named: str, context: Context, *, field: str = "author") -> str:
-    """Who calls, as far as it is known: the peer's address without its port, and what it says.
+    """Who calls: the client, else the peer's address without its port; and what it says.
 
     Raises:
         InvalidRequestError: what it says cannot be a name.
     """
+    caller = current_caller()
     peer: str = context.peer()
-    address = "grpc:" + peer.rpartition(":")[0]
+    address = f"client:{caller.name}" if caller.is_client else "grpc:" + peer.rpartition(":")[0]
     name = check_author(named, field=field)
     return f"{name} (unverified, via {address})" if name else address
 

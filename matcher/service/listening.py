@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from matcher.errors import SettingsError
+from matcher.settings import SAME, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from matcher.settings import Settings
 
+_log = logging.getLogger(__name__)
+
 
 def check_listen(settings: Settings) -> None:
     """Nothing but loopback without TLS and known clients, unless the operator insists.
 
     Raises:
-        SettingsError: other machines could reach `listen`.
+        SettingsError: other machines could reach `listen` or `lists_listen`, or both at one.
     """
-    if settings.listens_on_loopback or settings.danger_listen_without_tls:
+    if settings.danger_listen_without_tls:
         return
-    raise SettingsError(
-        f"listen: {settings.listen} is reachable from other machines, and this version has no TLS "
-        "or client authentication: listen on 127.0.0.1, or set danger_listen_without_tls"
-    )
+    names = ("listen", "lists_listen") if settings.keeps_lists else ("listen",)
+    for name in names:
+        address = getattr(settings, name)
+        if address != SAME and not settings.is_protected(address):
+            lacking = "client authentication" if settings.speaks_tls else "TLS"
+            raise SettingsError(
+                f"{name}: {address} is reachable from other machines, and there is no {lacking}: "
+                "set tls_certificate and tls_key, with authentication left at auto, listen on "
+                "127.0.0.1, or set danger_listen_without_tls"
+            )
+    together = settings.lists_listen == SAME and settings.keeps_lists
+    if together and not is_loopback(settings.listen):
+        raise SettingsError(
+            f"lists_listen: list management has an address of its own where {settings.listen} is "
+            "reachable from other machines: name one, or set danger_listen_without_tls"
+        )
 
 
 def bound_sockets(listen: str, bind: Callable[[socket.socket, Any], None]) -> list[socket.socket]:
@@ -96,9 +112,48 @@ def check_free(listen: str) -> None:
         each.close()
 
 
+def choose_lists(settings: Settings) -> str:
+    """Where list management is to listen: "same", or an address that is free now.
+
+    Where nobody chose the address and its port is taken, by another server of this machine say, a
+    free port is taken instead, with a warning.
+
+    Raises:
+        SettingsError: the address was chosen, and nobody can listen there.
+    """
+    address = settings.lists_listen
+    if address == SAME:
+        return SAME
+    why = _why_not(address, settings.listen)
+    if not why:
+        return address
+    if settings.sources.get("lists_listen") != "default":
+        raise SettingsError(
+            f"lists_listen: cannot listen on {address}: {why}; choose another, or "
+            f'"{SAME}" for that of listen'
+        )
+    _log.warning("lists_listen: %s: %s; list management takes a free port instead", address, why)
+    return f"{address.rpartition(':')[0]}:0"
+
+
+def _why_not(address: str, other: str) -> str:
+    """Why nobody can listen at an address beside another; empty where one can."""
+    if address == other and not address.endswith(":0"):
+        return "it is the address of listen"
+    try:
+        bound = bound_sockets(address, bind_alone)
+    except OSError as error:
+        return words(error)
+    for each in bound:
+        each.close()
+    return ""
+
+
 @contextmanager
 def reserved(listen: str) -> Iterator[str]:
     """Holds a port for processes of this user to share, and gives its `host:port`.
+
+    Of "same" nothing is held, as it is another one's.
 
     Nothing is accepted here: the kernel hands connections to those that listen. While the block
     lasts the port is nobody else's, also when all of them are down, and port 0 is one number.
@@ -106,6 +161,9 @@ def reserved(listen: str) -> Iterator[str]:
     Raises:
         SettingsError: nobody can listen there.
     """
+    if listen == SAME:
+        yield SAME
+        return
     try:
         bound = bound_sockets(listen, _bind_shared)
     except OSError as error:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hashlists.access.model import Role
 from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
 from matcher._proto.hashwarden.match.v1 import match_pb2_grpc
 from matcher.errors import InvalidRequestError
 from matcher.policy.rules import view_selection
 from matcher.service import convert, validation
 from matcher.service.errors import abort, status_of
+from matcher.service.gate import current_caller
 from matcher.service.stream import Drain, Window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from matcher.model import MatchResult
+    from matcher.pipeline import MatchOptions
     from matcher.service.uploads import Uploads
 
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
@@ -30,7 +33,8 @@ class MatchLimits:
         image_bytes: largest encoded image.
         stream_window: unanswered items of one stream, past which the server stops reading.
         default_max_matches: matches listed where the caller does not say.
-        exact_distances: whether answers hold exact distances.
+        exact_distances: whether answers hold exact distances for everybody; clients with the role
+            are told them all the same.
     """
 
     image_bytes: int
@@ -110,17 +114,30 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
 
     async def _match(self, image: bytes, options: pb.MatchOptions) -> pb.MatchResult:
         checked = validation.check_image(image, max_bytes=self._limits.image_bytes)
-        chosen = validation.check_options(
-            options, default_max_matches=self._limits.default_max_matches
-        )
+        chosen = self._options(options)
         result, decoded = await self._uploads.match(checked, chosen)
         self._count(result)
         return convert.result_to_proto(
             result,
             provenance=self._provenance(),
             decoded=decoded,
-            exact_distances=self._limits.exact_distances,
+            exact_distances=self._exact_distances,
         )
+
+    def _options(self, options: pb.MatchOptions) -> MatchOptions:
+        """What the caller chose, bound by the policy of the client that it is."""
+        return validation.check_options(
+            options,
+            default_max_matches=self._limits.default_max_matches,
+            within=current_caller().policy,
+        )
+
+    @property
+    def _exact_distances(self) -> bool:
+        if self._limits.exact_distances:
+            return True
+        caller = current_caller()
+        return caller.is_client and Role.MATCH_EXACT_DISTANCE in caller.roles
 
     async def _answer(self, request: pb.MatchImagesRequest) -> pb.MatchImagesResponse:
         """The answer for one item of a stream: a result, or a status of its own."""
@@ -136,9 +153,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
             raise InvalidRequestError(
                 f"holds 1 to {validation.MAX_QUERIES} queries", field="queries"
             )
-        options = validation.check_options(
-            request.options, default_max_matches=self._limits.default_max_matches
-        )
+        options = self._options(request.options)
         answers = [pb.LookupResult(request_id=each.request_id) for each in request.queries]
         checked = {}
         seen: set[str] = set()
@@ -155,7 +170,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
                 convert.result_to_proto(
                     result,
                     provenance=self._provenance(),
-                    exact_distances=self._limits.exact_distances,
+                    exact_distances=self._exact_distances,
                 )
             )
         return pb.LookupHashesResponse(results=answers)

@@ -125,6 +125,12 @@ class ServiceMetrics:
             ["code"],
             registry=self.registry,
         )
+        self.refused = Counter(
+            "hashwarden_refused_calls",
+            "Calls that were refused for who called, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
         # Known beforehand, so that a rate over a first one is not lost.
         for decision in Decision:
             self.decisions.labels(decision.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Self
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Self
 from grpc_health.v1 import health_pb2_grpc
 
 import matcher.index.hamming_scan  # noqa: F401  brings FAISS: now, not with a caller's first scan
+from hashlists.access.audit_head import HeadFile
 from hashlists.errors import (
     CatalogAwayError,
     HashlistsError,
     SnapshotError,
     SnapshotStoreError,
+    TokenKeyError,
 )
 from hashlists.snapshot import current_name
 from matcher import hashing, selftest
@@ -33,7 +36,11 @@ from matcher.follow.follower import Follower
 from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
+from matcher.service.attempts import Attempts
+from matcher.service.auditing import Auditing
+from matcher.service.directory import Directory
 from matcher.service.exports import Exports, ExportSettings
+from matcher.service.gate import Gate
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_servicer import ImportSettings, ListServicer
@@ -54,8 +61,10 @@ if TYPE_CHECKING:
     from matcher.settings import Settings
 
 _log = logging.getLogger(__name__)
-_MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
-_LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
+MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
+LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
+#: Between looks at who the clients are.
+_CLIENTS_SECONDS = 1.0
 #: For a build or a pull that is under way to end, once the server does.
 _CLOSE_SECONDS = 5.0
 
@@ -75,16 +84,17 @@ class Parts:
     def __init__(self, settings: Settings, catalog: LateCatalog | None) -> None:
         self.settings = settings
         self.catalog = catalog
-        self.services = (_MATCHING,) if catalog is None else (_MATCHING, _LISTS)
+        self.services = (MATCHING,) if catalog is None else (MATCHING, LISTS)
         self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
         self.holder: Holder[Generation] = Holder()
         self._source = _source(settings)
+        self._policies = policies_from_dict(settings.policy_document, origin=settings.policy_origin)
         self.follower = Follower(
             catalog,
             settings.snapshots_dir,
-            policies_from_dict(settings.policy_document, origin=settings.policy_origin),
+            self._policies,
             self.holder,
             default_policy=settings.default_policy,
             catalog_url=settings.catalog_url,
@@ -113,6 +123,12 @@ class Parts:
             *(self.holder, self.pool, self.admission, self.throttle), max_batch=settings.max_batch
         )
         self.metrics = ServiceMetrics(self.status)
+        self.directory = Directory(
+            settings.access_url, HeadFile(settings.audit_head_file), settings.token_key_file
+        )
+        self._attempts = Attempts()
+        self._auditing = Auditing(self.directory.database)
+        self._knowing = Threads("clients", workers=1, max_pending=2)
         self._swaps = 0
         self._revision_log = RevisionLog()
         self._changed = asyncio.Event()
@@ -139,7 +155,7 @@ class Parts:
         settings.prepare_data_dir()
         if settings.snapshot_pull_url and not _has_snapshot(settings):
             _check_store(settings)
-        if settings.snapshot_pull_url and settings.sources["catalog_url"] == "default":
+        if not settings.keeps_lists:
             return cls(settings, None)
         catalog = LateCatalog(settings.catalog_url)
         try:
@@ -156,8 +172,44 @@ class Parts:
             )
         return cls(settings, catalog)
 
-    def register(self, server: grpc.aio.Server) -> None:
-        """Adds the servicers."""
+    def know_clients(self) -> None:
+        """Reads the clients for the first time, before anybody calls.
+
+        What cannot be read now is tried again while the server runs; who is not known may not call.
+
+        Raises:
+            TokenKeyError: callers must be known, and tokens cannot be told.
+        """
+        settings = self.settings
+        required = any(map(settings.requires_clients, (settings.listen, settings.lists_address)))
+        try:
+            self.directory.refresh()
+        except TokenKeyError:
+            if required:
+                raise
+        except HashlistsError:
+            return  # it is told in the log
+        if required and self.directory.is_empty:
+            _log.warning("nobody may call yet: add a client with `hashwarden clients add`")
+
+    async def follow_clients(self) -> None:
+        """Knows of every change of the clients soon after its commit."""
+        while True:
+            await asyncio.sleep(_CLIENTS_SECONDS)
+            with contextlib.suppress(HashlistsError):  # it is told in the log
+                await self._knowing.run(self.directory.refresh)
+
+    def gate(self, address: str) -> Gate:
+        """What decides who may call at an address."""
+        return Gate(
+            self.directory,
+            self._attempts,
+            required=self.settings.requires_clients(address),
+            certificates=self.settings.tls_client_ca is not None,
+        )
+
+    def register_matching(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer of matching, and health."""
         limits = MatchLimits(
             image_bytes=self.settings.image_bytes,
             stream_window=self.settings.stream_window,
@@ -175,10 +227,11 @@ class Parts:
             self._counting.start()
         match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
-        if self.catalog is not None:
-            self._register_lists(self.catalog, server)
 
-    def _register_lists(self, catalog: LateCatalog, server: grpc.aio.Server) -> None:
+    def register_lists(self, server: grpc.aio.Server) -> None:
+        """Adds the servicer of list management, and health."""
+        catalog = self.catalog
+        assert catalog is not None, "a replica has no service for hash lists"
         imports = ImportSettings(
             catalog_url=self.settings.catalog_url,
             spool_dir=self.settings.spool_dir,
@@ -188,8 +241,11 @@ class Parts:
         exports = ExportSettings(
             catalog_url=self.settings.catalog_url, allowed=self.settings.may_export
         )
-        self._lists = ListServicer(catalog, imports, Exports(exports), self._changed.set)
+        self._lists = ListServicer(
+            catalog, imports, Exports(exports), self._auditing, self._changed.set
+        )
         lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
     async def load(self, *, wait: bool = True) -> None:
         """Loads the lists, tests matching, and says ready.
@@ -207,6 +263,8 @@ class Parts:
         await self._following.run(selftest.check, self.holder.current, self.pool)
         await self._following.run(self._tell_protection)
         await self.health.ready()
+        versions = {name: each.version for name, each in self._policies.items()}
+        await self._auditing.note_policies(versions, f"server:{socket.gethostname()}")
 
     def _tell_protection(self) -> None:
         """Says once what protects against files that take decoders over."""
@@ -328,6 +386,9 @@ class Parts:
             if self.catalog is not None:
                 last_first.callback(self.catalog.close)
             last_first.push_async_callback(asyncio.to_thread, self.pool.close)
+            last_first.push_async_callback(self._close_directory)
+            last_first.push_async_callback(self._auditing.close)
+            last_first.callback(self._knowing.close)
             if self._lists is not None:
                 last_first.callback(self._lists.close)
             if self._counting is not None:
@@ -335,6 +396,11 @@ class Parts:
             last_first.callback(self._following.close)
             last_first.push_async_callback(self._close_follower)
             last_first.push_async_callback(self.uploads.close)
+
+    async def _close_directory(self) -> None:
+        """Waits for who reads it, but not for a database that is away."""
+        closing = asyncio.create_task(asyncio.to_thread(self.directory.close))
+        await asyncio.wait((closing,), timeout=_CLOSE_SECONDS)
 
     async def _close_follower(self) -> None:
         """Ends a build or pull that is under way. One that hangs ends with the process."""

@@ -17,10 +17,13 @@ from grpc_reflection.v1alpha import reflection
 
 from matcher.decode.protection import told
 from matcher.errors import SettingsError
+from matcher.service.access import AccessControl
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.interceptors import CallObserver
-from matcher.service.listening import check_listen
-from matcher.service.parts import Parts
+from matcher.service.listening import check_listen, choose_lists
+from matcher.service.parts import LISTS, MATCHING, Parts
+from matcher.service.tls import server_credentials
+from matcher.settings import SAME
 
 if TYPE_CHECKING:
     import socket
@@ -38,13 +41,15 @@ class RunningServer:
     """A server that answers.
 
     Attributes:
-        address: `host:port` it listens on, with the port it was given.
+        address: `host:port` of matching, with the port it was given.
+        lists: the same of list management; empty for a replica, which has none.
         admin: `host:port` of health and metrics over HTTP; empty where there are none.
         health: what it says of itself.
         ready: done once lists are loaded and the self-test passed; raises where they are not.
     """
 
     address: str
+    lists: str
     admin: str
     health: Health
     ready: asyncio.Task[None]
@@ -118,6 +123,7 @@ async def running(settings: Settings, *, share_port: bool = False) -> AsyncItera
     Raises:
         SettingsError: an address is not loopback and nothing protects it, or it is taken.
         CatalogError: the catalog cannot be opened.
+        TokenKeyError: callers must be known, and tokens cannot be told.
     """
     check_listen(settings)
     listener = admin_listener(settings)
@@ -129,25 +135,31 @@ async def running(settings: Settings, *, share_port: bool = False) -> AsyncItera
         raise
     admin = None if listener is None else _admin(listener, parts)
     try:
-        server = _grpc_server(settings, parts, share_port=share_port)
-        parts.register(server)
-        shown = (*parts.services, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(shown, server)
-        address = _bind(server, settings)
+        await asyncio.to_thread(parts.know_clients)
+        listeners = _listeners(settings, parts, share_port=share_port)
         await parts.health.start()
-        await server.start()
+        for each in listeners:
+            await each.server.start()
         loading = asyncio.create_task(parts.load())
         following = asyncio.create_task(parts.follow(loading))
+        knowing = asyncio.create_task(parts.follow_clients())
         beating = asyncio.create_task(parts.pulse.run())
         try:
-            yield RunningServer(address, admin.address if admin else "", parts.health, loading)
+            yield RunningServer(
+                address=listeners[0].address,
+                lists=listeners[-1].address if parts.catalog is not None else "",
+                admin=admin.address if admin else "",
+                health=parts.health,
+                ready=loading,
+            )
         finally:
             await parts.health.drain()
             parts.drain.start()
-            await server.stop(settings.drain_seconds)
-            for task in (loading, following, beating):
+            await asyncio.gather(*(each.server.stop(settings.drain_seconds) for each in listeners))
+            tasks = (loading, following, knowing, beating)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(loading, following, beating, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         await parts.close()
         if admin is not None:
@@ -175,10 +187,75 @@ def _admin(listener: socket.socket, parts: Parts) -> AdminServer:
     return admin
 
 
-def _grpc_server(settings: Settings, parts: Parts, *, share_port: bool) -> grpc.aio.Server:
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """A gRPC server of one address.
+
+    Attributes:
+        server: not started yet.
+        address: with the port that it was given.
+    """
+
+    server: grpc.aio.Server
+    address: str
+
+
+def _listeners(settings: Settings, parts: Parts, *, share_port: bool) -> list[_Listener]:
+    """Matching, and list management where there is any: at two addresses, or together at one.
+
+    Raises:
+        SettingsError: an address is taken, or the certificate cannot be used.
+    """
+    server = _grpc_server(settings, parts, settings.listen, share_port=share_port)
+    parts.register_matching(server)
+    together = parts.catalog is None or settings.lists_listen == SAME
+    if together and parts.catalog is not None:
+        parts.register_lists(server)
+    shown = parts.services if together else (MATCHING,)
+    first = _bound(server, settings, settings.listen, services=shown)
+    if together:
+        return [first]
+    address = settings.lists_listen if share_port else choose_lists(settings)
+    other = _grpc_server(settings, parts, address, share_port=share_port)
+    parts.register_lists(other)
+    return [
+        first,
+        _bound(other, settings, address, services=(LISTS,)),
+    ]
+
+
+def _bound(
+    server: grpc.aio.Server,
+    settings: Settings,
+    address: str,
+    *,
+    services: tuple[str, ...],
+) -> _Listener:
+    """Opens the port of a server that has all its services."""
+    if settings.reflects(address):
+        shown = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(shown, server)
+    credentials = server_credentials(settings)  # gRPC takes them for one port
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        name = "lists_listen" if services == (LISTS,) else "listen"
+        raise SettingsError(f"{name}: cannot listen on {address}: is the port taken?") from error
+    return _Listener(server, f"{address.rpartition(':')[0]}:{port}")
+
+
+def _grpc_server(
+    settings: Settings, parts: Parts, address: str, *, share_port: bool
+) -> grpc.aio.Server:
     largest = settings.message_bytes
     return grpc.aio.server(
-        interceptors=(CallObserver(parts.metrics, parts.services),),
+        interceptors=(
+            AccessControl(parts.gate(address), parts.metrics),
+            CallObserver(parts.metrics, parts.services),
+        ),
         options=(
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", largest),
@@ -190,14 +267,3 @@ def _grpc_server(settings: Settings, parts: Parts, *, share_port: bool) -> grpc.
         ),
         maximum_concurrent_rpcs=settings.max_rpcs,
     )
-
-
-def _bind(server: grpc.aio.Server, settings: Settings) -> str:
-    host = settings.listen.rpartition(":")[0]
-    try:
-        port = server.add_insecure_port(settings.listen)
-    except RuntimeError as error:
-        raise SettingsError(
-            f"listen: cannot listen on {settings.listen}: is the port taken?"
-        ) from error
-    return f"{host}:{port}"

@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 from matcher.errors import MatcherError
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.health import Pulse
-from matcher.service.listening import check_listen, reserved
+from matcher.service.listening import check_listen, choose_lists, reserved
 from matcher.service.metrics import SupervisorMetrics
 from matcher.service.processes import Backoff, ServerProcess, shares, try_out
+from matcher.settings import SAME
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 ASK_SECONDS = 0.8
 _MAX_ANSWER_BYTES = 64 * 1024
 #: What a replaced process takes over from the running ones: sockets are bound once.
-_KEPT = ("listen", "admin_listen", "processes")
+_KEPT = ("listen", "lists_listen", "admin_listen", "processes")
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +50,7 @@ async def supervise(
     settings: Settings,
     *,
     reload: Callable[[], Settings],
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[str, str], None] | None = None,
     backoff: Backoff | None = None,
 ) -> None:
     """Runs `settings.process_count` server processes until SIGTERM or SIGINT, then drains them.
@@ -57,7 +58,8 @@ async def supervise(
     Args:
         settings: everything that can be set.
         reload: reads the settings again, for SIGHUP.
-        on_ready: called once with the address, when all processes serve.
+        on_ready: called once, when all processes serve, with the address of matching and that of
+            list management, which is empty for a replica.
         backoff: the pauses between starts of a process that ends.
 
     Raises:
@@ -65,8 +67,11 @@ async def supervise(
         NotReadyError: a process cannot serve.
     """
     check_listen(settings)
-    with reserved(settings.listen) as address:
-        fleet = Fleet(replace(settings, listen=address), backoff=backoff)
+    lists = choose_lists(settings) if settings.keeps_lists else SAME
+    with reserved(settings.listen) as address, reserved(lists) as lists_address:
+        fleet = Fleet(
+            replace(settings, listen=address, lists_listen=lists_address), backoff=backoff
+        )
         stop, renew = asyncio.Event(), asyncio.Event()
         with (
             _signals({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: renew}),
@@ -76,7 +81,8 @@ async def supervise(
             try:
                 if await _unless(stop, fleet.start()):
                     if on_ready is not None:
-                        on_ready(address)
+                        together = address if settings.keeps_lists else ""
+                        on_ready(address, together if lists_address == SAME else lists_address)
                     await _unless(stop, fleet.attend(renew, reload))
             finally:
                 await fleet.stop()

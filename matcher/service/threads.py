@@ -54,8 +54,22 @@ class Threads:
         call.add_done_callback(lambda _: on_loop(loop, self._ended))
         return await asyncio.wrap_future(call)
 
+    def begin(
+        self,
+        function: Callable[Arguments, object],
+        *arguments: Arguments.args,
+        **named: Arguments.kwargs,
+    ) -> None:
+        """Calls `function` in a thread, whatever is pending; nobody waits for it."""
+        self._executor.submit(partial(function, *arguments, **named))
+
     def _ended(self) -> None:
         self._pending -= 1
+
+    async def finish(self, *, seconds: float) -> None:
+        """Waits for what runs or waits, for so long at most, and ends the threads."""
+        ending = asyncio.create_task(asyncio.to_thread(self._executor.shutdown))
+        await asyncio.wait((ending,), timeout=seconds)
 
     def close(self) -> None:
         """Ends the threads once what runs has ended; what waits is dropped."""

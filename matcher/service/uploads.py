@@ -20,7 +20,8 @@ from matcher.model import (
     ViewSelection,
 )
 from matcher.pipeline import Generation, MatchOptions, hash_items, match_items
-from matcher.service.callers import current_caller
+from matcher.service.callers import current_place
+from matcher.service.gate import current_caller
 from matcher.service.threads import Threads
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Uploads:
             _end_after(decoding, stay)
 
     def _enter(self, nbytes: int) -> _Stay:
-        turn = self._throttle.take(current_caller())
+        turn = self._throttle.take(_who())
         try:
             return _Stay(turn, self._admission.take(nbytes))
         except OverloadedError:
@@ -162,6 +163,12 @@ class Uploads:
     ) -> list[MatchResult]:
         chosen = [each for each in options if each is not None]
         return match_items(self._holder.current, hashed, chosen) if chosen else []
+
+
+def _who() -> str:
+    """Who is held back for what it sends: the client, or the place of one whom nobody knows."""
+    caller = current_caller()
+    return f"client:{caller.name}" if caller.is_client else current_place()
 
 
 @dataclass(frozen=True, slots=True)

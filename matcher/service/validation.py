@@ -130,8 +130,15 @@ def check_request_id(request_id: str) -> str:
     return request_id
 
 
-def check_options(options: pb.MatchOptions, *, default_max_matches: int) -> MatchOptions:
+def check_options(
+    options: pb.MatchOptions, *, default_max_matches: int, within: str | None = None
+) -> MatchOptions:
     """What the caller chose. Whether the policy exists is for the pipeline to say.
+
+    Args:
+        options: what they sent.
+        default_max_matches: where they do not say.
+        within: the policy that binds them, as `MatchOptions` has it.
 
     Raises:
         InvalidRequestError: a value is out of range.
@@ -142,6 +149,7 @@ def check_options(options: pb.MatchOptions, *, default_max_matches: int) -> Matc
         policy=options.policy,
         views=check_views(options.views, field="options.views"),
         max_matches=options.max_matches or default_max_matches,
+        within=within,
     )
 
 

@@ -76,10 +76,13 @@ async def _try(settings: Settings) -> None:
     """
     from matcher.service.listening import check_listen  # noqa: PLC0415  as above
     from matcher.service.parts import Parts  # noqa: PLC0415
+    from matcher.service.tls import server_credentials  # noqa: PLC0415
 
     check_listen(settings)
+    server_credentials(settings)
     parts = await asyncio.to_thread(Parts.open, settings)
     try:
+        await asyncio.to_thread(parts.know_clients)
         await parts.load(wait=False)
     finally:
         await parts.close()

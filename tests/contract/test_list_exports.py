@@ -19,6 +19,7 @@ from hashlists.exporter import export_lists, export_to_stream
 from hashlists.exporting.request import Compression, ExportRequest
 from hashlists.model import Handling, Harm, HashKind, HashList, MatchDay
 from matcher import settings
+from matcher.cli.context import Session
 from matcher.cli.keeping import LocalKeeper, RemoteKeeper
 from matcher.client import AsyncClient, Client
 from matcher.errors import ServerError
@@ -59,7 +60,8 @@ def data(tmp_path_factory):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(data):
-    free = {"listen": "127.0.0.1:0", "admin_listen": "off", "decode_workers": 1}
+    one_address = {"listen": "127.0.0.1:0", "lists_listen": "same"}
+    free = {**one_address, "admin_listen": "off", "decode_workers": 1}
     async with running(settings.load_settings(data, environ={}, overrides=free)) as server:
         await asyncio.wait_for(server.ready, 60)
         yield server
@@ -84,7 +86,7 @@ class Here:
 
     async def stats(self, name, days):
         with Catalog.open(self.url) as catalog:
-            return LocalKeeper(catalog, "a person").match_days(name, days)
+            return LocalKeeper(catalog, Session(None)).match_days(name, days)
 
 
 class There:

@@ -252,7 +252,7 @@ class TestDisagreement:
         assert "another entry has a class that decides nothing (in other-unit)" in told
 
     async def test_callers_of_a_server_see_it_too(self, disagreeing):
-        free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
+        free = {"listen": "127.0.0.1:0", "lists_listen": "same", "admin_listen": "127.0.0.1:0"}
         config = load_settings(disagreeing, environ={}, overrides=free)
         async with running(config) as server, AsyncClient(server.address) as client:
             await server.ready

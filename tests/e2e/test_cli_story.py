@@ -87,7 +87,7 @@ def server(data):
         [*COMMAND, "--data", str(data), "serve", "--listen", "127.0.0.1:0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(),
+        env=environment() | {"HASHWARDEN_LISTS_LISTEN": "same"},
         text=True,
     ) as process:
         ready = process.stdout.readline()

@@ -84,7 +84,8 @@ def test_commands_tell_it(run, pictures):
 
 
 def load(data, **overrides):
-    free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "follow_seconds": 0.05}
+    one_address = {"listen": "127.0.0.1:0", "lists_listen": "same"}
+    free = {**one_address, "admin_listen": "127.0.0.1:0", "follow_seconds": 0.05}
     return settings.load_settings(data, environ={}, overrides={**free, **overrides})
 
 

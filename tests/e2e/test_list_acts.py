@@ -40,6 +40,7 @@ from matcher.service.server import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+ONE_ADDRESS = {"listen": "127.0.0.1:0", "lists_listen": "same"}
 COMMON = "list-0"
 #: For as many tests as ask for a list of their own.
 OWN = tuple(f"list-{number}" for number in range(1, 10))
@@ -82,7 +83,7 @@ def data(tmp_path_factory):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(data):
     loaded = settings.load_settings(
-        data, environ={}, overrides={"listen": "127.0.0.1:0", "follow_seconds": FOLLOW_SECONDS}
+        data, environ={}, overrides={**ONE_ADDRESS, "follow_seconds": FOLLOW_SECONDS}
     )
     async with running(loaded) as server:
         await asyncio.wait_for(server.ready, 60)
@@ -588,7 +589,7 @@ async def test_a_whole_list_retracts_what_it_does_not_name(client, demo, tmp_pat
 
 async def test_what_lists_match_is_counted_in_the_catalog(tmp_path):
     data = tmp_path / "data"
-    loaded = settings.load_settings(data, environ={}, overrides={"listen": "127.0.0.1:0"})
+    loaded = settings.load_settings(data, environ={}, overrides=ONE_ADDRESS)
     async with running(loaded) as server:
         await asyncio.wait_for(server.ready, 60)
         async with AsyncClient(server.address) as client:

@@ -46,7 +46,8 @@ DIE = "os.kill(os.getpid(), 9)"
 
 
 def load(data, **overrides):
-    values = {"listen": "127.0.0.1:0", "admin_listen": "off", "decode_workers": 1, **overrides}
+    one_address = {"listen": "127.0.0.1:0", "lists_listen": "same"}
+    values = {**one_address, "admin_listen": "off", "decode_workers": 1, **overrides}
     return settings.load_settings(data, environ={}, overrides=values)
 
 

@@ -36,7 +36,7 @@ TEST_IMAGE = published_test_image()
 
 
 def load_settings(data, **overrides):
-    free = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
+    free = {"listen": "127.0.0.1:0", "lists_listen": "same", "admin_listen": "127.0.0.1:0"}
     values = {**free, "follow_seconds": 0.05, **overrides}
     loaded = settings.load_settings(data, environ={}, overrides=values)
     return replace(loaded, snapshot_pull_seconds=0.1)  # no store would want to be asked so often

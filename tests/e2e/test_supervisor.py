@@ -48,6 +48,7 @@ class Served:
             "PROCESSES": 2,
             "DECODE_WORKERS": 2,
             "LISTEN": "127.0.0.1:0",
+            "LISTS_LISTEN": "same",
             "ADMIN_LISTEN": f"127.0.0.1:{self.admin_port}",
             "FOLLOW_SECONDS": 0.1,
             **settings,

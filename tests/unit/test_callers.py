@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from matcher.service.callers import current_caller, note_caller, place_of
+from matcher.service.callers import current_place, note_place, place_of
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,11 @@ def test_an_address_is_told_without_its_port(peer, place):
 
 async def test_each_call_has_its_own():
     async def call(peer):
-        note_caller(peer)
+        note_place(peer)
         await asyncio.sleep(0)
-        return current_caller(), await asyncio.create_task(asyncio.sleep(0, current_caller()))
+        return current_place(), await asyncio.create_task(asyncio.sleep(0, current_place()))
 
     calls = (call("ipv4:192.0.2.1:1"), call("ipv4:192.0.2.2:1"))
     found = await asyncio.gather(*calls)
     assert found == [("192.0.2.1",) * 2, ("192.0.2.2",) * 2]
-    assert current_caller() == ""
+    assert current_place() == ""

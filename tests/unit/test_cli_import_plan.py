@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -272,7 +273,6 @@ def test_an_import_makes_the_data_folder_for_its_owner_alone(run, tmp_path, monk
     file = write(tmp_path / "a.csv", [f"{md5(1)},"])
     monkeypatch.setenv("HASHWARDEN_CATALOG_URL", f"sqlite:///{tmp_path / 'other' / 'catalog.db'}")
     run("lists", "import", file, *NEW)
-    (tmp_path / "data" / "spool").rmdir()
-    (tmp_path / "data").rmdir()
+    shutil.rmtree(tmp_path / "data")
     run("lists", "import", file, "--list", "new", *COLUMNS)
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700

@@ -64,6 +64,7 @@ def test_a_name_that_is_unknown_is_refused(monkeypatch):
 def test_the_address_is_told_once_and_open_doors_loudly(tmp_path, host):
     doors = ("LISTEN", "EXPORT")
     insist = {f"HASHWARDEN_DANGER_{door}_WITHOUT_TLS": "true" for door in doors}
+    insist["HASHWARDEN_LISTS_LISTEN"] = "same"
     with started(tmp_path, "--listen", f"{host}:0", **insist) as process:
         ready = process.stdout.readline().strip()
         process.send_signal(signal.SIGTERM)
@@ -77,9 +78,9 @@ def test_the_address_is_told_once_and_open_doors_loudly(tmp_path, host):
 
 def test_a_person_is_given_a_command_that_works(monkeypatch, capsys):
     monkeypatch.setattr(serve, "is_terminal", lambda **_: True)
-    serve._tell_ready("127.0.0.1:5")
+    serve._tell_ready("127.0.0.1:5", "127.0.0.1:6")
     captured = capsys.readouterr()
     assert captured == (
-        "serving on 127.0.0.1:5\n",
+        "serving on 127.0.0.1:5\nhash lists on 127.0.0.1:6\n",
         "Try: hashwarden doctor --server 127.0.0.1:5\n",
     )

@@ -240,12 +240,15 @@ def test_a_disk_of_unknown_kind_is_no_fault(folder, tmp_path, monkeypatch):
 
 EXPOSED = {
     "listen": "0.0.0.0:50051",
-    "listens_on_loopback": False,
+    "addresses": ("0.0.0.0:50051",),
+    "lists_address": "0.0.0.0:50051",
+    "is_protected": lambda _: False,
+    "requires_clients": lambda _: False,
     "danger_listen_without_tls": False,
     "may_export": False,
     "exact_distances": True,
 }
-SAFE = EXPOSED | {"listens_on_loopback": True, "exact_distances": False}
+SAFE = EXPOSED | {"is_protected": lambda _: True, "exact_distances": False}
 
 
 def exposure(**changes):
@@ -367,8 +370,8 @@ def test_a_check_that_breaks_down_hides_no_other():
 class FakeClient:
     said = "SERVING"
 
-    def __init__(self, target):
-        assert target == "127.0.0.1:9"
+    def __init__(self, target, *, credentials, token):
+        assert (target, credentials, token) == ("127.0.0.1:9", None, None)
 
     def __enter__(self):
         return self

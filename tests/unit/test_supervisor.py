@@ -32,7 +32,8 @@ SERVES = READ + TELL + WAIT
 
 
 def load_settings(data, **overrides):
-    known = {"listen": "127.0.0.1:0", "admin_listen": "off", "processes": 2, "drain_seconds": 5}
+    one_address = {"listen": "127.0.0.1:0", "lists_listen": "same"}
+    known = {**one_address, "admin_listen": "off", "processes": 2, "drain_seconds": 5}
     return settings_module.load_settings(data, environ={}, overrides=known | overrides)
 
 
@@ -234,7 +235,8 @@ class TestFleet:
     async def test_all_must_serve_before_it_is_told_and_a_signal_ends_all(self, tmp_path, programs):
         told = []
 
-        def ready(address):
+        def ready(address, lists):
+            assert lists == address  # as both are one here
             told.append(address)
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -242,7 +242,7 @@ class CreateHashListRequest(_message.Message):
     """Lower-case letters, digits and dashes; 1 to 63 characters, a letter first."""
     author: _builtins.str
     """Who asks, in the caller's words, at most 200 characters. Nothing checks it: the revision
-    names it as unverified, beside the address that the call came from.
+    names it as unverified, beside the client, or else the address, that the call came from.
     """
     @_builtins.property
     def hash_list(self) -> Global___HashList: ...

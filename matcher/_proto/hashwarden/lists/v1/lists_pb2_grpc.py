@@ -168,8 +168,8 @@ class HashListServiceServicer:
 
     def ChangeHandling(self, request, context):
         """Changes what a list says of handling, and so what holds of every entry whose record says
-        nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
-        more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
+        nothing of its own. No entry is written. Exports go by it: so more recipients, or a later
+        end, are for the machine of the catalog, and PERMISSION_DENIED here. May be repeated safely.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

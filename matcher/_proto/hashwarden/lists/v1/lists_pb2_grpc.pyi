@@ -59,8 +59,8 @@ class HashListServiceStub:
     """
     ChangeHandling: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ChangeHandlingRequest, _lists_pb2.ChangeHandlingResponse]
     """Changes what a list says of handling, and so what holds of every entry whose record says
-    nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
-    more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
+    nothing of its own. No entry is written. Exports go by it: so more recipients, or a later
+    end, are for the machine of the catalog, and PERMISSION_DENIED here. May be repeated safely.
     """
     ListStats: _grpc.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]
     """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
@@ -117,8 +117,8 @@ class HashListServiceAsyncStub(HashListServiceStub):
     """
     ChangeHandling: _aio.UnaryUnaryMultiCallable[_lists_pb2.ChangeHandlingRequest, _lists_pb2.ChangeHandlingResponse]  # type: ignore[assignment]
     """Changes what a list says of handling, and so what holds of every entry whose record says
-    nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
-    more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
+    nothing of its own. No entry is written. Exports go by it: so more recipients, or a later
+    end, are for the machine of the catalog, and PERMISSION_DENIED here. May be repeated safely.
     """
     ListStats: _aio.UnaryUnaryMultiCallable[_lists_pb2.ListStatsRequest, _lists_pb2.ListStatsResponse]  # type: ignore[assignment]
     """What a list did to uploads by day and policy, or in shadow would have done; oldest first."""
@@ -220,8 +220,8 @@ class HashListServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lists_pb2.ChangeHandlingResponse, _abc.Awaitable[_lists_pb2.ChangeHandlingResponse]]:
         """Changes what a list says of handling, and so what holds of every entry whose record says
-        nothing of its own. No entry is written. Nothing checks who calls, and exports go by it: so
-        more recipients, or a later end, are PERMISSION_DENIED. May be repeated safely.
+        nothing of its own. No entry is written. Exports go by it: so more recipients, or a later
+        end, are for the machine of the catalog, and PERMISSION_DENIED here. May be repeated safely.
         """
 
     @_abc_1.abstractmethod

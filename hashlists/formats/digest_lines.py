@@ -1,5 +1,8 @@
 r"""The forms of a line that holds one digest: which line is of which, and what stands in it.
 
+A tab behind the value sets cells of a table apart, and one may say that the record is withdrawn:
+such a line is none of these forms, unless whoever imports says that names stand there.
+
 Forms: `HEX  NAME` and `HEX *NAME` (md5sum, sha1sum, sha256sum; a backslash in front where the name
 has escapes), a bare value, `KIND (NAME) = HEX` (BSD, `--tag`, openssl), and `HEX|OFFSET` (the index
 files of The Sleuth Kit). Empty lines, comments (`#`) and the head of an index are passed over.
@@ -20,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The forms in which the value comes first. What is behind it tells the form.
-LISTED: Final = re.compile(r"[ \t]*\\?([0-9A-Fa-f]{8,})(?:[ \t].*|\|[0-9]{16}[ \t]*)?")
+LISTED: Final = re.compile(r"[ \t]*\\?([0-9A-Fa-f]{8,})(?:[ \t]*| (?! *\t).*|\|[0-9]{16}[ \t]*)")
+#: The same where a tab may stand before a name.
+LISTED_BY_TABS: Final = re.compile(r"[ \t]*\\?([0-9A-Fa-f]{8,})(?:[ \t].*|\|[0-9]{16}[ \t]*)?")
+_TABLE: Final = (
+    "a tab behind the value, so this is a row of a table: import it as csv with --option"
+    " delimiter=tab and a first line that names the columns; where the tab stands before the"
+    " name of a file, say --option behind=names"
+)
 _TAGGED: Final = re.compile(r"([A-Za-z0-9/-]{2,16}) ?\(.*\) ?= ?([0-9A-Fa-f]+)[ \t]*")
 #: What an index of The Sleuth Kit begins with: the kind of file it was made of, and its name.
 _INDEX_HEAD: Final = re.compile(r"0{41}\|.*|0{40}1\|.*")
@@ -63,19 +73,32 @@ class Digest(NamedTuple):
     bare: bool
 
 
-def read_line(line: str) -> Digest | Aside | str:
-    """What a line holds: a digest, nothing, or else what is wrong with it."""
+def read_line(line: str, *, names_behind: bool = False) -> Digest | Aside | str:
+    """What a line holds: a digest, nothing, or else what is wrong with it.
+
+    Args:
+        line: without its end.
+        names_behind: whether what stands behind a value, be it a tab, is surely a name.
+    """
     if tagged := _TAGGED.fullmatch(line):
         return _tagged(tagged[1], tagged[2])
     if aside := _aside(line):
         return aside
-    listed = LISTED.fullmatch(line)
+    listed = (LISTED_BY_TABS if names_behind else LISTED).fullmatch(line)
     if listed is None:
+        if LISTED_BY_TABS.fullmatch(line):
+            return _TABLE
         return "no digest: expected HEX, HEX and a name, KIND (NAME) = HEX, or HEX|OFFSET"
     kind = KIND_OF_DIGITS.get(len(listed[1]))
     if kind is None:
         return _wrong_digits(len(listed[1]))
     return Digest(kind, listed[1], bare=not line[listed.end(1) :].strip())
+
+
+def behind(line: str) -> str:
+    """What stands behind the value of a line that begins with one; empty for any other."""
+    listed = LISTED_BY_TABS.fullmatch(line)
+    return line[listed.end(1) :].strip(" \t*") if listed is not None else ""
 
 
 def kind_named(text: str) -> HashKind | None:
@@ -112,4 +135,13 @@ def _wrong_digits(found: int) -> str:
     )
 
 
-__all__ = ["KIND_OF_DIGITS", "LISTED", "Aside", "Digest", "kind_named", "read_line"]
+__all__ = [
+    "KIND_OF_DIGITS",
+    "LISTED",
+    "LISTED_BY_TABS",
+    "Aside",
+    "Digest",
+    "behind",
+    "kind_named",
+    "read_line",
+]

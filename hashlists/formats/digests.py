@@ -20,6 +20,9 @@ too short, or of another kind than all others. Cut off elsewhere, it cannot be t
 one. These files know no retractions and no classes.
 
 Options:
+    behind: `names`: what stands behind the values are names of files, even where a tab sets them
+        apart, or the same few come again and again. Without it such a file is refused: it is most
+        likely a table, whose further cells may say what is withdrawn.
     kind: `md5`, `sha1` or `sha256`: what all values are; any other value is rejected. Or
         `by_length`: the number of digits tells, and no value of 64 is a PDQ code.
 """
@@ -45,8 +48,10 @@ from hashlists.formats.base import (
 from hashlists.formats.digest_lines import (
     KIND_OF_DIGITS,
     LISTED,
+    LISTED_BY_TABS,
     Aside,
     Digest,
+    behind,
     kind_named,
     read_line,
 )
@@ -65,6 +70,8 @@ if TYPE_CHECKING:
 
 _NAME: Final = "digests"
 _OPTION: Final = "kind"
+_BEHIND: Final = "behind"
+_NAMES: Final = "names"
 _BY_LENGTH: Final = "by_length"
 _FIELD: Final = "value"
 _HASHKEEPER: Final = re.compile(
@@ -77,6 +84,12 @@ _NOTES: Mapping[Aside, str] = {
     Aside.ZERO: "all-zero value of an index left aside",
 }
 _LOOKED_AT: Final = 20
+#: Of lines that all have something behind their values, below which repetition shows nothing.
+_FEWEST_LINES: Final = 4
+#: Different words that a status or a class has at most.
+_FEW_WORDS: Final = 20
+#: The name that the tools give standard input.
+_STDIN_NAME: Final = "-"
 
 
 class DigestsReader(BatchReader):
@@ -84,7 +97,8 @@ class DigestsReader(BatchReader):
 
     Raises:
         OptionsError: an option is unknown, or is needed and was not given.
-        FormatError: none of the first lines holds a digest, or it is an index of an NSRL set.
+        FormatError: none of the first lines holds a digest, it is a table, or an index of an NSRL
+            set.
     """
 
     format: Final = _NAME
@@ -96,7 +110,11 @@ class DigestsReader(BatchReader):
         self._named = kind_named(head[0])
         self._kind = _kind_option(options, self._named)
         self._bare_sha256 = self._kind is not None or options.get(_OPTION) == _BY_LENGTH
-        _require_digests(head)
+        self._names_behind = _names_behind(options)
+        self._listed = LISTED_BY_TABS if self._names_behind else LISTED
+        _require_digests(head, names_behind=self._names_behind)
+        if not self._names_behind:
+            _refuse_few_words(head)
         _refuse_nsrl(head[0])
         self._header = FileHeader(self.format, "", "", "")
         self._lines = TextLines(stream, limits)
@@ -124,7 +142,7 @@ class DigestsReader(BatchReader):
 
         Quick, since a file is mostly so. It takes only what `read_line` would take as well.
         """
-        matches = list(map(LISTED.fullmatch, block.lines))
+        matches = list(map(self._listed.fullmatch, block.lines))
         if block.open_ended or not all(matches):
             return None
         values = [match[1] for match in matches if match is not None]
@@ -173,7 +191,7 @@ class DigestsReader(BatchReader):
     def _read_line(self, number: int, line: str) -> Digest | Aside | str:
         if number == 1 and self._named is not None:
             return Aside.EMPTY
-        found = read_line(line)
+        found = read_line(line, names_behind=self._names_behind)
         if not isinstance(found, Digest):
             return found
         if found.bare and found.kind is HashKind.SHA256 and not self._bare_sha256:
@@ -223,7 +241,7 @@ def open_reader(stream: BinaryIO, options: Mapping[str, str], limits: ImportLimi
         OptionsError: an option is unknown, or is needed and was not given.
         FormatError: the file is of another format.
     """
-    refuse_unknown_options(options, (_OPTION,), _NAME)
+    refuse_unknown_options(options, (_BEHIND, _OPTION), _NAME)
     sample = take_sample(stream)
     refuse_unreadable(sample)
     head = first_lines(sample.head)
@@ -257,12 +275,37 @@ def _kind_option(options: Mapping[str, str], named: HashKind | None) -> HashKind
     return kind
 
 
-def _require_digests(lines: Sequence[str]) -> None:
+def _names_behind(options: Mapping[str, str]) -> bool:
+    said = options.get(_BEHIND)
+    if said not in (None, _NAMES):
+        raise OptionsError(f"the option {_BEHIND} must be {_NAMES}, not {said!r}")
+    return said is not None
+
+
+def _require_digests(lines: Sequence[str], *, names_behind: bool) -> None:
     """Refuses a file that surely is another, before each of its lines is rejected."""
-    if not any(isinstance(read_line(line), Digest) for line in lines):
+    found = [read_line(line, names_behind=names_behind) for line in lines]
+    if not any(isinstance(each, Digest) for each in found):
+        for number, each in enumerate(found, start=1):
+            if isinstance(each, str) and isinstance(
+                read_line(lines[number - 1], names_behind=True), Digest
+            ):
+                raise FormatError(each, place=Place("line", number))
         raise FormatError(
             "none of the first lines holds a digest: expected HEX, HEX and a name,"
             " KIND (NAME) = HEX, an index of The Sleuth Kit, or HashKeeper's CSV; " + INSPECT
+        )
+
+
+def _refuse_few_words(lines: Sequence[str]) -> None:
+    """Refuses a file where the same few words stand behind the values, as those of a status."""
+    words = [word for line in lines if (word := behind(line)) and word != _STDIN_NAME]
+    if len(words) >= _FEWEST_LINES and len(set(words)) <= min(_FEW_WORDS, len(words) // 2):
+        raise OptionsError(
+            "the same few words come again and again behind the values; they would not be read,"
+            " and may say that a record is withdrawn, or of which class it is: make it a table with"
+            " a first line that names its columns, and import that as csv; if they are names of"
+            f" files, say --option {_BEHIND}={_NAMES}"
         )
 
 

@@ -187,11 +187,12 @@ def command(
             "lists import - ..."
         )
     identities = reading.identities_of(key_files)
+    read_as = file_format or _format_by_suffix(files, identities)
     order = ImportOrder(
         files=files,
         list_name=list_name,
-        format=file_format or _format_by_suffix(files, identities),
-        options=reading.settled_options(files, mapping, columns, format_options),
+        format=read_as,
+        options=reading.settled_options(files, mapping, columns, format_options, read_as),
         identities=identities,
         max_rejected_share=max_rejected_share,
         reason=reason,

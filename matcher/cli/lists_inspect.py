@@ -86,7 +86,7 @@ def command(
 
     if files.count(STDIN) > 1:
         raise click.UsageError("standard input can be read once only")
-    given = reading.settled_options(files, mapping, columns, format_options)
+    given = reading.settled_options(files, mapping, columns, format_options, file_format)
     identities = reading.identities_of(key_files)
     keys = SameKeys()
     where = reading.where_options_stand(mapping, columns, format_options)

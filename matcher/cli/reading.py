@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _FLAG_NAMES = ", ".join((flag.name or "").lower() for flag in EntryFlag)
 _COLUMN = "columns."
+_TABLE = "csv"
 _PACKED_SUFFIXES = (".gz", ".zst")
 _ENCRYPTED_SUFFIX = ".age"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -77,8 +78,16 @@ def settled_options(
     mapping_file: Path | None,
     columns: Sequence[str],
     format_options: Sequence[str],
+    file_format: str | None,
 ) -> dict[str, str]:
     """The options of the format as its reader takes them.
+
+    Args:
+        files: what is read; names that end in .tsv say that tabs set the cells apart.
+        mapping_file: of columns and options, before which the others go.
+        columns: as --column takes them.
+        format_options: as --option takes them.
+        file_format: by which the files are read; None where their look is to tell.
 
     Raises:
         BadParameter: one is not of the form that it must have.
@@ -88,9 +97,14 @@ def settled_options(
     settled.update(options.pairs("--option", format_options))
     for field, name in options.pairs("--column", columns).items():
         settled[f"{_COLUMN}{field}"] = name
-    if all(suffix_of(each) == ".tsv" for each in files):
+    is_table = file_format == _TABLE or (file_format is None and any(map(_is_column, settled)))
+    if is_table and all(suffix_of(each) == ".tsv" for each in files):
         settled.setdefault("delimiter", "tab")
     return settled
+
+
+def _is_column(option: str) -> bool:
+    return option.partition(".")[0] == _COLUMN.rstrip(".")
 
 
 def where_options_stand(

@@ -28,7 +28,7 @@ def text(*lines, end="\n"):
 @pytest.mark.parametrize("kind", list(NAMED))
 @pytest.mark.parametrize(
     "form",
-    ["{0}  SECRET", "{0} *SECRET x", "\\{0}  SEC\\nRET", "{0}\tSECRET", "{1}  SECRET",
+    ["{0}  SECRET", "{0} *SECRET x", "\\{0}  SEC\\nRET", "{1}  SECRET",
      "{2} (SECRET) = {0}", "{2}(SEC) = RET)= {1}", "{2} () = {0}"],
 )  # fmt: skip
 def test_lines_of_checksum_tools(kind, form):
@@ -81,7 +81,7 @@ def test_other_kinds_than_the_option_says_are_rejected():
     ("options", "words"),
     [
         ({"kind": "pdq"}, "must be md5, sha1, sha256 or by_length"),
-        ({"form": "md5"}, "unknown option 'form' of format digests; known options: kind"),
+        ({"form": "md5"}, "unknown option 'form' of format digests; known options: behind, kind"),
     ],
 )
 def test_wrong_options(options, words):
@@ -295,3 +295,51 @@ def test_likeness(data, score, words):
 def test_the_format_says_nothing_of_harm():
     assert find_format("digests").harm is None
     assert not find_format("digests").known_good
+
+
+class TestTables:
+    """Rows of a table are never taken for lines of a digest and a name."""
+
+    HEADER = "MD5\tStatus\tClass"
+    ROWS = tuple(f"{md5(n)}\t{('active', 'removed')[n % 2]}\tA" for n in range(30))
+
+    @pytest.mark.parametrize("header", [HEADER, "Prüfsumme\tKategorie\tZustand", None])
+    @pytest.mark.parametrize("codec", ["utf-8", "utf-16"])
+    def test_a_table_of_tabs_is_refused_and_looks_like_none(self, header, codec):
+        lines = [*([header] if header else []), *self.ROWS]
+        data = "\n".join([*lines, ""]).encode(codec)
+        assert likeness(data, "digests") is None
+        with pytest.raises(FormatError, match=r"row of a table: import it as csv"):
+            read(data, "digests")
+
+    def test_a_row_of_a_table_among_lists_is_rejected(self):
+        outcome = read(
+            text(*(f"{md5(n)}  a{n}" for n in range(9)), f"{md5(9)}\tremoved"), "digests"
+        )
+        assert [(line, field) for line, field, _ in outcome.faults] == [(10, "value")]
+        assert "row of a table" in outcome.faults[0][2]
+
+    @pytest.mark.parametrize("between", [" ", "  ", " *"])
+    def test_few_words_behind_the_values_are_asked_about(self, between):
+        data = text(*(f"{md5(n)}{between}{('active', 'removed')[n % 2]}" for n in range(8)))
+        with pytest.raises(OptionsError, match=r"come again and again behind the values"):
+            read(data, "digests")
+        assert len(read(data, "digests", {"behind": "names"}).keys) == 8
+
+    def test_names_that_come_again_here_and_there_are_names(self):
+        data = text(*(f"{md5(n)}  {n % 6}.jpg" for n in range(9)))
+        assert len(read(data, "digests").keys) == 9
+
+    def test_what_was_read_from_standard_input_has_no_name(self):
+        data = text(*(f"{md5(n)}  -" for n in range(9)))
+        assert len(read(data, "digests").keys) == 9
+
+    def test_names_behind_tabs_are_read_where_whoever_imports_says_so(self):
+        data = text(*(f"{md5(n)}\tSECRET {n}" for n in range(9)))
+        outcome = read(data, "digests", {"behind": "names"})
+        assert outcome.column(HashKind.MD5) == [value(HashKind.MD5, n) for n in range(9)]
+        with pytest.raises(OptionsError, match="behind must be names"):
+            read(data, "digests", {"behind": "status"})
+
+    def test_a_tab_at_the_end_of_a_line_is_no_cell(self):
+        assert len(read(text(md5(1) + "\t", md5(2) + " \t"), "digests").keys) == 2

@@ -227,6 +227,25 @@ class TestCommand:
         assert "To import" not in told.err
         assert self.run(capsys, path, "--column", "md5=Wert")[0] == 0
 
+    @pytest.mark.parametrize("name", ["x.tsv", "x.txt", "x.tsv.gz"])
+    def test_a_table_of_tabs_is_read_as_one(self, capsys, write, name):
+        rows = [f"{md5(n)}\t{('active', 'removed')[n % 2]}\tA" for n in range(30)]
+        data = "\n".join(["MD5\tStatus\tClass", *rows, ""]).encode()
+        path = write(name, gzip.compress(data) if name.endswith("gz") else data)
+        status, told = self.run(capsys, path)
+        assert status == 2
+        assert "read as\tcsv" in told.out
+        assert "--column retracted=Status" in told.err
+        assert "--format digests" not in told.err
+
+    def test_lists_of_digests_may_be_named_tsv(self, capsys, write):
+        path = write("x.tsv", f"{md5(1)}  a.jpg\n{md5(2)}  b.jpg\n".encode())
+        status, told = self.run(capsys, path)
+        assert status == 0
+        assert "--format digests" in told.err
+        assert "delimiter" not in told.err
+        assert self.run(capsys, path, "--format", "digests")[0] == 0
+
     def test_a_mapping_is_given_as_for_an_import(self, capsys, write):
         mapping = write("map.toml", b'scheme = "x"\n[columns]\nmd5 = "Wert"\n')
         path = write("x.tsv", f"Wert\tb\n{md5(1)}\tx\n".encode())

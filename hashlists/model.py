@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -181,6 +181,9 @@ class SaidHandling:
 
 
 NOTHING_SAID = SaidHandling()
+#: Recipients of an entry whose record names none, in a file that tells what records said: who reads
+#: it takes them for none that were named, where an empty sequence would mean nobody.
+AS_ITS_LIST: Final = ("(as its list says)",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from hashlists.catalog.schema import (
     extra_hashes,
 )
 from hashlists.model import (
+    AS_ITS_LIST,
     NO_ONWARD_SHARING,
     Classification,
     EntryBatch,
@@ -68,6 +69,9 @@ _BARE: Mapping[str, Any] = {
     "flags_known": 0,
     "content_digest": b"",
 }
+
+#: What stands in an own copy for all that a record left to its list.
+_NOTHING_OF_ITS_LIST = Handling(releasable_to=AS_ITS_LIST)
 
 _KEYS = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.source_key))
 _EXTRAS = BulkSelect(
@@ -147,6 +151,16 @@ class Judge:
     def handling(self, version: Version) -> Handling:
         """What holds of a version that is among those last given to `goes_out`."""
         return self._holding[version[_HANDLING]]
+
+    def told_handling(self, version: Version) -> Handling:
+        """What an export says of it; in an own copy that is what its record said, no more.
+
+        Of versions that did not keep the two apart, all that holds.
+        """
+        said = self._texts.sayings[version[_HANDLING]]
+        if self._recipients is not None or isinstance(said, Handling):
+            return self.handling(version)
+        return said.over(_NOTHING_OF_ITS_LIST)
 
     def classification(self, version: Version) -> Classification | None:
         """Of any version."""
@@ -301,7 +315,7 @@ def export_batch(
         sizes=columns["size"],
         classifications=[judge.classification(row) for row in rows],
         handlings=[
-            NO_ONWARD_SHARING if each.version is None else judge.handling(each.version)
+            NO_ONWARD_SHARING if each.version is None else judge.told_handling(each.version)
             for each in told
         ],
         flags=columns["flags"],

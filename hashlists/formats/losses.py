@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from hashlists.model import EntryFlag
+from hashlists.model import AS_ITS_LIST, EntryFlag
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -61,7 +61,7 @@ def count_handling(losses: Counter[str], handling: Handling, *, originator: bool
     """Counts what a handling says, but for the originator where that is written."""
     if handling.originator and not originator:
         losses[ORIGINATOR] += 1
-    if handling.releasable_to:
+    if handling.releasable_to and handling.releasable_to != AS_ITS_LIST:
         losses[RELEASABLE_TO] += 1
     if handling.expires_at is not None:
         losses[EXPIRES_AT] += 1

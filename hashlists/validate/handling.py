@@ -2,7 +2,8 @@
 
 What a record does not say, its list says; and what the record said is told apart from that, since a
 list may come to say something else. A record that names recipients replaces the list's, and one
-that names none at all (an empty sequence, not None) may be released to nobody.
+that names none at all (an empty sequence, not None) may be released to nobody. An own copy of a
+list says by `AS_ITS_LIST` alone that a record named none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hashlists.model import NOTHING_SAID, Handling, SaidHandling
+from hashlists.model import AS_ITS_LIST, NOTHING_SAID, Handling, SaidHandling
 from hashlists.validate.check import text_fault
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def read_handlings(
 
 
 def _frozen(recipients: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Each once; an empty name is nobody's."""
-    return None if recipients is None else tuple(dict.fromkeys(filter(None, recipients)))
+    """Each once; an empty name is nobody's. None where the record left them to its list."""
+    said = None if recipients is None else tuple(dict.fromkeys(filter(None, recipients)))
+    return None if said == AS_ITS_LIST else said
 
 
 def _handling(said: _Said, default: Handling, check: Check) -> tuple[Handling, SaidHandling] | str:

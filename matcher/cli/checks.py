@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import hashlists
 import matcher
 from hashlists.words import counted
+from matcher.cli.access_checks import check_access
 from matcher.cli.catalog_checks import check_catalog, check_policies, check_snapshot
 from matcher.cli.finding import Finding, Status
 from matcher.cli.store_checks import check_stores
@@ -319,6 +320,7 @@ LOCAL_CHECKS: Mapping[str, Check] = {
     "snapshot": check_snapshot,
     "store": check_stores,
     "policies": check_policies,
+    "access": check_access,
     "exposure": check_exposure,
 }
 

@@ -61,3 +61,10 @@ def test_overload_says_when_to_try_again():
     retry = error_details_pb2.RetryInfo()
     assert any(each.Unpack(retry) for each in status_of(match.OverloadedError("full")).details)
     assert retry.retry_delay.seconds > 0
+
+
+def test_who_failed_too_often_is_told_how_long_to_wait():
+    status = status_of(match.TooManyAttemptsError("later", retry_seconds=7))
+    retry = error_details_pb2.RetryInfo()
+    assert any(each.Unpack(retry) for each in status.details)
+    assert retry.retry_delay.seconds == 7

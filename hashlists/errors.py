@@ -72,6 +72,12 @@ class FullListRefusedError(HashlistsError):
     reason = "FULL_LIST_REFUSED"
 
 
+class FileOrderError(HashlistsError):
+    """A file does not follow what the list had of its sender: it is older, or leaves a gap."""
+
+    reason = "FILE_OUT_OF_ORDER"
+
+
 class ImportDeclinedError(HashlistsError):
     """Whoever was asked did not agree to what an import would retract."""
 

@@ -30,6 +30,7 @@ from hashlists.exporting.request import (
 from hashlists.exporting.whole_file import whole_file
 from hashlists.formats import losses
 from hashlists.formats.base import FileOrigin
+from hashlists.formats.delta_mark import sender_id
 from hashlists.formats.harm import require_written_harm
 from hashlists.formats.registry import find_format, find_written_format, open_writer
 from hashlists.model import Harm, ListState
@@ -112,7 +113,13 @@ def export_to_stream(
         _selected(catalog, request) as export,
         outgoing(measured, compression, request.encrypt_to) as out,
     ):
-        origin = FileOrigin(harm, request.since, export.catalog_id)
+        origin = FileOrigin(
+            harm,
+            request.since,
+            export.catalog_id,
+            sender_id(export.catalog_id, request.list_names),
+            export.revision,
+        )
         writer = open_writer(out, format=request.format, options=request.options, origin=origin)
         given, gone = _write_all(export, writer, progress)
     if request.since:  # what the format cannot hold any longer, it withdraws

@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog, ImportSource
+from hashlists.catalog.senders import sender_document
 from hashlists.errors import (
     ListChangedError,
     ListNotFoundError,
@@ -31,6 +32,7 @@ from hashlists.importing.full import FullList, retract_absent
 from hashlists.importing.report import ImportReport, report_to_dict, to_document
 from hashlists.importing.request import check_digest, digest_request, identify, made_before
 from hashlists.importing.run import Run, no_cycle_collection
+from hashlists.importing.sequence import require_sequence
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashList
 
@@ -65,6 +67,7 @@ def import_file(
     observers: Sequence[Observer] = (),
     dry_run: bool = False,
     full: FullList | None = None,
+    force: bool = False,
     spool_dir: Path | None = None,
     identities: Sequence[Identity] = (),
 ) -> ImportReport:
@@ -88,6 +91,7 @@ def import_file(
         observers=observers,
         dry_run=dry_run,
         full=full,
+        force=force,
         spool_dir=spool_dir,
         identities=identities,
     )
@@ -114,6 +118,7 @@ def import_files(
     dry_run: bool = False,
     tell_refusal: Callable[[HashlistsError], None] | None = None,
     full: FullList | None = None,
+    force: bool = False,
     spool_dir: Path | None = None,
     identities: Sequence[Identity] = (),
 ) -> ImportReport:
@@ -147,11 +152,14 @@ def import_files(
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
             counts as an empty one where `prepare_list` is given.
-        tell_refusal: told in a dry run of each `TooManyRejectionsError` and `FullListRefusedError`
-            in place of its being raised: the report tells what would change if it were forced, or
-            of a file that can be no whole list, what it would change as an addition. None: raised.
+        tell_refusal: told in a dry run of each `TooManyRejectionsError`, `FileOrderError` and
+            `FullListRefusedError` in place of its being raised: the report tells what would change
+            if it were forced, or of a file that can be no whole list, what it would change as an
+            addition. None: raised.
         full: the files are the whole list: what they do not name is retracted, as it says. A dry
             run asks nobody. None where they only add and change.
+        force: files of Hashwarden are taken though they do not follow what the list had of their
+            sender; so they are where `full` is forced.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
             temporary files.
         identities: private keys, for files that are encrypted with age.
@@ -167,6 +175,8 @@ def import_files(
         ListChangedError: the list was made meanwhile, with another handling.
         DigestMismatchError: the files are not the expected ones.
         TooManyRejectionsError: too large a share was rejected.
+        FileOrderError: the files do not follow what the list had of their sender; see
+            `importing.sequence`.
         FullListRefusedError, ImportDeclinedError: see `importing.full`.
         ImportConflictError: the key was used before for another file, list, format, options or
             share.
@@ -203,7 +213,7 @@ def import_files(
         if dry_run:
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
                 with trial.begin_import(list_name, source) as staged:
-                    _stage(run, staged, share, full, ask=False, refuse=refuse)
+                    _stage(run, staged, share, full, force=force, ask=False, refuse=refuse)
                 if prepared_harm is not None:
                     _require_prepared_harm(catalog, list_name, run, prepared_harm)
                 elif prepare_list is None or _stays_as_it_is(catalog, list_name):
@@ -217,10 +227,13 @@ def import_files(
         _require_told_harms(catalog, list_name, run)
         with catalog.begin_import(list_name, source) as staged:
             _require_handling(catalog, list_name, handling)
-            _stage(run, staged, share, full, ask=True, refuse=_raise)
+            _stage(run, staged, share, full, force=force, ask=True, refuse=_raise)
             _require_told_harms(catalog, list_name, run)
             result = run.report(list_name, digest, time.monotonic() - started)
-            revision = staged.commit(lambda number: to_document(replace(result, revision=number)))
+            sent = sender_document(run.mark.sender, run.mark.upto, alone=full is not None)
+            revision = staged.commit(
+                lambda number: {**to_document(replace(result, revision=number)), **sent}
+            )
     return replace(
         result,
         revision=revision.number if revision else 0,
@@ -267,6 +280,7 @@ def _stage(
     share: float,
     full: FullList | None,
     *,
+    force: bool,
     ask: bool,
     refuse: Callable[[HashlistsError], None],
 ) -> None:
@@ -277,6 +291,9 @@ def _stage(
         run.require_share(share)
     except TooManyRejectionsError as error:
         refuse(error)
+    if full is None or not run.delta:
+        forced = force or (full is not None and full.force)
+        require_sequence(run, staged, full=full is not None, force=forced, refuse=refuse)
     if full is not None:
         retract_absent(run, staged, full, ask=ask, refuse=refuse)
 

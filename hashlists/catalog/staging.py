@@ -29,6 +29,7 @@ from hashlists.catalog.held_entries import HeldEntries
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.list_handling import ListHandling, read_sayings
 from hashlists.catalog.schema import Origin, imports
+from hashlists.catalog.senders import read_senders
 from hashlists.catalog.stage_result import StageResult
 from hashlists.catalog.staged_derived import DerivedResult, stage_derived
 from hashlists.catalog.staged_retractions import StagedRetractions
@@ -202,6 +203,14 @@ class StagedImport:
             base=self._change.base,
             named=self._gone.or_listed().union(self._barred),
         )
+
+    def senders(self) -> Mapping[str, int]:
+        """The revision that the list had last of each sender whose files say whose they are.
+
+        Raises:
+            CatalogError: the database failed; nothing of the import will be seen.
+        """
+        return read_senders(self._change.engine, self._list_id)
 
     def stage_absent(self, absent: AbsentEntries, *, reason: str) -> StageResult:
         """Retracts them in the source's name, so that a file that lists them brings them back.

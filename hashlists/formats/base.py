@@ -30,6 +30,7 @@ from hashlists.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from hashlists.formats.delta_mark import FileMark
     from hashlists.limits import ImportLimits
 
 
@@ -191,6 +192,7 @@ class RawBatch:
             line end. Any fault of that row is then one of the file.
         delta: whether the file says that it holds what changed, not all that there is.
         since: the sender's revision that a delta starts from; 0 where that is not told.
+        sender, upto: whose file it is and which revision it shows, as in `delta_mark.FileMark`.
     """
 
     rows: int
@@ -224,6 +226,8 @@ class RawBatch:
     list_names: Collection[str] = frozenset()
     delta: bool = False
     since: int = 0
+    sender: str = ""
+    upto: int = 0
     open_ended: bool = False
 
     def __len__(self) -> int:
@@ -239,6 +243,17 @@ class RawBatch:
     def of_delta(cls, header: FileHeader, since: int) -> RawBatch:
         """A batch without records that says that its file is a delta."""
         return cls(0, header, (), _no_place, delta=True, since=since)
+
+    @classmethod
+    def of_mark(cls, header: FileHeader, mark: FileMark) -> RawBatch:
+        """A batch without records that hands on what the file says of itself."""
+        return cls(
+            *(0, header, (), _no_place),
+            delta=mark.since is not None,
+            since=mark.since or 0,
+            sender=mark.sender,
+            upto=mark.upto,
+        )
 
     @classmethod
     def of_notes(cls, header: FileHeader, notes: Mapping[str, int]) -> RawBatch:
@@ -362,11 +377,15 @@ class FileOrigin:
         since: for a delta the revision that the recipient has; 0 for all that is in force.
         catalog_id: of the catalog that the entries are of, which no two share and no file shows:
             it keeps ids apart that are made here. Empty where there is none.
+        sender: of `delta_mark.sender_id`; empty where there is none.
+        upto: the revision that the file shows.
     """
 
     harm: Harm | None = None
     since: int = 0
     catalog_id: str = field(default="", repr=False)
+    sender: str = ""
+    upto: int = 0
 
 
 #: A whole list of a harm that is not told.

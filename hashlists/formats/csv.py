@@ -99,8 +99,8 @@ class CsvReader(BatchReader):
         self._header = FileHeader("csv", "", mapping.scheme, mapping.profile)
         own = own_layout.further_columns(self._table.columns) if self._options.own else {}
         self._positions = self._table.positions({**mapping.all_columns(), **own})
-        since = own_layout.delta_since(self._table.columns)  # whatever the options take over
-        first = [] if since is None else [RawBatch.of_delta(self._header, since)]
+        mark = own_layout.columns_mark(self._table.columns)  # whatever the options take over
+        first = [RawBatch.of_mark(self._header, mark)] if mark.says_anything else []
         blocks = map(self._to_batch, self._table.blocks())
         self._batches = chain(first, with_status_told(mapping, self._header, blocks))
 

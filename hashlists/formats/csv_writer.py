@@ -5,8 +5,8 @@ RFC 4180 in UTF-8: commas, CRLF, quotes where needed, one record a line, one hea
 in UTC, further hashes are `KIND:HEX` or `KIND:HEX:DERIVATION` with spaces between them, recipients
 stand between bars. The same entries give the same bytes. No cell is a formula to a spreadsheet
 (`csv_cells`). Everything is carried but line ends and control characters in the reason of a
-retraction, which become spaces and are counted. A delta has one more column, `delta_since_R`, whose
-name says so where there are no rows.
+retraction, which become spaces and are counted. Further columns, all empty, say by their names what
+holds of the file as a whole: `sender_ID_upto_R`, and in a delta `delta_since_R`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CsvWriter:
         self._stream = stream
         self._origin = origin
         self._losses: Counter[str] = Counter()
-        self._names = (*own_layout.COLUMNS, *own_layout.delta_column(origin))
+        self._names = (*own_layout.COLUMNS, *own_layout.mark_columns(origin))
         self._write_rows([self._names])
 
     @property

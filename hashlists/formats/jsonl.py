@@ -1,9 +1,9 @@
 """Reads JSON Lines: one JSON object a line, of Hashwarden's own layout or of a foreign one.
 
-The own layout (`jsonl_writer`) begins with a line `{"format":"hashwarden","version":1}`, which has
-`since` where the file is a delta, and ends with `{"records":N}`: a file without that end, with
-other than N records, or with anything behind it was cut off or put together of several, and is
-refused.
+The own layout (`jsonl_writer`) begins with a line `{"format":"hashwarden","version":1}`, which says
+whose the file is, and has `since` where it is a delta, and ends with `{"records":N}`: a file
+without that end, with other than N records, or with anything behind it was cut off or put together
+of several, and is refused.
 
 A foreign file has one record a line, and says nothing of its end: a last line that has no line end
 and is no whole object is refused as cut off, and one that was cut off between two lines cannot be
@@ -31,10 +31,10 @@ from hashlists.formats.advice import EMPTY, GET_AGAIN, INSPECT, cut_line
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
 from hashlists.formats.byte_lines import ByteLine, ByteLines
 from hashlists.formats.csv_likeness import kinds_named
-from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.delta_mark import FileMark
 from hashlists.formats.field_mapping import LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.formats.json_members import fault_of_members, may_repeat
-from hashlists.formats.jsonl_writer import HEADER, SINCE, VERSION, JsonLinesWriter
+from hashlists.formats.jsonl_writer import HEADER, VERSION, JsonLinesWriter
 from hashlists.formats.mapped_batch import with_status_told
 from hashlists.formats.shown_columns import is_shown
 from hashlists.formats.table_columns import jsonl_columns
@@ -78,7 +78,7 @@ class JsonLinesReader(BatchReader):
         self._mapping = own_layout.MAPPING if self._own else FieldMapping.parse(options)
         self._lines = ByteLines(stream, limits)
         self._limits = limits
-        self._mark: object = None  # of a delta
+        self._mark = FileMark()
         self._wanted = self._mapping.all_columns()
         if self._own:
             self._wanted |= own_layout.further_columns(own_layout.COLUMNS)
@@ -121,7 +121,7 @@ class JsonLinesReader(BatchReader):
                 f"the file is of another version of the layout than {VERSION}, the one known here",
                 place=_place(first),
             )
-        self._mark = said.get(SINCE)
+        self._mark = FileMark.of(said)
 
     def _require_object(self) -> None:
         """Refuses a file that surely is another, before each of its lines is rejected.
@@ -133,7 +133,7 @@ class JsonLinesReader(BatchReader):
         if first is None:
             raise FormatError(f"the file is {EMPTY}")
         if first.text is None or first.text.startswith(b"{"):
-            self._mark = (_own_header(first) or {}).get(SINCE)
+            self._mark = FileMark.of(_own_header(first) or {})
             return
         array = first.text.startswith(b"[")
         raise FormatError(
@@ -144,8 +144,8 @@ class JsonLinesReader(BatchReader):
         )
 
     def _read(self) -> Iterator[RawBatch]:
-        if self._mark is not None:
-            yield RawBatch.of_delta(self._header, revision_of(self._mark))
+        if self._mark.says_anything:
+            yield RawBatch.of_mark(self._header, self._mark)
         while lines := self._lines.take():
             records: list[Mapping[str, Any]] = []
             places: list[ByteLine] = []

@@ -1,11 +1,11 @@
 """Writes Hashwarden's own layout as JSON Lines, which `jsonl` reads back; nothing is lost.
 
-The first line is `{"format":"hashwarden","version":1}`, in a delta with `"since":R` behind that,
-the last `{"records":N}`; each line between is an entry: the members that `own_layout` names, in its
-order, absent where there is nothing to say. Hashes are lower-case hex, yes and no are `true` and
-`false`, times are RFC 3339 in UTC, `further_hashes` is a list of objects with `kind`, `value` and
-perhaps `derivation`, `releasable_to` a list of names. UTF-8, no blanks, LF: the same entries give
-the same bytes.
+The first line is `{"format":"hashwarden","version":1}`, with `"sender":ID,"upto":R` behind that,
+and in a delta `"since":R`; the last is `{"records":N}`; each line between is an entry: the members
+that `own_layout` names, in its order, absent where there is nothing to say. Hashes are lower-case
+hex, yes and no are `true` and `false`, times are RFC 3339 in UTC, `further_hashes` is a list of
+objects with `kind`, `value` and perhaps `derivation`, `releasable_to` a list of names. UTF-8, no
+blanks, LF: the same entries give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 HEADER: Final = {"format": "hashwarden", "version": VERSION}
-SINCE: Final = "since"
 _encoder = msgspec.json.Encoder()
 
 
@@ -47,8 +46,7 @@ class JsonLinesWriter:
         self._stream = stream
         self._origin = origin
         self._records = 0
-        delta = {SINCE: origin.since} if origin.since else {}
-        self._stream.write(_encoder.encode_lines([{**HEADER, **delta}]))
+        self._stream.write(_encoder.encode_lines([{**HEADER, **own_layout.mark_members(origin)}]))
 
     @property
     def losses(self) -> Mapping[str, int]:

@@ -5,8 +5,9 @@ in a column is what `hashlists.model.Entry` says of the field of that name. `har
 the same in every row of a file: on the way back the harm must be that of the list that the import
 names, and rows of several lists are refused, since what one of them withdraws another may hold.
 In a delta `since` is the revision that the recipient had, which is kept for no whole list; each
-format says it of the whole file as well, in CSV by one more column (`delta_column`), so that a
-delta without rows is none either.
+format says it of the whole file as well, and whose file it is and which revision it shows
+(`delta_mark`), in CSV by further columns (`mark_columns`), so that a delta without rows is none
+either.
 `entry_id` and `revision` tell where an entry stood, and are left aside. `key` is empty where the
 strongest hash is the key; else it is the key as `base.tagged_key` writes it.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import DEFAULT_KEY_KINDS, Encoding, tagged_key
-from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.delta_mark import SENDER, SINCE, UPTO, FileMark, revision_of
 from hashlists.formats.field_mapping import FIELDS, FLAGS, LAYOUT_OPTION, OWN_LAYOUT, FieldMapping
 from hashlists.model import KEY_TAGS, HashKind
 
@@ -58,6 +59,7 @@ COLUMNS: Final[tuple[str, ...]] = (
 )
 
 _DELTA_COLUMN = re.compile(r"delta_since_([0-9]+)")
+_SENDER_COLUMN = re.compile(r"sender_([a-p]+)_upto_([0-9]+)")
 
 MAPPING: Final = FieldMapping(
     columns={name: name for name in (*map(str, HashKind), *FIELDS, *FLAGS)},
@@ -111,15 +113,28 @@ def further_columns(there: Sequence[str]) -> dict[str, str]:
     return {name: name for name in (FURTHER, *ORIGIN) if name == FURTHER or name in there}
 
 
-def delta_column(origin: FileOrigin) -> tuple[str, ...]:
-    """The name of the column that says of a table that it is a delta; none where it is not."""
-    return (f"delta_since_{origin.since}",) if origin.since else ()
+def mark_columns(origin: FileOrigin) -> tuple[str, ...]:
+    """Names of the columns that say whose the table is and, of a delta, since when."""
+    sender = (f"sender_{origin.sender}_upto_{origin.upto}",) if origin.sender else ()
+    return (*sender, f"delta_since_{origin.since}") if origin.since else sender
 
 
-def delta_since(columns: Sequence[str]) -> int | None:
-    """The revision that a column names by which the table is a delta; None where none does."""
-    found = next(filter(None, map(_DELTA_COLUMN.fullmatch, columns)), None)
-    return None if found is None else revision_of(found[1])
+def columns_mark(columns: Sequence[str]) -> FileMark:
+    """What the names of a table's columns say of it."""
+    sender = next(filter(None, map(_SENDER_COLUMN.fullmatch, columns)), None)
+    delta = next(filter(None, map(_DELTA_COLUMN.fullmatch, columns)), None)
+    said = {} if sender is None else {SENDER: sender[1], UPTO: sender[2]}
+    return FileMark.of(said if delta is None else {**said, SINCE: delta[1]})
+
+
+def mark_members(origin: FileOrigin) -> dict[str, str | int]:
+    """The same by name, for formats whose head has members."""
+    said: dict[str, str | int] = {}
+    if origin.sender:
+        said |= {SENDER: origin.sender, UPTO: origin.upto}
+    if origin.since:
+        said[SINCE] = origin.since
+    return said
 
 
 def key_column(entries: EntryBatch) -> list[str]:

@@ -25,14 +25,14 @@ from hashlists.errors import FormatError, OptionsError
 from hashlists.formats import own_layout
 from hashlists.formats.advice import GET_AGAIN, INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
-from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.delta_mark import SENDER, SINCE, UPTO, FileMark
 from hashlists.formats.field_mapping import FieldMapping
 from hashlists.formats.mapped_batch import with_status_told
 from hashlists.formats.parquet_columns import ParquetColumns
 from hashlists.formats.parquet_library import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
-    SINCE_KEY,
+    MARK_PREFIX,
     pyarrow_modules,
 )
 from hashlists.formats.parquet_pages import largest_repeating_page, read_chunks
@@ -191,9 +191,11 @@ class ParquetReader(BatchReader):
             raise FormatError("the file has more rows than its length can hold")
 
     def _read(self) -> Iterator[RawBatch]:
-        mark = (self._schema.metadata or {}).get(SINCE_KEY)  # whatever the options take over
-        if mark is not None:
-            yield RawBatch.of_delta(self._header, revision_of(mark))
+        said = self._schema.metadata or {}  # whatever the options take over
+        told = {name: said.get(f"{MARK_PREFIX}{name}".encode()) for name in (SENDER, UPTO, SINCE)}
+        mark = FileMark.of(told)
+        if mark.says_anything:
+            yield RawBatch.of_mark(self._header, mark)
         for group in range(len(self._chunks)):
             with self._converted():
                 rows_at_once = self._check_group(group)

@@ -9,8 +9,8 @@ from hashlists.errors import UnknownFormatError
 #: Key and value of the file's metadata that say that it is of Hashwarden's own layout.
 LAYOUT_KEY: Final = b"hashwarden.layout"
 LAYOUT_VERSION: Final = "1"
-#: Key of the metadata of a delta; its value is the revision that it starts from, in digits.
-SINCE_KEY: Final = b"hashwarden.since"
+#: What stands before the names of `delta_mark` in the metadata; numbers are in digits.
+MARK_PREFIX: Final = "hashwarden."
 
 
 def pyarrow_modules() -> tuple[Any, Any]:

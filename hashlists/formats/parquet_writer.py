@@ -4,7 +4,8 @@ The columns are those of `own_layout`, in its order: hashes as bytes of fixed le
 64-bit integers, yes and no as booleans, `expires_at` as microseconds in UTC, `releasable_to` as a
 list of texts, `further_hashes` as a list of structures with `kind`, `value` (bytes) and
 `derivation`; null where there is nothing to say. The file's metadata has `hashwarden.layout` = 1,
-and in a delta `hashwarden.since` with the revision that it starts from.
+`hashwarden.sender` and `hashwarden.upto` with whose it is and which revision it shows, and in a
+delta `hashwarden.since` with the one that it starts from.
 Compressed with Zstandard, in groups of rows that end with the batch that makes them 65,536 or more.
 The same entries give the same bytes with the same version of the library.
 """
@@ -20,7 +21,7 @@ from hashlists.formats.field_mapping import FLAGS
 from hashlists.formats.parquet_library import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
-    SINCE_KEY,
+    MARK_PREFIX,
     pyarrow_modules,
 )
 from hashlists.model import HashKind
@@ -118,10 +119,11 @@ def _schema(pa: Any, origin: FileOrigin) -> Any:
         "expires_at": pa.timestamp("us", "UTC"),
         "retracted": pa.bool_(),
     }
-    delta = {SINCE_KEY: str(origin.since).encode()} if origin.since else {}
+    said = own_layout.mark_members(origin).items()
+    mark = {f"{MARK_PREFIX}{name}".encode(): str(value).encode() for name, value in said}
     return pa.schema(
         [pa.field(name, types.get(name, pa.string())) for name in own_layout.COLUMNS],
-        metadata={LAYOUT_KEY: LAYOUT_VERSION.encode(), **delta},
+        metadata={LAYOUT_KEY: LAYOUT_VERSION.encode(), **mark},
     )
 
 

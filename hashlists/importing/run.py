@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hashlists.catalog import StageResult
 from hashlists.catalog.staging import ROWS_PER_TRANSACTION
 from hashlists.errors import FormatError, TooManyRejectionsError
+from hashlists.formats.delta_mark import FileMark
 from hashlists.formats.notes import Notes
 from hashlists.importing.merging import merge
 from hashlists.importing.report import ImportReport
@@ -52,6 +53,7 @@ class Run:
         notes: what was left aside, and how often.
         harms: the kinds of harm that the files say their entries are about, so far.
         delta: whether a file says that it holds what changed, not a whole list.
+        mark: whose the files are, where they say so.
         absent: entries that are retracted since a whole list does not name them.
     """
 
@@ -67,6 +69,7 @@ class Run:
     notes: Notes = field(default_factory=Notes)
     harms: set[str] = field(default_factory=set)
     delta: bool = False
+    mark: FileMark = field(default_factory=FileMark)
     absent: int = 0
     _list_names: set[str] = field(default_factory=set)
     _ended: bool = False
@@ -149,6 +152,7 @@ class Run:
             self.harms.update(raw.harms)
             self.delta |= raw.delta
             self._require_delta_alone()
+            self._require_one_mark(raw)
             self._require_one_list(raw)
             self._require_few_classifications(good.entries)
             for observe in self.observers:
@@ -192,6 +196,23 @@ class Run:
                 " they are no set, in which no file is later than any other; import them one after"
                 " the other, the whole list first and then each delta, the oldest first"
             )
+
+    def _require_one_mark(self, raw: RawBatch) -> None:
+        """Refuses files of several senders, or of several revisions of one.
+
+        Raises:
+            FormatError: none of them would be known to be the later one.
+        """
+        if not raw.sender:
+            return
+        told = FileMark(raw.sender, raw.upto, raw.since if raw.delta else None)
+        if self.mark.sender and self.mark != told:
+            raise FormatError(
+                "the files are of several lists or senders, or show several revisions of one, so"
+                " they are no set; import them one after the other: those of one sender in their"
+                " order, those of each other into a list of its own"
+            )
+        self.mark = told
 
     def _require_few_classifications(self, entries: EntryBatch) -> None:
         classes = entries.classifications

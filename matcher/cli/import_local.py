@@ -72,6 +72,7 @@ def import_here(session: Session, order: ImportOrder) -> ImportReport:
                 prepared_handling=order.described.handling,
                 prepared_harm=harm,
                 full=_full(order, before_asking=watched.close),
+                force=order.force,
                 spool_dir=settings.spool_dir,
                 identities=order.identities,
             )
@@ -122,6 +123,7 @@ def try_here(
             dry_run=True,
             tell_refusal=tell_refusal,
             full=None if order.whole is None else FullList(force=order.whole.force),
+            force=order.force,
             spool_dir=spool_dir,
             identities=order.identities,
         )

@@ -54,6 +54,7 @@ class ImportOrder:
         described: what was said of the list.
         whole: what to do with entries that the files do not name; None: they stay.
         identities: private keys, for files that are encrypted.
+        force: take files of Hashwarden that do not follow what the list had of their sender.
     """
 
     files: Sequence[Path]
@@ -66,6 +67,7 @@ class ImportOrder:
     described: Described
     whole: WholeOrder | None = None
     identities: Sequence[Identity] = ()
+    force: bool = False
 
     @property
     def shown_files(self) -> str:

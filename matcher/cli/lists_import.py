@@ -90,8 +90,10 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
 @click.option(
     "--force",
     is_flag=True,
-    help="With --full: also where they are more than a fifth of the list, records were rejected, "
-    "or the last import was of another format.",
+    help="Take a file of Hashwarden that does not follow what the list had of its sender, such as "
+    "an older one, or a delta with a gap before it; alone not with --server. With --full: also "
+    "where they are more than a fifth of the list, records were rejected, or the last import was "
+    "of another format.",
 )
 @click.option(
     "--yes",
@@ -186,6 +188,10 @@ def command(
             "send the decrypted file on; that is done by: age -d -i KEY_FILE FILE | hashwarden "
             "lists import - ..."
         )
+    if server is not None and force and not full:
+        raise click.UsageError(
+            "--force without --full works on the machine that has the catalog, not with --server"
+        )
     identities = reading.identities_of(key_files)
     read_as = file_format or _format_by_suffix(files, identities)
     order = ImportOrder(
@@ -199,6 +205,7 @@ def command(
         idempotency_key=idempotency_key,
         described=described,
         whole=_whole(full=full, force=force, yes=yes or (plan and full)),
+        force=force,
     )
     where = reading.where_options_stand(mapping, columns, format_options)
     if plan:
@@ -237,8 +244,8 @@ def _plan(
 
 def _whole(*, full: bool, force: bool, yes: bool) -> WholeOrder | None:
     if not full:
-        if force or yes:
-            raise click.UsageError("--force and --yes go with --full")
+        if yes:
+            raise click.UsageError("--yes goes with --full")
         return None
     return WholeOrder(yes=yes, force=force)
 

@@ -66,6 +66,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.DigestMismatchError, grpc.StatusCode.DATA_LOSS),
     (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.FullListRefusedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.FileOrderError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ImportDeclinedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ListChangedError, grpc.StatusCode.ABORTED),
     (lists.DerivedHashError, grpc.StatusCode.INVALID_ARGUMENT),

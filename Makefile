@@ -141,7 +141,7 @@ FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.py))
 fuzz: $(APP) $(TEST) ## Mutated inputs against the decoder and the list readers (INPUTS=100000 each)
 	@printf '%s\n' $(FUZZERS) | xargs -P $(JOBS) -I FUZZER $(PY) FUZZER --inputs $(INPUTS)
 
-BENCHMARKS ?= hashing decode_hash import_formats export_formats index live soak
+BENCHMARKS ?= hashing decode_hash import_formats export_formats index live soak stages peers
 
 .PHONY: bench
 bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)
@@ -150,6 +150,12 @@ bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a 
 	  $(PY) -m loadtest.$$benchmark $(ARGS) || missed="$$missed $$benchmark"; \
 	done; \
 	if [ -n "$$missed" ]; then echo "failed, or missed what is required:$$missed" >&2; exit 1; fi
+
+SCENARIO ?= two_minutes
+
+.PHONY: loadtest
+loadtest: $(APP) $(BENCH) ## A load test with its report (SCENARIO=ci, or another of loadtest/scenarios)
+	$(PY) -m loadtest.run loadtest/scenarios/$(SCENARIO).toml $(ARGS)
 
 # --- checks ----------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Open-loop load on a server: what `loadtest.run` is made of."""

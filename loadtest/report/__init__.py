@@ -1,0 +1,1 @@
+"""The results of a load test as pictures and as one page."""

@@ -44,6 +44,13 @@ class Admission:
         """Items in flight now."""
         return self._items
 
+    @property
+    def is_full(self) -> bool:
+        """True while nothing more would be accepted, however small."""
+        return self._items > 0 and (
+            self._items >= self._max_items or self._bytes >= self._max_bytes
+        )
+
     def take(self, nbytes: int) -> Place:
         """A place for one item of `nbytes`, held until it is released.
 

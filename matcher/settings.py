@@ -320,7 +320,7 @@ class Settings:
             fewer of that client are in work at a time.
         fatal_image_seconds: after which one of them is forgiven.
         max_batch: items that are hashed and looked up together.
-        max_rpcs: calls that are open at once.
+        max_rpcs: calls that are open at once, streams included and health left out.
         drain_seconds: how long accepted work may take at the end of a server.
         exact_distances: tell all callers exact distances, whatever their role. They help an
             attacker climb.

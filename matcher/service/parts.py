@@ -47,6 +47,7 @@ from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_counts import MatchCounting
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
+from matcher.service.overload import OverloadGate
 from matcher.service.revision_log import RevisionLog
 from matcher.service.stream import Drain
 from matcher.service.threads import Threads, on_loop
@@ -65,6 +66,12 @@ MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
 LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
 #: Between looks at who the clients are.
 _CLIENTS_SECONDS = 1.0
+#: Each call is one item of work in flight; those of streams are taken in one by one.
+_MATCHING_ONE_BY_ONE = [
+    f"/{MATCHING}/{each.name}"
+    for each in match_pb2.DESCRIPTOR.services_by_name["MatchService"].methods
+    if not each.client_streaming
+]
 #: For a build or a pull that is under way to end, once the server does.
 _CLOSE_SECONDS = 5.0
 
@@ -206,6 +213,16 @@ class Parts:
             self._attempts,
             required=self.settings.requires_clients(address),
             certificates=self.settings.tls_client_ca is not None,
+        )
+
+    def overload_gate(self) -> OverloadGate:
+        """What refuses calls that there is no room for."""
+        return OverloadGate(
+            self.admission,
+            self.metrics,
+            services=self.services,
+            unary=_MATCHING_ONE_BY_ONE,
+            max_calls=self.settings.max_rpcs,
         )
 
     def register_matching(self, server: grpc.aio.Server) -> None:

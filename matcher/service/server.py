@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matcher.settings import Settings
 
 _log = logging.getLogger(__name__)
+_PENDING_CALLS = 4096
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -253,6 +254,7 @@ def _grpc_server(
     largest = settings.message_bytes
     return grpc.aio.server(
         interceptors=(
+            parts.overload_gate(),
             AccessControl(parts.gate(address), parts.metrics),
             CallObserver(parts.metrics, parts.services),
         ),
@@ -260,10 +262,13 @@ def _grpc_server(
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", largest),
             ("grpc.so_reuseport", int(share_port)),
+            # What nobody has looked at yet, where the event loop is late: gRPC would end calls
+            # beyond with `CANCELLED`, from which nobody can tell that they should try again.
+            ("grpc.server.max_pending_requests", _PENDING_CALLS),
+            ("grpc.server.max_pending_requests_hard_limit", 2 * _PENDING_CALLS),
             # The client opens another connection for what comes next (gRPC itself adds jitter).
             # No limit of grace is set: calls that are open run on for as long as they take, so
             # that no stream loses an item and no import is cut off for the sake of balance.
             ("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)),
         ),
-        maximum_concurrent_rpcs=settings.max_rpcs,
     )

@@ -180,6 +180,19 @@ class SaidHandling:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ApartFromList:
+    """How many entries in force hold to another handling than their list says now.
+
+    Attributes:
+        originator, releasable_to, expires_at: in that field of `Handling`.
+    """
+
+    originator: int = 0
+    releasable_to: int = 0
+    expires_at: int = 0
+
+
 NOTHING_SAID = SaidHandling()
 #: Recipients of an entry whose record names none, in a file that tells what records said: who reads
 #: it takes them for none that were named, where an empty sequence would mean nobody.

@@ -25,7 +25,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from hashlists.catalog import derived, exchanges, imports, lists, lookup, match_days
+from hashlists.catalog import derived, exchanges, handling_uses, imports, lists, lookup, match_days
 from hashlists.catalog.commit import ChangeAuthor
 from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
 from hashlists.catalog.entry_record import read_entry_record
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from hashlists.catalog.lookup import Standing
     from hashlists.catalog.staging import StagedImport
     from hashlists.model import (
+        ApartFromList,
         Entry,
         EntryRecord,
         EntrySelection,
@@ -228,6 +229,18 @@ class Catalog:
         with self._reading() as connection:
             row = lists.find_list(connection, name)
             return lists.list_record(connection, row, now=now_microseconds())
+
+    def count_apart(self, name: str) -> ApartFromList:
+        """How many entries of a list hold to another handling than it says, by field.
+
+        Their records said so, or an earlier version did not keep apart who did.
+
+        Raises:
+            ListNotFoundError: no list goes by that name.
+        """
+        with self._reading() as connection:
+            row = lists.find_list(connection, name)
+            return handling_uses.count_apart(connection, row.list_id)
 
     def was_filled(self, name: str) -> bool:
         """Whether entries were ever imported into a list, or are being imported now.

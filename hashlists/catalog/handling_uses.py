@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from hashlists.catalog.bulk import streamed_columns, streamed_rows
-from hashlists.catalog.list_handling import END_FACTS
+from hashlists.catalog.interning import said_from_document
+from hashlists.catalog.list_handling import END_FACTS, ListHandling
 from hashlists.catalog.schema import (
     VERSIONS_PER_CHANGE,
     change_handlings,
@@ -21,8 +22,10 @@ from hashlists.catalog.schema import (
     entries,
     entry_versions,
     handlings,
+    list_counts,
 )
 from hashlists.catalog.states import CHUNK
+from hashlists.model import ApartFromList
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +43,26 @@ def documents_in(connection: Connection, list_id: int) -> Iterator[Sequence[Any]
     One comes once for each change that has versions with it.
     """
     return streamed_rows(connection, _joined(_uses(list_id), handlings.c.document))
+
+
+def count_apart(connection: Connection, list_id: int) -> ApartFromList:
+    """How many entries in force hold to another handling than their list says, by field."""
+    held = ListHandling.read(connection, list_id)
+    now = held.at(held.newest)
+    query = (
+        select(handlings.c.document, list_counts.c.entries)
+        .join(list_counts, list_counts.c.handling_id == handlings.c.handling_id)
+        .where(list_counts.c.list_id == list_id)
+    )
+    originator = releasable_to = expires_at = 0
+    for rows in streamed_rows(connection, query):
+        for document, entries_with_it in rows:
+            each = held.holds(said_from_document(document), held.newest)
+            others = frozenset(each.releasable_to) != frozenset(now.releasable_to)
+            originator += entries_with_it * (each.originator != now.originator)
+            releasable_to += entries_with_it * others
+            expires_at += entries_with_it * (each.expires_at != now.expires_at)
+    return ApartFromList(originator, releasable_to, expires_at)
 
 
 def ends_in(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog
     from hashlists.model import (
+        ApartFromList,
         EntryActReport,
         EntrySelection,
         HashList,
@@ -55,6 +56,10 @@ class Keeper(Protocol):
         self, name: str, said: SaidHandling, *, endless: bool, reason: str
     ) -> ShownList:
         """Changes what a list says of handling."""
+        ...
+
+    def count_apart(self, name: str) -> ApartFromList | None:
+        """How many entries hold to another handling than their list says; None: it is not told."""
         ...
 
     def lists(self) -> Iterator[ShownList]:
@@ -135,6 +140,10 @@ class LocalKeeper:
                 name, said, endless=endless, author=self._author, reason=reason
             )
             return _noted(told, changed)
+
+    def count_apart(self, name: str) -> ApartFromList | None:
+        """See `Keeper`."""
+        return self._catalog.count_apart(name)
 
     def lists(self) -> Iterator[ShownList]:
         """See `Keeper`."""
@@ -230,6 +239,10 @@ class RemoteKeeper:
     def get_list(self, name: str) -> ShownList:
         """See `Keeper`."""
         return self._client.get_list(name)
+
+    def count_apart(self, name: str) -> ApartFromList | None:  # noqa: ARG002  # servers tell none
+        """See `Keeper`."""
+        return None
 
     def lists(self) -> Iterator[ShownList]:
         """See `Keeper`."""

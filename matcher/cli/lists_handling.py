@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING
 
 import click
 
 from hashlists.model import SaidHandling
+from hashlists.words import counted
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.describing import MOMENT, in_utc, names
@@ -16,6 +18,8 @@ from matcher.cli.output import note, print_json
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from hashlists.model import ApartFromList
 
 
 @click.command("handling", short_help="Change a list's handling.")
@@ -82,13 +86,31 @@ def command(
     with keeper(session, server) as lists:
         before = lists.get_list(name).hash_list.handling
         record = lists.change_handling(name, said, endless=endless, reason=reason)
+        apart = lists.count_apart(name)
     changed = record.hash_list.handling != before
     if as_json:
-        print_json({**list_record(record), "changed": changed})
+        print_json({**list_record(record), "changed": changed, "apart": apart and asdict(apart)})
         return
     print_list(record)
     if not changed:
         note(f"The list {name} says so already: nothing was changed.", style="yellow")
+    if apart is not None:
+        _tell_apart(apart, said, endless=endless)
+
+
+def _tell_apart(apart: ApartFromList, said: SaidHandling, *, endless: bool) -> None:
+    """Says for how many entries the change does not hold, in the fields that it was about."""
+    named = {
+        "originator": said.originator is not None,
+        "recipients": said.releasable_to is not None,
+        "end of use": said.expires_at is not None or endless,
+    }
+    for (field, is_named), number in zip(named.items(), astuple(apart), strict=True):
+        if is_named and number:
+            told = counted(number, "entry", "entries")
+            note(
+                f"Not changed for {told}, whose own records say otherwise: {field}.", style="yellow"
+            )
 
 
 __all__ = ["command"]

@@ -515,6 +515,20 @@ def test_the_handling_of_a_list_is_changed(records, run, monkeypatch):
     assert told[-1] == "originator unit-x, releasable to unit-a, expires never"
 
 
+def test_it_is_told_for_how_many_entries_a_list_does_not_speak(records, run, tmp_path):
+    records(*CREATE)
+    path = tmp_path / "said.jsonl"
+    path.write_text('{"m": "%s", "to": "unit-b"}\n' % ("ab" * 16), encoding="utf-8")
+    columns = ("--option", "columns.md5=m", "--option", "columns.releasable_to=to")
+    run("lists", "import", str(path), "--list", "demo", "--format", "jsonl", *columns)
+    order, why = ("lists", "handling", "demo"), ("--reason", "why")
+    told = "Not changed for 1 entry, whose own records say otherwise: recipients."
+    assert "Not changed" not in run(*order, "--originator", "us", *why).err
+    assert told in run(*order, "--releasable-to-nobody", *why).err
+    (record,) = records(*order, "--releasable-to", "unit-b", *why)
+    assert record["apart"] == {"originator": 0, "releasable_to": 0, "expires_at": 0}
+
+
 def test_an_import_does_not_change_the_handling_of_its_list(run, tmp_path):
     run(*CREATE)
     file = tmp_path / "list.csv"

@@ -11,7 +11,15 @@ import pytest
 from hashlists.catalog import Catalog
 from hashlists.exporter import ExportRequest, export_to_stream
 from hashlists.importer import import_files
-from hashlists.model import AS_ITS_LIST, Handling, Harm, HashKind, HashList, SaidHandling
+from hashlists.model import (
+    AS_ITS_LIST,
+    ApartFromList,
+    Handling,
+    Harm,
+    HashKind,
+    HashList,
+    SaidHandling,
+)
 from tests.export_support import value
 
 WHO = {"author": "an operator", "reason": "an agreement ended"}
@@ -99,6 +107,14 @@ def test_a_list_that_was_moved_says_of_its_entries_what_it_says(filled, make, tm
         assert held(catalog) == now
         catalog.change_handling("demo", SaidHandling(releasable_to=()), **WHO)
         assert given(catalog)[1].entries == 1  # the one whose record says so
+
+
+def test_it_is_told_of_how_many_entries_records_say_otherwise(filled):
+    assert filled.count_apart("demo") == ApartFromList(1, 1, 1)
+    filled.change_handling("demo", SaidHandling("us", (), END), **WHO)
+    assert filled.count_apart("demo") == ApartFromList(0, 1, 0)
+    filled.change_handling("demo", SaidHandling(releasable_to=("b", "c")), **WHO)
+    assert filled.count_apart("demo") == ApartFromList(0, 2, 0)
 
 
 @pytest.mark.parametrize("name", FORMATS)

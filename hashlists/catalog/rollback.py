@@ -93,7 +93,8 @@ def preview_rollback(engine: Engine, by: ChangeAuthor, to_revision: int) -> Roll
             then = entry_states(connection, chunk, upto=to_revision)
             words = {i: _way_back_in_words(state, then.get(i)) for i, state in now.items()}
             for entry_id in _derived_otherwise(connection, chunk, to_revision):
-                words[entry_id] = {*words[entry_id], "reverted"}
+                if entry_id in then:  # what came later has nothing to get back
+                    words[entry_id] = {*words[entry_id], "reverted"}
             for each in words.values():
                 counts.update(each)
         purged = (
@@ -205,18 +206,25 @@ class _Rollback:
             reason = f"rolled back to revision {self._to_revision}"
             insert_actions(connection, change.change_id, reason, actions)
             self._copy_versions(connection, list(copies.values()))
-            change.totals.updated += self._derive_back(connection, entry_ids, copies)
+            counted = copies.keys() | now.keys() - then.keys()
+            change.totals.updated += self._derive_back(connection, entry_ids, counted)
 
     def _derive_back(
-        self, connection: Connection, entry_ids: Sequence[int], copied: Collection[int]
+        self, connection: Connection, entry_ids: Sequence[int], counted: Collection[int]
     ) -> int:
-        """Brings back the derived codes of then; how many entries are updated by that alone."""
+        """Brings back the derived codes of then; how many entries are updated by that alone.
+
+        Args:
+            connection: of the change.
+            entry_ids: whose codes.
+            counted: those that are counted already: they get an earlier version, or are retracted.
+        """
         acts = derived.way_back(
             derived.newest_acts(connection, entry_ids, upto=self._change.base),
             derived.newest_acts(connection, entry_ids, upto=self._to_revision),
         )
         derived.insert_acts(connection, self._change.change_id, acts)
-        return len({row.entry_id for row, _ in acts} - set(copied))
+        return len({row.entry_id for row, _ in acts} - set(counted))
 
     def _copy_versions(self, connection: Connection, version_ids: Sequence[int]) -> None:
         query = select(entry_versions).where(entry_versions.c.version_id.in_(version_ids))

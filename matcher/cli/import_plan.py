@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from matcher.index.match_index import MatchIndex
     from matcher.policy.binding import ListInfo
 
-_NUMBERS = re.compile(r"\d+")
+#: Numbers by themselves: those of words such as MD5 belong to them.
+_NUMBERS = re.compile(r"(?<![\w-])\d+(?![\w-])")
 _SHOWN = 20
 _PAGE = 1_000
 _UPRIGHT = ViewSelection(stored=False, composited=False)

@@ -239,6 +239,18 @@ def test_a_hash_that_its_source_marked_as_derived_chooses_too(demo):
     assert (found, export.without_derived) == ({Item("y").key}, 1)
 
 
+def test_a_rollback_counts_what_came_later_with_codes_once(demo):
+    to = demo.head()
+    bring(demo, [Item("later", (HashKind.MD5, HashKind.SHA256))])
+    act(demo, made(demo, "later"))
+    act(demo, made(demo))
+    would = demo.preview_rollback("demo", to)
+    assert (would.withdrawn, would.reverted, would.retracted) == (1, 1, 0)
+    done = operator.roll_back(demo, "demo", to, **WHO)
+    assert (done.withdrawn, done.reverted) == (1, 1)
+    assert (done.revision.retracted, done.revision.updated) == (1, 1)
+
+
 def test_an_export_never_sends_what_does_not_count(demo):
     act(demo, made(demo))
     then = demo.head()

@@ -95,6 +95,14 @@ def test_a_plan_that_would_be_refused_is_shown(run, plan, tmp_path):
     assert run("lists", "show", "--json").out == before
 
 
+def test_reasons_are_grouped_by_all_but_their_numbers(plan, tmp_path):
+    file = write(tmp_path / "a.csv", [f"{md5(1)},", f"{md5(2)[:8]},", f"{md5(3)[:10]},"])
+    got = plan(file, *NEW, "--max-rejected-share", "1")
+    ((reason, number),) = got["rejected_by_reason"].items()
+    assert number == 2
+    assert reason.startswith("not an MD5 hash: expected N hexadecimal digits; the value has N")
+
+
 def test_a_plan_with_too_many_rejects_is_shown(plan, tmp_path):
     file = write(tmp_path / "a.csv", [f"{md5(1)},", "wrong,"])
     got = plan(file, *NEW, status=2)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hashlists.errors import ExchangeCredentialsError
+from hashlists.formats.options import nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +29,15 @@ _VALUE = re.compile(r"[ -~]{1,16384}")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Names and values, e.g. `username` and `password`."""
+    """Names and values, e.g. `username` and `password`.
+
+    Attributes:
+        values: by their names.
+        origin: where they were found, in words that hold none of them.
+    """
 
     values: Mapping[str, str] = field(repr=False)
+    origin: str = ""
 
     def __getitem__(self, name: str) -> str:
         return self.values[name]
@@ -54,10 +61,11 @@ def find_credentials(
     Raises:
         ExchangeCredentialsError: some are missing, or the file is not as it must be.
     """
-    told = {**(_read(file) if file is not None else {}), **variables}
+    in_file = _read(file) if file is not None else {}
+    told = {**in_file, **variables}
     missing = [name for name in names if not told.get(name)]
     if missing:
-        known = "" if file is None else f" ({file} has them not)"
+        known = "" if file is None else f" ({file} has them not{_near(missing, in_file)})"
         raise ExchangeCredentialsError(
             f"credentials are missing: {', '.join(missing)}{known}; set "
             f"{' and '.join(map(variable_of, missing))} in the environment, or write lines of NAME "
@@ -69,7 +77,20 @@ def find_credentials(
             raise ExchangeCredentialsError(
                 f"the credential {name} has characters other than printable ASCII, or is too long"
             )
-    return Credentials({name: told[name] for name in names})
+    return Credentials({name: told[name] for name in names}, _origin(names, variables, file))
+
+
+def _near(missing: Sequence[str], in_file: Mapping[str, str]) -> str:
+    """Which of the missing names the file nearly has; what it has may be a credential itself."""
+    nearly = sorted({near for each in in_file if (near := nearest_name(each, missing))})
+    return f", but a name that is nearly {' and '.join(nearly)}" if nearly else ""
+
+
+def _origin(names: Sequence[str], variables: Mapping[str, str], file: Path | None) -> str:
+    where = ["the environment"] if any(variables.get(name) for name in names) else []
+    if file is not None and not all(variables.get(name) for name in names):
+        where.append(f"the file {file}")
+    return " and ".join(where)
 
 
 def require_private_file(file: Path) -> None:
@@ -99,12 +120,12 @@ def _read(file: Path) -> dict[str, str]:
             )
         content = stream.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
-        raise ExchangeCredentialsError("the file of credentials is too large to be one")
+        raise ExchangeCredentialsError(f"the file of credentials {file} is too large to be one")
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ExchangeCredentialsError("the file of credentials is not UTF-8") from None
-    return dict(_parse(number, line) for number, line in enumerate(lines, 1) if _counts(line))
+        raise ExchangeCredentialsError(f"the file of credentials {file} is not UTF-8") from None
+    return dict(_parse(file, number, line) for number, line in enumerate(lines, 1) if _counts(line))
 
 
 def _unreadable(file: Path, error: OSError) -> ExchangeCredentialsError:
@@ -128,11 +149,11 @@ def _counts(line: str) -> bool:
     return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
-def _parse(number: int, line: str) -> tuple[str, str]:
+def _parse(file: Path, number: int, line: str) -> tuple[str, str]:
     found = _LINE.fullmatch(line.strip())
     if found is None:
         raise ExchangeCredentialsError(
-            f"line {number} of the file of credentials is not of the form: name = value"
+            f"line {number} of the file of credentials {file} is not of the form: name = value"
         )
     return found[1], found[2]
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hashlists.catalog import Checkpoint, ExchangeState, ImportSource
 from hashlists.errors import (
     ExchangeConflictError,
+    ExchangeCredentialsError,
     ExchangeNotFoundError,
     ExchangePausedError,
     HashlistsError,
@@ -155,9 +156,16 @@ class _Fetch:
                 clock=order.clock,
                 walk=order.walk,
             )
-            if order.full or full_is_due(self._record, client, self._now()):
-                self._fetch_full(client, asker)
-            self._fetch_pages(client, asker)
+            try:
+                if order.full or full_is_due(self._record, client, self._now()):
+                    self._fetch_full(client, asker)
+                self._fetch_pages(client, asker)
+            except ExchangeCredentialsError as error:
+                if not credentials.origin:
+                    raise
+                raise ExchangeCredentialsError(
+                    f"{error}, which came from {credentials.origin}"
+                ) from error
 
     def note_failure(self, error: HashlistsError) -> None:
         """Keeps what went wrong; where that fails, too, the first error is the one to tell."""
@@ -222,9 +230,10 @@ class _Fetch:
             self._catalog.save_progress(checkpoint, aside)
         else:
             self._stage(page, checkpoint, aside)
+            self.report.take_aside(aside)
         self._number += 1
         self._progress = progress
-        self.report.take_page(page.read)
+        self.report.take_page(page.read, again=self.report.full)
         self._watch()
 
     def _stage(self, page: Page, checkpoint: Checkpoint, aside: list[SetAside]) -> None:
@@ -238,7 +247,6 @@ class _Fetch:
                 mended=map(of_entry, page.read.keys()),
             )
         self.report.take_result(result)
-        self.report.set_aside += len(result.rejections)
         if revision is not None:
             self.report.revision = revision.number
 

@@ -293,6 +293,14 @@ def _tls(url: str, ca_file: Path | None) -> ssl.SSLContext:
         ) from None
 
 
+#: What was fetched so far hangs on the address, so no exchange changes its own.
+_REMOVE_AND_ADD: Final = (
+    "remove the exchange and add it again with the right --url, which fetches everything anew; its "
+    "list stays: hashwarden exchanges remove, then exchanges add"
+)
+_WRONG_ADDRESS: Final = f"where that is the right address, {_REMOVE_AND_ADD}"
+
+
 def _require_success(response: httpx.Response) -> None:
     status = response.status_code
     if response.is_success:
@@ -301,7 +309,7 @@ def _require_success(response: httpx.Response) -> None:
     if response.is_redirect or response.has_redirect_location:
         raise ExchangeRefusedError(
             f"it redirects ({told}) to {_host(response)}; redirects are not followed, since they "
-            "could lead credentials elsewhere: give the right address with --url"
+            f"could lead credentials elsewhere; {_WRONG_ADDRESS}"
         )
     if status in _WRONG_KEY:
         raise ExchangeCredentialsError(f"it does not accept the credentials ({told})")
@@ -366,7 +374,10 @@ def _cause(error: httpx.TransportError, host: str, proxy: httpx.Proxy | None) ->
                 "authority vouches for it, name its certificates with --ca-file"
             )
         if isinstance(inner, ssl.SSLError):
-            return f"no TLS connection can be made to {host}; is the address right, and its port?"
+            return (
+                f"no TLS connection can be made to {host}; where its address or its port is wrong, "
+                f"{_REMOVE_AND_ADD}"
+            )
         if isinstance(inner, OSError):
             reason = _reason(inner)
         inner = inner.__cause__ or inner.__context__

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hashlists.catalog import StageResult
+    from collections.abc import Iterable
+
+    from hashlists.catalog import SetAside, StageResult
     from hashlists.exchanges.reading import ReadPage
 
 
@@ -21,7 +23,9 @@ class FetchReport:
         pages: that were taken.
         records: on them, as the exchange told them.
         added, updated, retracted, unchanged, kept_retracted: entries, as in `ImportReport`.
-        set_aside: malformed records.
+        told_again: of those records, how many came behind a full fetch, which asks again for what
+            changed around it; most of them are the same.
+        set_aside: malformed records, each once.
         repeated: records that a later one of the same page replaced.
         revision: the newest that it made; 0 where nothing had changed.
         absent: entries that a full fetch no longer found.
@@ -34,6 +38,7 @@ class FetchReport:
     full: bool = False
     pages: int = 0
     records: int = 0
+    told_again: int = 0
     added: int = 0
     updated: int = 0
     retracted: int = 0
@@ -45,14 +50,26 @@ class FetchReport:
     absent: int = 0
     seconds: float = 0.0
     notes: Counter[str] = field(default_factory=Counter)
+    _aside: set[bytes] = field(default_factory=set, repr=False)
 
-    def take_page(self, page: ReadPage) -> None:
-        """Counts a page."""
+    def take_page(self, page: ReadPage, *, again: bool = False) -> None:
+        """Counts a page.
+
+        Args:
+            page: as it was read.
+            again: whether a full fetch has just told the same.
+        """
         self.pages += 1
         self.records += page.records
-        self.set_aside += len(page.set_aside)
+        self.told_again += page.records if again else 0
+        self.take_aside(page.set_aside)
         self.repeated += page.repeated
         self.notes.update(page.notes)
+
+    def take_aside(self, found: Iterable[SetAside]) -> None:
+        """Counts records that were set aside and have not been counted yet."""
+        self._aside.update(each.record_sha256 for each in found)
+        self.set_aside = len(self._aside)
 
     def take_result(self, result: StageResult) -> None:
         """Counts what was staged."""
@@ -67,6 +84,7 @@ class FetchReport:
         """As plain values."""
         document = asdict(self)
         document["list"] = document.pop("list_name")
+        del document["_aside"]
         return {**document, "seconds": round(self.seconds, 3), "notes": dict(self.notes)}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from matcher.cli.output import note, print_json, print_table
+from matcher.cli.output import is_terminal, note, print_json, print_paragraphs, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ def exchange_record(
 
 
 def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
-    """A table of exchanges, and below it what went wrong."""
+    """Exchanges: paragraphs for a person, a table elsewhere; below what went wrong."""
     columns = (
         *("exchange", "kind", "list", "state", "entries", "fetched", "set aside", "full due"),
         "address",
@@ -84,11 +84,28 @@ def print_exchanges(shown: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         note("There are no exchanges; see: hashwarden exchanges add --help")
         return
-    print_table(columns, rows)
+    if is_terminal():
+        print_paragraphs(_paragraph(dict(zip(columns, row, strict=True))) for row in rows)
+    else:
+        print_table(columns, rows)
     for each in shown:
         if each["error"]:
             when = each["failed_at"]
             note(f"{each['name']}: failed at {when}: {each['error']['detail']}", style="yellow")
+
+
+def _paragraph(shown: Mapping[str, str]) -> tuple[str, Sequence[str]]:
+    """An exchange for a person, with what is to be copied whole on a line of its own."""
+    return (
+        f"{shown['exchange']}  {shown['state']}",
+        [
+            f"{shown['kind']}, fills the list {shown['list']}",
+            shown["address"],
+            f"{shown['entries']} in force, {shown['set aside']} set aside",
+            f"fetched {shown['fetched']}",
+            "" if shown["full due"] == "-" else f"full due {shown['full due']}",
+        ],
+    )
 
 
 def print_set_aside(shown: Mapping[str, Any]) -> None:
@@ -114,6 +131,11 @@ def print_fetched(report: FetchReport, *, as_json: bool) -> None:
         *(report.retracted, report.set_aside),
     )
     print_table(columns, [(report.exchange, *(f"{each:,}" for each in counts))])
+    if report.told_again:
+        note(
+            f"{report.exchange}: of these records {report.told_again:,} came behind the full fetch,"
+            " which asks once more for what changed around it"
+        )
     for what, count in sorted(report.notes.items()):
         note(f"{report.exchange}: {what}: {count:,}")
 

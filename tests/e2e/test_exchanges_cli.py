@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from functools import partial
 
 import pytest
@@ -115,6 +116,22 @@ def test_the_address_is_shown(cli, server):
     heading, row = cli("status")[1].splitlines()
     shown = dict(zip(heading.split("\t"), row.split("\t"), strict=True))
     assert shown["address"] == server.url
+
+
+def test_in_a_terminal_nothing_that_is_copied_is_broken(cli, server, monkeypatch):
+    assert add(cli, server)[0] == 0
+    assert cli("fetch")[0] == 0
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    lines = [line.strip() for line in cli("status")[1].splitlines()]
+    assert lines[:4] == [
+        "a-feed  active",
+        "ncmec, fills the list from-there",
+        server.url,
+        "5 in force, 0 set aside",
+    ]
+    assert lines[4].startswith("fetched 2")
 
 
 def test_what_cannot_be_added(cli, server):

@@ -241,6 +241,7 @@ def test_a_redirect_is_not_followed_and_its_query_not_told(catalog, server):
     with pytest.raises(ExchangeRefusedError, match=r"302 Found\) to other\.invalid") as raised:
         fetch_from(catalog, server)
     assert "hidden" not in str(raised.value)
+    assert "remove the exchange and add it again with the right --url" in str(raised.value)
     assert len(server.pages) == 1
 
 
@@ -253,6 +254,25 @@ def test_wrong_credentials_are_told_at_once_and_never_repeated(catalog, server):
     assert "hidden" not in str(raised.value)
     assert server.feed.time.slept == []
     assert "hidden" not in str(catalog.get_exchange(NAME))
+
+
+@pytest.mark.parametrize("origin", ["the environment", "the file /etc/a-feed"])
+def test_where_refused_credentials_came_from_is_told(catalog, server, origin):
+    add_exchange(catalog, server)
+    wrong = Credentials(dict.fromkeys(SECRETS[server.feed.kind], "wrong-hidden-word"), origin)
+    with pytest.raises(ExchangeCredentialsError, match=f", which came from {origin}$"):
+        fetch(catalog, NAME, order(server.feed.time), lambda *_: wrong)
+
+
+def test_what_a_full_fetch_is_told_twice_is_counted_as_such(catalog, server):
+    add_exchange(catalog, server)
+    server.feed.put(*range(8))
+    server.feed.bad = {2}
+    report = fetch_from(catalog, server, full=True)
+    assert report.set_aside == catalog.get_exchange(NAME).set_aside == 1
+    assert report.records - report.told_again == 8
+    assert "_aside" not in report.to_document()
+    assert fetch_from(catalog, server).told_again == 0
 
 
 def test_an_oversize_answer_is_refused(catalog, any_server):

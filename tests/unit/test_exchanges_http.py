@@ -231,6 +231,7 @@ def test_credentials_come_from_variables_before_the_file(tmp_path):
     file.write_text("# mine\nusername = from-file\n\npassword= of file = x\n")
     file.chmod(0o600)
     found = find_credentials(("username", "password"), {"username": "given"}, file)
+    assert found.origin == f"the environment and the file {file}"
     assert (found["username"], found["password"]) == ("given", "of file = x")
     assert "given" not in repr(found)
 
@@ -262,6 +263,16 @@ def test_odd_files_of_credentials(tmp_path, content, told):
     with pytest.raises(ExchangeCredentialsError, match=told) as raised:
         find_credentials(("password",), {}, file)
     assert "hidd" not in str(raised.value)
+
+
+def test_a_name_that_is_nearly_right_is_told_by_the_right_one(tmp_path):
+    file = tmp_path / "secrets"
+    file.write_text("access_tokn = hidden\n")
+    file.chmod(0o600)
+    told = r"secrets has them not, but a name that is nearly access_token\);"
+    with pytest.raises(ExchangeCredentialsError, match=told) as raised:
+        find_credentials(("access_token",), {}, file)
+    assert "tokn" not in str(raised.value)
 
 
 def test_credentials_that_cannot_be_read(tmp_path):

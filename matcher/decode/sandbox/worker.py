@@ -7,10 +7,13 @@ need to start. A worker that does not understand its parent ends.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import resource
 import signal
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from matcher.decode import worker
@@ -19,11 +22,15 @@ from matcher.decode.sandbox import confinement, frames
 from matcher.parent import end_with
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matcher.decode.limits import DecodeLimits
     from matcher.decode.sandbox.orders import Ceilings
     from matcher.model import DecodeRequest
 
 _STANDARD = range(3)
+#: A file that took so long may have left much memory behind, which the C library would keep.
+_TRIM_SECONDS = 0.05
 _MOST_DESCRIPTORS = 1 << 20
 
 
@@ -37,6 +44,7 @@ def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, thread
         parent: process id of the one that forked this one, with which it ends.
         threads: it may start threads.
     """
+    trim = _trim_of_the_c_library()
     with mmap.mmap(shared, 0, access=mmap.ACCESS_READ) as memory:
         _let_go_of_all_but(connection)
         had = confinement.limit(
@@ -50,9 +58,12 @@ def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, thread
             asked = frames.unpack_request(head)
             request = asked.with_crops(_read(connection, asked.crop_bytes) or b"")
             data = memory[: asked.nbytes] if asked.shared else _read(connection, asked.nbytes)
+            begun = time.monotonic()
             answer = _answer(data or b"", request, ceilings.limits, asked.number)
             del data
             write_all(connection, answer)
+            if time.monotonic() - begun > _TRIM_SECONDS:
+                trim()
 
 
 def _answer(data: bytes, request: DecodeRequest, limits: DecodeLimits, number: int) -> bytes:
@@ -63,6 +74,12 @@ def _answer(data: bytes, request: DecodeRequest, limits: DecodeLimits, number: i
     except Exception as error:  # noqa: BLE001 - the border where foreign exceptions end
         result = broken_down(error)
     return frames.pack_answer(result, request, number)
+
+
+def _trim_of_the_c_library() -> Callable[[], object]:
+    """Gives memory back to the system; where the library cannot be told to, nothing."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return (lambda: None) if trim is None else partial(trim, 0)
 
 
 def _let_go_of_all_but(connection: int) -> None:

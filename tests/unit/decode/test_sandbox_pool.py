@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import mmap
 import os
 import pickle
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.decode.pool import InProcessPool
@@ -369,6 +371,18 @@ def test_a_worker_is_retired_after_so_much_time(made, monkeypatch):
     monkeypatch.setattr(seats, "RETIRE_SECONDS", 0.0)
     pool = made()
     assert pid_of(pool) != pid_of(pool)
+
+
+def test_a_large_picture_leaves_no_memory_behind(made):
+    """Such as a bomb within the limits: 132 million pixels in 17 kB."""
+    pool = made()
+    worker = psutil.Process(pid_of(pool))
+    before = worker.memory_info().rss
+    stream = io.BytesIO()
+    Image.new("1", (11_500, 11_500)).save(stream, "PNG")
+    assert isinstance(asked(pool, stream.getvalue()), DecodedImage)
+    assert pid_of(pool) == worker.pid
+    assert worker.memory_info().rss < before + 64 * 2**20
 
 
 def test_an_idle_worker_that_is_killed_costs_no_file_anything(made):

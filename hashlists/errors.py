@@ -66,6 +66,12 @@ class TooManyRejectionsError(HashlistsError):
     reason = "TOO_MANY_REJECTIONS"
 
 
+class WithdrawalsRefusedError(HashlistsError):
+    """A file lists so much of a list by nothing that can be matched that it may be misread."""
+
+    reason = "WITHDRAWALS_REFUSED"
+
+
 class FullListRefusedError(HashlistsError):
     """A file that is to be a whole list looks like a part of it, or means other entries."""
 

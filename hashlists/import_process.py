@@ -42,7 +42,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--spool-dir", type=Path, help="for unpacked copies, where one is needed")
     parser.add_argument("--dry-run", action="store_true", help="change nothing; tell what would")
     parser.add_argument("--full", action="store_true", help="the file is the whole list")
-    parser.add_argument("--force", action="store_true", help="with --full: whatever is against it")
+    parser.add_argument("--force", action="store_true", help="whatever is against it")
     parser.add_argument("--max-absent", type=int, help="with --full: entries that it may retract")
     if given == ["-"]:
         given = json.loads(sys.stdin.readline())
@@ -101,6 +101,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 spool_dir=arguments.spool_dir,
                 dry_run=arguments.dry_run,
                 full=_full(arguments),
+                force=arguments.force,
                 progress=_ProgressLines(),
             )
     except HashlistsError as error:

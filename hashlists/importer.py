@@ -33,6 +33,7 @@ from hashlists.importing.report import ImportReport, report_to_dict, to_document
 from hashlists.importing.request import check_digest, digest_request, identify, made_before
 from hashlists.importing.run import Run, no_cycle_collection
 from hashlists.importing.sequence import require_sequence
+from hashlists.importing.unmatchable import require_few_unmatchable
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 from hashlists.model import NO_ONWARD_SHARING, Harm, HashList
 
@@ -152,14 +153,15 @@ def import_files(
         dry_run: everything is read, staged and compared, then dropped: the report tells what would
             change. Neither `prepare_list` nor `idempotency_key` counts; a list that is not there
             counts as an empty one where `prepare_list` is given.
-        tell_refusal: told in a dry run of each `TooManyRejectionsError`, `FileOrderError` and
-            `FullListRefusedError` in place of its being raised: the report tells what would change
-            if it were forced, or of a file that can be no whole list, what it would change as an
-            addition. None: raised.
+        tell_refusal: told in a dry run of each `TooManyRejectionsError`, `FileOrderError`,
+            `WithdrawalsRefusedError` and `FullListRefusedError` in place of its being raised: the
+            report tells what would change if it were forced, or of a file that can be no whole
+            list, what it would change as an addition. None: raised.
         full: the files are the whole list: what they do not name is retracted, as it says. A dry
             run asks nobody. None where they only add and change.
         force: files of Hashwarden are taken though they do not follow what the list had of their
-            sender; so they are where `full` is forced.
+            sender, and what the files list by nothing that can be matched is withdrawn, however
+            much it is; so both are where `full` is forced.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
             temporary files.
         identities: private keys, for files that are encrypted with age.
@@ -177,6 +179,7 @@ def import_files(
         TooManyRejectionsError: too large a share was rejected.
         FileOrderError: the files do not follow what the list had of their sender; see
             `importing.sequence`.
+        WithdrawalsRefusedError: see `importing.unmatchable`.
         FullListRefusedError, ImportDeclinedError: see `importing.full`.
         ImportConflictError: the key was used before for another file, list, format, options or
             share.
@@ -291,8 +294,10 @@ def _stage(
         run.require_share(share)
     except TooManyRejectionsError as error:
         refuse(error)
+    forced = force or (full is not None and full.force)
+    if not forced:
+        require_few_unmatchable(run.total.unmatchable, staged.before.entries, refuse)
     if full is None or not run.delta:
-        forced = force or (full is not None and full.force)
         require_sequence(run, staged, full=full is not None, force=forced, refuse=refuse)
     if full is not None:
         retract_absent(run, staged, full, ask=ask, refuse=refuse)

@@ -27,6 +27,7 @@ from hashlists.exchanges.full import fetch_full
 from hashlists.exchanges.http import Http, HttpLimits
 from hashlists.exchanges.identity import of_entry
 from hashlists.exchanges.progress import Progress, full_is_due
+from hashlists.exchanges.reading import require_few_unmatchable
 from hashlists.exchanges.registry import ExchangeSettings, make_client
 from hashlists.exchanges.report import FetchReport
 from hashlists.exchanges.retrying import RetryLimits
@@ -239,6 +240,7 @@ class _Fetch:
     def _stage(self, page: Page, checkpoint: Checkpoint, aside: list[SetAside]) -> None:
         with self._catalog.begin_import(self._record.list_name, self._source(page)) as staged:
             result = stage_page(staged, page, aside)
+            require_few_unmatchable(result.unmatchable, page.read.records, staged.before.entries)
             kept = {"exchange": self._record.name, "page": page.words, "records": page.read.records}
             revision = staged.commit(
                 lambda _: kept,

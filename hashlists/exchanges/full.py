@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FullListRefusedError
+from hashlists.exchanges.reading import require_few_unmatchable
 from hashlists.exchanges.staging import aside_of, stage_page
 from hashlists.importing.full import MAX_ABSENT_SHARE
 from hashlists.words import counted, one_or_many
@@ -83,7 +84,12 @@ def fetch_full(
                 started = min(started, page.server_time)
             malformed = aside_of(page)
             # What two pages tell differently has changed meanwhile, and is fetched again.
-            report.take_result(stage_page(staged, page, []))
+            result = stage_page(staged, page, [])
+            if not force:
+                require_few_unmatchable(
+                    result.unmatchable, page.read.records, staged.before.entries
+                )
+            report.take_result(result)
             aside += malformed
             report.take_page(page.read)
             watch()

@@ -19,6 +19,7 @@ from hashlists.exchanges.repetitions import Repetitions
 from hashlists.exchanges.times import read_moment
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.registry import open_reader
+from hashlists.importing.full import MAX_ABSENT_SHARE
 from hashlists.validate import validate
 
 if TYPE_CHECKING:
@@ -156,4 +157,33 @@ def _require_known_layout(aside: Sequence[SetAside], records: int) -> None:
     )
 
 
-__all__ = ["MALFORMED_RECORDS", "MALFORMED_SHARE", "ReadPage", "read_page"]
+def require_few_unmatchable(unmatchable: int, records: int, before: int) -> None:
+    """Refuses a page that withdraws much since nothing it says can be matched.
+
+    Args:
+        unmatchable: entries that it would withdraw for that.
+        records: on the page.
+        before: entries of the list that were in force until now.
+
+    Raises:
+        ExchangePageError: they are more than `MALFORMED_RECORDS`, and half of the page or a fifth
+            of the list.
+    """
+    few = min(MALFORMED_SHARE * records, MAX_ABSENT_SHARE * before)
+    if unmatchable <= max(MALFORMED_RECORDS, few):
+        return
+    raise ExchangePageError(
+        f"{unmatchable} of {records} records of the page would withdraw their entries, since "
+        f"nothing of theirs can be matched now; the list has {before:,} in force. Probably they "
+        "are written in a new way, so nothing of the page was taken: look at it, then: hashwarden "
+        "exchanges fetch NAME --full --force"
+    )
+
+
+__all__ = [
+    "MALFORMED_RECORDS",
+    "MALFORMED_SHARE",
+    "ReadPage",
+    "read_page",
+    "require_few_unmatchable",
+]

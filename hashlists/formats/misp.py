@@ -13,8 +13,10 @@ of objects without their objects; what withdraws an object or a hash of one with
 Retractions: `deleted`, whatever the type or template, for the uuid may be that of an entry. What is
 not meant for detection (`to_ids` is false) is withdrawn, too, since an earlier version of it may
 have been, unless option `to_ids=any` takes it over; and a file that its source calls harmless or
-trusted (`state`). What is left aside withdraws what the list held by its uuid, as of an object
-whose last hash is gone.
+trusted (`state`). An attribute of another known type withdraws what the list held by its uuid, and
+so does an object whose last hash is gone. Types and templates that are not known withdraw nothing;
+where the value looks like one of our digests the record is rejected, since its type may be one of
+ours in another spelling (`kind_names`).
 Class: machine tags of the taxonomies in the option `taxonomies`, of the attribute or object, else
 of the event; `copine-scale:level-5` is code `level-5` of scheme `copine-scale`.
 Handling: `sharing` says whom TLP tags allow. A distribution other than "all communities" allows

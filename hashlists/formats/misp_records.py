@@ -13,6 +13,7 @@ import msgspec
 
 from hashlists.formats.base import FieldNames, FileHeader, RawBatch
 from hashlists.formats.hash_rows import HashRows
+from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.sharing import Recipients, Sharing, intersection
 from hashlists.model import HashKind
@@ -32,6 +33,22 @@ CLASS_RELATIONS: Final = (
     "classification-code",
 )
 _DIGEST_TYPES: Final = {kind.value: kind for kind in HashKind if kind.is_digest}
+#: Types by which an attribute is known to be no hash that a list can hold; new ones come up yearly.
+_OTHER_TYPES: Final = (
+    "sha3-224 sha3-256 sha3-384 sha3-512 authentihash cdhash git-commit-id hassh-md5"
+    " hasshserver-md5 impfuzzy ja3-fingerprint-md5 jarm-fingerprint pehash telfhash"
+    " x509-fingerprint-md5 x509-fingerprint-sha1 x509-fingerprint-sha256 attachment boolean bytes"
+    " campaign-name comment counter datetime domain domain|ip email email-attachment email-body"
+    " email-dst email-src email-subject filename filename-pattern float hex hostname hostname|port"
+    " ip-dst ip-dst|port ip-src ip-src|port link malware-sample malware-type mime-type mutex"
+    " named-pipe other pattern-in-file pattern-in-memory phone-number port regkey regkey|value"
+    " sigma size-in-bytes snort target-user text threat-actor uri url user-agent vulnerability"
+    " yara"
+)
+_TYPES: Final = KindNames(_DIGEST_TYPES, _OTHER_TYPES.split())
+_RELATIONS: Final = KindNames(PERCEPTUAL_RELATIONS)
+#: As long as a digest of ours.
+_DIGEST_LIKE = re.compile(r"(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})", re.ASCII)
 _FIELDS: Final = {kind: kind.value for kind in HashKind}
 _NAMES = FieldNames(
     key="uuid",
@@ -211,6 +228,7 @@ class BatchMaker:
         self._hashes = HashRows(_FIELDS)
         self._rows: list[_Row] = []
         self._unmatchable: set[int] = set()
+        self._faults: dict[int, tuple[str, str]] = {}
 
     def make(self, header: FileHeader) -> RawBatch:
         """The batch."""
@@ -241,6 +259,7 @@ class BatchMaker:
             retracted=[row.withdrawal is not None for row in rows],
             retraction_reasons=[row.withdrawal for row in rows],
             unmatchable=self._unmatchable,
+            faults=self._faults,
             names=_NAMES,
             rejections=self._chunk.rejections,
             notes=self._notes,
@@ -250,7 +269,10 @@ class BatchMaker:
         found = _digest(item)
         if found is None and not _is_yes(item.deleted):
             self._notes.add_named("attribute of another type left aside", item.type)
-            self._leave_aside(at, item)
+            if _TYPES.is_other(_bare_type(item)):
+                self._leave_aside(at, item)
+            elif _is_doubtful(item):
+                self._reject(at, item, item.type)
             return
         withdrawal = self._withdrawal(item)
         if withdrawal is None and found is not None:
@@ -274,7 +296,6 @@ class BatchMaker:
         """The entry that an object is."""
         if item.name not in self._rules.templates and withdrawal is None:
             self._notes.add_named("object of another template left aside", item.name)
-            self._leave_aside(at, item)
             return
         attributes = item.Attribute or []
         usable, reasons = [], []
@@ -285,6 +306,10 @@ class BatchMaker:
             else:
                 reasons.append(reason)
         if withdrawal is None and not usable:
+            doubtful = [each for each in attributes if _is_doubtful(each)]
+            if not reasons and doubtful:
+                self._reject(at, item, doubtful[0].type)
+                return
             if not reasons:
                 self._notes["file without a hash of a known kind left aside"] += 1
                 self._leave_aside(at, item)
@@ -308,6 +333,11 @@ class BatchMaker:
         if item.uuid:
             self._unmatchable.add(len(self._rows))
             self._rows.append(_Row(at, item))
+
+    def _reject(self, at: int, item: Attribute | MispObject, name: str | None) -> None:
+        """Says that what looks like a hash is of a type that is not known."""
+        self._faults[len(self._rows)] = ("type", unknown_kind(name))
+        self._rows.append(_Row(at, item))
 
     def _object_row(self, at: int, item: MispObject, withdrawal: str | None) -> _Row:
         living = [each for each in item.Attribute or () if not _is_yes(each.deleted)]
@@ -339,7 +369,7 @@ class BatchMaker:
         for each in attributes:
             found = _digest(each)
             if found is None and template == TEMPLATE:
-                kind = PERCEPTUAL_RELATIONS.get(each.object_relation or "")
+                kind = _RELATIONS.kind(each.object_relation)
                 text = _text(each)
                 found = (kind, text) if kind is not None and text else None
             if found is not None:
@@ -377,11 +407,23 @@ class BatchMaker:
 
 def _digest(item: Attribute) -> tuple[HashKind, str] | None:
     """The digest that an attribute is, without the file's name that may stand before it."""
-    kind = _DIGEST_TYPES.get((item.type or "").removeprefix("filename|"))
-    text = _text(item)
+    kind, text = _TYPES.kind(_bare_type(item)), _text(item)
     if kind is None or text is None:
         return None
-    return kind, text.rpartition("|")[2] if item.type != kind.value else text
+    return kind, text.rpartition("|")[2] if "|" in (item.type or "") else text
+
+
+def _bare_type(item: Attribute) -> str:
+    """An attribute's type, without the file's name that may stand before it."""
+    return (item.type or "").lower().removeprefix("filename|")
+
+
+def _is_doubtful(item: Attribute) -> bool:
+    """Whether it looks like a digest of ours, of a type that is not known."""
+    if _is_yes(item.deleted) or _TYPES.is_other(_bare_type(item)):
+        return False
+    value = (_text(item) or "").rpartition("|")[2].strip()
+    return _TYPES.kind(_bare_type(item)) is None and _DIGEST_LIKE.fullmatch(value) is not None
 
 
 def _is_harmless(item: MispObject) -> bool:

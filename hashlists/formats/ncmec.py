@@ -12,9 +12,10 @@ Never taken over: names of members, reasons, links to large fingerprints (noted,
 whether an entry is of an image or a video. Negative feedback has no place in an entry: it is noted,
 so that an operator can look at the source. So are categorizations, whose layout is not public.
 
-An entry that has nothing but fingerprints behind links or of unknown kinds can be matched by
+An entry that has nothing but fingerprints behind links or of other known kinds can be matched by
 nothing. It is counted and not taken over, and what the list held of it by other fingerprints is
-withdrawn, since the source stands by those no longer. One without any fingerprint is malformed.
+withdrawn, since the source stands by those no longer. One without any fingerprint is malformed, and
+so is one whose fingerprints have none but unknown names among them: see `kind_names`.
 
 How a PhotoDNA hash is written is not public either: hex, base64 and decimal numbers are told apart.
 
@@ -49,6 +50,7 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.page_reader import PageReader
@@ -87,7 +89,7 @@ FINGERPRINTS: Final = (
     ("pdna", HashKind.PHOTODNA),
     ("pdq", HashKind.PDQ),
 )
-_KINDS: Final = dict(FINGERPRINTS)
+_KINDS: Final = KindNames({**dict(FINGERPRINTS), "photodna": HashKind.PHOTODNA})
 _COLUMNS: Final = 6 + len(FINGERPRINTS)
 #: In feedback of plain shape.
 _AFFIRMATIVE = re.compile(r"<affirmativeFeedback.*?</affirmativeFeedback>", re.DOTALL)
@@ -164,6 +166,7 @@ class NcmecReader(PageReader[Row]):
         self._verified: dict[int, int] = {}
         self._extra: list[RawHash] = []
         self._unmatchable: set[int] = set()
+        self._unknown: dict[int, str] = {}
         shape = Shape(
             layout=_LAYOUT,
             records=_ENTRIES,
@@ -200,6 +203,7 @@ class NcmecReader(PageReader[Row]):
             self._read_plain_feedback(feedback, members)
         verified, extra, notes = self._verified, self._extra, self._notes
         unmatchable, self._unmatchable = self._unmatchable, set()
+        unknown, self._unknown = self._unknown, {}
         self._verified, self._extra, self._notes = {}, [], Notes()
         gone = [kind in _DELETED for kind in kinds]
         return RawBatch(
@@ -220,6 +224,7 @@ class NcmecReader(PageReader[Row]):
             retracted=gone if any(gone) else None,
             retraction_reasons=kinds if any(gone) else None,
             unmatchable=unmatchable,
+            faults={row: ("fingerprints", unknown_kind(name)) for row, name in unknown.items()},
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -243,36 +248,40 @@ class NcmecReader(PageReader[Row]):
             return Rejection(place, "member", "the entry has no member with a number as its id")
         if not (own := _text(parts, "id")):
             return Rejection(place, "id", "the entry has no id")
-        hashes, others = self._read_fingerprints(parts.get("fingerprints"), row)
-        if others and not any(hashes) and element.name not in _DELETED:
-            self._unmatchable.add(row)
-            self._notes[_UNMATCHABLE_NOTE] += 1
+        hashes, others, unknown = self._read_fingerprints(parts.get("fingerprints"), row)
+        if not any(hashes) and element.name not in _DELETED:
+            if unknown is not None:
+                self._unknown[row] = unknown
+            elif others:
+                self._unmatchable.add(row)
+                self._notes[_UNMATCHABLE_NOTE] += 1
         self._read_feedback(element, row, member)
         code = _text(parts, "classification")
         return element.name, member, _text(parts, "timestamp"), own, code, *hashes, None
 
     def _read_fingerprints(
         self, element: Element | None, row: int
-    ) -> tuple[Sequence[str | None], int]:
-        """The first value of each kind, and how many were left aside.
+    ) -> tuple[Sequence[str | None], int, str | None]:
+        """The first value of each kind, how many were left aside, and a name that is not known.
 
         Further values of a kind are kept beside the columns.
         """
-        hashes: dict[str, str] = {}
-        others = 0
+        hashes: dict[HashKind, str] = {}
+        others, unknown = 0, None
         for child in element.children if element is not None else ():
-            tag, kind = child.name, _KINDS.get(child.name)
+            tag, kind = child.name, _KINDS.kind(child.name)
             if "href" in child.attributes:
                 self._notes.add_named("fingerprint behind a link left aside", tag)
                 others += 1
             elif kind is None:
                 self._notes.add_named("fingerprint of unknown kind left aside", tag)
                 others += 1
-            elif tag in hashes:
+                unknown = unknown if _KINDS.is_other(tag) else tag
+            elif kind in hashes:
                 self._extra.append(RawHash(row, kind, child.text, Encoding.DETECT, tag))
             elif child.text.strip():
-                hashes[tag] = child.text
-        return [hashes.get(tag) for tag, _ in FINGERPRINTS], others
+                hashes[kind] = child.text
+        return [hashes.get(kind) for _, kind in FINGERPRINTS], others, unknown
 
     def _read_feedback(self, entry: Element, row: int, submitter: str) -> None:
         """Feedback that the parser read."""

@@ -28,7 +28,7 @@ class Notes(Counter[str]):
 
     def add_named(self, what: str, name: object) -> None:
         """Counts a thing that has a name in the file, e.g. a hash of a kind that is not known."""
-        note = f"{what}: {name if _is_safe(name) else 'without a printable name'}"
+        note = f"{what}: {name if is_printable(name) else 'without a printable name'}"
         if note not in self and len(self) >= _MAX_NAMES:
             note = f"{what}: further names"
         self[note] += 1
@@ -39,7 +39,8 @@ class Notes(Counter[str]):
             self[note if note in self or len(self) < _MAX_NOTES else _FURTHER] += times
 
 
-def _is_safe(name: object) -> bool:
+def is_printable(name: object) -> bool:
+    """Whether a name of a file may be shown: it is short, plain and no hash."""
     return (
         isinstance(name, str)
         and _PLAIN_NAME.fullmatch(name) is not None
@@ -47,4 +48,4 @@ def _is_safe(name: object) -> bool:
     )
 
 
-__all__ = ["OTHER_CASE_NOTE", "Notes"]
+__all__ = ["OTHER_CASE_NOTE", "Notes", "is_printable"]

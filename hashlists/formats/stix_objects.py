@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +14,7 @@ import msgspec
 from hashlists.formats.base import FieldNames, FlagColumn, RawBatch
 from hashlists.formats.delta_mark import revision_of
 from hashlists.formats.hash_rows import HashRows
+from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.sharing import intersection
 from hashlists.formats.stix_extension import (
@@ -49,8 +49,9 @@ _NAMES = FieldNames(
     verified_count="verified_count",
     handling="object_marking_refs",
 )
-_KINDS_BY_NAME: Final = {kind.value: kind for kind in HashKind}
-_NAME_NOISE = str.maketrans("", "", "-_")
+_KINDS: Final = KindNames({kind.value: kind for kind in HashKind})
+#: Of the names of custom algorithms.
+_CUSTOM_PREFIXES: Final = ("x_", "x-")
 #: Types that are understood without being a file.
 _UNDERSTOOD: Final = frozenset({"identity", "marking-definition", "extension-definition"})
 _BENIGN: Final = "its source calls it benign"
@@ -172,6 +173,7 @@ def to_batch(
     hashes = HashRows(_FIELDS)
     rows: list[_Row] = []
     unmatchable: set[int] = set()
+    faults: dict[int, tuple[str, str]] = {}
     marks: list[object] = []
     for at, item in enumerate(chunk.records):
         if (mark := _delta_mark(item)) is not None:
@@ -180,10 +182,14 @@ def to_batch(
         if not _counts(item, at, chunk, index, notes):
             continue
         row = _Row(at, item, item.extensions.ours if item.extensions else None, _withdrawal(item))
-        if row.withdrawal is None and not _add_hashes(row, len(rows), hashes, notes):
-            if not row.key:
-                continue
-            unmatchable.add(len(rows))
+        if row.withdrawal is None:
+            known, unknown = _add_hashes(row, len(rows), hashes, notes)
+            if not known and unknown is not None:
+                faults[len(rows)] = ("hashes", unknown_kind(unknown))
+            elif not known:
+                if not row.key:
+                    continue
+                unmatchable.add(len(rows))
         rows.append(row)
 
     places, at_row = chunk.place_at, [row.at for row in rows]  # and none of the objects
@@ -215,6 +221,7 @@ def to_batch(
         retracted=[row.withdrawal is not None for row in rows],
         retraction_reasons=[row.withdrawal for row in rows],
         unmatchable=unmatchable,
+        faults=faults,
         names=_NAMES,
         rejections=chunk.rejections,
         notes=notes,
@@ -254,19 +261,25 @@ def _withdrawal(item: StixObject) -> str | None:
     return None
 
 
-def _add_hashes(row: _Row, number: int, hashes: HashRows, notes: Notes) -> bool:
-    """Takes the hashes of a file or indicator; False where it has none of a known kind."""
-    known = False
+def _add_hashes(row: _Row, number: int, hashes: HashRows, notes: Notes) -> tuple[bool, str | None]:
+    """Takes the hashes of a file or indicator.
+
+    Returns:
+        Whether it has any of a kind that is taken over, and a name that is not known.
+    """
+    known, unknown = False, None
     for name, value, derivation in _hashes(row, notes):
-        kind = _kind(name)
+        bare = _bare(name)
+        kind = _KINDS.kind(bare)
         if kind is None:
             notes.add_named("hash of unknown kind left aside", name)
+            unknown = unknown if _KINDS.is_other(bare) else name
         else:
             hashes.add(number, kind, value, derivation)
             known = True
-    if not known and row.item.type != "indicator":
+    if not known and unknown is None and row.item.type != "indicator":
         notes["file without a hash of a known kind left aside"] += 1
-    return known
+    return known, unknown
 
 
 def _hashes(row: _Row, notes: Notes) -> Iterator[tuple[str, str, str | None]]:
@@ -297,13 +310,9 @@ def _pattern_hashes(item: StixObject, notes: Notes) -> Iterator[tuple[str, str, 
         yield name, text, None
 
 
-@lru_cache(maxsize=256)
-def _kind(name: str) -> HashKind | None:
-    """The kind of that name, with or without the prefix of custom names and in any spelling."""
-    plain = name.lower()
-    for prefix in ("x_", "x-"):
-        plain = plain.removeprefix(prefix)
-    return _KINDS_BY_NAME.get(plain.translate(_NAME_NOISE))
+def _bare(name: str) -> str:
+    """A name without the prefix of custom names."""
+    return name[2:] if name[:2].lower() in _CUSTOM_PREFIXES else name
 
 
 def _classifications(

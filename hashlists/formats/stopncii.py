@@ -9,9 +9,10 @@ predecessor: so the hash is the key. A record whose `hashStatus` is Withdrawn or
 the entry. A status that is not known is taken over with a note.
 The number of providers that answered Blocked, which they say after looking at a match, becomes the
 count of verifications. Other answers, tags and regions are left aside.
-Never taken over: case numbers, names of providers. Other kinds of signals are counted and left out;
-one that is withdrawn counts whatever its kind is called, where its value may be that of an entry:
-of which kind it is, its value tells.
+Never taken over: case numbers, names of providers. Other known kinds of signals are counted and
+left out, and one of an unknown kind is malformed (`kind_names`); one that is withdrawn counts
+whatever its kind is called, where its value may be that of an entry: of which kind it is, its value
+tells.
 
 Of a page `nextPageToken` and `nextSetTimestamp` are kept for the exchange client as `page`; a
 report notes that there are more pages. A page is the last where `hasMoreRecords` is false; where it
@@ -43,6 +44,7 @@ from hashlists.formats.base import (
 )
 from hashlists.formats.encodings import decode_hash
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.page_reader import PageReader
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from hashlists.limits import ImportLimits
 
 _KINDS: Final = {"ImagePDQ": HashKind.PDQ, "VideoMD5": HashKind.MD5}
+_SIGNALS: Final = KindNames(_KINDS, ["VideoTMK", "Text", "URL", "Unknown"])
 #: In whatever case they are written: a withdrawal must not be missed for its spelling.
 _IN_FORCE: Final = frozenset({"received", "active"})
 _WITHDRAWN: Final = frozenset({"withdrawn", "deleted"})
@@ -163,6 +166,11 @@ class StopNciiReader(PageReader[_Record]):
             verified_counts=_verified_counts(records),
             retracted=[word in _WITHDRAWN for word in words],
             retraction_reasons=statuses,
+            faults={
+                row: ("signalType", unknown_kind(records[row].signal_type))
+                for row, kind in enumerate(kinds)
+                if kind is None
+            },
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -173,15 +181,20 @@ def _is_known(record: _Record, notes: Notes) -> bool:
     """Whether the record's hash is of a kind that is taken over; counts those that are not."""
     if bytes(record.hash_regions) not in (b"", b"null", b"[]"):
         notes["hash regions left aside"] += 1
-    if _kind(record) is not None:
+    if _kind(record) is not None or not _is_other(record):
         return True
     notes.add_named("record with a signal of another kind left aside", record.signal_type)
     return False
 
 
+def _is_other(record: _Record) -> bool:
+    """Whether its signal is of another known kind; a withdrawal of no entry is as good as that."""
+    return _SIGNALS.is_other(record.signal_type) or _word(record) in _WITHDRAWN
+
+
 def _kind(record: _Record) -> HashKind | None:
     """The kind of the record's hash; where it withdraws, the value tells it whatever its name."""
-    named = _KINDS.get(record.signal_type or "")
+    named = _SIGNALS.kind(record.signal_type)
     if _word(record) not in _WITHDRAWN or (named and _is_hash(record.hash_value, named)):
         return named
     return next((each for each in _KINDS.values() if _is_hash(record.hash_value, each)), named)

@@ -5,9 +5,10 @@ The list is about terrorist content, not child abuse: lists of this format are o
 
 Taken over: the hash (PDQ, MD5, SHA-1, SHA-256), the ideology verbatim as the class of scheme `tat`,
 the media type that belongs to the file type, the time of the last change. A record's own number is
-its key; one that is marked deleted withdraws the entry of that number. Records of another
+its key; one that is marked deleted withdraws the entry of that number. Records of another known
 algorithm, such as SHA-512, are counted and left out; what the list held by their numbers is
-withdrawn, since the source stands by it no longer.
+withdrawn, since the source stands by it no longer. One of an unknown algorithm is malformed, and
+withdraws nothing: see `kind_names`.
 
 Of a page the path and query of the next one and the checkpoint are kept for the exchange client as
 `page`; a report notes that there are more. A record says what is so now, so one page alone may be
@@ -34,6 +35,7 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.page_reader import PageReader
@@ -58,6 +60,7 @@ _KINDS: Final = {
     "sha1": HashKind.SHA1,
     "sha256": HashKind.SHA256,
 }
+_ALGORITHMS: Final = KindNames(_KINDS)
 _NAMES = FieldNames(
     key="id", source_id="id", category="ideology", media_type="file_type", updated_at="updated_on"
 )
@@ -146,7 +149,8 @@ class TatReader(PageReader[_Record]):
         kinds = [_kind(record) for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
         gone = [bool(record.deleted) for record in records]
-        others = {row for row, kind in enumerate(kinds) if kind is None and not gone[row]}
+        left = [row for row, kind in enumerate(kinds) if kind is None and not gone[row]]
+        others = {row for row in left if _ALGORITHMS.is_other(records[row].algorithm)}
         return RawBatch(
             rows=len(records),
             header=self.header,
@@ -174,6 +178,11 @@ class TatReader(PageReader[_Record]):
             retracted=gone,
             retraction_reasons=["deleted" if each else None for each in gone],
             unmatchable=others,
+            faults={
+                row: ("algorithm", unknown_kind(records[row].algorithm))
+                for row in left
+                if row not in others
+            },
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -181,7 +190,7 @@ class TatReader(PageReader[_Record]):
 
 
 def _kind(record: _Record) -> HashKind | None:
-    return _KINDS.get((record.algorithm or "").lower().replace("-", ""))
+    return _ALGORITHMS.kind(record.algorithm)
 
 
 def _is_known(record: _Record, notes: Notes) -> bool:
@@ -189,7 +198,7 @@ def _is_known(record: _Record, notes: Notes) -> bool:
 
     A deletion needs the record's number alone, and so does what that number no longer stands for.
     """
-    if _kind(record) is not None or record.deleted:
+    if record.deleted or not _ALGORITHMS.is_other(record.algorithm):
         return True
     notes.add_named("record of another algorithm left aside", record.algorithm)
     return record.id not in (None, "")

@@ -13,9 +13,10 @@ An entry is withdrawn by `should_delete`, by having no descriptors left (the sou
 and where every descriptor says NON_MALICIOUS: that is the members' correction, and matching on it
 would accuse the innocent. The option `non_malicious` keeps such entries, as a class.
 
-Never taken over: names, descriptions, reactions. Indicators of other types, e.g. addresses or TMK
-hashes, are counted and left out; one that is withdrawn counts whatever its type, for its id may be
-that of an entry, and what the list held by the id of one that is left out is withdrawn.
+Never taken over: names, descriptions, reactions. Indicators of other known types, e.g. addresses or
+TMK hashes, are counted and left out; one that is withdrawn counts whatever its type, for its id may
+be that of an entry, and what the list held by the id of one that is left out is withdrawn. One of
+an unknown type is malformed, and withdraws nothing: see `kind_names`.
 
 Of a page the cursor of the next one is kept for the exchange client as `page`, never its address,
 which holds an access token, and the latest `last_updated`; a report notes that there are more.
@@ -48,6 +49,7 @@ from hashlists.formats.base import (
     Sample,
 )
 from hashlists.formats.json_stream import JsonArrayStream
+from hashlists.formats.kind_names import OTHER_HASHES, KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.page_reader import PageReader
@@ -77,6 +79,24 @@ INDICATOR_TYPES: Final = {
     "HASH_SHA256": HashKind.SHA256,
     "HASH_PHOTODNA": HashKind.PHOTODNA,
 }
+#: Types that are no hashes of files, by Meta's page of them.
+_OTHER_TYPES: Final = (
+    "ADJUST_TOKEN API_KEY AS_NUMBER BANNER CMD_LINE COOKIE_NAME CRX DEBUG_STRING DEST_PORT"
+    " DIRECTORY_QUERIED DOMAIN EMAIL_ADDRESS FILE_CREATED FILE_DELETED FILE_MOVED FILE_NAME"
+    " FILE_OPENED FILE_READ FILE_WRITTEN GET_PARAM HASH_PDQ_OCR HASH_TEXT_TLSH HASH_VIDEO_TMK"
+    " HTML_ID HTTP_REQUEST IP_ADDRESS IP_SUBNET ISP LATITUDE LAUNCH_AGENT LOCATION LONGITUDE"
+    " MALWARE_NAME MEMORY_ALLOC MEMORY_PROTECT MEMORY_WRITTEN MUTANT_CREATED MUTEX NAME_SERVER"
+    " OTHER_FILE_OP PASSWORD PASSWORD_SALT PAYLOAD_DATA PAYLOAD_TYPE POST_DATA PROTOCOL RAW_TEXT"
+    " REFERER REGISTRAR REGISTRY_KEY REG_KEY_CREATED REG_KEY_DELETED REG_KEY_ENUMERATED"
+    " REG_KEY_MONITORED REG_KEY_OPENED REG_KEY_VALUE_CREATED REG_KEY_VALUE_DELETED"
+    " REG_KEY_VALUE_MODIFIED REG_KEY_VALUE_QUERIED SIGNATURE SOURCE_PORT TELEPHONE TEXT_STRING"
+    " TREND_QUERY URI USER_AGENT VOLUME_QUERIED WEBSTORAGE_KEY WEB_PAYLOAD WHOIS_ADDR1"
+    " WHOIS_ADDR2 WHOIS_NAME XPI"
+)
+_TYPES: Final = KindNames(
+    INDICATOR_TYPES,
+    [*_OTHER_TYPES.split(), *(f"HASH_{each}" for each in OTHER_HASHES.split())],
+)
 _NAMES = FieldNames(key="id", source_id="id", category="status", updated_at="last_updated")
 _SECONDS = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,9})?", re.ASCII)
 _LATEST: Final = 10**10 - 1
@@ -187,11 +207,12 @@ class ThreatExchangeReader(PageReader[_Record]):
         self._note_newest(chunk.records)
         notes = Notes()
         records, place_at = pick(chunk, lambda record: self._is_known(record, notes))
-        kinds = [INDICATOR_TYPES.get(record.type or "") for record in records]
+        kinds = [_TYPES.kind(record.type) for record in records]
         ids = [None if record.id is None else str(record.id) for record in records]
         reasons = [self._withdrawal(record) for record in records]
         classes = [self._class(record) for record in records]
-        others = {row for row, kind in enumerate(kinds) if kind is None and reasons[row] is None}
+        left = [row for row, kind in enumerate(kinds) if kind is None and reasons[row] is None]
+        others = {row for row in left if _TYPES.is_other(records[row].type)}
         return RawBatch(
             rows=len(records),
             header=self.header,
@@ -222,6 +243,9 @@ class ThreatExchangeReader(PageReader[_Record]):
             retracted=[reason is not None for reason in reasons],
             retraction_reasons=reasons,
             unmatchable=others,
+            faults={
+                row: ("type", unknown_kind(records[row].type)) for row in left if row not in others
+            },
             names=_NAMES,
             rejections=chunk.rejections,
             notes=dict(notes),
@@ -237,7 +261,7 @@ class ThreatExchangeReader(PageReader[_Record]):
 
         A withdrawal needs the indicator's id alone, and so does one of another type.
         """
-        if record.type in INDICATOR_TYPES or self._withdrawal(record) is not None:
+        if not _TYPES.is_other(record.type) or self._withdrawal(record) is not None:
             return True
         notes.add_named("indicator of another type left aside", record.type)
         return record.id not in (None, "")

@@ -152,6 +152,7 @@ def _import(
             author=session.author,
             dry_run=dry_run,
             whole_list=whole_list,
+            force=order.force,
             sent=lambda done: advance(done, size, "sent"),
         ):
             if not isinstance(message, ImportProgress):

@@ -54,7 +54,8 @@ class ImportOrder:
         described: what was said of the list.
         whole: what to do with entries that the files do not name; None: they stay.
         identities: private keys, for files that are encrypted.
-        force: take files of Hashwarden that do not follow what the list had of their sender.
+        force: take files of Hashwarden that do not follow what the list had of their sender, and
+            withdraw what is listed by nothing that can be matched, however much it is.
     """
 
     files: Sequence[Path]

@@ -91,9 +91,9 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     "--force",
     is_flag=True,
     help="Take a file of Hashwarden that does not follow what the list had of its sender, such as "
-    "an older one, or a delta with a gap before it; alone not with --server. With --full: also "
-    "where they are more than a fifth of the list, records were rejected, or the last import was "
-    "of another format.",
+    "an older one, or a delta with a gap before it; also where more than a fifth of the list would "
+    "go since its source lists it by nothing that can be matched. With --full: also where more "
+    "than a fifth is not named, records were rejected, or the last import was of another format.",
 )
 @click.option(
     "--yes",
@@ -187,10 +187,6 @@ def command(
             "--identity works on the machine that has the catalog, not with --server, which would "
             "send the decrypted file on; that is done by: age -d -i KEY_FILE FILE | hashwarden "
             "lists import - ..."
-        )
-    if server is not None and force and not full:
-        raise click.UsageError(
-            "--force without --full works on the machine that has the catalog, not with --server"
         )
     identities = reading.identities_of(key_files)
     read_as = file_format or _format_by_suffix(files, identities)

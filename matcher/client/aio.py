@@ -245,6 +245,7 @@ class AsyncClient:
         author: str = "",
         dry_run: bool = False,
         whole_list: WholeList | None = None,
+        force: bool = False,
         sent: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[ImportProgress | ImportResult]:
         """As `Client.import_list`; the file is read in threads."""
@@ -260,6 +261,7 @@ class AsyncClient:
             author=author,
             dry_run=dry_run,
             whole_list=whole_list,
+            force=force,
         )
 
         async def requests() -> AsyncIterator[lists_pb2.ImportHashListRequest]:

@@ -313,6 +313,7 @@ class Client:
         author: str = "",
         dry_run: bool = False,
         whole_list: WholeList | None = None,
+        force: bool = False,
         sent: Callable[[int], None] = lambda _: None,
     ) -> Iterator[ImportProgress | ImportResult]:
         """Imports a file as one revision; gives progress, and the result last.
@@ -328,6 +329,7 @@ class Client:
             author: who asks; the server keeps it with the revision, as unverified.
             dry_run: change nothing; the result tells what would change.
             whole_list: the file is the whole list; None where it only adds and changes.
+            force: withdraw what the file lists by nothing that can be matched, however much it is.
             sent: called, by some other thread, with how many bytes of the file were sent.
 
         Raises:
@@ -345,6 +347,7 @@ class Client:
             author=author,
             dry_run=dry_run,
             whole_list=whole_list,
+            force=force,
         )
         with path.open("rb") as file, self._own_errors:
             requests = chain([start], messages.import_chunks(file, sent))

@@ -191,6 +191,7 @@ def import_start(
     author: str = "",
     dry_run: bool = False,
     whole_list: WholeList | None = None,
+    force: bool = False,
 ) -> lists_pb2.ImportHashListRequest:
     """The first message of an import.
 
@@ -212,6 +213,7 @@ def import_start(
         author=author,
         validate_only=dry_run,
         whole_list=None if whole_list is None else _whole_list(whole_list),
+        force=force,
     )
     return lists_pb2.ImportHashListRequest(start=start)
 

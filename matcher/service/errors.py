@@ -65,6 +65,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.FormatError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.DigestMismatchError, grpc.StatusCode.DATA_LOSS),
     (lists.TooManyRejectionsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.WithdrawalsRefusedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.FullListRefusedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.FileOrderError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.ImportDeclinedError, grpc.StatusCode.FAILED_PRECONDITION),

@@ -59,6 +59,7 @@ class ImportOrder:
         reason, importer: kept with the revision.
         validate_only: change nothing, and tell what would change.
         whole_list: what to do with entries that the file does not name; None: they stay.
+        force: withdraw what it lists by nothing that can be matched, however much it is.
     """
 
     list_name: str
@@ -72,6 +73,7 @@ class ImportOrder:
     importer: str
     validate_only: bool = False
     whole_list: WholeList | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         if len(self.sha256) != _SHA256_BYTES:
@@ -208,7 +210,9 @@ def _arguments(catalog_url: str, file: int, order: ImportOrder, spool_dir: Path)
     if order.validate_only:
         arguments.append("--dry-run")
     if order.whole_list is not None:
-        arguments += ["--full", *["--force"] * order.whole_list.force]
+        arguments.append("--full")
         if order.whole_list.max_absent_entries is not None:
             arguments.append(f"--max-absent={order.whole_list.max_absent_entries}")
+    if order.force or (order.whole_list is not None and order.whole_list.force):
+        arguments.append("--force")
     return arguments

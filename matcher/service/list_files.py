@@ -52,6 +52,7 @@ def import_order(start: pb.ImportStart, *, author: str, max_rejected_share: floa
         importer=author,
         validate_only=start.validate_only,
         whole_list=_whole_list(start) if start.HasField("whole_list") else None,
+        force=start.force,
     )
 
 

@@ -102,6 +102,7 @@ def go(tmp_path, monkeypatch):
         key=None,
         share=None,
         whole=None,
+        force=False,
         list_format="csv",
         options=None,
         data=None,
@@ -119,6 +120,7 @@ def go(tmp_path, monkeypatch):
             idempotency_key=key,
             described=described,
             whole=whole,
+            force=force,
         )
         return import_remote.import_at_server(Session(tmp_path / "none"), "host:1", order)
 
@@ -128,7 +130,7 @@ def go(tmp_path, monkeypatch):
 
 def test_what_was_asked_for_is_asked_of_the_server(go):
     server = Server(holds=["demo"])
-    assert go(server, key="march", share=0.5).revision == 9
+    assert go(server, key="march", share=0.5, force=True).revision == 9
     (asked,) = server.imports
     assert asked.pop("author")
     assert asked == {
@@ -140,6 +142,7 @@ def test_what_was_asked_for_is_asked_of_the_server(go):
         "max_rejected_share": 0.5,
         "dry_run": False,
         "whole_list": None,
+        "force": True,
         "data": f"md5\n{DIGEST}\n".encode(),
     }
     go(server)

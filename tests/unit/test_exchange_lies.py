@@ -256,6 +256,61 @@ def test_what_an_id_stands_for_no_longer_is_withdrawn(catalog, answer):
         assert held(catalog) == feed.truth()
 
 
+def tat_page(numbers, algorithm):
+    return json.dumps(
+        {
+            "results": [
+                {"id": n, "algorithm": algorithm, "hash_digest": "ab" * 32, "deleted": False}
+                for n in numbers
+            ]
+        }
+    ).encode()
+
+
+@pytest.mark.parametrize("algorithm", ["pdq_hash", "SHA512"])
+def test_a_page_that_writes_its_hashes_in_a_new_way_withdraws_nothing(catalog, algorithm):
+    feed = Feed("tat")
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(1, 101))
+        fetch_from(catalog, server)
+        before = held(catalog)
+        server.faults = [Fault(body=tat_page(range(1, 51), algorithm))] * 9
+        with pytest.raises(ExchangePageError):
+            fetch_from(catalog, server)
+        assert held(catalog) == before
+        assert len(before) == 100
+        server.faults = []
+        fetch_from(catalog, server)
+        assert held(catalog) == before
+
+
+def test_what_is_of_another_kind_for_good_goes_with_a_forced_full_fetch(catalog):
+    feed = Feed("tat")
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(*range(1, 51))
+        fetch_from(catalog, server)
+        server.faults = [Fault(body=tat_page(range(1, 51), "SHA512"))]
+        with pytest.raises(ExchangePageError, match="50 of 50 records"):
+            fetch_from(catalog, server, full=True)
+        assert len(held(catalog)) == 50
+        server.faults = [Fault(body=tat_page(range(1, 51), "SHA512"))]
+        assert fetch_from(catalog, server, full=True, force=True).retracted >= 50
+
+
+def test_a_record_of_an_unknown_kind_is_set_aside_and_its_entry_stays(catalog):
+    feed = Feed("tat")
+    with serve(feed) as server:
+        add_exchange(catalog, server)
+        feed.put(1, 2)
+        fetch_from(catalog, server)
+        server.faults = [Fault(body=tat_page([1], "pdq_hash"))]
+        report = fetch_from(catalog, server)
+        assert (report.retracted, report.set_aside) == (0, 1)
+        assert len(held(catalog)) == 2
+
+
 def stopncii_page(*records):
     """Records as status, time and hash, on one page that is the last."""
     rows = [

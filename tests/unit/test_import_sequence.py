@@ -205,7 +205,6 @@ def test_the_command_takes_it_where_it_is_forced(sender, tmp_path, monkeypatch, 
     assert cli.main(order) == 2
     assert "import that first" in capsys.readouterr().err
     assert cli.main([*order, "--plan"]) == 2
-    assert cli.main([*order, "--force", "--server", "localhost:1"]) == 2
     assert cli.main(["lists", "import", str(whole), *words]) == 0
     assert cli.main(order) == 0
     assert cli.main(["lists", "import", str(whole), *words]) == 2

@@ -6,23 +6,24 @@ import io
 import json
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from hashlists.catalog import Catalog, stage_result
-from hashlists.errors import FormatError, OptionsError
+from hashlists.errors import FormatError, OptionsError, WithdrawalsRefusedError
 from hashlists.formats import misp
 from hashlists.formats.base import Sample
 from hashlists.formats.misp_records import CLASS_RELATIONS, PERCEPTUAL_RELATIONS, TEMPLATE
 from hashlists.formats.registry import open_reader
-from hashlists.importer import import_files
+from hashlists.importer import FullList, import_files
 from hashlists.limits import ImportLimits
 from hashlists.model import Classification, Handling, Harm, HashKind, HashList, Retraction
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests.export_support import read as read_back
 from tests.export_support import value
-from tests.page_support import UNMATCHABLE
+from tests.page_support import UNMATCHABLE, run
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "SECRETWORD"
@@ -374,8 +375,35 @@ def test_other_types_and_templates_are_noted():
     }
     assert found.retractions == [
         Retraction(TEXT_KEY_TAG + uuid(each).encode(), UNMATCHABLE, unmatchable=True)
-        for each in range(1, 7)
+        for each in (1, 2, 3, 6)
     ]
+
+
+@pytest.mark.parametrize("spelled", ["SHA-256", "sha_256", "filename|SHA256", "Filename|sha-256"])
+def test_a_type_in_another_spelling_is_the_same(spelled):
+    content = text(HashKind.SHA256, 1)
+    prefix = "a name|" if "|" in spelled else ""
+    found = read(event(attribute(1, spelled, value=prefix + content)))
+    assert found.rows[0].hashes == {HashKind.SHA256: value(HashKind.SHA256, 1)}
+
+
+def test_what_looks_like_a_digest_of_an_unknown_type_is_rejected_and_withdraws_nothing():
+    document = event(
+        attribute(1, "md5sum", value="5a" * 16),
+        attribute(2, "newest-kind", value="no hash"),
+        attribute(3, "ja3-fingerprint-md5", value="5a" * 16),
+        objects=[
+            item(4, related("md5sum", "md5sum", "5A" * 16)),
+            item(5, related("md5sum", "md5sum", "5A" * 16, deleted=True)),
+            item(6, attribute(60), name="File"),
+        ],
+    )
+    found = run(document, "misp")
+    assert [(each.place.number, each.field) for each in found.rejections] == [
+        (1, "type"), (4, "type"),
+    ]  # fmt: skip
+    assert [each.key[1:].decode() for each in found.retractions] == [uuid(3), uuid(5)]
+    assert found.rows == []
 
 
 def test_what_is_left_aside_without_a_uuid_is_only_noted():
@@ -393,7 +421,17 @@ def test_an_object_whose_last_hash_is_gone_is_withdrawn(tmp_path):
         for number, document in enumerate((first, later, later, first)):
             path = tmp_path / f"{number}.json"
             path.write_text(json.dumps(document), encoding="utf-8")
-            report = import_files(catalog, [path], list_name="demo", format="misp", importer="test")
+            bring = partial(
+                import_files, catalog, [path], list_name="demo", format="misp", importer="test"
+            )
+            if number == 1:
+                with pytest.raises(WithdrawalsRefusedError, match=r"2 of 3 .* 66\.7%.*--force"):
+                    bring()
+                refusals = []
+                tried = bring(dry_run=True, tell_refusal=refusals.append)
+                assert (tried.retracted, len(refusals)) == (2, 1)
+                assert bring(dry_run=True, full=FullList(force=True)).retracted == 2
+            report = bring(force=number == 1)
             counts.append(report.retracted)
             assert report.notes.get(stage_result.UNMATCHABLE, 0) == report.retracted
             assert report.rejected == 0

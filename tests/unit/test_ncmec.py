@@ -161,6 +161,27 @@ def test_an_entry_that_nothing_can_match_is_counted_and_withdrawn(hashes):
     assert (rejections, notes[UNMATCHABLE]) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("tag", "kind"),
+    [
+        ("MD5", HashKind.MD5), ("Sha-1", HashKind.SHA1), ("PDNA", HashKind.PHOTODNA),
+        ("photo_dna", HashKind.PHOTODNA), ("Pdq", HashKind.PDQ),
+    ],
+)  # fmt: skip
+def test_a_fingerprint_in_another_spelling_is_the_same(tag, kind):
+    row, notes = one(f"<fingerprints><{tag}>{value(kind).hex()}</{tag}></fingerprints>")
+    assert (row.hashes, notes) == ({kind: value(kind)}, {})
+
+
+def test_an_entry_of_unknown_fingerprints_alone_is_rejected_and_withdraws_nothing():
+    unknown = entry(f"<fingerprints>{LINK}<md5-hex>{MD5}</md5-hex></fingerprints>", own="v")
+    rows, retractions, rejections, notes = run(page(unknown, entry()))
+    assert ([row.source_id for row in rows], retractions) == (["image1"], [])
+    assert [(each.place.number, each.field) for each in rejections] == [(1, "fingerprints")]
+    assert "md5-hex" in rejections[0].reason
+    assert UNMATCHABLE not in notes
+
+
 def test_an_entry_without_any_fingerprint_is_malformed():
     for hashes in ("", "<md5></md5>"):
         _, retractions, rejections, notes = run(

@@ -26,6 +26,7 @@ from hashlists.model import Classification, EntryFlag, Handling, Harm, HashKind,
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests.export_support import Row, export_batch, value, write
 from tests.export_support import read as read_back
+from tests.page_support import run
 from tests.stix_support import problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,6 +158,20 @@ def test_what_is_no_file_is_noted():
         (stix_id("indicator", 4), True),
         (stix_id("indicator", 5), True),
     ]
+
+
+def test_a_file_whose_hashes_have_unknown_names_is_rejected_and_withdraws_nothing():
+    content = text(HashKind.MD5, 1)
+    document = bundle(
+        file(1, hashes={"MD5-hex": content, "SHA-512": "x"}),
+        indicator(2, f"[file:hashes.'MD5sum' = '{content}']"),
+        file(3, hashes={"MD5-hex": content, "md_5": content}),
+    )
+    found = run(document, "stix")
+    assert (len(found.rows), found.retractions) == (1, [])
+    assert [(each.place.number, each.field) for each in found.rejections] == [
+        (1, "hashes"), (2, "hashes"),
+    ]  # fmt: skip
 
 
 def test_what_has_no_hash_any_longer_is_withdrawn_by_its_entry_id(tmp_path):

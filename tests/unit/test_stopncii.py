@@ -127,8 +127,7 @@ def test_other_signals_are_counted_and_left_out():
         record(signalType="VideoTMK"),
         record(signalType="Text"),
         record(signalType="Text"),
-        record(signalType=None),
-        record(signalType="<script>"),
+        record(signalType="Video-TMK"),
         record(2, hashRegions=["UK"]),
         record(3, hashRegions=[]),
         record(4, hashRegions=None),
@@ -138,13 +137,30 @@ def test_other_signals_are_counted_and_left_out():
     assert found.notes == {
         "record with a signal of another kind left aside: VideoTMK": 1,
         "record with a signal of another kind left aside: Text": 2,
-        "record with a signal of another kind left aside: without a printable name": 2,
+        "record with a signal of another kind left aside: Video-TMK": 1,
         "hash regions left aside": 1,
     }
+    assert found.rejections == []
+
+
+@pytest.mark.parametrize("written", ["imagepdq", "Image_PDQ", "IMAGE-PDQ"])
+def test_a_signal_in_another_spelling_is_the_same(written):
+    found = run(page(record(signalType=written)), "stopncii")
+    assert list(found.rows[0].hashes) == [HashKind.PDQ]
+
+
+@pytest.mark.parametrize("unknown", ["PDQ2", "<script>", None])
+def test_an_unknown_signal_is_rejected(unknown):
+    found = run(page(record(signalType=unknown), record(2)), "stopncii")
+    assert (len(found.rows), found.notes) == (1, {})
+    (rejection,) = found.rejections
+    assert (rejection.place.number, rejection.field) == (1, "signalType")
+    assert "<" not in rejection.reason
 
 
 def test_notes_do_not_grow_without_end():
-    found = run(page(*(record(signalType=f"S{number}") for number in range(50))), "stopncii")
+    gone = [record(signalType=f"S{n}", hashStatus="Deleted", hashValue="x") for n in range(50)]
+    found = run(page(*gone), "stopncii")
     assert len(found.notes) == 21
     assert found.notes["record with a signal of another kind left aside: further names"] == 30
 

@@ -65,7 +65,7 @@ def test_a_page_of_several_kinds():
 
 
 def test_other_algorithms_are_counted_and_left_out():
-    found = run(page(record(algorithm="SHA512"), record(2, algorithm=None), record(3)), "tat")
+    found = run(page(record(algorithm="SHA512"), record(2, algorithm="TMK+PDQF"), record(3)), "tat")
     assert [row.source_id for row in found.rows] == ["3"]
     assert found.notes == {
         "record of another algorithm left aside: SHA512": 1,
@@ -73,10 +73,26 @@ def test_other_algorithms_are_counted_and_left_out():
     }
 
 
+@pytest.mark.parametrize("written", ["sha-256", "SHA_256", "Sha 256"])
+def test_an_algorithm_in_another_spelling_is_the_same(written):
+    found = run(page(record(1, HashKind.SHA256, algorithm=written)), "tat")
+    assert found.rows[0].hashes == {HashKind.SHA256: value(HashKind.SHA256, 1)}
+
+
+@pytest.mark.parametrize("unknown", ["pdq_hash", "sha2-256", "", None, "a1" * 20])
+def test_an_unknown_algorithm_is_rejected_and_withdraws_nothing(unknown):
+    found = run(page(record(1, algorithm=unknown), record(2)), "tat")
+    assert (len(found.rows), found.retractions) == (1, [])
+    (rejection,) = found.rejections
+    assert (rejection.place.number, rejection.field) == (1, "algorithm")
+    assert "is not known here" in rejection.reason
+    assert not unknown or (unknown in rejection.reason) == (len(unknown) < 20)
+
+
 def test_what_another_algorithm_replaces_is_withdrawn():
-    others = [record(0, algorithm="SHA512"), record(2), {"id": 3}, {"algorithm": "SHA512"}]
+    others = [record(0, algorithm="sha_512"), record(2), {"algorithm": "SHA512"}]
     found = run(page(*others), "tat")
-    gone = [Retraction(TEXT_KEY_TAG + each, UNMATCHABLE, unmatchable=True) for each in (b"0", b"3")]
+    gone = [Retraction(TEXT_KEY_TAG + b"0", UNMATCHABLE, unmatchable=True)]
     assert (found.retractions, found.rejections) == (gone, [])
     assert [row.source_id for row in found.rows] == ["2"]
 

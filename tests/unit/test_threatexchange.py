@@ -78,18 +78,30 @@ def test_types_of_hashes(name, kind):
 
 
 def test_other_types_are_counted_and_left_out():
-    others = [record(1, type="HASH_TMK"), record(2, type="URI"), record(3, type=None), record(4)]
+    others = [record(1, type="HASH_TMK"), record(2, type="URI"), record(3, type="uri"), record(4)]
     found = run(page(*others), "threatexchange")
     assert len(found.rows) == 1
     assert found.notes == {
         "indicator of another type left aside: HASH_TMK": 1,
         "indicator of another type left aside: URI": 1,
-        "indicator of another type left aside: without a printable name": 1,
+        "indicator of another type left aside: uri": 1,
     }
     assert found.reader.page.checkpoint == "1595000004"
     assert found.retractions == [
         Retraction(TEXT_KEY_TAG + key, UNMATCHABLE, unmatchable=True) for key in (b"1", b"2", b"3")
     ]
+
+
+def test_a_type_in_another_spelling_is_the_same():
+    found = run(page(record(1, HashKind.MD5, type="Hash-Md5")), "threatexchange")
+    assert found.rows[0].hashes == {HashKind.MD5: value(HashKind.MD5, 1)}
+
+
+@pytest.mark.parametrize("unknown", ["PDQ", "HASH_PDQ2", "", None])
+def test_an_unknown_type_is_rejected_and_withdraws_nothing(unknown):
+    found = run(page(record(1, type=unknown), record(2)), "threatexchange")
+    assert (len(found.rows), found.retractions) == (1, [])
+    assert [(each.place.number, each.field) for each in found.rejections] == [(1, "type")]
 
 
 def test_an_indicator_of_another_type_without_an_id_is_left_aside():

@@ -429,6 +429,7 @@ class ImportStart(_message.Message):
     AUTHOR_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     WHOLE_LIST_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     hash_list: _builtins.str
     """"hashLists/{hash_list}"; it must exist."""
     format: _builtins.str
@@ -453,6 +454,12 @@ class ImportStart(_message.Message):
     """Change nothing; the report tells what would change. The idempotency key counts for
     nothing then.
     """
+    force: _builtins.bool
+    """Withdraw what the file lists by nothing that can be matched, such as hashes of other kinds,
+    also where that is more than a fifth of the entries in force; and take a file of Hashwarden
+    that does not follow what the list had of its sender. Else both are refused with
+    FAILED_PRECONDITION. Implied by whole_list.force.
+    """
     @_builtins.property
     def format_options(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Format options by name, e.g. a CSV's column mapping ("columns.md5" = "MD5")."""
@@ -475,10 +482,11 @@ class ImportStart(_message.Message):
         author: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
         whole_list: Global___WholeList | None = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "max_rejected_share", b"max_rejected_share", "whole_list", b"whole_list"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "author", b"author", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256", "validate_only", b"validate_only", "whole_list", b"whole_list"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share", "author", b"author", "force", b"force", "format", b"format", "format_options", b"format_options", "hash_list", b"hash_list", "idempotency_key", b"idempotency_key", "length", b"length", "max_rejected_share", b"max_rejected_share", "reason", b"reason", "sha256", b"sha256", "validate_only", b"validate_only", "whole_list", b"whole_list"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_rejected_share: _TypeAlias = _typing.Literal["max_rejected_share"]  # noqa: Y015
     _WhichOneofArgType__max_rejected_share: _TypeAlias = _typing.Literal["_max_rejected_share", b"_max_rejected_share"]  # noqa: Y015

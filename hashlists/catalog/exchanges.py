@@ -25,7 +25,13 @@ from hashlists.catalog.exchange_records import (
     SetAside,
     SetAsideRecord,
 )
-from hashlists.catalog.lists import find_list, insert_list, prepare_list, require_name
+from hashlists.catalog.lists import (
+    find_list,
+    insert_list,
+    prepare_list,
+    require_name,
+    was_filled,
+)
 from hashlists.catalog.records import from_microseconds, now_microseconds, to_microseconds
 from hashlists.catalog.schema import (
     ChangeState,
@@ -288,7 +294,7 @@ def _forget_mended(
 def _insert_exchange(
     connection: Connection, name: str, kind: str, list_name: str, settings: Mapping[str, Any]
 ) -> ExchangeRecord:
-    """Adds one in a transaction that holds the write lock.
+    """Adds one in a transaction that holds the write lock; of a filled list all is owed anew.
 
     Raises:
         ListNotFoundError, ExchangeExistsError, ListFedError: nothing was added.
@@ -309,6 +315,9 @@ def _insert_exchange(
             settings=json.dumps(dict(settings), sort_keys=True),
             state=ExchangeState.ACTIVE,
             created_at=now_microseconds(),
+            # What an earlier exchange has brought, this one need not withdraw itself: it may lead
+            # elsewhere, or have forgotten by now what it withdrew.
+            full_due_at=now_microseconds() if was_filled(connection, row.list_id) else None,
         )
     )
     return find_exchange(connection, name)

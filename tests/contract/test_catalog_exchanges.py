@@ -243,13 +243,17 @@ class TestRollback:
         assert demo.get_exchange("other") == other
         assert demo.preview_rollback("of-other", demo.head()).exchange is None
 
-    def test_one_that_was_never_fetched_owes_nothing(self, demo):
+    def test_one_that_was_never_fetched_owes_nothing_for_it(self, demo):
+        """But for what its list held already when it was added."""
         demo.remove_exchange("feed")
         created = demo.head()
+        assert demo.add_exchange("feed", **MADE).full_due_at is None
+        demo.remove_exchange("feed")
         bring(demo, items("a"))
-        demo.add_exchange("feed", **MADE)
+        owed = demo.add_exchange("feed", **MADE).full_due_at
+        assert owed is not None
         demo.rollback("demo", created, author="a person", reason="r")
-        assert demo.get_exchange("feed").full_due_at is None
+        assert demo.get_exchange("feed").full_due_at == owed
 
 
 class TestProgress:

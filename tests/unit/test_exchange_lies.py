@@ -14,11 +14,12 @@ from hashlists.catalog import Catalog, Checkpoint, stage_result
 from hashlists.errors import ExchangePageError, ExchangeRefusedError
 from hashlists.exchanges.base import Ask
 from hashlists.exchanges.progress import Progress
+from hashlists.exchanges.registry import ExchangeSettings
 from hashlists.exchanges.walk import Walk, WalkLimits
 from hashlists.model import HashKind
 from tests.catalog_support import value
 from tests.exchange_servers import ANSWERS, PAGE, START, Fault, Feed, Record, serve
-from tests.exchange_support import NAME, add_exchange, fetch_from, held
+from tests.exchange_support import LIST, NAME, OPTIONS, add_exchange, fetch_from, held
 
 FAR = timedelta(days=365 * 50)
 
@@ -309,6 +310,27 @@ def test_a_record_of_an_unknown_kind_is_set_aside_and_its_entry_stays(catalog):
         report = fetch_from(catalog, server)
         assert (report.retracted, report.set_aside) == (0, 1)
         assert len(held(catalog)) == 2
+
+
+@pytest.mark.parametrize("kind", sorted(ANSWERS))
+def test_an_exchange_that_is_added_again_fetches_all_anew(catalog, kind):
+    """It leads elsewhere, or has forgotten what it withdrew; both is found out."""
+    feed, other = Feed(kind), Feed(kind)
+    other.time = feed.time
+    with serve(feed) as server, serve(other) as elsewhere:
+        add_exchange(catalog, server)
+        assert catalog.get_exchange(NAME).full_due_at is None
+        feed.put(*range(1, 11))
+        fetch_from(catalog, server)
+        catalog.remove_exchange(NAME)
+        settings = ExchangeSettings(elsewhere.url, OPTIONS[kind]).to_document()
+        catalog.add_exchange(NAME, kind=kind, list_name=LIST, settings=settings)
+        assert catalog.get_exchange(NAME).full_due_at is not None
+        other.put(*range(1, 10))
+        report = fetch_from(catalog, elsewhere)
+        assert (report.full, report.absent) == (True, 1)
+        assert held(catalog) == other.truth()
+        assert catalog.get_exchange(NAME).full_due_at is None
 
 
 def stopncii_page(*records):

@@ -25,6 +25,12 @@ _WORDS: Final = frozenset(Harm)
 _NO_OPTIONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
+def told_by(found: Format, options: Mapping[str, str]) -> Harm | None:
+    """What files of a format are about, read with these options; None where it does not say."""
+    is_good = found.may_be_known_good and options.get(KNOWN_GOOD_OPTION) == "yes"
+    return Harm.KNOWN_GOOD if is_good else found.harm
+
+
 def require_harm(
     found: Format,
     list_name: str,
@@ -50,10 +56,8 @@ def require_harm(
     Raises:
         HarmMismatchError: they may not.
     """
-    told = found.harm
-    if found.may_be_known_good and options.get(KNOWN_GOOD_OPTION) == "yes":
-        told = Harm.KNOWN_GOOD
-    elif found.may_be_known_good and harm is Harm.KNOWN_GOOD:
+    told = told_by(found, options)
+    if found.may_be_known_good and harm is Harm.KNOWN_GOOD is not told:
         raise HarmMismatchError(
             f"{found.name} is mostly of abuse, and the list {list_name!r} {_is_of(planned)} harm"
             " known_good, in which nothing ever matches. Where the files are a set of known-good"
@@ -134,4 +138,5 @@ __all__ = [
     "require_harm",
     "require_told_harms",
     "require_written_harm",
+    "told_by",
 ]

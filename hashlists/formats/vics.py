@@ -227,6 +227,7 @@ FORMAT = Format(
     open_writer=VicsWriter,
     looks_like=looks_like,
     may_be_known_good=True,
+    harm=Harm.CSAM,
     written_for=Harm.CSAM,
     ending=".json",
     media_type="application/json",

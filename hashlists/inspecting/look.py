@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hashlists.errors import HashlistsError, OptionsError
 from hashlists.formats.advice import INSPECT
 from hashlists.formats.field_mapping import LAYOUT_OPTION
+from hashlists.formats.harm import told_by
 from hashlists.formats.notes import Notes
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.pages import MORE_PAGES_NOTE, is_unfinished
@@ -117,7 +118,7 @@ class Look:
             tells_retractions=self._tells_retractions(),
             delta=self._delta,
             since=self._since,
-            harm=self._format.harm or self._told_harm(),
+            harm=told_by(self._format, self._order.options) or self._told_harm(),
             problems=tuple(self._problems),
             refused=self._refused,
             notes={without_values(note): times for note, times in self._notes.items()},

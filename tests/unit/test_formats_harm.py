@@ -10,6 +10,7 @@ from hashlists.formats.base import Format
 from hashlists.formats.harm import require_harm, require_told_harms
 from hashlists.formats.registry import FORMATS
 from hashlists.importer import import_file
+from hashlists.inspection import inspect_file
 from hashlists.model import Harm, HashList
 from loadtest.generate_lists import write_list
 from tests.known_files_support import md5, sha1
@@ -76,6 +77,7 @@ def test_what_the_formats_are_about():
         "ncmec": Harm.CSAM,
         "stopncii": Harm.NCII,
         "tat": Harm.TERRORISM,
+        "vics": Harm.CSAM,
     }
     assert [each.name for each in FORMATS.values() if each.may_be_known_good] == ["vics"]
 
@@ -125,6 +127,18 @@ def test_a_vics_file_is_known_good_only_where_that_is_said(catalog, tmp_path):
         assert import_file(catalog, file, options=good, **how).added == 5
     with pytest.raises(OptionsError, match="known_good"):
         import_file(catalog, file, options={"known_good": "maybe"}, **how)
+    assert inspect_file(file).parts[0].reading.harm is Harm.CSAM
+    assert inspect_file(file, options=said).parts[0].reading.harm is Harm.KNOWN_GOOD
+
+
+@pytest.mark.parametrize("harm", [Harm.TERRORISM, Harm.NCII])
+def test_a_vics_file_goes_into_no_list_of_another_harm(catalog, tmp_path, harm):
+    file = tmp_path / "set.json"
+    with file.open("wb") as out:
+        write_list("vics", out, records=5)
+    catalog.create_list(HashList("other", harm, "us"), author="a person")
+    with pytest.raises(HarmMismatchError, match="vics holds entries of harm csam"):
+        import_file(catalog, file, list_name="other", format="vics", importer="a person")
 
 
 def test_what_fits_is_imported(catalog, nsrl):

@@ -347,7 +347,8 @@ def _fetch(
     from hashlists.exchanges.fetching import FetchOrder, fetch  # noqa: PLC0415
     from matcher.settings import exchange_proxy  # noqa: PLC0415
 
-    with progress(f"Fetching {name}") as advance:
+    shown = printable(without_hashes(name))  # a hash may stand where a name was expected
+    with progress(f"Fetching {shown}") as advance:
 
         def watch(report: FetchReport) -> None:
             advance(report.pages, report.pages, counted(report.records, "record"))
@@ -362,10 +363,10 @@ def _fetch(
         else:
             print_fetched(report, as_json=as_json)
             return True
-    if as_json:
-        print_json({"exchange": name, "error": {"reason": problem.reason, "detail": str(problem)}})
     told = printable(without_hashes(str(problem)))
-    click.echo(f"{click.style('error:', fg='red')} {name}: {told}", err=True)
+    if as_json:
+        print_json({"exchange": shown, "error": {"reason": problem.reason, "detail": told}})
+    click.echo(f"{click.style('error:', fg='red')} {shown}: {told}", err=True)
     return False
 
 

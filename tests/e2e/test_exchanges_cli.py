@@ -230,6 +230,15 @@ def test_a_failure_is_told_and_kept_and_others_are_fetched(cli, server, monkeypa
     assert ("paused" in out, "failing" in out, "failed at" in told) == (True, False, True)
 
 
+def test_a_hash_in_the_place_of_a_name_is_not_shown(cli, server):
+    assert add(cli, server)[0] == 0
+    named = "c0ffee42" * 4
+    for how in ((), ("--json",)):
+        status, out, told = cli("fetch", named, *how)
+        assert (status, named in out + told) == (2, False)
+        assert "error: (hash): " in told
+
+
 def test_credentials_from_a_private_file(cli, server, monkeypatch, tmp_path):
     file = tmp_path / "secrets"
     file.write_text("".join(f"{name} = {text}\n" for name, text in SECRETS["ncmec"].items()))

@@ -33,10 +33,7 @@ WITHOUT_BASE: Final = (
     "only what changed since an earlier revision of its sender: this list never had the rest"
 )
 _FORCED: Final = "taken by --force though it does not follow"
-_HOW: Final = (
-    "nothing was imported; where it is right all the same, do it again with --force, on the machine"
-    " that has the catalog"
-)
+_HOW: Final = "nothing was imported; where it is right all the same, do it again with --force"
 
 
 def require_sequence(

@@ -188,7 +188,9 @@ def find_exchange(connection: Connection, name: str) -> ExchangeRecord:
     """
     row = connection.execute(_RECORDS.where(exchanges.c.name == name)).one_or_none()
     if row is None:
-        raise ExchangeNotFoundError(f"there is no exchange named {name!r}")
+        raise ExchangeNotFoundError(
+            f"there is no exchange named {name!r}; `exchanges status` names those there are"
+        )
     return _record(row)
 
 

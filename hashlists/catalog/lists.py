@@ -293,7 +293,10 @@ def find_list(connection: Connection, name: str) -> Row[Any]:
     """
     row = connection.execute(select(hash_lists).where(hash_lists.c.name == name)).one_or_none()
     if row is None:
-        raise ListNotFoundError(f"there is no list named {name!r}; `lists create` makes one")
+        raise ListNotFoundError(
+            f"there is no list named {name!r}; `lists show` names those there are, and "
+            "`lists create` makes one"
+        )
     return row
 
 

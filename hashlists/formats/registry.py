@@ -30,6 +30,7 @@ from hashlists.formats import (
 )
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.foreign_files import HEAD_BYTES, refuse_foreign
+from hashlists.formats.options import did_you_mean
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def find_format(name: str) -> Format:
     found = FORMATS.get(name)
     if found is None:
         known = ", ".join(sorted(FORMATS))
-        raise UnknownFormatError(f"unknown list format {name!r}; known formats: {known}")
+        told = f"unknown list format {name!r}{did_you_mean(name, FORMATS)}"
+        raise UnknownFormatError(f"{told}known formats: {known}")
     return found
 
 

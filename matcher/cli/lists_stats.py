@@ -85,7 +85,8 @@ def _summary(hash_list: HashList, found: Sequence[MatchDay], days: int) -> str:
     if not found:
         return (
             f"No upload was judged by a server while {hash_list.name} counted, in the last "
-            f"{counted(days, 'day')}; only servers count, not `hashwarden match` on this machine."
+            f"{counted(days, 'day')}; only servers count, not `hashwarden match` on this machine,"
+            " and they hand their numbers over every half minute."
         )
     uploads = sum(each.uploads for each in found)
     matched = sum(each.exact + each.near for each in found)

@@ -7,6 +7,7 @@ import refuses.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass
@@ -29,11 +30,14 @@ NO_FORMAT = (
 _HOW = (
     "Look at them and say what they mean: --column retracted=COLUMN with --option "
     "retracted_values=WORDS, those that mean withdrawn; --column category=COLUMN with --option "
-    "scheme=NAME for a class; --column FIELD=COLUMN for what else there is"
+    "scheme=NAME for a class; --column expires_at=COLUMN for when a record counts no longer; "
+    "--column FIELD=COLUMN for what else there is"
 )
 #: A format and the options of its reader.
 _Way: TypeAlias = "tuple[str, tuple[tuple[str, str], ...]]"
 _FIELD_PLACE = "FIELD"
+#: Names of columns that hold a time, not a word: what they say is `expires_at`.
+_OF_EXPIRY = re.compile(r"expir(?:es|y|ation)|until|lapse", re.IGNORECASE)
 _MAX_NAMED = 8
 
 
@@ -163,7 +167,8 @@ def _may_say(column: UnreadColumn) -> bool:
 def _places(columns: Collection[UnreadColumn], given: Mapping[str, str]) -> list[str]:
     """The words in which the importer says what columns mean, as far as their names tell."""
     words: list[str] = []
-    withdrawn = next((x for x in columns if x.may_say is MaySay.WITHDRAWN and x.name), None)
+    says = [x for x in columns if x.may_say is MaySay.WITHDRAWN and x.name]
+    withdrawn = next((x for x in says if not _OF_EXPIRY.search(x.name)), None)
     if withdrawn is not None:
         words += ["--column", f"retracted={withdrawn.name}"]
         words += ["--option", f"retracted_values={PLACE}"]
@@ -171,7 +176,8 @@ def _places(columns: Collection[UnreadColumn], given: Mapping[str, str]) -> list
     if of_class is not None:
         words += ["--column", f"category={of_class.name}"]
         words += [] if given.get("scheme") else ["--option", f"scheme={PLACE}"]
-    if not words or any(x.may_say is MaySay.EITHER for x in columns):
+    is_more = len(says) > (withdrawn is not None)
+    if not words or is_more or any(x.may_say is MaySay.EITHER for x in columns):
         words += ["--column", f"{_FIELD_PLACE}={PLACE}"]
     return words
 

@@ -627,6 +627,7 @@ def test_stats(records, run, tmp_path):
     records(*CREATE, "--shadow")
     told = run("lists", "stats", "demo", "--days", "1").err
     assert "No upload was judged by a server while demo counted, in the last 1 day;" in told
+    assert "hand their numbers over every half minute" in told
     assert records("lists", "stats", "demo") == []
     now = today()
     days = [

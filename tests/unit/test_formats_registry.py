@@ -7,7 +7,7 @@ import io
 import pytest
 
 from hashlists.errors import UnknownFormatError
-from hashlists.formats.registry import FORMATS, format_names, open_reader
+from hashlists.formats.registry import FORMATS, find_format, format_names, open_reader
 
 
 def test_names_are_sorted():
@@ -27,3 +27,8 @@ def test_a_stream_is_read_from_its_start_and_left_open():
     (batch,) = open_reader(stream, format="csv", options=options)
     assert batch.rows == 1
     assert not stream.closed
+
+
+def test_a_format_that_was_nearly_named_is_told():
+    with pytest.raises(UnknownFormatError, match=r"'vcis'; did you mean vics\? known formats: csv"):
+        find_format("vcis")

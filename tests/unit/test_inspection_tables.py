@@ -75,6 +75,14 @@ class TestWhatIsNotRead:
         assert facts["withdrawn"] == "not known: no column is named for it"
         assert facts["columns not read"] == "'Status', 'Class'"
 
+    def test_a_time_of_expiry_is_no_word_of_withdrawal(self, inspect, write):
+        rows = [f"{md5(n)},31.12.2026" for n in range(20)]
+        status, told = inspect(write("dates.csv", table("md5,expires", *rows)))
+        words = command(told, ASKS)
+        assert (status, "FIELD=..." in words) == (2, True)
+        assert "retracted=expires" not in words
+        assert "--column expires_at=COLUMN" in told.err
+
     def test_the_command_that_asks_imports_nothing(self, inspect, write, tmp_path, capsys):
         path = write("hashes.csv", SAMPLES["csv"]["text"])
         words = command(inspect(path)[1], ASKS)

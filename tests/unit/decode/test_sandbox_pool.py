@@ -461,6 +461,11 @@ def test_a_worker_has_nothing_that_it_does_not_need(made, monkeypatch):
     assert sorted(each.partition(":")[0] for each in opened) == [*["/dev/null"] * 3, "socket"]
 
 
+def test_who_answers_callers_goes_first(made):
+    pool = made()
+    assert psutil.Process(pid_of(pool)).nice() == min(19, psutil.Process().nice() + 5)
+
+
 def test_one_thread_forks(made):
     """Another one might hold a lock at that moment, which nobody would ever let go."""
     pool = made(program=forks.PROGRAM)

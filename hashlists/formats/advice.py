@@ -25,6 +25,11 @@ GET_OR_INSPECT: Final = f"{GET_AGAIN}; {INSPECT}"
 
 #: For text in UTF-16 that no reader takes as it is.
 TO_UTF8: Final = "write it in UTF-8 instead: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE"
+#: For text of which only its source knows the encoding, such as ISO-8859-1.
+FROM_ENCODING: Final = (
+    "ask its source for the encoding, and write it in UTF-8 instead: iconv -f ENCODING -t UTF-8"
+    " FILE > NEW_FILE"
+)
 #: Of a file without a byte; reads on after "the file is".
 EMPTY: Final = f"empty: the download or the export has failed; {GET_AGAIN}"
 
@@ -68,6 +73,7 @@ def cut_line(problem: str, place: Place, *, unit: str = "record") -> FormatError
 
 __all__ = [
     "EMPTY",
+    "FROM_ENCODING",
     "GET_AGAIN",
     "GET_OR_INSPECT",
     "INSPECT",

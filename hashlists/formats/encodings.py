@@ -45,6 +45,10 @@ def kind_with_article(kind: HashKind) -> str:
     return f"an {name}" if kind in (HashKind.MD5, HashKind.AHASH) else f"a {name}"
 
 
+#: Before hexadecimal digits in many programming languages, and in no list.
+_C_PREFIX: Final = "0x"
+
+
 def decode_hash(text: str | bytes, kind: HashKind, encoding: Encoding) -> bytes:
     """Decodes one value.
 
@@ -74,6 +78,8 @@ def decode_hash(text: str | bytes, kind: HashKind, encoding: Encoding) -> bytes:
         value = _DECODERS[encoding](text)
     except ValueError:
         problem = f"the value has {_count_chars(text)}, or others than those allowed"
+        if text[:2].lower() == _C_PREFIX:
+            problem += "; it begins with 0x, which is to be left out"
         raise ValueError(_expectation(kind, encoding, problem)) from None
     if len(value) != kind.nbytes:
         raise ValueError(_expectation(kind, encoding, _wrong_length(text, value, encoding)))

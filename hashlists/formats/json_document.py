@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn, TypeVar
 import msgspec
 
 from hashlists.errors import FormatError
-from hashlists.formats.advice import EMPTY, GET_AGAIN, GET_OR_INSPECT, INSPECT, TO_UTF8
+from hashlists.formats.advice import (
+    EMPTY,
+    FROM_ENCODING,
+    GET_AGAIN,
+    GET_OR_INSPECT,
+    INSPECT,
+    TO_UTF8,
+)
 from hashlists.formats.json_members import fault_of_members
 from hashlists.formats.json_text import END, QUOTE, CutOffError, JsonText, NoValueError
 from hashlists.model import Place
@@ -126,7 +133,9 @@ class JsonDocument:
         except RecursionError:
             raise FormatError(f"a {what} is nested too deeply", place=place) from None
         except UnicodeDecodeError:
-            raise FormatError(f"a {what} is not valid UTF-8", place=place) from None
+            raise FormatError(
+                f"a {what} is not valid UTF-8; {FROM_ENCODING}", place=place
+            ) from None
         except msgspec.DecodeError as error:
             raise not_json(place, error) from None
 

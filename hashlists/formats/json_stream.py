@@ -116,6 +116,12 @@ class JsonArrayStream(JsonDocument, Generic[RecordT]):
         """
         self._refuse_foreign()
         if self._text.peek() not in (OPEN_BRACE, END):  # of another format, most likely
+            if self._text.peek() == OPEN_BRACKET:
+                self._fail(
+                    "the file begins with [; expected a JSON object: its records stand in a bare"
+                    " array, without the object around them that has them as its"
+                    f' "{self._array_key}"; ask its source for the whole file; {INSPECT}'
+                )
             self._fail(f"the file does not begin with {{; expected a JSON object; {INSPECT}")
         self._expect(OPEN_BRACE, "a JSON object: {")
         if self._text.peek() != CLOSE_BRACE:

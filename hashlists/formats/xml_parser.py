@@ -196,7 +196,11 @@ class GuardedParser:
 
     def _on_declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         if encoding is not None and encoding.lower() not in _ENCODINGS:
-            self._fail("the file says that it is not UTF-8; save it as UTF-8")
+            self._fail(
+                "the file says that it is not UTF-8; save it as UTF-8, with a first line that says "
+                'so, too: iconv -f ENCODING -t UTF-8 FILE | sed \'1s/encoding="[^"]*"//\' > '
+                "NEW_FILE"
+            )
 
     def _on_document_type(self, *_: object) -> None:
         self._fail(

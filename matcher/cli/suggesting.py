@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 NO_FORMAT = (
     "no format that is read here; ask its source what it is, or name the format with --format "
-    "(docs/formats.md has them all). A table needs a first line that names its columns"
+    "(docs/formats.md has them all). A table needs a first line that names its columns, and "
+    "JSON objects stand one on a line: jq -c '.[]' FILE > NEW_FILE makes that of an array"
 )
 _HOW = (
     "Look at them and say what they mean: --column retracted=COLUMN with --option "

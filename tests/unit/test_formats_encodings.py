@@ -160,3 +160,10 @@ def test_raw_bytes_are_taken_as_they_are():
     assert decode_hash(raw[0].hex(), kind, Encoding.RAW) == raw[0]
     with pytest.raises(ValueError, match="expected 16 bytes; the value has 15"):
         decode_hash(raw[0][1:], kind, Encoding.RAW)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.HEX, Encoding.DETECT])
+def test_a_prefix_of_programming_languages_is_named(encoding):
+    with pytest.raises(ValueError, match=r"begins with 0x, which is to be left out") as raised:
+        decode_hash("0x" + "ab" * 16, HashKind.MD5, encoding)
+    assert "abab" not in str(raised.value)

@@ -703,3 +703,15 @@ def test_memory_does_not_grow_with_the_file(tmp_path, sizes):
         path.unlink()
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 16 * 2**20
+
+
+def test_a_bare_array_is_told_with_what_lacks():
+    with pytest.raises(
+        FormatError, match=r'bare array, .* has them as its "value"; ask its source'
+    ):
+        run(b'[{"MediaID": 1}]')
+
+
+def test_text_of_another_encoding_is_told_with_the_way_to_change_it():
+    with pytest.raises(FormatError, match=r"not valid UTF-8; ask .*iconv -f ENCODING -t UTF-8"):
+        run(b'{"a": "\xff", "value": []}')

@@ -31,6 +31,8 @@ _TABLE: Final = (
     " delimiter=tab and a first line that names the columns; where the tab stands before the"
     " name of a file, say --option behind=names"
 )
+#: Begins like a name as md5sum writes it, or has the dot or slash of one.
+_NAME_BEHIND: Final = re.compile(r" \*\S|.*[./\\]")
 _TAGGED: Final = re.compile(r"([A-Za-z0-9/-]{2,16}) ?\(.*\) ?= ?([0-9A-Fa-f]+)[ \t]*")
 #: What an index of The Sleuth Kit begins with: the kind of file it was made of, and its name.
 _INDEX_HEAD: Final = re.compile(r"0{41}\|.*|0{40}1\|.*")
@@ -96,9 +98,14 @@ def read_line(line: str, *, names_behind: bool = False) -> Digest | Aside | str:
 
 
 def behind(line: str) -> str:
-    """What stands behind the value of a line that begins with one; empty for any other."""
+    """What stands behind the value of a line that begins with one, and may be a word of a status.
+
+    Empty for any other line, and where it surely is the name of a file: behind the star of md5sum,
+    or with the dot or slash of a path.
+    """
     listed = LISTED_BY_TABS.fullmatch(line)
-    return line[listed.end(1) :].strip(" \t*") if listed is not None else ""
+    rest = line[listed.end(1) :] if listed is not None else ""
+    return "" if _NAME_BEHIND.match(rest) else rest.strip()
 
 
 def kind_named(text: str) -> HashKind | None:

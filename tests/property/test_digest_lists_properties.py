@@ -41,7 +41,7 @@ records = st.sampled_from(DIGEST_KINDS).flatmap(
 def to_line(record, upper):
     kind, value, form, name = record
     digits = value.hex().upper() if upper else value.hex()
-    return form.format(digits=digits, name=f"a{name}", word=kind.name)
+    return form.format(digits=digits, name=f"a.{name}", word=kind.name)
 
 
 @given(

@@ -319,12 +319,16 @@ class TestTables:
         assert [(line, field) for line, field, _ in outcome.faults] == [(10, "value")]
         assert "row of a table" in outcome.faults[0][2]
 
-    @pytest.mark.parametrize("between", [" ", "  ", " *"])
+    @pytest.mark.parametrize("between", [" ", "  "])
     def test_few_words_behind_the_values_are_asked_about(self, between):
         data = text(*(f"{md5(n)}{between}{('active', 'removed')[n % 2]}" for n in range(8)))
         with pytest.raises(OptionsError, match=r"come again and again behind the values"):
             read(data, "digests")
         assert len(read(data, "digests", {"behind": "names"}).keys) == 8
+
+    @pytest.mark.parametrize("name", [" *removed", "  a/removed", "  IMG_1.JPG", "  C:\\removed"])
+    def test_the_same_names_of_files_are_names(self, name):
+        assert len(read(text(*(md5(n) + name for n in range(9))), "digests").keys) == 9
 
     def test_names_that_come_again_here_and_there_are_names(self):
         data = text(*(f"{md5(n)}  {n % 6}.jpg" for n in range(9)))

@@ -50,6 +50,7 @@ def told_of(name, data):
     stream = io.BytesIO(data.encode())
     batches = list(open_reader(stream, format=name))
     told = [note for batch in batches for note in batch.notes]
+    told += [reason for batch in batches for _, reason in batch.faults.values()]
     return told + [each.reason for batch in batches for each in batch.rejections]
 
 

@@ -127,6 +127,48 @@ class TooManyAttemptsError(MatcherError):
         self.retry_seconds = retry_seconds
 
 
+class SealingKeyError(MatcherError):
+    """A key that seals what is kept of uploads is missing, open to others, or another one."""
+
+    reason = "SEALING_KEY_INVALID"
+
+
+class BrokenSealError(MatcherError):
+    """What was sealed cannot be opened: it was altered, or sealed elsewhere."""
+
+    reason = "SEAL_BROKEN"
+
+
+class TokenExpiredError(MatcherError):
+    """An upload's token is older than tokens count."""
+
+    reason = "TOKEN_EXPIRED"
+
+
+class MatchRecordsError(MatcherError):
+    """The records of matches cannot be opened, read or written."""
+
+    reason = "MATCH_RECORDS_UNAVAILABLE"
+
+
+class NoMatchRecordsError(MatcherError):
+    """This server keeps no records of matches."""
+
+    reason = "MATCH_RECORDS_OFF"
+
+
+class MatchNotFoundError(MatcherError):
+    """No record of a match by that id is kept, or none that the caller may see."""
+
+    reason = "MATCH_NOT_FOUND"
+
+
+class CatalogNeededError(MatcherError):
+    """Only a server that has the catalog can answer."""
+
+    reason = "CATALOG_NEEDED"
+
+
 class CredentialsError(MatcherError):
     """A certificate, its key or a token cannot be read, or do not belong together."""
 

@@ -302,6 +302,8 @@ class MatchResult:
         counted_lists: all that counted for the policy; as `hit_lists`.
         ignored: beside `matches`, and only there: entries that were met as well and whose class
             decides nothing, the strongest first, at most as many. Lists disagree about them.
+        recorded: as `matches`, but as many as a record of the match holds; never for callers.
+            Empty where a server answered.
     """
 
     decision: Decision
@@ -321,6 +323,7 @@ class MatchResult:
     hit_lists: frozenset[tuple[str, bool]] = frozenset()
     counted_lists: tuple[str, ...] = ()
     ignored: tuple[Match, ...] = ()
+    recorded: tuple[Match, ...] = ()
 
     @property
     def truncated(self) -> bool:

@@ -432,6 +432,7 @@ def _result(
         hit_lists=judgement.hit_lists,
         counted_lists=policy.list_names,
         ignored=judgement.ignored,
+        recorded=judgement.recorded,
     )
 
 

@@ -182,6 +182,23 @@ def _roots(value: object, folder: Path) -> Path | str:
 _STORE_SCHEMES = ("file", "s3", "gs", "az")
 
 
+_KEY_PLACES = ("file:", "command:", "keys:")
+
+
+def _key_place(value: object, folder: Path) -> str:
+    """Where keys are: a file, a command that prints them, or the keys themselves."""
+    if isinstance(value, str):
+        place, rest = next(
+            ((each, value[len(each) :]) for each in _KEY_PLACES if value.startswith(each)), ("", "")
+        )
+        if place and rest.strip():
+            return f"{place}{_path(rest, folder)}" if place == "file:" else value
+    raise _BadValueError(
+        "must be file:PATH, command:PROGRAM ARGUMENTS, or keys: with 64 hex digits for each key "
+        "and commas between them"
+    )
+
+
 def _store_url(value: object, _: Path) -> str:
     """A folder or object store; one without credentials, since it is shown in reports."""
     if value in {"", "off"}:
@@ -297,6 +314,17 @@ class Settings:
             "auto": required with `tls_client_ca`, and on other addresses than loopback with TLS.
         access_url: SQLAlchemy URL of the database of clients and audit. May hold a password.
         token_key_file: file of the key that tokens are digested with; made with the first token.
+        match_records_url: SQLAlchemy URL of the database that records of matches are kept in. May
+            hold a password.
+        match_record_days: how many days a record is kept; 0 for none at all.
+        match_record_queue: records that wait to be written; further ones are lost, which metrics
+            and health tell.
+        match_keys: what records of matches and tokens of uploads are sealed with: `file:PATH`, made
+            with the first record; `command:PROGRAM ARGUMENTS`, whose output is read; or the keys
+            themselves, as `keys:HEX,HEX`. The newest comes first. May be a secret.
+        token_days: how many days an upload's token counts.
+        token_entries: entries that tokens are checked against from memory; where more are new, from
+            the index, which takes longer.
         reflection: whether services are told of by reflection: "on", "off", or "auto": on loopback.
         server_ca: for commands with `--server`: speak TLS, and trust servers with a certificate
             from one in this file (PEM), or "system"; empty: no TLS.
@@ -387,6 +415,16 @@ class Settings:
         repr_=False,
     )
     token_key_file: Path = _knob(_path, lambda data: data / "token.key")  # noqa: RUF009 - a field
+    match_records_url: str = _knob(
+        _pattern(r"[a-z][a-z0-9+]*://.+", "an SQLAlchemy URL, e.g. sqlite:////var/lib/matches.db"),
+        lambda data: f"sqlite:///{data / 'match_records.sqlite3'}",
+        repr_=False,
+    )
+    match_record_days: int = _knob(_whole(0, 3_650), 90)
+    match_record_queue: int = _knob(_whole(1, 1_000_000), 10_000)
+    match_keys: str = _knob(_key_place, lambda data: f"file:{data / 'match.keys'}", repr_=False)
+    token_days: int = _knob(_whole(1, 3_650), 730)
+    token_entries: int = _knob(_whole(1, 10_000_000), 200_000)
     reflection: str = _knob(_choice("auto", "on", "off"), "auto")
     server_ca: Path | str = _knob(_roots, "")  # noqa: RUF009 - a field
     server_certificate: Path | None = _knob(_path_or_none, None)  # noqa: RUF009 - a field
@@ -522,6 +560,11 @@ class Settings:
     def catalog_file(self) -> Path | None:
         """The file of an SQLite catalog; None where the catalog is another database."""
         return _sqlite_file(self.catalog_url)
+
+    @property
+    def match_records_file(self) -> Path | None:
+        """The file of an SQLite database of match records; None where it is another."""
+        return _sqlite_file(self.match_records_url)
 
     @property
     def access_file(self) -> Path | None:

@@ -155,6 +155,17 @@ class MatchIndex:
             hidden=self._hidden.extended(hidden, length=length),
         )
 
+    def only(self, catalog_ids: Int64Array) -> MatchIndex:
+        """The same with all hidden but these entries `(K,)`, and what is hidden among them."""
+        return MatchIndex(
+            revision=self._revision,
+            lists=self._lists,
+            classifications=self._classifications,
+            segments=self._segments,
+            segment_names=self._segment_names,
+            hidden=self._hidden.only(self.rows_of(catalog_ids)),
+        )
+
     @classmethod
     def empty(cls) -> Self:
         """An index without entries, at revision 0."""

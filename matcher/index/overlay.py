@@ -76,6 +76,19 @@ class Overlay:
         wider._count = int(np.bitwise_count(wider._bits).sum(dtype=np.int64))
         return wider
 
+    def only(self, rows: Int64Array) -> Overlay:
+        """The same with all else hidden too but these rows `(K,)`, which lie in the table."""
+        shown = np.zeros(len(self._bits), np.uint8)
+        places, bits = rows >> 3, rows & 7
+        for bit in range(_BITS):
+            shown[places[bits == bit]] |= np.uint8(1 << bit)
+        other = Overlay(self._length)
+        other._bits = self._bits | ~shown
+        if spare := self._length % _BITS:  # bits beyond the last row count for nothing
+            other._bits[-1] &= np.uint8((1 << spare) - 1)
+        other._count = int(np.bitwise_count(other._bits).sum(dtype=np.int64))
+        return other
+
     def hides(self, rows: Int64Array) -> NDArray[np.bool_]:
         """For each of `rows (K,)`, which must lie in the table, whether it is hidden."""
         hidden: NDArray[np.bool_] = (self._bits[rows >> 3] >> (rows & 7).astype(np.uint8)) & 1 > 0

@@ -15,6 +15,7 @@ import numpy as np
 from hashlists.model import EntryFlag, Harm, ListState
 from matcher.policy.decide import (
     KIND_ORDER,
+    MAX_MATCHES,
     Candidate,
     Judge,
     Judgement,
@@ -123,14 +124,14 @@ def decide_columns(
     against = ignored & ~sorts.shadow[sorts.rows[counted]]
     against &= ~np.isin(keys // 2, keys[listed] // 2)  # whether exact is the lowest bit
 
-    def strongest(chosen: BoolArray) -> list[Candidate]:
+    def strongest(chosen: BoolArray, wanted: int) -> list[Candidate]:
         ranks = sorts.ranks(counted[chosen], verdicts[chosen], hits)
-        best = _best(ranks, keys[chosen], counted[chosen], hits, max_matches)
+        best = _best(ranks, keys[chosen], counted[chosen], hits, wanted)
         return [hits.candidate(row) for row in best.tolist()]
 
     return conclude(
         judge,
-        strongest(listed),
+        strongest(listed, MAX_MATCHES),
         Totals(
             matches=_distinct(keys[listed]),
             shadow=_distinct(keys[shadow]),
@@ -139,7 +140,8 @@ def decide_columns(
             hit_lists=sorts.lists(counted[listed | shadow]),
             ignored_lists=frozenset(name for name, _ in sorts.lists(counted[ignored])),
         ),
-        ignored=strongest(against) if listed.any() else (),
+        ignored=strongest(against, max_matches) if listed.any() else (),
+        max_matches=max_matches,
     )
 
 

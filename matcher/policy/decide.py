@@ -107,6 +107,7 @@ class Judgement:
             but the operator's.
         hit_lists: each list, in shadow or live, that holds any of the matches or shadow matches,
             and whether that one was exact.
+        recorded: as `matches`, but up to `MAX_MATCHES`: what a record of the match holds.
     """
 
     decision: Decision
@@ -120,6 +121,7 @@ class Judgement:
     ignored_matches: int
     ignored: tuple[Match, ...] = ()
     hit_lists: frozenset[tuple[str, bool]] = frozenset()
+    recorded: tuple[Match, ...] = ()
 
 
 def decide(
@@ -149,9 +151,10 @@ def decide(
         judge.count(candidate, tally)
     return conclude(
         judge,
-        _strongest(tally.best, max_matches),
+        _strongest(tally.best, MAX_MATCHES),
         tally.totals(),
         ignored=_strongest(tally.against(), max_matches),
+        max_matches=max_matches,
     )
 
 
@@ -202,14 +205,16 @@ def conclude(
     totals: Totals,
     *,
     ignored: Sequence[Candidate],
+    max_matches: int,
 ) -> Judgement:
-    """The judgement, once it is known which matches to list, strongest first, and the counts.
+    """The judgement, once it is known which matches are the strongest, and the counts.
 
     Args:
         judge: of the upload.
-        strongest: the matches to list.
+        strongest: the first `MAX_MATCHES` of them.
         totals: the counts.
         ignored: matches of a class that decides nothing, to list where any match is.
+        max_matches: how many of the strongest to list.
     """
     reason, why_unhashed = _unhashed(judge.hashes)
     ignored = ignored if strongest else ()
@@ -219,18 +224,20 @@ def conclude(
         told = _told_to_anyone(strongest[0])
     elif reason is not None:
         decision = Decision.NOT_HASHABLE
+    matches = tuple(judge.match(candidate) for candidate in strongest)
     return Judgement(
         decision=decision,
         reason=reason,
         detail=_sentence(told, why_unhashed, _told_of_ignored(ignored)),
         detail_for_operator=_sentence(because, why_unhashed, *totals.remarks()),
-        matches=tuple(judge.match(candidate) for candidate in strongest),
+        matches=matches[:max_matches],
         total_matches=totals.matches,
         shadow_matches=totals.shadow,
         suppressed_matches=totals.suppressed,
         ignored_matches=totals.ignored,
         ignored=tuple(map(judge.match, ignored)),
         hit_lists=totals.hit_lists,
+        recorded=matches,
     )
 
 

@@ -147,7 +147,7 @@ class _Method:
 
     def read(self, response: Any) -> None:
         """Counts what was decided."""
-        if isinstance(response, match_pb2.LookupHashesResponse):
+        if isinstance(response, match_pb2.LookupHashesResponse | match_pb2.LookupTokensResponse):
             for each in response.results:
                 self._item(each)
         elif isinstance(response, match_pb2.MatchImagesResponse):

@@ -18,9 +18,11 @@ from matcher.service.stream import Drain, Window
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from matcher.model import MatchResult
-    from matcher.pipeline import MatchOptions
-    from matcher.service.uploads import Uploads
+    from matcher.model import ImageHashes, MatchResult
+    from matcher.pipeline import Generation, MatchOptions
+    from matcher.service.remembering import Remembering
+    from matcher.service.token_lookup import TokenLookup
+    from matcher.service.uploads import Decoded, Uploads
 
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
 
@@ -51,6 +53,8 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         provenance: gives a fresh message with versions and staleness for every answer.
         limits: what is accepted and told.
         drain: told when the server is to end.
+        remembering: what answers leave behind.
+        token_lookup: checks uploads again.
         count: told every result; None where nobody counts.
     """
 
@@ -61,6 +65,8 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         limits: MatchLimits,
         drain: Drain,
         *,
+        remembering: Remembering,
+        token_lookup: TokenLookup,
         count: Callable[[MatchResult], None] | None = None,
     ) -> None:
         self._count = count or (lambda _: None)
@@ -68,13 +74,15 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         self._provenance = provenance
         self._limits = limits
         self._drain = drain
+        self._remembering = remembering
+        self._token_lookup = token_lookup
 
     async def MatchImage(  # noqa: N802 - named by the proto
         self, request: pb.MatchImageRequest, context: Context
     ) -> pb.MatchImageResponse:
         """Decodes, hashes and matches one image."""
         try:
-            return pb.MatchImageResponse(result=await self._match(request.image, request.options))
+            return pb.MatchImageResponse(result=await self._match(request))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 
@@ -112,16 +120,49 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
 
-    async def _match(self, image: bytes, options: pb.MatchOptions) -> pb.MatchResult:
-        checked = validation.check_image(image, max_bytes=self._limits.image_bytes)
-        chosen = self._options(options)
-        result, decoded = await self._uploads.match(checked, chosen)
+    async def LookupTokens(  # noqa: N802 - named by the proto
+        self, requests: AsyncIterator[pb.LookupTokensRequest], context: Context
+    ) -> AsyncIterator[pb.LookupTokensResponse]:
+        """Checks uploads of the past again."""
+        try:
+            with self._token_lookup.stream():
+                new: Generation | None = None
+                options = pb.MatchOptions()
+                async for request in requests:
+                    if new is None:
+                        options = request.options
+                        new = await self._token_lookup.since(request.since_revision)
+                    yield await self._lookup_tokens(request, new, options)
+        except Exception as error:  # noqa: BLE001 - the table says what the caller sees
+            await abort(context, error)
+
+    async def _match(self, request: pb.MatchImageRequest | pb.MatchImagesRequest) -> pb.MatchResult:
+        checked = validation.check_image(request.image, max_bytes=self._limits.image_bytes)
+        reference = validation.check_reference(request.reference)
+        chosen = self._options(request.options)
+        result, decoded, hashes = await self._uploads.match(checked, chosen)
+        answer = self._answered(result, hashes, chosen, reference, decoded)
+        if request.options.seal_token:
+            answer.token = self._remembering.seal(hashes, current_caller().name)
+        return answer
+
+    def _answered(
+        self,
+        result: MatchResult,
+        hashes: ImageHashes,
+        options: MatchOptions,
+        reference: str,
+        decoded: Decoded | None = None,
+    ) -> pb.MatchResult:
+        """Counts a result, keeps its record, and gives its message."""
         self._count(result)
+        client = current_caller().name
+        self._remembering.keep(result, hashes, options=options, client=client, reference=reference)
         return convert.result_to_proto(
             result,
             provenance=self._provenance(),
             decoded=decoded,
-            exact_distances=self._exact_distances,
+            exact_distances=self.exact_distances(),
         )
 
     def _options(self, options: pb.MatchOptions) -> MatchOptions:
@@ -132,8 +173,8 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
             within=current_caller().policy,
         )
 
-    @property
-    def _exact_distances(self) -> bool:
+    def exact_distances(self) -> bool:
+        """Whether the caller may see exact distances."""
         if self._limits.exact_distances:
             return True
         caller = current_caller()
@@ -143,7 +184,7 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
         """The answer for one item of a stream: a result, or a status of its own."""
         response = pb.MatchImagesResponse(request_id=request.request_id)
         try:
-            response.result.CopyFrom(await self._match(request.image, request.options))
+            response.result.CopyFrom(await self._match(request))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             response.status.CopyFrom(status_of(error))
         return response
@@ -155,25 +196,49 @@ class MatchServicer(match_pb2_grpc.MatchServiceServicer):
             )
         options = self._options(request.options)
         answers = [pb.LookupResult(request_id=each.request_id) for each in request.queries]
-        checked = {}
+        checked, references = {}, {}
         seen: set[str] = set()
         for row, query in enumerate(request.queries):
             try:
                 _check_new(validation.check_request_id(query.request_id), seen)
+                references[row] = validation.check_reference(query.reference)
                 checked[row] = validation.check_query(query)
             except InvalidRequestError as error:
                 answers[row].status.CopyFrom(status_of(error))
         results = await self._uploads.lookup(list(checked.values()), options)
-        for row, result in zip(checked, results, strict=True):
-            self._count(result)
-            answers[row].result.CopyFrom(
-                convert.result_to_proto(
-                    result,
-                    provenance=self._provenance(),
-                    exact_distances=self._exact_distances,
-                )
-            )
+        for (row, hashes), result in zip(checked.items(), results, strict=True):
+            answer = self._answered(result, hashes, options, references[row])
+            if request.options.seal_token:
+                answer.token = self._remembering.seal(hashes, current_caller().name)
+            answers[row].result.CopyFrom(answer)
         return pb.LookupHashesResponse(results=answers)
+
+    async def _lookup_tokens(
+        self, request: pb.LookupTokensRequest, new: Generation, options: pb.MatchOptions
+    ) -> pb.LookupTokensResponse:
+        queries = request.queries
+        if len(queries) > validation.MAX_QUERIES:
+            raise InvalidRequestError(
+                f"holds at most {validation.MAX_QUERIES} queries", field="queries"
+            )
+        seen: set[str] = set()
+        for query in queries:
+            _check_new(validation.check_request_id(query.request_id), seen)
+            validation.check_reference(query.reference)
+        chosen = self._options(options)
+        new.policy_for(chosen)
+        tokens = [query.token for query in queries]
+        client = current_caller().name
+        response = pb.LookupTokensResponse(checked_tokens=len(queries), revision=new.revision)
+        for each in await self._token_lookup.check(new, tokens, chosen, client=client):
+            query = queries[each.row]
+            answer = response.results.add(request_id=query.request_id)
+            if each.result is not None and each.hashes is not None:
+                message = self._answered(each.result, each.hashes, chosen, query.reference)
+                answer.result.CopyFrom(message)
+            elif each.error is not None:
+                answer.status.CopyFrom(status_of(each.error))
+        return response
 
 
 def _check_new(request_id: str, seen: set[str]) -> None:

@@ -40,6 +40,9 @@ _COUNTS = {
     "snapshot_builds": "Snapshots that this process had built.",
     "snapshot_build_failures": "Snapshot builds that failed.",
     "snapshot_build_seconds": "Time that building snapshots took, failures included.",
+    "match_records_kept": "Records of matches that were written.",
+    "match_records_lost": "Records of matches that were not, as too many waited or time ran out.",
+    "tokens_unsealed": "Tokens of uploads that answers lack, as there was no key.",
     "snapshot_pulls": "Looks at the store of snapshots that ended well.",
     "snapshot_pull_failures": "Looks at the store of snapshots that failed.",
     "snapshot_pull_seconds": "Time that pulling snapshots took, failures included.",
@@ -129,6 +132,11 @@ class ServiceMetrics:
             "hashwarden_refused_calls",
             "Calls that were refused for who called, by reason.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.match_records = Gauge(
+            "hashwarden_match_records_waiting",
+            "Records of matches that are not written yet.",
             registry=self.registry,
         )
         # Known beforehand, so that a rate over a first one is not lost.

@@ -24,18 +24,24 @@ from hashlists.errors import (
 from hashlists.snapshot import current_name
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
-from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
+from matcher._proto.hashwarden.match.v1 import (
+    match_pb2,
+    match_pb2_grpc,
+    match_records_pb2,
+    match_records_pb2_grpc,
+)
 from matcher.admission import Admission, Throttle
 from matcher.decode import choosing
 from matcher.decode.choosing import Sandbox
 from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.decode.protection import EVERY_PROTECTION, told
-from matcher.errors import NotReadyError
+from matcher.errors import NotReadyError, SealingKeyError
 from matcher.follow.child import Publication
 from matcher.follow.follower import Follower
 from matcher.follow.snapshots import build_snapshot
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
+from matcher.sealing import KeySource
 from matcher.service.attempts import Attempts
 from matcher.service.auditing import Auditing
 from matcher.service.directory import Directory
@@ -48,10 +54,15 @@ from matcher.service.match_counts import MatchCounting
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
 from matcher.service.overload import OverloadGate
+from matcher.service.record_keeping import RecordKeeping
+from matcher.service.record_servicer import RecordServicer
+from matcher.service.remembering import Remembering
 from matcher.service.revision_log import RevisionLog
 from matcher.service.stream import Drain
 from matcher.service.threads import Threads, on_loop
+from matcher.service.token_lookup import TokenLookup
 from matcher.service.uploads import Uploads
+from matcher.tokens import Tokens
 
 if TYPE_CHECKING:
     import grpc
@@ -63,7 +74,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
+RECORDS = match_records_pb2.DESCRIPTOR.services_by_name["MatchRecordService"].full_name
 LISTS = lists_pb2.DESCRIPTOR.services_by_name["HashListService"].full_name
+#: What is offered where uploads are matched.
+MATCHING_SERVICES = (MATCHING, RECORDS)
 #: Between looks at who the clients are.
 _CLIENTS_SECONDS = 1.0
 #: Each call is one item of work in flight; those of streams are taken in one by one.
@@ -91,7 +105,7 @@ class Parts:
     def __init__(self, settings: Settings, catalog: LateCatalog | None) -> None:
         self.settings = settings
         self.catalog = catalog
-        self.services = (MATCHING,) if catalog is None else (MATCHING, LISTS)
+        self.services = (*MATCHING_SERVICES, *(() if catalog is None else (LISTS,)))
         self.health = Health(self.services)
         self.pulse = Pulse()
         self.drain = Drain()
@@ -130,6 +144,7 @@ class Parts:
             *(self.holder, self.pool, self.admission, self.throttle), max_batch=settings.max_batch
         )
         self.metrics = ServiceMetrics(self.status)
+        self.metrics.match_records.set_function(lambda: self.keeping.waiting)
         self.directory = Directory(
             settings.access_url, HeadFile(settings.audit_head_file), settings.token_key_file
         )
@@ -143,6 +158,21 @@ class Parts:
         # Of its own: a catalog that is slow or locked holds up nothing but following.
         self._following = Threads("follower", workers=1, max_pending=2)
         self._lists: ListServicer | None = None
+        keys = KeySource(settings.match_keys)
+        with contextlib.suppress(SealingKeyError):  # told once something is to be sealed
+            keys.make()
+        self._tokens = Tokens(keys, settings.token_days)
+        self.keeping = RecordKeeping(
+            settings.match_records_url,
+            keys,
+            days=settings.match_record_days,
+            most_waiting=settings.match_record_queue,
+        )
+        self._remembering = Remembering(self.keeping, self._tokens, self.holder, self.pool.versions)
+        self._token_lookup = TokenLookup(
+            self._tokens, self.holder, catalog, most_entries=settings.token_entries
+        )
+        self._records: RecordServicer | None = None
         # A replica has no catalog to count in.
         self._counting = None if catalog is None else MatchCounting(catalog)
 
@@ -238,10 +268,15 @@ class Parts:
             self.provenance,
             limits,
             self.drain,
+            remembering=self._remembering,
+            token_lookup=self._token_lookup,
             count=self._counting.add if self._counting is not None else None,
         )
         if self._counting is not None:
             self._counting.start()
+        self.keeping.start()
+        self._records = RecordServicer(self.keeping, self.holder, matching.exact_distances)
+        match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, server)
         match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
@@ -395,6 +430,9 @@ class Parts:
             f"snapshot_{made}s": state.builds,
             f"snapshot_{made}_failures": state.build_failures,
             f"snapshot_{made}_seconds": state.build_seconds,
+            "match_records_kept": self.keeping.kept,
+            "match_records_lost": self.keeping.lost,
+            "tokens_unsealed": self._remembering.unsealed,
         }
 
     async def close(self) -> None:
@@ -408,6 +446,10 @@ class Parts:
             last_first.callback(self._knowing.close)
             if self._lists is not None:
                 last_first.callback(self._lists.close)
+            if self._records is not None:
+                last_first.callback(self._records.close)
+            last_first.callback(self._token_lookup.close)
+            last_first.push_async_callback(self.keeping.close)
             if self._counting is not None:
                 last_first.push_async_callback(self._counting.close)
             last_first.callback(self._following.close)

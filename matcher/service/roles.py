@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Roles = frozenset[Role]
 
 _MATCH: Final = "/hashwarden.match.v1.MatchService/"
+_RECORDS: Final = "/hashwarden.match.v1.MatchRecordService/"
 _LISTS: Final = "/hashwarden.lists.v1.HashListService/"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _REFLECTION: Final = "/grpc.reflection.v1alpha.ServerReflection/"
@@ -29,6 +30,9 @@ _FILLING = frozenset({Role.IMPORT, Role.ADMIN})
 _EXPORTING = frozenset({Role.EXPORT})
 #: What is wrong is taken out of force by whoever finds it, and may be put back.
 _CORRECTING = frozenset({Role.REVIEW, Role.ADMIN})
+#: Whoever matches sees and reports on what is their own; who reviews, all.
+_LOOKING_BACK = _MATCHING | {Role.REVIEW}
+_REVIEWING = frozenset({Role.REVIEW})
 _RULING = frozenset({Role.ADMIN})
 #: What gRPC's own servicer declares and does not have.
 _NOBODY: Roles = frozenset()
@@ -42,6 +46,12 @@ ROLES_OF: Mapping[str, Roles | None] = MappingProxyType(
         _MATCH + "MatchImages": _MATCHING,
         _MATCH + "LookupHashes": _MATCHING,
         _MATCH + "HashImage": _MATCHING,
+        _MATCH + "LookupTokens": _MATCHING,
+        _RECORDS + "GetMatchRecord": _LOOKING_BACK,
+        _RECORDS + "ListMatchRecords": _LOOKING_BACK,
+        _RECORDS + "ReplayMatch": _REVIEWING,
+        _RECORDS + "ReportOutcome": _LOOKING_BACK,
+        _RECORDS + "ListUndoneMatches": _LOOKING_BACK,
         _LISTS + "CreateHashList": _FILLING,
         _LISTS + "GetHashList": _READING,
         _LISTS + "ListHashLists": _READING,

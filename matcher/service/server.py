@@ -21,7 +21,7 @@ from matcher.service.access import AccessControl
 from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.interceptors import CallObserver
 from matcher.service.listening import check_listen, choose_lists
-from matcher.service.parts import LISTS, MATCHING, Parts
+from matcher.service.parts import LISTS, MATCHING_SERVICES, Parts
 from matcher.service.tls import server_credentials
 from matcher.settings import SAME
 
@@ -181,6 +181,7 @@ def _admin(listener: socket.socket, parts: Parts) -> AdminServer:
             "seconds_since_contact": round(since, 3) if math.isfinite(since) else None,
             "decoders": None if status.protection is None else told(status.protection),
             "problem": status.problem,
+            "match_records": parts.keeping.state,
         }
 
     admin = AdminServer(listener, live=live, ready=ready, registry=parts.metrics.registry)
@@ -212,7 +213,7 @@ def _listeners(settings: Settings, parts: Parts, *, share_port: bool) -> list[_L
     together = parts.catalog is None or settings.lists_listen == SAME
     if together and parts.catalog is not None:
         parts.register_lists(server)
-    shown = parts.services if together else (MATCHING,)
+    shown = parts.services if together else MATCHING_SERVICES
     first = _bound(server, settings, settings.listen, services=shown)
     if together:
         return [first]

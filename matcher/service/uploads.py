@@ -81,8 +81,10 @@ class Uploads:
         self._threads = Threads("hashing", workers=_THREADS, max_pending=_MOST_PENDING)
         self._batcher: Batcher[_Upload, _Answer] = Batcher(self._work, max_size=max_batch)
 
-    async def match(self, image: bytes, options: MatchOptions) -> tuple[MatchResult, Decoded]:
-        """The decision for one image, and what the decoder saw.
+    async def match(
+        self, image: bytes, options: MatchOptions
+    ) -> tuple[MatchResult, Decoded, ImageHashes]:
+        """The decision for one image, what the decoder saw, and its hashes.
 
         Raises:
             NotReadyError: nothing is loaded yet.
@@ -94,7 +96,7 @@ class Uploads:
         request = self._holder.current.policy_for(options).request
         answer, decoded = await self._run(image, request, options)
         assert answer.result is not None
-        return answer.result, decoded
+        return answer.result, decoded, answer.hashes
 
     async def hash(
         self, image: bytes, views: ViewSelection, kinds64: frozenset[HashKind]

@@ -25,6 +25,7 @@ from matcher.errors import InvalidRequestError, TooLargeError
 from matcher.model import ImageHashes, View, ViewHashes
 from matcher.pipeline import MatchOptions
 from matcher.service import convert
+from matcher.service.convert_records import OUTCOME_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,10 +34,14 @@ if TYPE_CHECKING:
 
     from matcher._proto.hashwarden.lists.v1 import lists_pb2 as lists_pb
     from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
+    from matcher._proto.hashwarden.match.v1 import match_records_pb2 as records_pb
+    from matcher.records import Outcome
 
 MAX_REQUEST_ID_BYTES = 128
+MAX_REFERENCE_BYTES = 256
 MAX_QUERIES = 1000
 MAX_HASHES_A_QUERY = 16
+MAX_MATCH_ID_CHARS = 64
 MAX_TEXT_CHARS = 2000
 MAX_TEXTS = 64
 #: Entries that one act may name; 32 MiB hold more of them.
@@ -128,6 +133,67 @@ def check_request_id(request_id: str) -> str:
             f"is longer than {MAX_REQUEST_ID_BYTES} bytes", field="request_id"
         )
     return request_id
+
+
+def check_reference(reference: str) -> str:
+    """A caller's own name for an upload; may be empty.
+
+    Raises:
+        InvalidRequestError: it is too long, or holds control characters or several lines.
+    """
+    if len(reference.encode()) > MAX_REFERENCE_BYTES:
+        raise InvalidRequestError(f"is longer than {MAX_REFERENCE_BYTES} bytes", field="reference")
+    return check_line(reference, field="reference")
+
+
+def check_match_id(match_id: str) -> str:
+    """The id of a match; whether there is one is for the store to say.
+
+    Raises:
+        InvalidRequestError: it is missing or too long.
+    """
+    if not 0 < len(match_id) <= MAX_MATCH_ID_CHARS:
+        raise InvalidRequestError("is an id that an answer told", field="match_id")
+    return match_id
+
+
+def check_entries(entries: Sequence[str]) -> frozenset[int] | None:
+    """Ids of entries as answers tell them; None where none is named.
+
+    Raises:
+        InvalidRequestError: there are too many, or one is no such id.
+    """
+    if len(entries) > MAX_QUERIES:
+        raise InvalidRequestError(f"names more than {MAX_QUERIES} entries", field="entries")
+    if not all(each.isdecimal() and len(each) <= MAX_ENTRY_ID_DIGITS for each in entries):
+        raise InvalidRequestError("holds what is no id of an entry", field="entries")
+    return frozenset(map(int, entries)) or None
+
+
+def check_outcome(outcome: records_pb.Outcome.ValueType) -> Outcome:
+    """Whether a match was right.
+
+    Raises:
+        InvalidRequestError: it is not said.
+    """
+    known = OUTCOME_OF.get(outcome)
+    if known is None:
+        raise InvalidRequestError("is required: confirmed or wrong", field="outcome")
+    return known
+
+
+def check_moment(message: timestamp_pb2.Timestamp, *, field: str) -> datetime:
+    """A moment.
+
+    Raises:
+        InvalidRequestError: it is none between the years 1 and 9999.
+    """
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequestError(
+            "is no moment between the years 1 and 9999", field=field
+        ) from None
 
 
 def check_options(

@@ -174,10 +174,13 @@ class MatchOptions(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
     MAX_MATCHES_FIELD_NUMBER: _builtins.int
+    SEAL_TOKEN_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """The policy's name; empty for the server's default."""
     max_matches: _builtins.int
     """How many matches to list, 1 to 100; 0 for the server's default (10)."""
+    seal_token: _builtins.bool
+    """The answer is to carry a token, by which LookupTokens checks the upload again."""
     @_builtins.property
     def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Views to try instead of the policy's: "default", "all", or families of views
@@ -190,10 +193,11 @@ class MatchOptions(_message.Message):
         policy: _builtins.str = ...,
         views: _abc.Iterable[_builtins.str] | None = ...,
         max_matches: _builtins.int = ...,
+        seal_token: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_matches", b"max_matches", "policy", b"policy", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_matches", b"max_matches", "policy", b"policy", "seal_token", b"seal_token", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,8 +209,13 @@ class MatchImageRequest(_message.Message):
 
     IMAGE_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """The file's bytes as received, of any allowed format, up to the server's limit."""
+    reference: _builtins.str
+    """The caller's own name for the upload, at most 256 bytes, on one line. Kept,
+    encrypted, with the record of a match, so that what is told of it later can be found.
+    """
     @_builtins.property
     def options(self) -> Global___MatchOptions: ...
     def __init__(
@@ -214,10 +223,11 @@ class MatchImageRequest(_message.Message):
         *,
         image: _builtins.bytes = ...,
         options: Global___MatchOptions | None = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -250,9 +260,12 @@ class MatchImagesRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IMAGE_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required, unique in the stream, at most 128 bytes."""
     image: _builtins.bytes
+    reference: _builtins.str
+    """As in `MatchImageRequest`."""
     @_builtins.property
     def options(self) -> Global___MatchOptions: ...
     def __init__(
@@ -261,10 +274,11 @@ class MatchImagesRequest(_message.Message):
         request_id: _builtins.str = ...,
         image: _builtins.bytes = ...,
         options: Global___MatchOptions | None = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "options", b"options", "reference", b"reference", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,6 +348,7 @@ class HashQuery(_message.Message):
     HASHES_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Required, unique in the request, at most 128 bytes."""
     size_bytes: _builtins.int
@@ -342,6 +357,8 @@ class HashQuery(_message.Message):
     """PDQ quality 0 to 100 as the caller measured it; codes below the floor are not
     used. Unset counts as good.
     """
+    reference: _builtins.str
+    """As in `MatchImageRequest`."""
     @_builtins.property
     def hashes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hash]:
         """At least one."""
@@ -353,10 +370,11 @@ class HashQuery(_message.Message):
         hashes: _abc.Iterable[Global___Hash] | None = ...,
         size_bytes: _builtins.int | None = ...,
         quality: _builtins.int | None = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_size_bytes", b"_size_bytes", "quality", b"quality", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_size_bytes", b"_size_bytes", "hashes", b"hashes", "quality", b"quality", "request_id", b"request_id", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "_size_bytes", b"_size_bytes", "hashes", b"hashes", "quality", b"quality", "reference", b"reference", "request_id", b"request_id", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
@@ -710,6 +728,7 @@ class MatchResult(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     IGNORED_MATCHES_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     match_id: _builtins.str
     """Set with MATCH and REVIEW."""
@@ -718,6 +737,10 @@ class MatchResult(_message.Message):
     """More matched than are listed."""
     explanation: _builtins.str
     """One line for a person: what the decision rests on. Holds no hash and no distance."""
+    token: _builtins.bytes
+    """Where `seal_token` was set: the upload's hashes, sealed by the server and of no
+    use to anybody else. To be kept with the upload, as it is.
+    """
     @_builtins.property
     def not_hashable(self) -> Global___NotHashable:
         """Set with NOT_HASHABLE, or where only digests could be tried."""
@@ -759,10 +782,11 @@ class MatchResult(_message.Message):
         provenance: Global___Provenance | None = ...,
         explanation: _builtins.str = ...,
         ignored_matches: _abc.Iterable[Global___Match] | None = ...,
+        token: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "not_hashable", b"not_hashable", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "ignored_matches", b"ignored_matches", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "explanation", b"explanation", "ignored_matches", b"ignored_matches", "image", b"image", "kinds_tried", b"kinds_tried", "match_id", b"match_id", "matches", b"matches", "not_hashable", b"not_hashable", "provenance", b"provenance", "token", b"token", "total_matches", b"total_matches", "truncated", b"truncated", "views_left_out", b"views_left_out", "views_tried", b"views_tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -807,3 +831,100 @@ class Provenance(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class LookupTokensRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_REVISION_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    QUERIES_FIELD_NUMBER: _builtins.int
+    since_revision: _builtins.int
+    """In the first message only: the revision up to which the tokens were checked, be it
+    that of the answers that carried them; 0 checks them against everything.
+    """
+    @_builtins.property
+    def options(self) -> Global___MatchOptions:
+        """In the first message only; `seal_token` means nothing here."""
+
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenQuery]:
+        """At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        since_revision: _builtins.int = ...,
+        options: Global___MatchOptions | None = ...,
+        queries: _abc.Iterable[Global___TokenQuery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "queries", b"queries", "since_revision", b"since_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupTokensRequest: _TypeAlias = LookupTokensRequest  # noqa: Y015
+
+@_typing.final
+class TokenQuery(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Required, unique in the message, at most 128 bytes."""
+    token: _builtins.bytes
+    """As it came in `MatchResult.token`."""
+    reference: _builtins.str
+    """As in `MatchImageRequest`."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        token: _builtins.bytes = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference", "request_id", b"request_id", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenQuery: _TypeAlias = TokenQuery  # noqa: Y015
+
+@_typing.final
+class LookupTokensResponse(_message.Message):
+    """What came of the queries of one message; responses come in the order of requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    CHECKED_TOKENS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    checked_tokens: _builtins.int
+    """How many queries the message held."""
+    revision: _builtins.int
+    """From here on the next check has to look: its `since_revision`."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupResult]:
+        """The queries that have something to tell, in their order: those that met an entry,
+        and those whose token could not be used, each with a status of its own. Of all
+        others nothing new is known.
+        """
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LookupResult] | None = ...,
+        checked_tokens: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_tokens", b"checked_tokens", "results", b"results", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupTokensResponse: _TypeAlias = LookupTokensResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class MatchServiceStub:
                 request_serializer=hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageRequest.SerializeToString,
                 response_deserializer=hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageResponse.FromString,
                 _registered_method=True)
+        self.LookupTokens = channel.stream_stream(
+                '/hashwarden.match.v1.MatchService/LookupTokens',
+                request_serializer=hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensRequest.SerializeToString,
+                response_deserializer=hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensResponse.FromString,
+                _registered_method=True)
 
 
 class MatchServiceServicer:
@@ -93,6 +98,15 @@ class MatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookupTokens(self, request_iterator, context):
+        """Checks uploads of the past again, by the tokens that answers carried: against what
+        was added or changed since a revision, and only that. All of a stream is checked
+        at one revision, which every response tells.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -115,6 +129,11 @@ def add_MatchServiceServicer_to_server(servicer, server):
                     servicer.HashImage,
                     request_deserializer=hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageRequest.FromString,
                     response_serializer=hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageResponse.SerializeToString,
+            ),
+            'LookupTokens': grpc.stream_stream_rpc_method_handler(
+                    servicer.LookupTokens,
+                    request_deserializer=hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensRequest.FromString,
+                    response_serializer=hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -226,6 +245,33 @@ class MatchService:
             '/hashwarden.match.v1.MatchService/HashImage',
             hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageRequest.SerializeToString,
             hashwarden_dot_match_dot_v1_dot_match__pb2.HashImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupTokens(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/hashwarden.match.v1.MatchService/LookupTokens',
+            hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensRequest.SerializeToString,
+            hashwarden_dot_match_dot_v1_dot_match__pb2.LookupTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

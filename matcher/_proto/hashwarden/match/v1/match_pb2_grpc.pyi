@@ -50,6 +50,11 @@ class MatchServiceStub:
     """
     HashImage: _grpc.UnaryUnaryMultiCallable[_match_pb2.HashImageRequest, _match_pb2.HashImageResponse]
     """Hashes one image and matches nothing."""
+    LookupTokens: _grpc.StreamStreamMultiCallable[_match_pb2.LookupTokensRequest, _match_pb2.LookupTokensResponse]
+    """Checks uploads of the past again, by the tokens that answers carried: against what
+    was added or changed since a revision, and only that. All of a stream is checked
+    at one revision, which every response tells.
+    """
 
 @_typing.type_check_only
 class MatchServiceAsyncStub(MatchServiceStub):
@@ -70,6 +75,11 @@ class MatchServiceAsyncStub(MatchServiceStub):
     """
     HashImage: _aio.UnaryUnaryMultiCallable[_match_pb2.HashImageRequest, _match_pb2.HashImageResponse]  # type: ignore[assignment]
     """Hashes one image and matches nothing."""
+    LookupTokens: _aio.StreamStreamMultiCallable[_match_pb2.LookupTokensRequest, _match_pb2.LookupTokensResponse]  # type: ignore[assignment]
+    """Checks uploads of the past again, by the tokens that answers carried: against what
+    was added or changed since a revision, and only that. All of a stream is checked
+    at one revision, which every response tells.
+    """
 
 class MatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Called by platforms on every upload."""
@@ -111,5 +121,16 @@ class MatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_match_pb2.HashImageResponse, _abc.Awaitable[_match_pb2.HashImageResponse]]:
         """Hashes one image and matches nothing."""
+
+    @_abc_1.abstractmethod
+    def LookupTokens(
+        self,
+        request_iterator: _MaybeAsyncIterator[_match_pb2.LookupTokensRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_match_pb2.LookupTokensResponse], _abc.AsyncIterator[_match_pb2.LookupTokensResponse]]:
+        """Checks uploads of the past again, by the tokens that answers carried: against what
+        was added or changed since a revision, and only that. All of a stream is checked
+        at one revision, which every response tells.
+        """
 
 def add_MatchServiceServicer_to_server(servicer: MatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -103,6 +103,21 @@ class View:
         return name.partition(":")[0]
 
 
+class Outcome(StrEnum):
+    """Whether a match was right, as a person found."""
+
+    CONFIRMED = "confirmed"
+    WRONG = "wrong"
+
+
+class EntryStanding(StrEnum):
+    """How the entry of a recorded match stands now."""
+
+    UNCHANGED = "unchanged"
+    RECLASSIFIED = "reclassified"
+    WITHDRAWN = "withdrawn"
+
+
 @dataclass(frozen=True, slots=True)
 class ViewSelection:
     """Which views beyond `upright` an upload is hashed in.
@@ -343,11 +358,13 @@ __all__ = [
     "DecodeRequest",
     "DecodedImage",
     "Digests",
+    "EntryStanding",
     "HashKind",
     "ImageHashes",
     "Match",
     "MatchResult",
     "NotHashableReason",
+    "Outcome",
     "Undecodable",
     "View",
     "ViewBlocks",

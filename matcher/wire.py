@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hashlists.model import Harm, HashKind, ListState
 from matcher._proto.hashwarden.lists.v1 import lists_pb2
-from matcher._proto.hashwarden.match.v1 import match_pb2
-from matcher.model import Basis, Closeness, Decision, NotHashableReason
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_records_pb2
+from matcher.model import (
+    Basis,
+    Closeness,
+    Decision,
+    EntryStanding,
+    NotHashableReason,
+    Outcome,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +50,14 @@ STATES: Final[Mapping[ListState, lists_pb2.ListState.ValueType]] = {
     each: lists_pb2.ListState.Value(f"LIST_STATE_{each.name}") for each in ListState
 }
 
+OUTCOMES: Final[Mapping[Outcome, match_records_pb2.Outcome.ValueType]] = {
+    each: match_records_pb2.Outcome.Value(f"OUTCOME_{each.name}") for each in Outcome
+}
+STANDINGS: Final[Mapping[EntryStanding, match_records_pb2.EntryStanding.ValueType]] = {
+    each: match_records_pb2.EntryStanding.Value(f"ENTRY_STANDING_{each.name}")
+    for each in EntryStanding
+}
+
 KIND_OF: Final = {number: kind for kind, number in KINDS.items()}
 DECISION_OF: Final = {number: each for each, number in DECISIONS.items()}
 REASON_OF: Final = {number: each for each, number in REASONS.items()}
@@ -50,6 +65,8 @@ BASIS_OF: Final = {number: each for each, number in BASES.items()}
 CLOSENESS_OF: Final = {number: each for each, number in CLOSENESS.items()}
 HARM_OF: Final = {number: each for each, number in HARMS.items()}
 STATE_OF: Final = {number: each for each, number in STATES.items()}
+OUTCOME_OF: Final = {number: each for each, number in OUTCOMES.items()}
+STANDING_OF: Final = {number: each for each, number in STANDINGS.items()}
 
 #: Collection of list resources (AIP-122): `hashLists/{hash_list}`.
 LIST_COLLECTION: Final = "hashLists/"

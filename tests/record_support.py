@@ -27,9 +27,7 @@ class Clock:
 
 def open_store(folder, clock=None, *, keys=KEY, name="records.sqlite3", keep=KEEP):
     source = keys if isinstance(keys, KeySource) else KeySource(f"keys:{keys}")
-    return RecordStore.open(
-        f"sqlite:///{folder / name}", source, keep=keep, clock=clock or Clock()
-    )
+    return RecordStore.open(f"sqlite:///{folder / name}", source, keep=keep, clock=clock or Clock())
 
 
 def entry(number, *, name="one", label="a"):

@@ -14,8 +14,12 @@ from hashlists.exporting.request import compression_for
 from hashlists.exporting.whole_file import whole_file
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
-from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.client import exports, messages
+from matcher._proto.hashwarden.match.v1 import (
+    match_pb2,
+    match_pb2_grpc,
+    match_records_pb2_grpc,
+)
+from matcher.client import exports, messages, records
 from matcher.client.channels import (
     DEFAULT_STATS_DAYS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
         MatchAnswer,
         RemoteList,
         StreamAnswer,
+        TokenAnswers,
+        TokenQuery,
         WholeList,
     )
 
@@ -81,6 +87,9 @@ class AsyncClient:
         self._own_errors = OwnErrors(target)
         self._match: Any = match_pb2_grpc.MatchServiceStub(stubs)
         self._lists: Any = lists_pb2_grpc.HashListServiceStub(stubs)
+        self.records = records.AsyncRecordCalls(
+            match_records_pb2_grpc.MatchRecordServiceStub(stubs), self._own_errors, timeout
+        )
         self._health: Any = health_pb2_grpc.HealthStub(stubs)
 
     async def __aenter__(self) -> Self:
@@ -99,11 +108,20 @@ class AsyncClient:
         await self._channel.close()
 
     async def match_image(
-        self, image: bytes, *, policy: str = "", views: Sequence[str] = (), max_matches: int = 0
+        self,
+        image: bytes,
+        *,
+        policy: str = "",
+        views: Sequence[str] = (),
+        max_matches: int = 0,
+        reference: str = "",
+        seal_token: bool = False,
     ) -> MatchAnswer:
         """As `Client.match_image`."""
         request = match_pb2.MatchImageRequest(
-            image=image, options=messages.options(policy, views, max_matches)
+            image=image,
+            options=messages.options(policy, views, max_matches, seal_token=seal_token),
+            reference=reference,
         )
         with self._own_errors:
             response = await self._match.MatchImage(request, timeout=self._timeout)
@@ -111,14 +129,15 @@ class AsyncClient:
 
     async def match_images(
         self,
-        images: AsyncIterable[tuple[str, bytes]],
+        images: AsyncIterable[messages.StreamItem],
         *,
         policy: str = "",
         views: Sequence[str] = (),
         max_matches: int = 0,
+        seal_token: bool = False,
     ) -> AsyncIterator[StreamAnswer]:
         """As `Client.match_images`."""
-        options = messages.options(policy, views, max_matches)
+        options = messages.options(policy, views, max_matches, seal_token=seal_token)
 
         failed: list[Exception] = []
 
@@ -141,13 +160,53 @@ class AsyncClient:
             raise
 
     async def lookup_hashes(
-        self, queries: Sequence[HashQuery], *, policy: str = "", max_matches: int = 0
+        self,
+        queries: Sequence[HashQuery],
+        *,
+        policy: str = "",
+        max_matches: int = 0,
+        seal_token: bool = False,
     ) -> list[MatchAnswer | ServerError]:
         """As `Client.lookup_hashes`."""
-        request = messages.lookup_request(queries, messages.options(policy, (), max_matches))
+        options = messages.options(policy, (), max_matches, seal_token=seal_token)
+        request = messages.lookup_request(queries, options)
         with self._own_errors:
             response = await self._match.LookupHashes(request, timeout=self._timeout)
         return [messages.lookup_answer(each) for each in response.results]
+
+    async def lookup_tokens(
+        self,
+        queries: AsyncIterable[TokenQuery],
+        *,
+        since_revision: int,
+        policy: str = "",
+        max_matches: int = 0,
+    ) -> AsyncIterator[TokenAnswers]:
+        """As `Client.lookup_tokens`."""
+        options = messages.options(policy, (), max_matches)
+        failed: list[Exception] = []
+
+        async def drawn() -> AsyncIterator[match_pb2.LookupTokensRequest]:
+            batches = records.TokenBatches(since_revision, options)
+            try:
+                async for each in queries:
+                    if (full := batches.add(each)) is not None:
+                        yield full
+            except Exception as error:
+                failed.append(error)
+                raise
+            if (rest := batches.rest()) is not None:
+                yield rest
+
+        try:
+            with self._own_errors:
+                async with aclosing(responses(self._match.LookupTokens(drawn()))) as answers:
+                    async for response in answers:
+                        yield records.token_answers(response)
+        except (ServerError, asyncio.CancelledError) as problem:  # gRPC cancels where drawing fails
+            if failed:
+                raise failed[0] from problem
+            raise
 
     async def hash_image(
         self, image: bytes, *, views: Sequence[str] = (), kinds: Sequence[HashKind] = ()

@@ -13,8 +13,12 @@ from hashlists.exporting.request import compression_for
 from hashlists.exporting.whole_file import whole_file
 from matcher import wire
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
-from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
-from matcher.client import exports, messages
+from matcher._proto.hashwarden.match.v1 import (
+    match_pb2,
+    match_pb2_grpc,
+    match_records_pb2_grpc,
+)
+from matcher.client import exports, messages, records
 from matcher.client.channels import (
     DEFAULT_STATS_DAYS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
         MatchAnswer,
         RemoteList,
         StreamAnswer,
+        TokenAnswers,
+        TokenQuery,
         WholeList,
     )
 
@@ -85,6 +91,9 @@ class Client:
         self._own_errors = OwnErrors(target)
         self._match = match_pb2_grpc.MatchServiceStub(stubs)
         self._lists = lists_pb2_grpc.HashListServiceStub(stubs)
+        self.records = records.RecordCalls(
+            match_records_pb2_grpc.MatchRecordServiceStub(stubs), self._own_errors, timeout
+        )
         self._health: Any = health_pb2_grpc.HealthStub(stubs)
 
     def __enter__(self) -> Self:
@@ -103,15 +112,32 @@ class Client:
         self._channel.close()
 
     def match_image(
-        self, image: bytes, *, policy: str = "", views: Sequence[str] = (), max_matches: int = 0
+        self,
+        image: bytes,
+        *,
+        policy: str = "",
+        views: Sequence[str] = (),
+        max_matches: int = 0,
+        reference: str = "",
+        seal_token: bool = False,
     ) -> MatchAnswer:
         """Matches one image.
+
+        Args:
+            image: the file's bytes.
+            policy: empty for the server's default.
+            views: empty for the policy's own.
+            max_matches: 0 for the server's default.
+            reference: the caller's own name for the upload, kept with the record of a match.
+            seal_token: have the answer carry a token, by which `lookup_tokens` checks again.
 
         Raises:
             ServerError: the server refuses, fails or cannot be reached.
         """
         request = match_pb2.MatchImageRequest(
-            image=image, options=messages.options(policy, views, max_matches)
+            image=image,
+            options=messages.options(policy, views, max_matches, seal_token=seal_token),
+            reference=reference,
         )
         with self._own_errors:
             response = self._match.MatchImage(request, timeout=self._timeout)
@@ -119,19 +145,22 @@ class Client:
 
     def match_images(
         self,
-        images: Iterable[tuple[str, bytes]],
+        images: Iterable[messages.StreamItem],
         *,
         policy: str = "",
         views: Sequence[str] = (),
         max_matches: int = 0,
+        seal_token: bool = False,
     ) -> Iterator[StreamAnswer]:
         """Matches many images over one stream.
 
         Args:
-            images: `(request_id, bytes)`; ids are unique. Drawn only as fast as the server reads.
+            images: `(request_id, bytes)`, or that with the caller's own name for the image
+                behind; ids are unique. Drawn only as fast as the server reads.
             policy: for every image; empty for the server's default.
             views: for every image; empty for the policy's own.
             max_matches: for every image; 0 for the server's default.
+            seal_token: have answers carry tokens.
 
         Yields:
             One answer for each image, in the order in which they are ready.
@@ -141,7 +170,7 @@ class Client:
             TypeError: an item is no `(request_id, bytes)`.
             Exception: whatever drawing from `images` raised.
         """
-        options = messages.options(policy, views, max_matches)
+        options = messages.options(policy, views, max_matches, seal_token=seal_token)
         failed: list[Exception] = []
         try:
             with self._own_errors:
@@ -158,16 +187,54 @@ class Client:
         *,
         policy: str = "",
         max_matches: int = 0,
+        seal_token: bool = False,
     ) -> list[MatchAnswer | ServerError]:
         """Matches hashes that the caller computed; gives one answer for each, in their order.
 
         Raises:
             ServerError: the call as a whole failed.
         """
-        request = messages.lookup_request(queries, messages.options(policy, (), max_matches))
+        options = messages.options(policy, (), max_matches, seal_token=seal_token)
+        request = messages.lookup_request(queries, options)
         with self._own_errors:
             response = self._match.LookupHashes(request, timeout=self._timeout)
         return [messages.lookup_answer(each) for each in response.results]
+
+    def lookup_tokens(
+        self,
+        queries: Iterable[TokenQuery],
+        *,
+        since_revision: int,
+        policy: str = "",
+        max_matches: int = 0,
+    ) -> Iterator[TokenAnswers]:
+        """Checks uploads of the past again, against what is new.
+
+        Args:
+            queries: drawn only as fast as the server reads.
+            since_revision: up to which they were checked: `MatchAnswer.result.revision` or
+                `TokenAnswers.revision`; 0 checks them against everything.
+            policy: empty for the server's default.
+            max_matches: 0 for the server's default.
+
+        Yields:
+            What came of the next so many of them.
+
+        Raises:
+            ServerError: the stream as a whole ended early; answers given until then hold.
+            Exception: whatever drawing from `queries` raised.
+        """
+        options = messages.options(policy, (), max_matches)
+        failed: list[Exception] = []
+        requests = records.token_requests(queries, since_revision, options, failed)
+        try:
+            with self._own_errors:
+                for response in self._match.LookupTokens(requests):
+                    yield records.token_answers(response)
+        except ServerError as problem:
+            if failed:
+                raise failed[0] from problem
+            raise
 
     def hash_image(
         self, image: bytes, *, views: Sequence[str] = (), kinds: Sequence[HashKind] = ()

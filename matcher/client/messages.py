@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from datetime import UTC, date
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
 from hashlists.model import (
     ChangeKind,
@@ -68,18 +68,25 @@ _EntriesRequest = TypeVar(
     lists_pb2.PurgeEntriesRequest,
 )
 
+#: `(request_id, image)`, or `(request_id, image, reference)`.
+StreamItem: TypeAlias = tuple[str, bytes] | tuple[str, bytes, str]
+
 CHUNK_BYTES = 1 << 20
 #: Stands for all lists where one may be named (AIP-159).
 EVERY_LIST = "-"
 
 
-def options(policy: str, views: Sequence[str], max_matches: int) -> match_pb2.MatchOptions:
+def options(
+    policy: str, views: Sequence[str], max_matches: int, *, seal_token: bool = False
+) -> match_pb2.MatchOptions:
     """What the caller chose."""
-    return match_pb2.MatchOptions(policy=policy, views=views, max_matches=max_matches)
+    return match_pb2.MatchOptions(
+        policy=policy, views=views, max_matches=max_matches, seal_token=seal_token
+    )
 
 
 def drawn(
-    images: Iterable[tuple[str, bytes]], options: match_pb2.MatchOptions, failed: list[Exception]
+    images: Iterable[StreamItem], options: match_pb2.MatchOptions, failed: list[Exception]
 ) -> Iterator[match_pb2.MatchImagesRequest]:
     """The requests of a stream. gRPC hides what goes wrong in here, so `failed` takes it."""
     try:
@@ -91,22 +98,26 @@ def drawn(
 
 
 def stream_request(
-    item: tuple[str, bytes], options: match_pb2.MatchOptions
+    item: StreamItem, options: match_pb2.MatchOptions
 ) -> match_pb2.MatchImagesRequest:
     """One item of a stream.
 
     Raises:
-        TypeError: it is no `(request_id, bytes)`.
+        TypeError: it is no `(request_id, bytes)`, nor that with a reference behind.
     """
     match item:
         case (str(request_id), bytes(image)):
+            reference = ""
+        case (str(request_id), bytes(image), str(reference)):
             pass
         case _:
             raise TypeError(
                 "images: each is (request_id, image), a str and the bytes of the file, "
                 f"not {type(item).__name__}"
             )
-    return match_pb2.MatchImagesRequest(request_id=request_id, image=image, options=options)
+    return match_pb2.MatchImagesRequest(
+        request_id=request_id, image=image, options=options, reference=reference
+    )
 
 
 def hash_request(
@@ -132,6 +143,7 @@ def lookup_request(
                 ],
                 size_bytes=query.size,
                 quality=query.quality,
+                reference=query.reference,
             )
             for row, query in enumerate(queries)
         ],
@@ -427,7 +439,9 @@ def _coverage(message: lists_pb2.Coverage) -> Coverage:
     return Coverage(message.entries, kinds, message.near_matchable_entries)
 
 
-def stream_answer(response: match_pb2.MatchImagesResponse) -> StreamAnswer:
+def stream_answer(
+    response: match_pb2.MatchImagesResponse | match_pb2.LookupResult,
+) -> StreamAnswer:
     """One item's answer, or its error."""
     if response.status.code:
         return StreamAnswer(response.request_id, None, server_error(response.status))
@@ -450,6 +464,7 @@ def match_answer(message: match_pb2.MatchResult) -> MatchAnswer:
         stale=provenance.stale,
         hasher_version=provenance.hasher_version,
         decoder_version=provenance.decoder_version,
+        token=message.token,
     )
 
 
@@ -460,7 +475,7 @@ def _match_result(message: match_pb2.MatchResult) -> MatchResult:
         reason=_reason(message.not_hashable) if refused else None,
         detail=message.explanation,
         match_id=message.match_id,
-        matches=tuple(_match(each) for each in message.matches),
+        matches=tuple(match_of(each) for each in message.matches),
         total_matches=message.total_matches,
         shadow_matches=0,
         kinds_tried=tuple(wire.KIND_OF[k] for k in message.kinds_tried if k in wire.KIND_OF),
@@ -469,7 +484,7 @@ def _match_result(message: match_pb2.MatchResult) -> MatchResult:
         revision=message.provenance.revision,
         policy=message.provenance.policy,
         policy_version=message.provenance.policy_version,
-        ignored=tuple(_match(each) for each in message.ignored_matches),
+        ignored=tuple(match_of(each) for each in message.ignored_matches),
     )
 
 
@@ -477,7 +492,8 @@ def _reason(message: match_pb2.NotHashable) -> NotHashableReason:
     return wire.number_or_later(wire.REASON_OF, NotHashableReason, message.reason)
 
 
-def _match(message: match_pb2.Match) -> Match:
+def match_of(message: match_pb2.Match) -> Match:
+    """One match as the server tells it."""
     issued = message.classification
     return Match(
         list_name=message.hash_list.removeprefix(wire.LIST_COLLECTION),

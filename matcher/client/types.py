@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
     from hashlists.model import Coverage, HashKind, HashList
     from matcher.errors import ServerError
-    from matcher.model import ImageHashes, MatchResult
+    from matcher.model import (
+        Decision,
+        EntryStanding,
+        ImageHashes,
+        Match,
+        MatchResult,
+        Outcome,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,7 @@ class MatchAnswer:
         image: what the decoder saw; None for lookups and for what could not be decoded.
         stale: the server knows that its lists are not the newest.
         hasher_version, decoder_version: what computed the codes.
+        token: the upload's hashes, sealed, where one was asked for; see `lookup_tokens`.
     """
 
     result: MatchResult
@@ -41,6 +49,7 @@ class MatchAnswer:
     stale: bool
     hasher_version: str
     decoder_version: str
+    token: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +77,139 @@ class HashQuery:
         hashes: raw bytes by kind.
         size: bytes of the file; an MD5 decides only with an equal size.
         quality: PDQ quality 0..100; None counts as good.
+        reference: the caller's own name for the file, kept with the record of a match.
     """
 
     hashes: Mapping[HashKind, bytes]
     size: int | None = None
     quality: int | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenQuery:
+    """An upload of the past that is to be checked again.
+
+    Attributes:
+        request_id: unique among those of one call.
+        token: as it came in `MatchAnswer.token`.
+        reference: the caller's own name for the upload, kept with the record of a match.
+    """
+
+    request_id: str
+    token: bytes = field(repr=False)
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswers:
+    """What came of some tokens.
+
+    Attributes:
+        found: those that have something to tell: a match, or an error of the token's own.
+        checked: how many were checked; of all others nothing new is known.
+        revision: from which the next check has to look.
+    """
+
+    found: tuple[StreamAnswer, ...]
+    checked: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedOutcome:
+    """What was reported of a match.
+
+    Attributes:
+        outcome: whether it was right.
+        reason: in a person's words.
+        reported_at: when.
+        reporter: the client that reported it.
+    """
+
+    outcome: Outcome
+    reason: str
+    reported_at: datetime
+    reporter: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAnswer:
+    """The record of a match.
+
+    Attributes:
+        match_id: as the answer told it.
+        created_at, expires_at: from when to when it is kept.
+        client: who asked; empty where callers are not known.
+        reference: the caller's own name for the upload.
+        sha256: of the upload; empty where a lookup came without.
+        decision: the answer.
+        revision, policy, policy_version, hasher_version, decoder_version: what it rested on.
+        matches: at most 100; `distance` is None where the server does not tell.
+        total_matches: how many there were.
+        outcome: what was reported of it; None where nothing was.
+    """
+
+    match_id: str
+    created_at: datetime
+    expires_at: datetime
+    client: str
+    reference: str
+    sha256: bytes = field(repr=False)
+    decision: Decision
+    revision: int
+    policy: str
+    policy_version: str
+    hasher_version: str
+    decoder_version: str
+    matches: tuple[Match, ...]
+    total_matches: int
+    outcome: ReportedOutcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayAnswer:
+    """What a policy makes of a recorded match, as entries are now."""
+
+    decision: Decision
+    policy_version: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedMatch:
+    """A recorded match judged anew.
+
+    Attributes:
+        record: what it rested on.
+        then: by the policy of then; None where that is not kept.
+        now: by the policy of that name as it is now; None where there is none.
+        standings: how the entries of its matches stand now, in their order.
+        differences: between then and now, one line each.
+        revision: that entries were looked up in.
+    """
+
+    record: RecordAnswer
+    then: ReplayAnswer | None
+    now: ReplayAnswer | None
+    standings: tuple[EntryStanding, ...]
+    differences: tuple[str, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class UndoneMatch:
+    """A match that rests on entries which are no longer what they were.
+
+    Attributes:
+        record: what it rested on.
+        standings: how the entries of its matches stand now, in their order.
+        nothing_left: none of them is in force and unchanged.
+    """
+
+    record: RecordAnswer
+    standings: tuple[EntryStanding, ...]
+    nothing_left: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,11 @@ which has no catalog, keeps its own.
 
 from __future__ import annotations
 
-from matcher.records.model import MatchRecord, Outcome, RecordedEntry, RecordedMatch, Reported
+from matcher.records.model import MatchRecord, RecordedEntry, RecordedMatch, Reported
 from matcher.records.store import RecordFilter, RecordStore, StoredRecord
 
 __all__ = [
     "MatchRecord",
-    "Outcome",
     "RecordFilter",
     "RecordStore",
     "RecordedEntry",

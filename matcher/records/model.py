@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from hashlists.model import Classification, HashKind
 from matcher.errors import MatchRecordsError
-from matcher.model import Basis, Closeness, Decision, Match
+from matcher.model import Basis, Closeness, Decision, Match, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,13 +29,6 @@ Form = TypeVar("Form")
 _MOMENT = "$datetime"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-class Outcome(Enum):
-    """Whether a match was right, as a person found."""
-
-    CONFIRMED = "confirmed"
-    WRONG = "wrong"
 
 
 class RecordedEntry(msgspec.Struct, frozen=True, array_like=True):

@@ -8,14 +8,13 @@ of then: what else the upload might meet by now is not known, as its codes are n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hashlists.model import Harm, HashKind, ListState
 from hashlists.words import counted
-from matcher.model import ImageHashes
+from matcher.model import EntryStanding, ImageHashes
 from matcher.policy.binding import bind
 from matcher.policy.decide import MAX_MATCHES, Candidate, decide
 from matcher.policy.rules import policies_from_dict
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 
 #: No quality is kept: what was met had enough of it.
 _QUALITY = 100
-
-
-class Standing(Enum):
-    """How an entry stands now."""
-
-    UNCHANGED = "unchanged"
-    RECLASSIFIED = "reclassified"
-    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +64,12 @@ class Replayed:
 
     then: Replay | None
     now: Replay | None
-    standings: tuple[Standing, ...]
+    standings: tuple[EntryStanding, ...]
     differences: tuple[str, ...]
     revision: int
 
 
-def standings(index: MatchIndex, entries: Sequence[RecordedEntry]) -> list[Standing]:
+def standings(index: MatchIndex, entries: Sequence[RecordedEntry]) -> list[EntryStanding]:
     """How entries stand, in their order."""
     found = _in_force(index, [each.entry_id for each in entries])
     return [_standing(index, found.get(each.entry_id), each) for each in entries]
@@ -144,13 +135,15 @@ def _in_force(index: MatchIndex, ids: Sequence[int]) -> dict[int, IndexedEntry]:
     return {each.catalog_id: each for each in entries}
 
 
-def _standing(index: MatchIndex, now: IndexedEntry | None, then: RecordedEntry) -> Standing:
+def _standing(index: MatchIndex, now: IndexedEntry | None, then: RecordedEntry) -> EntryStanding:
     if now is None:
-        return Standing.WITHDRAWN
+        return EntryStanding.WITHDRAWN
     hash_list = index.lists[now.list_row]
     if hash_list.state is ListState.SHADOW or hash_list.name != then.list_name:
-        return Standing.WITHDRAWN
-    return Standing.UNCHANGED if now.classification == then.label else Standing.RECLASSIFIED
+        return EntryStanding.WITHDRAWN
+    return (
+        EntryStanding.UNCHANGED if now.classification == then.label else EntryStanding.RECLASSIFIED
+    )
 
 
 def _candidates(index: MatchIndex, matches: Sequence[RecordedMatch]) -> Iterator[Candidate]:
@@ -177,7 +170,7 @@ def _candidates(index: MatchIndex, matches: Sequence[RecordedMatch]) -> Iterator
 
 def _differences(
     record: MatchRecord,
-    stand: Sequence[tuple[RecordedMatch, Standing]],
+    stand: Sequence[tuple[RecordedMatch, EntryStanding]],
     then: Replay | None,
     now: Replay | None,
 ) -> Iterator[str]:
@@ -193,7 +186,7 @@ def _differences(
             yield f"{told}, {name}, as entries are now"
     told_of = set()
     for match, standing in stand:
-        if standing is not Standing.UNCHANGED and match.entry not in told_of:
+        if standing is not EntryStanding.UNCHANGED and match.entry not in told_of:
             told_of.add(match.entry)
             yield f"entry {match.entry.entry_id} of list {match.entry.list_name}: {standing.value}"
     unlisted = record.total_matches - len(record.matches)
@@ -201,4 +194,4 @@ def _differences(
         yield f"{counted(unlisted, 'further match is', 'further matches are')} not in the record"
 
 
-__all__ = ["Replay", "Replayed", "Standing", "replay", "standings"]
+__all__ = ["Replay", "Replayed", "replay", "standings"]

@@ -17,11 +17,11 @@ from matcher.errors import (
     MatchNotFoundError,
     SealingKeyError,
 )
+from matcher.model import Outcome
 from matcher.records import schema
 from matcher.records.database import insert_or_ignore, open_database, reading, writing
 from matcher.records.model import (
     MatchRecord,
-    Outcome,
     RecordedEntry,
     Reported,
     entries_decoder,

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
 from matcher._proto.hashwarden.match.v1 import match_records_pb2 as pb
-from matcher.records import Outcome
 from matcher.records.model import moment_of
-from matcher.records.standing import Standing
 from matcher.service.convert import match_to_proto, time_to_proto
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from google.protobuf import timestamp_pb2
 
     from matcher.records import Reported, StoredRecord
     from matcher.records.standing import Replay, Replayed
-
-OUTCOMES: Final[Mapping[Outcome, pb.Outcome.ValueType]] = {
-    each: pb.Outcome.Value(f"OUTCOME_{each.name}") for each in Outcome
-}
-OUTCOME_OF: Final = {number: each for each, number in OUTCOMES.items()}
-STANDINGS: Final[Mapping[Standing, pb.EntryStanding.ValueType]] = {
-    each: pb.EntryStanding.Value(f"ENTRY_STANDING_{each.name}") for each in Standing
-}
 
 
 def record_to_proto(stored: StoredRecord, *, expires: int, exact_distances: bool) -> pb.MatchRecord:
@@ -66,7 +54,7 @@ def record_to_proto(stored: StoredRecord, *, expires: int, exact_distances: bool
 def reported_to_proto(reported: Reported) -> pb.ReportedOutcome:
     """What was reported of a match."""
     return pb.ReportedOutcome(
-        outcome=OUTCOMES[reported.outcome],
+        outcome=wire.OUTCOMES[reported.outcome],
         reason=reported.reason,
         report_time=time_to_proto(reported.moment),
         reporter=reported.reporter,
@@ -77,7 +65,7 @@ def replayed_to_proto(replayed: Replayed, record: pb.MatchRecord) -> pb.ReplayMa
     """A match judged anew."""
     message = pb.ReplayMatchResponse(
         record=record,
-        standings=[STANDINGS[each] for each in replayed.standings],
+        standings=[wire.STANDINGS[each] for each in replayed.standings],
         differences=replayed.differences,
         revision=replayed.revision,
     )

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from hashlists.access import Role
+from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_records_pb2 as pb
 from matcher._proto.hashwarden.match.v1 import match_records_pb2_grpc
+from matcher.model import EntryStanding
 from matcher.records import RecordFilter, Reported
 from matcher.records.model import micros_of
-from matcher.records.standing import Standing, replay, standings
+from matcher.records.standing import replay, standings
 from matcher.service import convert_records, validation
 from matcher.service.errors import abort
 from matcher.service.gate import current_caller
@@ -164,8 +166,8 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
         unlisted = record.total_matches > len(record.matches)
         return pb.UndoneMatch(
             record=self._shown(store, stored),
-            standings=[convert_records.STANDINGS[each] for each in stand],
-            nothing_left=not unlisted and Standing.UNCHANGED not in stand,
+            standings=[wire.STANDINGS[each] for each in stand],
+            nothing_left=not unlisted and EntryStanding.UNCHANGED not in stand,
         )
 
 
@@ -202,7 +204,7 @@ def _undone_marks(store: RecordStore, generation: Generation) -> list[bytes]:
         marks += [
             mark
             for (mark, _), each in zip(some, stand, strict=True)
-            if each is not Standing.UNCHANGED
+            if each is not EntryStanding.UNCHANGED
         ]
     return marks
 

@@ -25,7 +25,6 @@ from matcher.errors import InvalidRequestError, TooLargeError
 from matcher.model import ImageHashes, View, ViewHashes
 from matcher.pipeline import MatchOptions
 from matcher.service import convert
-from matcher.service.convert_records import OUTCOME_OF
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from matcher._proto.hashwarden.lists.v1 import lists_pb2 as lists_pb
     from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
     from matcher._proto.hashwarden.match.v1 import match_records_pb2 as records_pb
-    from matcher.records import Outcome
+    from matcher.model import Outcome
 
 MAX_REQUEST_ID_BYTES = 128
 MAX_REFERENCE_BYTES = 256
@@ -176,7 +175,7 @@ def check_outcome(outcome: records_pb.Outcome.ValueType) -> Outcome:
     Raises:
         InvalidRequestError: it is not said.
     """
-    known = OUTCOME_OF.get(outcome)
+    known = wire.OUTCOME_OF.get(outcome)
     if known is None:
         raise InvalidRequestError("is required: confirmed or wrong", field="outcome")
     return known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,10 +70,8 @@ def test_what_was_cut_off_or_goes_on_is_no_token(known, data):
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(noise):
-    try:
+    with contextlib.suppress(BrokenSealError):
         from_bytes(noise)
-    except BrokenSealError:
-        pass
     with pytest.raises(BrokenSealError):
         TOKENS.open(noise, "", now=NOW)
 

@@ -13,7 +13,8 @@ from matcher.errors import (
     MatchRecordsError,
     SealingKeyError,
 )
-from matcher.records import Outcome, RecordFilter, Reported, model, store
+from matcher.model import Outcome
+from matcher.records import RecordFilter, Reported, model, store
 from matcher.records.model import micros_of
 from matcher.sealing import KeySource
 from tests.record_support import (
@@ -197,9 +198,7 @@ class TestExpiry:
             with pytest.raises(MatchNotFoundError):
                 act("m")
 
-    def test_it_is_swept_with_all_that_goes_with_it(
-        self, tmp_path, records, clock, monkeypatch
-    ):
+    def test_it_is_swept_with_all_that_goes_with_it(self, tmp_path, records, clock, monkeypatch):
         monkeypatch.setattr(store, "_SWEPT", 2)
         old = [record(str(number), entries=(1, 2)) for number in range(5)]
         records.add(old, {"v1": {"policies": {}}})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matcher.cli.matching import ItemMatcher
     from matcher.client import Client
     from matcher.decode.pool import DecodePool
-    from matcher.pipeline import MatchOptions
+    from matcher.pipeline import Generation, MatchOptions
     from matcher.policy.rules import Policy
     from matcher.settings import Settings
 
@@ -260,6 +260,25 @@ class Session:
     @contextmanager
     def _local(self, options: MatchOptions) -> Iterator[ItemMatcher]:
         from matcher.cli.local import LocalMatcher  # noqa: PLC0415
+
+        generation = self.generation()
+        generation.policy_for(options)
+        if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
+            note(
+                f"warning: no list but the built-in {TEST_LIST_NAME} holds an entry, so no abuse "
+                "image can match",
+                style="yellow",
+            )
+        with self.decode_pool() as pool:
+            yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
+
+    def generation(self) -> Generation:
+        """The lists of this machine at their newest revision, and its policies.
+
+        Raises:
+            RefusalError: this machine is a replica.
+            CatalogError, SnapshotError: there are none, or they cannot be opened.
+        """
         from matcher.follow.one_shot import open_generation  # noqa: PLC0415
 
         settings = self.settings
@@ -271,21 +290,12 @@ class Session:
         with self.catalog() as catalog:
             settings.prepare_data_dir()  # the snapshot lies there, wherever the catalog does
             add_test_list(catalog)
-            generation = open_generation(
+            return open_generation(
                 catalog,
                 settings.snapshots_dir,
                 self.policies,
                 default_policy=settings.default_policy,
             )
-        generation.policy_for(options)
-        if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
-            note(
-                f"warning: no list but the built-in {TEST_LIST_NAME} holds an entry, so no abuse "
-                "image can match",
-                style="yellow",
-            )
-        with self.decode_pool() as pool:
-            yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
 
     @contextmanager
     def _remote(self, server: str, options: MatchOptions) -> Iterator[ItemMatcher]:

@@ -103,7 +103,7 @@ class RecordCalls:
         request = report_request(match_id, outcome, reason)
         with self._own_errors:
             response = self._stub.ReportOutcome(request, timeout=self._timeout)
-        return _reported(response.outcome)
+        return reported_answer(response.outcome)
 
     def undone(self, *, since: datetime | None = None) -> Iterator[UndoneMatch]:
         """Matches that rest on entries which are no longer what they were.
@@ -161,7 +161,7 @@ class AsyncRecordCalls:
         request = report_request(match_id, outcome, reason)
         with self._own_errors:
             response = await self._stub.ReportOutcome(request, timeout=self._timeout)
-        return _reported(response.outcome)
+        return reported_answer(response.outcome)
 
     async def undone(self, *, since: datetime | None = None) -> AsyncIterator[UndoneMatch]:
         """As `RecordCalls.undone`."""
@@ -271,7 +271,7 @@ def record_answer(message: match_records_pb2.MatchRecord) -> RecordAnswer:
         decoder_version=provenance.decoder_version,
         matches=tuple(map(match_of, message.matches)),
         total_matches=message.total_matches,
-        outcome=_reported(message.outcome) if message.HasField("outcome") else None,
+        outcome=reported_answer(message.outcome) if message.HasField("outcome") else None,
     )
 
 
@@ -298,7 +298,8 @@ def _replay(message: match_records_pb2.Replay) -> ReplayAnswer:
     return ReplayAnswer(decision, message.policy_version, message.explanation)
 
 
-def _reported(message: match_records_pb2.ReportedOutcome) -> ReportedOutcome:
+def reported_answer(message: match_records_pb2.ReportedOutcome) -> ReportedOutcome:
+    """What was reported of a match."""
     return ReportedOutcome(
         outcome=wire.number_or_later(wire.OUTCOME_OF, Outcome, message.outcome),
         reason=message.reason,

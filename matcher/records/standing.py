@@ -1,13 +1,15 @@
 """How the entries of a record stand now, and what would be decided of it now.
 
-Pure: reads no clock and no store. Entries are looked up in what is served, so a replica tells as
-well as the server that has the catalog. What is judged anew is what was met then, at the distances
-of then: what else the upload might meet by now is not known, as its codes are not kept.
+Reads no clock, and no store but the one passed in. Entries are looked up in what is served, so a
+replica tells as well as the server that has the catalog. What is judged anew is what was met then,
+at the distances of then: what else the upload might meet by now is not known, as its codes are not
+kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,9 +32,12 @@ if TYPE_CHECKING:
     from matcher.pipeline import Generation
     from matcher.policy.policy import Policy
     from matcher.records.model import MatchRecord, RecordedEntry, RecordedMatch
+    from matcher.records.store import RecordFilter, RecordStore, StoredRecord
 
 #: No quality is kept: what was met had enough of it.
 _QUALITY = 100
+#: Entries whose standing is looked up together.
+_ENTRIES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,47 @@ class Replayed:
     standings: tuple[EntryStanding, ...]
     differences: tuple[str, ...]
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A match that rests on entries which are no longer what they were.
+
+    Attributes:
+        stored: its record.
+        standings: of the entries, in the order of the record's matches.
+        nothing_left: no entry that it rests on is in force and unchanged, as far as it is known:
+            where more matched than a record holds, something may be.
+    """
+
+    stored: StoredRecord
+    standings: tuple[EntryStanding, ...]
+    nothing_left: bool
+
+
+def undone(store: RecordStore, index: MatchIndex, wanted: RecordFilter) -> Iterator[list[Undone]]:
+    """The undone among the records that are wanted, some at a time and never none.
+
+    Every entry that was ever met is looked up once, and then only what rests on those that changed.
+    """
+    marks: list[bytes] = []
+    met = store.entries()
+    while some := list(islice(met, _ENTRIES)):
+        stand = standings(index, [entry for _, entry in some])
+        marks += [
+            mark
+            for (mark, _), each in zip(some, stand, strict=True)
+            if each is not EntryStanding.UNCHANGED
+        ]
+    for page in store.resting_on(marks, wanted):
+        yield [_undone(index, each) for each in page]
+
+
+def _undone(index: MatchIndex, stored: StoredRecord) -> Undone:
+    record = stored.record
+    stand = tuple(standings(index, [each.entry for each in record.matches]))
+    unlisted = record.total_matches > len(record.matches)
+    return Undone(stored, stand, not unlisted and EntryStanding.UNCHANGED not in stand)
 
 
 def standings(index: MatchIndex, entries: Sequence[RecordedEntry]) -> list[EntryStanding]:
@@ -194,4 +240,4 @@ def _differences(
         yield f"{counted(unlisted, 'further match is', 'further matches are')} not in the record"
 
 
-__all__ = ["Replay", "Replayed", "replay", "standings"]
+__all__ = ["Replay", "Replayed", "Undone", "replay", "standings", "undone"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2
 
     from matcher.records import Reported, StoredRecord
-    from matcher.records.standing import Replay, Replayed
+    from matcher.records.standing import Replay, Replayed, Undone
 
 
 def record_to_proto(stored: StoredRecord, *, expires: int, exact_distances: bool) -> pb.MatchRecord:
@@ -74,6 +74,15 @@ def replayed_to_proto(replayed: Replayed, record: pb.MatchRecord) -> pb.ReplayMa
     if replayed.now is not None:
         message.by_policy_now.CopyFrom(_replay(replayed.now))
     return message
+
+
+def undone_to_proto(undone: Undone, record: pb.MatchRecord) -> pb.UndoneMatch:
+    """A match that rests on what is no longer what it was."""
+    return pb.UndoneMatch(
+        record=record,
+        standings=[wire.STANDINGS[each] for each in undone.standings],
+        nothing_left=undone.nothing_left,
+    )
 
 
 def _replay(replay: Replay) -> pb.Replay:

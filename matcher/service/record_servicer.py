@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hashlists.access import Role
-from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_records_pb2 as pb
 from matcher._proto.hashwarden.match.v1 import match_records_pb2_grpc
-from matcher.model import EntryStanding
 from matcher.records import RecordFilter, Reported
 from matcher.records.model import micros_of
-from matcher.records.standing import replay, standings
+from matcher.records.standing import replay, undone
 from matcher.service import convert_records, validation
 from matcher.service.errors import abort
 from matcher.service.gate import current_caller
@@ -31,9 +29,8 @@ if TYPE_CHECKING:
     from matcher.service.record_keeping import RecordKeeping
 
 Context = Any  # grpc.aio.ServicerContext is generic over what mypy cannot see here
+Read = TypeVar("Read")
 _MOST_PENDING = 64
-#: Entries whose standing is looked up together.
-_ENTRIES = 2_000
 #: Records that are converted between two looks at who else waits for the loop.
 _SENT = 50
 
@@ -125,11 +122,13 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
         try:
             wanted = RecordFilter(client=_whose(), since=_moment(request, "start_time"))
             store, generation = await self._store(), self._holder.current
-            marks = await self._threads.run(_undone_marks, store, generation)
-            async for page in self._drawn(store.resting_on(marks, wanted)):
+            async for page in self._drawn(undone(store, generation.index, wanted)):
                 for some in _cut(page):
                     yield pb.ListUndoneMatchesResponse(
-                        matches=[self._undone(store, generation, each) for each in some],
+                        matches=[
+                            convert_records.undone_to_proto(each, self._shown(store, each.stored))
+                            for each in some
+                        ],
                         revision=generation.revision,
                     )
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
@@ -146,9 +145,7 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
         store = await self._store()
         return store, await self._threads.run(store.get, checked, client=_whose())
 
-    async def _drawn(
-        self, pages: Iterator[list[StoredRecord]]
-    ) -> AsyncIterator[list[StoredRecord]]:
+    async def _drawn(self, pages: Iterator[list[Read]]) -> AsyncIterator[list[Read]]:
         """The pages of a store, each read in a thread when it is asked for."""
         while page := await self._threads.run(_next, pages):
             yield page
@@ -156,18 +153,6 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
     def _shown(self, store: RecordStore, stored: StoredRecord) -> pb.MatchRecord:
         return convert_records.record_to_proto(
             stored, expires=store.expires(stored.record), exact_distances=self._exact_distances()
-        )
-
-    def _undone(
-        self, store: RecordStore, generation: Generation, stored: StoredRecord
-    ) -> pb.UndoneMatch:
-        record = stored.record
-        stand = standings(generation.index, [each.entry for each in record.matches])
-        unlisted = record.total_matches > len(record.matches)
-        return pb.UndoneMatch(
-            record=self._shown(store, stored),
-            standings=[wire.STANDINGS[each] for each in stand],
-            nothing_left=not unlisted and EntryStanding.UNCHANGED not in stand,
         )
 
 
@@ -194,26 +179,11 @@ def _moment(request: Any, field: str) -> datetime | None:
     return validation.check_moment(getattr(request, field), field=field)
 
 
-def _undone_marks(store: RecordStore, generation: Generation) -> list[bytes]:
-    """The marks of entries that are no longer what they were."""
-    marks: list[bytes] = []
-    seen = list(store.entries())
-    for start in range(0, len(seen), _ENTRIES):
-        some = seen[start : start + _ENTRIES]
-        stand = standings(generation.index, [entry for _, entry in some])
-        marks += [
-            mark
-            for (mark, _), each in zip(some, stand, strict=True)
-            if each is not EntryStanding.UNCHANGED
-        ]
-    return marks
-
-
-def _next(pages: Iterator[list[StoredRecord]]) -> list[StoredRecord]:
+def _next(pages: Iterator[list[Read]]) -> list[Read]:
     return next(pages, [])
 
 
-def _cut(page: Sequence[StoredRecord]) -> Iterator[Sequence[StoredRecord]]:
+def _cut(page: Sequence[Read]) -> Iterator[Sequence[Read]]:
     for start in range(0, len(page), _SENT):
         yield page[start : start + _SENT]
 

@@ -10,8 +10,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from matcher.errors import MatchRecordsError, NoMatchRecordsError, SealingKeyError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from hashlists.catalog import Catalog
     from hashlists.model import (
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from matcher.cli.context import Session
     from matcher.cli.list_output import ShownList
     from matcher.client import Client
+    from matcher.model import Outcome
 
 R = TypeVar("R")
 PAGE = 100
@@ -72,6 +75,10 @@ class Keeper(Protocol):
 
     def match_days(self, name: str, days: int) -> list[MatchDay]:
         """What a list did to uploads, in so many days that end with today."""
+        ...
+
+    def match_outcomes(self, name: str) -> Mapping[Outcome, int] | None:
+        """How many of a list's matches were found right, and wrong; None where none can be told."""
         ...
 
     def retract(
@@ -161,6 +168,16 @@ class LocalKeeper:
         from hashlists.catalog.match_days import first_of  # noqa: PLC0415  brings SQLAlchemy
 
         return self._catalog.match_days(name, since=first_of(days))
+
+    def match_outcomes(self, name: str) -> Mapping[Outcome, int] | None:
+        """See `Keeper`."""
+        from matcher.cli.past_matches import open_store  # noqa: PLC0415  brings grpc
+
+        try:
+            with open_store(self._session) as store:
+                return store.outcome_counts().get(name, {})
+        except (MatchRecordsError, NoMatchRecordsError, SealingKeyError):
+            return None
 
     def _all_revisions(self, name: str | None) -> Iterator[Revision]:
         before: int | None = None
@@ -256,6 +273,10 @@ class RemoteKeeper:
     def match_days(self, name: str, days: int) -> list[MatchDay]:
         """See `Keeper`."""
         return list(self._client.list_stats(name, days=days))
+
+    def match_outcomes(self, name: str) -> Mapping[Outcome, int] | None:
+        """See `Keeper`."""
+        return self._client.match_outcomes(name)
 
 
 def _noted(told: dict[str, Any], result: R) -> R:

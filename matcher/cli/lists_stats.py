@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hashlists.model import ListState
-from hashlists.words import counted
+from hashlists.words import counted, one_or_many
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.keeping import keeper
 from matcher.cli.output import note, print_json, print_table
+from matcher.model import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hashlists.model import HashList, MatchDay
 
@@ -43,18 +44,30 @@ def command(session: Session, *, name: str, days: int, server: str | None, as_js
     allow-list took out, and classes that decide nothing, are not counted. The servers that follow
     this catalog count, replicas do not, and each hands its numbers over every half minute; what it
     counted since is lost where it is killed.
+
+    What was reported of its matches (`hashwarden matches report`) is told beside, of all time; with
+    --json in an object of its own at the end.
     """
     with keeper(session, server) as lists:
         hash_list = lists.get_list(name).hash_list
         found = lists.match_days(name, days)
+        outcomes = lists.match_outcomes(name)
     if as_json:
         for each in found:
             print_json(_record(hash_list, each))
+        if outcomes:
+            print_json(_outcomes(hash_list, outcomes))
         return
     print_table(
         ("day", "policy", "uploads", "exact", "near", "share"), [_cells(each) for each in found]
     )
     note(_summary(hash_list, found, days))
+    if outcomes and (reported := sum(outcomes.values())):
+        wrong = outcomes.get(Outcome.WRONG, 0)
+        note(
+            f"Of {counted(reported, 'match', 'matches')} that were looked into, of all time, "
+            f"{wrong:,} {one_or_many(wrong, 'was', 'were')} wrong ({wrong / reported:.4%})."
+        )
 
 
 def _record(hash_list: HashList, day: MatchDay) -> dict[str, Any]:
@@ -68,6 +81,12 @@ def _record(hash_list: HashList, day: MatchDay) -> dict[str, Any]:
         "near": day.near,
         "share": day.share,
     }
+
+
+def _outcomes(hash_list: HashList, outcomes: Mapping[Outcome, int]) -> dict[str, Any]:
+    """Of all time, so in no day's object."""
+    counts = {each.value: outcomes.get(each, 0) for each in Outcome}
+    return {"list": hash_list.name, "outcomes": counts}
 
 
 def _cells(day: MatchDay) -> tuple[str, ...]:

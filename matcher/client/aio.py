@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         TokenQuery,
         WholeList,
     )
+    from matcher.model import Outcome
 
 
 class AsyncClient:
@@ -381,6 +382,13 @@ class AsyncClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    async def match_outcomes(self, name: str) -> Mapping[Outcome, int] | None:
+        """As `Client.match_outcomes`."""
+        request = messages.stats_request(name, 1)
+        with self._own_errors:
+            page = await self._lists.ListStats(request, timeout=self._timeout)
+        return messages.outcomes_answer(page)
 
     async def retract_entries(
         self,

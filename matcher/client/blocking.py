@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         TokenQuery,
         WholeList,
     )
+    from matcher.model import Outcome
 
 
 class Client:
@@ -495,6 +496,17 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    def match_outcomes(self, name: str) -> Mapping[Outcome, int] | None:
+        """What was reported of a list's matches, of all time; None where the server cannot tell.
+
+        Raises:
+            ServerError: `LIST_NOT_FOUND`, or the server refuses or cannot be reached.
+        """
+        request = messages.stats_request(name, 1)
+        with self._own_errors:
+            page = self._lists.ListStats(request, timeout=self._timeout)
+        return messages.outcomes_answer(page)
 
     def retract_entries(
         self,

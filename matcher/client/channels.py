@@ -23,6 +23,10 @@ _RETRIES = {
             "name": [
                 {"service": "hashwarden.match.v1.MatchService", "method": name}
                 for name in ("MatchImage", "LookupHashes", "HashImage")
+            ]
+            + [
+                {"service": "hashwarden.match.v1.MatchRecordService", "method": name}
+                for name in ("GetMatchRecord", "ReplayMatch", "ReportOutcome")
             ],
             "retryPolicy": {
                 "maxAttempts": 4,

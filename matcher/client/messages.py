@@ -50,6 +50,7 @@ from matcher.model import (
     Match,
     MatchResult,
     NotHashableReason,
+    Outcome,
     Undecodable,
     ViewHashes,
 )
@@ -335,6 +336,14 @@ def revision_answer(message: lists_pb2.Revision) -> Revision:
 def stats_request(name: str, days: int) -> lists_pb2.ListStatsRequest:
     """What a list did in the last days."""
     return lists_pb2.ListStatsRequest(parent=wire.LIST_COLLECTION + name, days=days)
+
+
+def outcomes_answer(message: lists_pb2.ListStatsResponse) -> Mapping[Outcome, int] | None:
+    """How many of a list's matches were found right, and wrong; None where it is not told."""
+    if not message.HasField("match_outcomes"):
+        return None
+    told = message.match_outcomes
+    return {Outcome.CONFIRMED: told.confirmed_matches, Outcome.WRONG: told.wrong_matches}
 
 
 def stats_answer(list_name: str, message: lists_pb2.MatchDay) -> MatchDay:

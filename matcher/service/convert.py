@@ -16,11 +16,14 @@ from matcher.model import (
     ImageHashes,
     Match,
     MatchResult,
+    Outcome,
     Undecodable,
     ViewHashes,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hashlists.catalog import ListRecord
     from hashlists.model import (
         Coverage,
@@ -212,6 +215,14 @@ def match_day_to_proto(day: MatchDay) -> lists_pb.MatchDay:
         uploads=day.uploads,
         exact_matches=day.exact,
         near_matches=day.near,
+    )
+
+
+def outcomes_to_proto(counts: Mapping[Outcome, int]) -> lists_pb.MatchOutcomes:
+    """How many of a list's matches were found right, and wrong."""
+    return lists_pb.MatchOutcomes(
+        confirmed_matches=counts.get(Outcome.CONFIRMED, 0),
+        wrong_matches=counts.get(Outcome.WRONG, 0),
     )
 
 

@@ -37,7 +37,7 @@ from matcher.service.validation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from hashlists.catalog import Catalog
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from matcher.service.auditing import Auditing
     from matcher.service.exports import Exports
     from matcher.service.late_catalog import LateCatalog
+    from matcher.service.record_keeping import OutcomeCounts
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -93,6 +94,8 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         exports: runs exports.
         auditing: records who does what; what cannot be recorded is not done.
         changed: called after every change, so that the index follows at once.
+        outcomes: tells by list how many matches were found right, and wrong; None where nobody
+            can tell now.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         exports: Exports,
         auditing: Auditing,
         changed: Callable[[], None],
+        *,
+        outcomes: Callable[[], Awaitable[OutcomeCounts | None]],
     ) -> None:
+        self._outcomes = outcomes
         self._late_catalog = catalog
         self._imports = imports
         self._exports = exports
@@ -253,11 +259,15 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
             after = convert.match_day_after(request.page_token)
             left = [each for each in days if (each.day, each.policy) > after]
             more = convert.match_day_token(left[size - 1]) if len(left) > size else ""
-            return pb.ListStatsResponse(
+            response = pb.ListStatsResponse(
                 match_days=map(convert.match_day_to_proto, left[:size]), next_page_token=more
             )
+            if (counts := await self._outcomes()) is not None:
+                name = convert.list_name(request.parent, field="parent")
+                response.match_outcomes.CopyFrom(convert.outcomes_to_proto(counts.get(name, {})))
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
             await abort(context, error)
+        return response
 
     async def RetractEntries(  # noqa: N802 - named by the proto
         self, request: pb.RetractEntriesRequest, context: Context

@@ -294,7 +294,12 @@ class Parts:
             catalog_url=self.settings.catalog_url, allowed=self.settings.may_export
         )
         self._lists = ListServicer(
-            catalog, imports, Exports(exports), self._auditing, self._changed.set
+            catalog,
+            imports,
+            Exports(exports),
+            self._auditing,
+            self._changed.set,
+            outcomes=self.keeping.outcomes,
         )
         lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)

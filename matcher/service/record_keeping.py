@@ -15,10 +15,10 @@ from collections import deque
 from contextlib import suppress
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hashlists.words import counted
-from matcher.errors import MatchRecordsError, NoMatchRecordsError
+from matcher.errors import MatcherError, MatchRecordsError, NoMatchRecordsError
 from matcher.policy.rules import policies_to_dict
 from matcher.records import RecordStore
 from matcher.service.threads import Threads
@@ -26,10 +26,12 @@ from matcher.service.threads import Threads
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from matcher.model import Outcome
     from matcher.policy.policy import Policy
     from matcher.records import MatchRecord
     from matcher.sealing import KeySource
 
+OutcomeCounts: TypeAlias = "Mapping[str, Mapping[Outcome, int]]"
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 1.0
 #: After a failure.
@@ -146,6 +148,13 @@ class RecordKeeping:
             raise NoMatchRecordsError("this server keeps no records of matches (match_record_days)")
         return await self._threads.run(self._opened)
 
+    async def outcomes(self) -> OutcomeCounts | None:
+        """By list how many matches were found right, and wrong; None where none can be told."""
+        try:
+            return await self._threads.run((await self.store()).outcome_counts)
+        except (MatcherError, OSError):
+            return None
+
     async def flushed(self) -> None:
         """What was added up to now is in the store, where that can be written."""
         if self._waiting:
@@ -220,4 +229,4 @@ class RecordKeeping:
             self._store = None
 
 
-__all__ = ["RecordKeeping"]
+__all__ = ["OutcomeCounts", "RecordKeeping"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hashlists.access import Role
+from hashlists.access.model import Role
 from matcher._proto.hashwarden.match.v1 import match_records_pb2 as pb
 from matcher._proto.hashwarden.match.v1 import match_records_pb2_grpc
 from matcher.records import RecordFilter, Reported

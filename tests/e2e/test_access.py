@@ -26,12 +26,12 @@ from hashlists.exporting.request import ExportRequest
 from hashlists.model import EntrySelection, Handling, Harm, HashKind, HashList, SaidHandling
 from matcher import settings
 from matcher._proto.hashwarden.lists.v1 import lists_pb2
-from matcher._proto.hashwarden.match.v1 import match_pb2
-from matcher.client import Client, HashQuery, tls_credentials
+from matcher._proto.hashwarden.match.v1 import match_pb2, match_records_pb2
+from matcher.client import Client, HashQuery, TokenQuery, tls_credentials
 from matcher.client.credentials import Bearing
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
-from matcher.model import Decision
+from matcher.model import Decision, Outcome
 from matcher.service import attempts
 from matcher.service.roles import ROLES_OF
 from matcher.service.server import running
@@ -51,6 +51,12 @@ ALLOWED = {
     "MatchImages": MATCH,
     "LookupHashes": MATCH,
     "HashImage": MATCH,
+    "LookupTokens": MATCH,
+    "GetMatchRecord": {*MATCH, "review"},
+    "ListMatchRecords": {*MATCH, "review"},
+    "ReplayMatch": {"review"},
+    "ReportOutcome": {*MATCH, "review"},
+    "ListUndoneMatches": {*MATCH, "review"},
     "CreateHashList": {"import", "admin"},
     "GetHashList": READ,
     "ListHashLists": READ,
@@ -210,12 +216,36 @@ def of_grpc(place, method, token):
     return raw(place, lists, token, stub, calls[method])
 
 
+def found(call):
+    """That a match was looked for, which is none."""
+    try:
+        return call("none")
+    except ServerError as error:
+        if error.reason != "MATCH_NOT_FOUND":
+            raise
+        return error
+
+
+MATCHING_METHODS = {
+    *("MatchImage", "MatchImages", "LookupHashes", "HashImage", "LookupTokens"),
+    *("GetMatchRecord", "ListMatchRecords", "ReplayMatch", "ReportOutcome", "ListUndoneMatches"),
+}
+
+
 def of_matching(client, method):
     calls = {
         "MatchImage": lambda: client.match_image(IMAGE),
         "MatchImages": lambda: answered(client.match_images([("1", IMAGE)])),
         "LookupHashes": lambda: client.lookup_hashes([HashQuery({HashKind.MD5: bytes(16)})]),
         "HashImage": lambda: client.hash_image(IMAGE),
+        "LookupTokens": lambda: list(
+            client.lookup_tokens([TokenQuery("1", b"none")], since_revision=0)
+        ),
+        "GetMatchRecord": lambda: found(client.records.get),
+        "ListMatchRecords": lambda: list(client.records.list()),
+        "ReplayMatch": lambda: found(client.records.replay),
+        "ReportOutcome": lambda: found(partial(client.records.report, outcome=Outcome.WRONG)),
+        "ListUndoneMatches": lambda: list(client.records.undone()),
     }
     return calls[method]()
 
@@ -252,7 +282,7 @@ def call(place, method, token):
     """Calls a method so that it succeeds where the caller may."""
     if method in {"Check", "Watch", "List", "ServerReflectionInfo"}:
         return of_grpc(place, method, token)
-    matching = method in {"MatchImage", "MatchImages", "LookupHashes", "HashImage"}
+    matching = method in MATCHING_METHODS
     address = place.address if matching else place.lists
     with Client(address, credentials=place.tls, token=token) as client:
         return of_matching(client, method) if matching else of_lists(client, method, place)
@@ -275,6 +305,7 @@ async def test_every_method_is_in_both_tables():
     assert methods == {*ALLOWED, *FOR_EVERYBODY}
     services = (
         match_pb2.DESCRIPTOR.services_by_name["MatchService"],
+        match_records_pb2.DESCRIPTOR.services_by_name["MatchRecordService"],
         lists_pb2.DESCRIPTOR.services_by_name["HashListService"],
         health_pb2.DESCRIPTOR.services_by_name["Health"],
         reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"],
@@ -447,3 +478,41 @@ async def test_without_the_key_of_tokens_no_server_starts_that_needs_it(begun_da
             pass
     async with running(load(begun_data)) as server:  # nobody has to show a token here
         await asyncio.wait_for(server.ready, 60)
+
+
+async def test_a_client_sees_its_own_matches_and_who_reviews_sees_all(place):
+    def match(who, reference):
+        with Client(place.address, credentials=place.tls, token=place.tokens[who]) as client:
+            return client.match_image(IMAGE, reference=reference).result.match_id
+
+    def seen(who, match_id):
+        with Client(place.address, credentials=place.tls, token=place.tokens[who]) as client:
+            try:
+                record = client.records.get(match_id)
+            except ServerError as error:
+                return error.reason
+            listed = [each.client for each in client.records.list()]
+            return record.client, record.reference, len(set(listed)) > 1
+
+    mine = await asyncio.to_thread(match, "match", "mine")
+    theirs = await asyncio.to_thread(match, "match-exact-distance", "theirs")
+    assert await asyncio.to_thread(seen, "match", mine) == ("c-match", "mine", False)
+    assert await asyncio.to_thread(seen, "match", theirs) == "MATCH_NOT_FOUND"
+    theirs_seen = await asyncio.to_thread(seen, "review", theirs)
+    assert theirs_seen == ("c-match-exact-distance", "theirs", True)
+
+
+async def test_a_token_is_of_use_to_its_client_alone(place):
+    def sealed(who):
+        with Client(place.address, credentials=place.tls, token=place.tokens[who]) as client:
+            return client.match_image(IMAGE, seal_token=True).token
+
+    def checked(who, token):
+        with Client(place.address, credentials=place.tls, token=place.tokens[who]) as client:
+            (answers,) = client.lookup_tokens([TokenQuery("1", token)], since_revision=0)
+            (found,) = answers.found
+            return found.error.reason if found.error else found.answer.result.decision
+
+    token = await asyncio.to_thread(sealed, "match")
+    assert await asyncio.to_thread(checked, "match", token) == Decision.MATCH
+    assert await asyncio.to_thread(checked, "match-exact-distance", token) == "SEAL_BROKEN"

@@ -1046,23 +1046,55 @@ class ListStatsResponse(_message.Message):
 
     MATCH_DAYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MATCH_OUTCOMES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
     def match_days(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchDay]: ...
+    @_builtins.property
+    def match_outcomes(self) -> Global___MatchOutcomes:
+        """What was reported of the list's matches, of all time; absent where the server keeps
+        no records of matches or cannot read them now.
+        """
+
     def __init__(
         self,
         *,
         match_days: _abc.Iterable[Global___MatchDay] | None = ...,
         next_page_token: _builtins.str = ...,
+        match_outcomes: Global___MatchOutcomes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["match_outcomes", b"match_outcomes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_days", b"match_days", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["match_days", b"match_days", "match_outcomes", b"match_outcomes", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStatsResponse: _TypeAlias = ListStatsResponse  # noqa: Y015
+
+@_typing.final
+class MatchOutcomes(_message.Message):
+    """How many of a list's matches a person found right, and wrong."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRMED_MATCHES_FIELD_NUMBER: _builtins.int
+    WRONG_MATCHES_FIELD_NUMBER: _builtins.int
+    confirmed_matches: _builtins.int
+    wrong_matches: _builtins.int
+    def __init__(
+        self,
+        *,
+        confirmed_matches: _builtins.int = ...,
+        wrong_matches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmed_matches", b"confirmed_matches", "wrong_matches", b"wrong_matches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchOutcomes: _TypeAlias = MatchOutcomes  # noqa: Y015
 
 @_typing.final
 class MatchDay(_message.Message):

@@ -12,10 +12,9 @@ from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.keeping import keeper
 from matcher.cli.output import note, print_json, print_table
-from matcher.model import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from hashlists.model import HashList, MatchDay
 
@@ -51,19 +50,20 @@ def command(session: Session, *, name: str, days: int, server: str | None, as_js
     with keeper(session, server) as lists:
         hash_list = lists.get_list(name).hash_list
         found = lists.match_days(name, days)
-        outcomes = lists.match_outcomes(name)
+        told = lists.match_outcomes(name) or {}
+        outcomes = {each.value: number for each, number in told.items()}
     if as_json:
         for each in found:
             print_json(_record(hash_list, each))
         if outcomes:
-            print_json(_outcomes(hash_list, outcomes))
+            print_json({"list": hash_list.name, "outcomes": outcomes})
         return
     print_table(
         ("day", "policy", "uploads", "exact", "near", "share"), [_cells(each) for each in found]
     )
     note(_summary(hash_list, found, days))
     if outcomes and (reported := sum(outcomes.values())):
-        wrong = outcomes.get(Outcome.WRONG, 0)
+        wrong = outcomes.get("wrong", 0)
         note(
             f"Of {counted(reported, 'match', 'matches')} that were looked into, of all time, "
             f"{wrong:,} {one_or_many(wrong, 'was', 'were')} wrong ({wrong / reported:.4%})."
@@ -81,12 +81,6 @@ def _record(hash_list: HashList, day: MatchDay) -> dict[str, Any]:
         "near": day.near,
         "share": day.share,
     }
-
-
-def _outcomes(hash_list: HashList, outcomes: Mapping[Outcome, int]) -> dict[str, Any]:
-    """Of all time, so in no day's object."""
-    counts = {each.value: outcomes.get(each, 0) for each in Outcome}
-    return {"list": hash_list.name, "outcomes": counts}
 
 
 def _cells(day: MatchDay) -> tuple[str, ...]:

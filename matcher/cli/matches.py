@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,22 @@ from hashlists.words import counted, one_or_many
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.output import note, print_json, print_table
-from matcher.cli.past_matches import past_matches
-from matcher.model import Outcome
-from matcher.sealing import KeySource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from matcher.client import RecordAnswer, ReplayAnswer, ReplayedMatch, UndoneMatch
+    from matcher.cli.past_matches import PastMatches
+    from matcher.client import (
+        RecordAnswer,
+        ReplayAnswer,
+        ReplayedMatch,
+        ReportedOutcome,
+        UndoneMatch,
+    )
     from matcher.model import EntryStanding, Match
 
 _DEFAULT_SHOWN = 50
+_OUTCOMES = ("confirmed", "wrong")
 _WHEN = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"])
 
 
@@ -63,7 +69,7 @@ def _limit(function: Callable[..., None]) -> Callable[..., None]:
 @pass_session
 def show(session: Session, *, match_id: str, server: str | None, as_json: bool) -> None:
     """Show what one match rested on, and what was reported of it."""
-    with past_matches(session, server) as matches:
+    with _past_matches(session, server) as matches:
         record = matches.get(match_id)
     if as_json:
         print_json(_record(record))
@@ -101,7 +107,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List records of matches, the oldest first."""
-    with past_matches(session, server) as matches:
+    with _past_matches(session, server) as matches:
         wanted = matches.list(since=_utc(since), until=_utc(until), entries=entries, client=client)
         found = list(islice(wanted, limit + 1))
     shown = found[:limit]
@@ -125,7 +131,7 @@ def replay(session: Session, *, match_id: str, server: str | None, as_json: bool
     What is judged is what was met then, at the distances of then, as those entries are now. What
     else the upload might meet by now is not known: its hashes are not kept.
     """
-    with past_matches(session, server) as matches:
+    with _past_matches(session, server) as matches:
         anew = matches.replay(match_id)
     if as_json:
         print_json(_replayed(anew))
@@ -156,7 +162,7 @@ def undone(
     was wronged by them can be reinstated. "nothing left" means that no entry which the match rests
     on is in force and unchanged.
     """
-    with past_matches(session, server) as matches:
+    with _past_matches(session, server) as matches:
         found = list(islice(matches.undone(since=_utc(since)), limit + 1))
     shown = found[:limit]
     if as_json:
@@ -170,20 +176,31 @@ def undone(
 
 @command.command()
 @click.argument("match_id")
-@click.argument("outcome", type=click.Choice([each.value for each in Outcome]))
+@click.argument("outcome", type=click.Choice(_OUTCOMES))
 @click.option("--reason", default="", metavar="TEXT", help="In a person's words; without a hash.")
 @options.server
+@options.as_json
 @pass_session
 def report(
-    session: Session, *, match_id: str, outcome: str, reason: str, server: str | None
+    session: Session,
+    *,
+    match_id: str,
+    outcome: str,
+    reason: str,
+    server: str | None,
+    as_json: bool,
 ) -> None:
     """Say whether a match was right; the last word counts.
 
     Outcomes are counted by list, and `hashwarden lists stats` shows them.
     """
-    with past_matches(session, server) as matches:
-        matches.report(match_id, Outcome(outcome), reason=reason)
-    note(f"Kept: the match is {outcome}.")
+    from matcher.model import Outcome  # noqa: PLC0415  brings numpy
+
+    with _past_matches(session, server) as matches:
+        kept = matches.report(match_id, Outcome(outcome), reason=reason)
+    if as_json:
+        print_json({"match_id": match_id, **_outcome(kept)})
+    note(f"Kept: the match is {kept.outcome.value}.")
 
 
 @command.command("rotate-key")
@@ -195,8 +212,18 @@ def rotate_key(session: Session) -> None:
     seconds. What older keys sealed stays readable for as long as they stand there: remove one once
     all it sealed has expired, records (match_record_days) and tokens (token_days) alike.
     """
+    from matcher.sealing import KeySource  # noqa: PLC0415  brings cryptography
+
     KeySource(session.settings.match_keys).rotate()
     note("A new key seals records and tokens from now on; older keys go on opening.")
+
+
+@contextmanager
+def _past_matches(session: Session, server: str | None) -> Iterator[PastMatches]:
+    from matcher.cli.past_matches import past_matches  # noqa: PLC0415  brings SQLAlchemy and grpc
+
+    with past_matches(session, server) as matches:
+        yield matches
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -296,14 +323,16 @@ def _record(record: RecordAnswer) -> dict[str, Any]:
         "decoder_version": record.decoder_version,
         "matches": list(map(_match, record.matches)),
         "total_matches": record.total_matches,
-        "outcome": None
-        if said is None
-        else {
-            "outcome": said.outcome.value,
-            "reason": said.reason,
-            "at": said.reported_at.isoformat(),
-            "reporter": said.reporter,
-        },
+        "outcome": None if said is None else _outcome(said),
+    }
+
+
+def _outcome(said: ReportedOutcome) -> dict[str, Any]:
+    return {
+        "outcome": said.outcome.value,
+        "reason": said.reason,
+        "at": said.reported_at.isoformat(),
+        "reporter": said.reporter,
     }
 
 

@@ -71,6 +71,7 @@ def _make(engine: Engine) -> None:
                 schema.metadata.create_all(connection)
                 version = {"name": schema.VERSION_NAME, "value": schema.SCHEMA_VERSION}
                 connection.execute(insert(schema.meta).values(version))
+                connection.execute(insert(schema.head).values(head_id=1))
 
 
 def _is_made(connection: Connection) -> bool:
@@ -96,7 +97,10 @@ def store_errors() -> Iterator[None]:
         with catalog_errors():
             yield
     except CatalogError as error:
-        told = str(error).replace("a catalog", "the catalog").replace("catalog", "match records")
+        told = str(error).replace("a catalog", "the catalog")
+        told = told.replace("the catalog's", "the database's").replace(
+            "the catalog", "the database of match records"
+        )
         raise MatchRecordsError(told) from error
 
 

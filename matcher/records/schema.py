@@ -35,6 +35,13 @@ meta = Table(
     Column("value", LargeBinary, nullable=False),
 )
 
+#: One row; every writer holds its lock to the commit, so that what it reads stays so.
+head = Table(
+    "head",
+    metadata,
+    Column("head_id", Integer, primary_key=True, autoincrement=False),
+)
+
 records = Table(
     "records",
     metadata,

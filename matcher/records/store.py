@@ -352,19 +352,14 @@ class RecordStore:
                 with reading(self._engine) as connection:
                     rows = connection.execute(self._query(wanted, some, after)).all()
                     page = [self._opened(each) for each in rows]
-                # What rests on several entries comes once, by the first of them.
-                if new := [each for each in page if not self._rests_on(each.record, earlier)]:
+                    # What rests on several entries comes once, by the first of them.
+                    again = _resting_on(connection, page, earlier)
+                if new := [each for each in page if each.number not in again]:
                     yield new
                 if len(rows) < _PAGE:
                     break
                 after = page[-1].number
             earlier.update(some or ())
-
-    def _rests_on(self, record: MatchRecord, marks: set[bytes]) -> bool:
-        if not marks:
-            return False
-        forms = (entry_to_bytes(each.entry) for each in record.matches)
-        return any(not marks.isdisjoint(self._entries.marks(form)) for form in forms)
 
     def _query(self, wanted: RecordFilter, marks: list[bytes] | None, after: int) -> Any:
         table = schema.records.c
@@ -431,6 +426,17 @@ def _rows() -> Any:
         reported.c.sealed.label("reported"),
     )
     return select(*columns).select_from(table.outerjoin(reported))
+
+
+def _resting_on(
+    connection: Connection, page: Sequence[StoredRecord], marks: set[bytes]
+) -> set[int]:
+    """The numbers of those records of a page that rest on an entry with one of the marks."""
+    if not marks or not page:
+        return set()
+    table = schema.record_entries.c
+    query = select(table.number, table.mark).where(table.number.in_([each.number for each in page]))
+    return {number for number, mark in connection.execute(query) if bytes(mark) in marks}
 
 
 def _portions(marks: list[bytes] | None) -> Iterator[list[bytes] | None]:

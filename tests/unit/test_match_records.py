@@ -300,7 +300,7 @@ class TestDatabases:
 
     def test_what_is_no_database_is_told_of_as_match_records(self, tmp_path):
         (tmp_path / "records.sqlite3").write_bytes(b"nonsense" * 200)
-        with pytest.raises(MatchRecordsError, match="match records"):
+        with pytest.raises(MatchRecordsError, match="the database"):
             open_store(tmp_path)
 
     def test_a_form_that_is_not_read_is_told(self):

@@ -113,7 +113,7 @@ def test_another_policy_is_told_by_replay(run, matched, data):
 def test_what_is_retracted_is_undone(run, matched):
     match_id, entry = matched
     assert "There are none" in run("matches", "undone").err
-    run("lists", "retract", "known", "--entry", entry, "--reason", "wrong", "--yes")
+    run("lists", "retract", "known", entry, "--reason", "wrong")
     undone = run("matches", "undone").out
     assert match_id in undone
     assert "nothing" in undone

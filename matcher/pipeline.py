@@ -406,6 +406,11 @@ def _queries(item: ImageHashes, kind: HashKind) -> Iterator[tuple[bytes, str, in
                 yield code, view.view, view.quality
 
 
+def _new_id() -> str:
+    """An id that nobody guesses; its first letter keeps a command from reading it as an option."""
+    return f"m{secrets.token_urlsafe(16)}"
+
+
 def _result(
     item: ImageHashes,
     found: _Found,
@@ -419,7 +424,7 @@ def _result(
         reason=judgement.reason,
         detail=judgement.detail,
         detail_for_operator=judgement.detail_for_operator,
-        match_id=secrets.token_urlsafe(16) if named else "",
+        match_id=_new_id() if named else "",
         matches=judgement.matches,
         total_matches=judgement.total_matches,
         shadow_matches=judgement.shadow_matches,

@@ -68,7 +68,10 @@ class _Key:
 
 
 class KeySource:
-    """The keys at a place, read again once they may have changed. For any thread.
+    """The keys at a place. For any thread.
+
+    A file is read again once it has changed. A command is run by `prepare` alone, since it may take
+    long, and whoever seals may be an event loop.
 
     Args:
         place: `file:PATH`, `command:PROGRAM ARGUMENTS` whose output is read, or the keys themselves
@@ -83,6 +86,7 @@ class KeySource:
         self._keys: tuple[_Key, ...] = ()
         self._state: object = None
         self._next_look = 0.0
+        self._problem = "the keys were not read yet"
 
     def newest(self) -> _Key:
         """The key that seals; of a file that has changed, of what is in it now.
@@ -91,6 +95,8 @@ class KeySource:
             SealingKeyError: there is none that can be read.
         """
         with self._lock:
+            if self._is_command and not self._keys:
+                raise SealingKeyError(self._problem)
             if not self._keys or self._file_state() != self._state:
                 self._read()
             return self._keys[0]
@@ -103,7 +109,7 @@ class KeySource:
         """
         with self._lock:
             found = self._named(name)
-            if found is None and self._clock() >= self._next_look:
+            if found is None and not self._is_command and self._clock() >= self._next_look:
                 self._next_look = self._clock() + _LOOK_SECONDS
                 self._read()
                 found = self._named(name)
@@ -118,12 +124,16 @@ class KeySource:
         self.newest()
         return self._keys
 
-    def make(self) -> None:
-        """Makes the file with a first key where there is none; two that do it read the same.
+    def prepare(self) -> None:
+        """Makes the file with a first key where there is none; runs the command where it must be.
+
+        Two that make a file at once read the same.
 
         Raises:
-            SealingKeyError: it cannot be made.
+            SealingKeyError: it cannot be made, or the command gives no keys.
         """
+        if self._is_command and not self._keys:
+            self._run_command()
         if self._path is not None and not self._path.exists():
             _write(self._path, [secrets.token_bytes(KEY_BYTES)], replace=False)
 
@@ -141,6 +151,19 @@ class KeySource:
                 f"{self._path}: holds {_MOST_KEYS} keys; remove the oldest, whose records are gone"
             )
         _write(self._path, [secrets.token_bytes(KEY_BYTES), *keys], replace=True)
+
+    def _run_command(self) -> None:
+        try:
+            keys = _parse(_output(self._place.removeprefix(COMMAND)), self._shown)
+        except SealingKeyError as error:
+            self._problem = str(error)
+            raise
+        with self._lock:
+            self._keys = keys
+
+    @property
+    def _is_command(self) -> bool:
+        return self._place.startswith(COMMAND)
 
     @property
     def _path(self) -> Path | None:
@@ -169,8 +192,6 @@ class KeySource:
     def _text(self) -> str:
         if self._path is not None:
             return _private_text(self._path)
-        if self._place.startswith(COMMAND):
-            return _output(self._place.removeprefix(COMMAND))
         return self._place.removeprefix(GIVEN).replace(",", "\n")
 
 

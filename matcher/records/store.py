@@ -123,7 +123,7 @@ class RecordStore:
             MatchRecordsError: it cannot be opened, holds something else, or is of a newer build.
             SealingKeyError: the keys cannot be read, or what it holds was sealed with others.
         """
-        keys.make()
+        keys.prepare()
         engine = open_database(url)
         store = cls(engine, keys, keep, clock)
         try:

@@ -160,7 +160,7 @@ class Parts:
         self._lists: ListServicer | None = None
         keys = KeySource(settings.match_keys)
         with contextlib.suppress(SealingKeyError):  # told once something is to be sealed
-            keys.make()
+            keys.prepare()
         self._tokens = Tokens(keys, settings.token_days)
         self.keeping = RecordKeeping(
             settings.match_records_url,

@@ -366,3 +366,8 @@ def test_how_a_code_was_made_goes_over_the_wire(generation, made):
     )
     assert message.matches[0].HasField("derivation") is (made is not None)
     assert match_answer(message).result.matches[0].derivation == made
+
+
+def test_a_match_id_is_never_taken_for_an_option(monkeypatch):
+    monkeypatch.setattr(pipeline.secrets, "token_urlsafe", lambda length: "-" * length)
+    assert not pipeline._new_id().startswith("-")

@@ -71,9 +71,9 @@ class TestSources:
     def test_a_file_is_made_once_for_its_owner_alone(self, tmp_path):
         path = tmp_path / "folder" / "match.keys"
         source = KeySource(f"file:{path}")
-        source.make()
+        source.prepare()
         before = path.read_bytes()
-        source.make()
+        source.prepare()
         assert path.read_bytes() == before
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert [each.name for each in path.parent.iterdir()] == ["match.keys"]
@@ -81,7 +81,7 @@ class TestSources:
     def test_a_file_that_changed_is_read_again(self, tmp_path):
         path = tmp_path / "match.keys"
         server, other = KeySource(f"file:{path}"), KeySource(f"file:{path}")
-        server.make()
+        server.prepare()
         old = Sealer(server, b"test").seal(TEXT)
         other.rotate()
         new = Sealer(server, b"test").seal(TEXT)
@@ -92,7 +92,7 @@ class TestSources:
     def test_a_key_that_came_since_is_looked_for(self, tmp_path):
         now = [0.0]
         path = tmp_path / "match.keys"
-        KeySource(f"file:{path}").make()
+        KeySource(f"file:{path}").prepare()
         server = KeySource(f"file:{path}", clock=lambda: now[0])
         server.newest()
         other = KeySource(f"file:{path}")
@@ -103,14 +103,18 @@ class TestSources:
     def test_a_file_that_goes_leaves_what_was_read(self, tmp_path):
         path = tmp_path / "match.keys"
         source = KeySource(f"file:{path}")
-        source.make()
+        source.prepare()
         sealed = Sealer(source, b"test").seal(TEXT)
         path.unlink()
         assert Sealer(source, b"test").open(sealed) == TEXT
 
     def test_a_command_gives_keys(self):
         command = f"{sys.executable} -c \"print('{ONE}')\""
-        sealed = Sealer(KeySource(f"command:{command}"), b"test").seal(TEXT)
+        source = KeySource(f"command:{command}")
+        with pytest.raises(SealingKeyError, match="not read yet"):
+            source.newest()
+        source.prepare()
+        sealed = Sealer(source, b"test").seal(TEXT)
         assert sealer(ONE).open(sealed) == TEXT
 
     @pytest.mark.parametrize(
@@ -126,19 +130,21 @@ class TestSources:
         ],
     )
     def test_what_gives_no_keys_is_told(self, place, told):
+        source = KeySource(place)
+        read = source.prepare if place.startswith("command:") else source.newest
         with pytest.raises(SealingKeyError, match=told) as caught:
-            KeySource(place).newest()
+            read()
         assert "nonsense" not in str(caught.value)
         assert ONE[:8] not in str(caught.value)
 
     def test_a_command_that_hangs_is_ended(self, monkeypatch):
         monkeypatch.setattr("matcher.sealing._COMMAND_SECONDS", 0.01)
         with pytest.raises(SealingKeyError, match="took over"):
-            KeySource("command:sleep 60").newest()
+            KeySource("command:sleep 60").prepare()
 
     def test_keys_that_others_may_read_are_refused(self, tmp_path):
         path = tmp_path / "match.keys"
-        KeySource(f"file:{path}").make()
+        KeySource(f"file:{path}").prepare()
         path.chmod(0o604)
         with pytest.raises(SealingKeyError, match="0604"):
             KeySource(f"file:{path}").newest()
@@ -146,7 +152,7 @@ class TestSources:
     def test_a_file_that_cannot_be_made_is_told(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(SealingKeyError, match="cannot be written"):
-            KeySource(f"file:{tmp_path / 'file' / 'match.keys'}").make()
+            KeySource(f"file:{tmp_path / 'file' / 'match.keys'}").prepare()
 
     def test_only_files_are_rotated(self):
         with pytest.raises(SealingKeyError, match="names no file"):

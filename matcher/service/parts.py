@@ -274,7 +274,9 @@ class Parts:
         )
         if self._counting is not None:
             self._counting.start()
-        self.keeping.start()
+        file = self.settings.match_records_file
+        if self.keeping.is_on or file is None or file.exists():  # else nothing is to be swept
+            self.keeping.start()
         self._records = RecordServicer(self.keeping, self.holder, matching.exact_distances)
         match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, server)
         match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)

@@ -200,6 +200,7 @@ class TestRecords:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await server.record(result.match_id)
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert not (server.data / "match_records.sqlite3").exists()
 
     async def test_a_reference_is_one_short_line(self, serve):
         server = await serve()

@@ -104,10 +104,30 @@ class PostgresqlServer:
         )
 
     def start(self) -> None:
-        """Starts it and waits until it answers."""
+        """Starts it and waits until it answers.
+
+        One that ends at once is started again: the sessions of a server that was killed, or a
+        process that has come to its number, can stand in the way for a moment.
+        """
+        give_up = time.monotonic() + _START_SECONDS
+        process = self._process = self._launch()
+        while True:
+            try:
+                self.run_sql("SELECT 1")
+            except psycopg.OperationalError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
+                if process.poll() is not None:
+                    time.sleep(0.1)
+                    process = self._process = self._launch()
+            else:
+                return
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         options = [f"--{name}={value}" for name, value in self._settings.items()]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [self._binaries / "postgres", "-D", self.data, "-k", self.folder, *options],
                 stdout=log,
                 stderr=log,
@@ -117,16 +137,6 @@ class PostgresqlServer:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509 - only calls into the kernel
                 **self._as_user,
             )
-        give_up = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                self.run_sql("SELECT 1")
-            except psycopg.OperationalError:
-                if time.monotonic() > give_up or self._process.poll() is not None:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
 
     def require_running(self) -> None:
         """Starts it unless it answers, whatever was done to it before."""

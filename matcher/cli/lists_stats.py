@@ -45,24 +45,25 @@ def command(session: Session, *, name: str, days: int, server: str | None, as_js
     counted since is lost where it is killed.
 
     What was reported of its matches (`hashwarden matches report`) is told beside, of all time; with
-    --json in an object of its own at the end.
+    --json in an object of its own at the end, where there is any.
     """
     with keeper(session, server) as lists:
         hash_list = lists.get_list(name).hash_list
         found = lists.match_days(name, days)
         told = lists.match_outcomes(name) or {}
         outcomes = {each.value: number for each, number in told.items()}
+    reported = sum(outcomes.values())
     if as_json:
         for each in found:
             print_json(_record(hash_list, each))
-        if outcomes:
+        if reported:
             print_json({"list": hash_list.name, "outcomes": outcomes})
         return
     print_table(
         ("day", "policy", "uploads", "exact", "near", "share"), [_cells(each) for each in found]
     )
     note(_summary(hash_list, found, days))
-    if outcomes and (reported := sum(outcomes.values())):
+    if reported:
         wrong = outcomes.get("wrong", 0)
         note(
             f"Of {counted(reported, 'match', 'matches')} that were looked into, of all time, "

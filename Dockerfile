@@ -22,6 +22,8 @@ FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Hashwarden" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The filter of the decoders' system calls; without it `hashwarden doctor` says that they lack it.
+# Not pinned: a base image of later holds a later version only, and security fixes are wanted.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libseccomp2 \
     && rm -rf /var/lib/apt/lists/*

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import insert, inspect, select
+from sqlalchemy import select
 
 from hashlists.access import audit, clients, schema
 from hashlists.access.audit import Event
 from hashlists.access.audit_head import AuditHead
-from hashlists.catalog.engine import catalog_errors, migrator, open_engine, writer
+from hashlists.catalog.engine import catalog_errors, make_tables, open_engine, writer
 from hashlists.errors import AccessDatabaseError, AuditError, CatalogError
 
 if TYPE_CHECKING:
@@ -265,35 +265,18 @@ def _make(engine: Engine) -> None:
     Raises:
         AccessDatabaseError: the database holds something else, or is of a newer build.
     """
-    with engine.connect() as connection:
-        made = _is_made(connection)
-    if not made:
-        with migrator(engine).begin() as connection:
-            if not _is_made(connection):
-                schema.metadata.create_all(connection)
-                version = {"name": schema.VERSION_NAME, "value": schema.SCHEMA_VERSION}
-                connection.execute(insert(schema.meta).values(version))
-                connection.execute(
-                    insert(schema.head).values(
-                        head_id=1, revision=0, audit_number=0, audit_digest=audit.GENESIS
-                    )
-                )
-
-
-def _is_made(connection: Connection) -> bool:
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        return False
-    if not tables >= set(schema.metadata.tables):
-        raise AccessDatabaseError(
+    make_tables(
+        engine,
+        schema.metadata,
+        version=(schema.VERSION_NAME, schema.SCHEMA_VERSION),
+        head={"head_id": 1, "revision": 0, "audit_number": 0, "audit_digest": audit.GENESIS},
+        foreign=AccessDatabaseError(
             "this is a database, but not one of clients and audit (access_url); choose another"
-        )
-    query = select(schema.meta.c.value).where(schema.meta.c.name == schema.VERSION_NAME)
-    if connection.execute(query).scalar() != schema.SCHEMA_VERSION:
-        raise AccessDatabaseError(
+        ),
+        newer=AccessDatabaseError(
             "the access database is of a newer build; install the newer Hashwarden"
-        )
-    return True
+        ),
+    )
 
 
 def _head(connection: Connection) -> AuditHead:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import make_url
+from sqlalchemy import insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -19,9 +19,9 @@ from hashlists.catalog import on_postgresql, on_sqlite, postgresql_errors
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from sqlalchemy import Connection, Engine, Row
+    from sqlalchemy import Connection, Engine, MetaData, Row
 
     from hashlists.catalog.database import Database
 
@@ -139,3 +139,45 @@ def catalog_errors() -> Iterator[None]:
     except SQLAlchemyError as error:
         bug = f"this is a bug ({type(error).__name__}); please report it"
         raise CatalogError(f"the catalog cannot be used: {bug}") from error
+
+
+def make_tables(
+    engine: Engine,
+    metadata: MetaData,
+    *,
+    version: tuple[str, bytes],
+    head: Mapping[str, Any],
+    foreign: Exception,
+    newer: Exception,
+) -> None:
+    """Makes the tables of a database that stands beside the catalog, where there are none.
+
+    Args:
+        engine: of `open_engine`.
+        metadata: the tables, among them `meta` (`name`, `value`) and `head`, which has one row.
+        version: name and value of the row of `meta` that tells the build.
+        head: that row.
+        foreign: raised where the database holds something else.
+        newer: raised where another build made it.
+    """
+
+    def is_made(connection: Connection) -> bool:
+        present = set(inspect(connection).get_table_names())
+        if not present:
+            return False
+        if not present >= set(metadata.tables):
+            raise foreign
+        found = select(meta.c.value).where(meta.c.name == version[0])
+        if connection.execute(found).scalar() != version[1]:
+            raise newer
+        return True
+
+    meta = metadata.tables["meta"]
+    with engine.connect() as connection:
+        made = is_made(connection)
+    if not made:
+        with migrator(engine).begin() as connection:
+            if not is_made(connection):
+                metadata.create_all(connection)
+                connection.execute(insert(meta).values(name=version[0], value=version[1]))
+                connection.execute(insert(metadata.tables["head"]).values(**head))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hashlists.catalog.engine import catalog_errors, migrator, open_engine, writer
+from hashlists.catalog.engine import catalog_errors, make_tables, open_engine, writer
 from hashlists.errors import CatalogError
 from matcher.errors import MatchRecordsError
 from matcher.records import schema
@@ -63,31 +62,18 @@ def insert_or_ignore(connection: Connection, table: Table, row: Mapping[str, Any
 
 
 def _make(engine: Engine) -> None:
-    with engine.connect() as connection:
-        made = _is_made(connection)
-    if not made:
-        with migrator(engine).begin() as connection:
-            if not _is_made(connection):
-                schema.metadata.create_all(connection)
-                version = {"name": schema.VERSION_NAME, "value": schema.SCHEMA_VERSION}
-                connection.execute(insert(schema.meta).values(version))
-                connection.execute(insert(schema.head).values(head_id=1))
-
-
-def _is_made(connection: Connection) -> bool:
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        return False
-    if not tables >= set(schema.metadata.tables):
-        raise MatchRecordsError(
+    make_tables(
+        engine,
+        schema.metadata,
+        version=(schema.VERSION_NAME, schema.SCHEMA_VERSION),
+        head={"head_id": 1},
+        foreign=MatchRecordsError(
             "this is a database, but not one of match records (match_records_url); choose another"
-        )
-    query = select(schema.meta.c.value).where(schema.meta.c.name == schema.VERSION_NAME)
-    if connection.execute(query).scalar() != schema.SCHEMA_VERSION:
-        raise MatchRecordsError(
+        ),
+        newer=MatchRecordsError(
             "the records of matches are of a newer build; install the newer Hashwarden"
-        )
-    return True
+        ),
+    )
 
 
 @contextmanager

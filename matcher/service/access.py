@@ -19,6 +19,7 @@ from hashlists.errors import HashlistsError
 from matcher.errors import MatcherError
 from matcher.service.errors import abort, status_of
 from matcher.service.gate import Caller, Gate, let_in
+from matcher.service.handlers import Handler, behavior_of, with_behavior
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _REFUSALS = (MatcherError, HashlistsError)
-Handler = Any  # grpc.RpcMethodHandler is generic over what mypy cannot see here
 Context = Any
 
 
@@ -114,15 +114,7 @@ class _Door:
 
 def _behind(handler: Handler, door: _Door) -> Handler:
     """The same handler behind the gate."""
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[handler.request_streaming, handler.response_streaming]
-    behavior = (
-        handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
-    )
+    behavior = behavior_of(handler)
 
     async def once(request: Any, context: Context) -> Any:
         await door.admit(context)
@@ -139,11 +131,7 @@ def _behind(handler: Handler, door: _Door) -> Handler:
         except _REFUSALS as error:
             await door.refuse(context, error)
 
-    return make(
-        often if inspect.isasyncgenfunction(behavior) else once,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    return with_behavior(handler, often if inspect.isasyncgenfunction(behavior) else once)
 
 
 class _Watched:

@@ -18,13 +18,13 @@ from google.rpc import code_pb2
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
 from matcher.service.callers import note_place
+from matcher.service.handlers import Handler, behavior_of, with_behavior
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 
     from matcher.service.metrics import ServiceMetrics
 
-Handler = Any  # grpc.RpcMethodHandler is generic over what mypy cannot see here
 Context = Any
 
 
@@ -60,15 +60,7 @@ class CallObserver(grpc.aio.ServerInterceptor):
 
 def _around(handler: Handler, method: _Method) -> Handler:
     """The same handler, counted. Ours are coroutines, or asynchronous generators for streams."""
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[handler.request_streaming, handler.response_streaming]
-    behavior = (
-        handler.stream_stream or handler.unary_stream or handler.stream_unary or handler.unary_unary
-    )
+    behavior = behavior_of(handler)
 
     async def answered_once(request: Any, context: Context) -> Any:
         note_place(context.peer())
@@ -91,11 +83,7 @@ def _around(handler: Handler, method: _Method) -> Handler:
                     method.read(response)
                     yield response
 
-    return make(
-        answered_often if handler.response_streaming else answered_once,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    return with_behavior(handler, answered_often if handler.response_streaming else answered_once)
 
 
 class _Items:

@@ -14,7 +14,7 @@ COPY matcher matcher
 # Bytecode is compiled here, so that the running service never writes beside its code. The tests
 # that dependencies bring along are an eighth of the whole.
 RUN python -m venv /opt/hashwarden \
-    && /opt/hashwarden/bin/pip install --no-cache-dir --compile '.[parquet,postgresql]' \
+    && /opt/hashwarden/bin/pip install --no-cache-dir --compile '.[parquet,postgresql,tracing]' \
     && /opt/hashwarden/bin/pip uninstall --yes pip \
     && find /opt/hashwarden -type d -name tests -prune -exec rm -rf {} +
 
@@ -29,7 +29,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 hashwarden \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin hashwarden \
-    && install --directory --owner 10001 --group 10001 --mode 0700 /data
+    && install --directory --owner 10001 --group 10001 --mode 0700 /data /keys /shared /store
 COPY --from=build /opt/hashwarden /opt/hashwarden
 ENV PATH=/opt/hashwarden/bin:$PATH \
     HASHWARDEN_DATA=/data \

@@ -24,8 +24,8 @@ PROTOS = ROOT / "protos"
 BIN = Path(sys.executable).parent
 PACKAGE = "hashwarden"
 TARGET_PACKAGE = "matcher._proto"
-#: What buf needs beside the well-known types that it carries itself.
-THIRD_PARTY = ("google/rpc/status.proto",)
+#: What buf, and clients in other languages, need beside the well-known types that they bring along.
+THIRD_PARTY = ("google/rpc/status.proto", "google/rpc/error_details.proto")
 HEADER = '"""Generated from `protos/` by `make protos`; never edited by hand."""\n'
 
 #: Lines that name Python modules; all others name parts of the wire contract, which stay.

@@ -124,6 +124,10 @@ class CatalogAwayError(CatalogError):
     """The catalog's server cannot be reached, or is starting or stopping: it may be back soon."""
 
 
+class OtherCatalogError(CatalogError):
+    """The catalog is not the one that was there before: its lists must not take others' place."""
+
+
 class AccessDatabaseError(HashlistsError):
     """The database of clients and audit cannot be used, or is of another version."""
 
@@ -318,6 +322,12 @@ class SnapshotError(HashlistsError):
     reason = "SNAPSHOT_INVALID"
 
 
+class SnapshotLockedError(SnapshotError):
+    """A snapshot is encrypted, and the key is not here."""
+
+    reason = "SNAPSHOT_KEY_NOT_HERE"
+
+
 class SnapshotSignatureError(SnapshotError):
     """What a store says is published was signed by none of the keys that count."""
 
@@ -346,3 +356,21 @@ class SnapshotKeyError(HashlistsError):
     """A key file is missing, of the wrong kind, or a private one that others may read."""
 
     reason = "SNAPSHOT_KEY_INVALID"
+
+
+class EncryptionKeyError(HashlistsError):
+    """A key that encrypts what lies on disk is missing, open to others, or another one."""
+
+    reason = "ENCRYPTION_KEY_INVALID"
+
+
+class EncryptedFileError(HashlistsError):
+    """An encrypted file was altered, is cut off, or is none."""
+
+    reason = "ENCRYPTED_FILE_INVALID"
+
+
+class BackupError(HashlistsError):
+    """A backup cannot be made or restored as asked. What was there before still is."""
+
+    reason = "BACKUP_FAILED"

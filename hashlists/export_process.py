@@ -63,7 +63,7 @@ def _end_with_parent() -> None:
 
 def _export(order: Mapping[str, Any], frames: FrameWriter) -> int:
     try:
-        with Catalog.open(order["catalog"]) as catalog:
+        with Catalog.open(order["catalog"], make=False) as catalog:
             request = request_from_dict(order["request"])
             report = export_to_stream(catalog, cast("BinaryIO", frames), request)
     except BrokenPipeError:

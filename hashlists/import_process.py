@@ -86,7 +86,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """
     arguments = _arguments(sys.argv[1:] if given is None else given)
     try:
-        with Catalog.open(arguments.catalog) as catalog:
+        with Catalog.open(arguments.catalog, make=False) as catalog:
             report = import_file(
                 catalog,
                 arguments.file,

@@ -160,8 +160,9 @@ def import_files(
         full: the files are the whole list: what they do not name is retracted, as it says. A dry
             run asks nobody. None where they only add and change.
         force: files of Hashwarden are taken though they do not follow what the list had of their
-            sender, and what the files list by nothing that can be matched is withdrawn, however
-            much it is; so both are where `full` is forced.
+            sender, records though their time stamps say that the list has a later word on their
+            entries, and what the files list by nothing that can be matched is withdrawn, however
+            much it is; so all are where `full` is forced.
         spool_dir: where unpacked copies lie, for readers that need them; None for the folder of
             temporary files.
         identities: private keys, for files that are encrypted with age.
@@ -189,6 +190,7 @@ def import_files(
     """
     started = time.monotonic()
     share = _share(max_rejected_share, limits)
+    forced = force or (full is not None and full.force)
     handling = _handling(catalog, list_name, prepared_handling if prepare_list else None)
     if prepare_list is None or (dry_run and _stays_as_it_is(catalog, list_name)):
         _require_harm(catalog, list_name, format, options)
@@ -215,8 +217,8 @@ def import_files(
         run.read_ahead(share if refuse is _raise else 1.0)
         if dry_run:
             with _catalog_to_try(catalog, list_name, spool_dir) as trial:
-                with trial.begin_import(list_name, source) as staged:
-                    _stage(run, staged, share, full, force=force, ask=False, refuse=refuse)
+                with trial.begin_import(list_name, source, latest=not forced) as staged:
+                    _stage(run, staged, share, full, forced=forced, ask=False, refuse=refuse)
                 if prepared_harm is not None:
                     _require_prepared_harm(catalog, list_name, run, prepared_harm)
                 elif prepare_list is None or _stays_as_it_is(catalog, list_name):
@@ -228,9 +230,9 @@ def import_files(
             prepare_list()
             _require_harm(catalog, list_name, format, options)
         _require_told_harms(catalog, list_name, run)
-        with catalog.begin_import(list_name, source) as staged:
+        with catalog.begin_import(list_name, source, latest=not forced) as staged:
             _require_handling(catalog, list_name, handling)
-            _stage(run, staged, share, full, force=force, ask=True, refuse=_raise)
+            _stage(run, staged, share, full, forced=forced, ask=True, refuse=_raise)
             _require_told_harms(catalog, list_name, run)
             result = run.report(list_name, digest, time.monotonic() - started)
             sent = sender_document(run.mark.sender, run.mark.upto, alone=full is not None)
@@ -283,7 +285,7 @@ def _stage(
     share: float,
     full: FullList | None,
     *,
-    force: bool,
+    forced: bool,
     ask: bool,
     refuse: Callable[[HashlistsError], None],
 ) -> None:
@@ -294,7 +296,6 @@ def _stage(
         run.require_share(share)
     except TooManyRejectionsError as error:
         refuse(error)
-    forced = force or (full is not None and full.force)
     if not forced:
         require_few_unmatchable(run.total.unmatchable, staged.before.entries, refuse)
     if full is None or not run.delta:

@@ -274,6 +274,10 @@ class Rejection:
     reason: str
 
 
+#: Later than every time of a record: of withdrawals that no record of the source takes back.
+FOR_GOOD: Final = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Retraction:
     """A source's own word that an entry is no longer on its list.
@@ -283,11 +287,14 @@ class Retraction:
         reason: why, as the source says it.
         unmatchable: the source lists it still, but by nothing that could be matched; so the list
             need not have held it.
+        told_at: when the source made it, by its own clock, in microseconds since 1970; `FOR_GOOD`
+            where the source must not list the entry again; None where it does not say.
     """
 
     key: bytes = field(repr=False)
     reason: str = ""
     unmatchable: bool = False
+    told_at: int | None = None
 
 
 class PlaceAt(Protocol):
@@ -339,6 +346,8 @@ class EntryBatch:
         place_at: where each row stood in its file.
         said_handlings: interned objects: what each record itself says; None where it is not known
             what of `handlings` that is.
+        stamped: rows of which `source_updated_at` tells which of two records of an entry its source
+            made later; None where that holds of none.
     """
 
     keys: Sequence[bytes]
@@ -356,6 +365,7 @@ class EntryBatch:
     content_digests: Sequence[bytes]
     place_at: PlaceAt = field(repr=False)
     said_handlings: Sequence[SaidHandling] | None = None
+    stamped: Sequence[bool] | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -374,6 +384,8 @@ class ExportBatch:
         retracted: whether the entry is withdrawn. Its row then has the key and nothing else: no
             hash, class, handling, flag, size, type, id or time of the source.
         reasons: why it was withdrawn; None where it is not, or nobody said.
+        key_ids: the source's own id of each entry, of those that are withdrawn, too, which tells
+            whether it is a part of the key; never to be written for itself. None: as in `entries`.
     """
 
     entries: EntryBatch
@@ -382,6 +394,7 @@ class ExportBatch:
     revisions: Sequence[int]
     retracted: Sequence[bool]
     reasons: Sequence[str | None]
+    key_ids: Sequence[str | None] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.entries)

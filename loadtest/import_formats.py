@@ -32,7 +32,7 @@ from hashlists.catalog import Catalog
 from hashlists.formats.registry import find_format
 from hashlists.model import Harm, HashList
 from loadtest import measure
-from loadtest.generate_lists import LISTS
+from loadtest.generate_lists import LISTS, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +81,7 @@ class Measured:
     """What was measured of one format and catalog.
 
     Attributes:
-        format: its name.
+        format: its name, or that of the generated list.
         database: what keeps the catalog.
         megabytes: size of the file.
         first, again: into an empty list, and once more.
@@ -148,14 +148,14 @@ _HEADER = (
 class Importer:
     """Imports files of one format into one list, as the service does."""
 
-    def __init__(self, url: str, hash_list: str, format_name: str, folder: Path) -> None:
+    def __init__(self, url: str, hash_list: str, name: str, folder: Path) -> None:
         """Takes a folder for compiled modules: a process that compiles them starts slowly."""
         self._environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
         self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self._arguments = ["--catalog", url, "--list", hash_list, "--format", format_name]
+        self._arguments = ["--catalog", url, "--list", hash_list, "--format", format_of(name)]
         self._arguments += ["--importer", _AUTHOR]
-        for name, value in LISTS[format_name].options.items():
-            self._arguments += ["--option", f"{name}={value}"]
+        for option, value in LISTS[name].options.items():
+            self._arguments += ["--option", f"{option}={value}"]
 
     def run(self, file: Path, records: int, *more: str, **expected: int) -> Import:
         """Runs one import in a child.
@@ -202,7 +202,7 @@ def measure_format(name: str, url: str, folder: Path, records: int) -> Measured:
     """Imports a list of one format twice or three times, and checks what the catalog then holds.
 
     Args:
-        name: of the format.
+        name: of the generated list.
         url: of the catalog.
         folder: where files lie meanwhile.
         records: of the list.
@@ -210,7 +210,7 @@ def measure_format(name: str, url: str, folder: Path, records: int) -> Measured:
     Raises:
         SystemExit: an import went wrong, or the catalog does not hold what was imported.
     """
-    found = find_format(name)
+    found = find_format(format_of(name))
     hash_list = f"made-up-{name}-{time.time_ns()}"
     _compile_modules(name, folder)
     importer = Importer(url, hash_list, name, folder)
@@ -237,7 +237,7 @@ def _compile_modules(name: str, folder: Path) -> None:
     """Imports a few records elsewhere, so that all modules are compiled, as installed ones are."""
     url = f"sqlite:///{folder}/trial/catalog.db"
     with Catalog.open(url) as catalog:
-        harm = Harm.KNOWN_GOOD if find_format(name).known_good else Harm.TEST
+        harm = Harm.KNOWN_GOOD if find_format(format_of(name)).known_good else Harm.TEST
         catalog.create_list(HashList("trial", harm, "nobody"), author=_AUTHOR)
     file = _write(folder, name, _SMOKE_RECORDS)
     Importer(url, "trial", name, folder).run(file, _SMOKE_RECORDS, added=_SMOKE_RECORDS)

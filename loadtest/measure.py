@@ -200,5 +200,6 @@ def _git(*words: str) -> str:
 
 
 def _command() -> str:
-    module = Path(sys.argv[0]).stem
+    file = Path(sys.argv[0])
+    module = file.parent.name if file.stem == "__main__" else file.stem
     return " ".join(["python -m", f"loadtest.{module}", *sys.argv[1:]])

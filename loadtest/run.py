@@ -26,6 +26,7 @@ from loadtest import measure
 from loadtest.corpus.make import CACHE, Corpus, open_corpus
 from loadtest.openloop import floor, server
 from loadtest.openloop.budgets import NONE, judge, median_of
+from loadtest.openloop.cpus import Cpus, confined
 from loadtest.openloop.phases import SERVER, Sender, cost_of, summed
 from loadtest.openloop.plan import draw_plan
 from loadtest.openloop.processes import Watch
@@ -97,7 +98,7 @@ class Run:
     def run_round(self, number: int) -> None:
         """Runs all phases once; their floors are measured just before."""
         floors = {
-            pictures: floor.measure_files(pictures, self.cache, _FLOOR_ROUNDS)
+            pictures: self._floor(pictures)
             for pictures in dict.fromkeys(self.scenario.pictures_of(p) for p in self._costed())
         }
         echoes = self._echoes()
@@ -129,12 +130,19 @@ class Run:
         phases = self.scenario.phases
         return [each for each in phases if each.budgets.cpu_over_floor is not None]
 
+    def _floor(self, pictures: Pictures) -> list[floor.FileFloor]:
+        with confined(self.sender.cpus.server):
+            return floor.measure_files(pictures, self.cache, _FLOOR_ROUNDS)
+
     def _echoes(self) -> dict[str, float]:
         """CPU seconds of the echo for an image of each phase whose cost is judged."""
         found: dict[str, float] = {}
         if not self._costed():
             return found
-        with server.echo() as echo, Watch({SERVER: echo.pid}) as watch:
+        with contextlib.ExitStack() as stack:
+            with confined(self.sender.cpus.server):
+                echo = stack.enter_context(server.echo())
+            watch = stack.enter_context(Watch({SERVER: echo.pid}))
             sender = Sender(
                 address=echo.address,
                 entries={},
@@ -143,6 +151,7 @@ class Run:
                 connections=self.scenario.connections,
                 timeout_seconds=self.scenario.timeout_seconds,
                 watch=watch,
+                cpus=self.sender.cpus,
                 echo=True,
             )
             for phase in self._costed():
@@ -177,8 +186,10 @@ def run_scenario(scenario: Scenario, cache: Path) -> RunResult:
     if scenario.entries >= 1_000_000:
         _say(f"a catalog of {scenario.entries:,} entries, made once")
     data = server.prepare_data(cache, corpora.values(), scenario.entries)
+    cpus = Cpus.apart() if scenario.apart else Cpus.shared()
     with contextlib.ExitStack() as stack:
-        started = stack.enter_context(server.hashwarden(data, scenario.server))
+        with confined(cpus.server):
+            started = stack.enter_context(server.hashwarden(data, scenario.server))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         watch = stack.enter_context(Watch({SERVER: started.pid}))
         listed = server.listed_in(corpora.values())
@@ -190,6 +201,7 @@ def run_scenario(scenario: Scenario, cache: Path) -> RunResult:
             connections=scenario.connections,
             timeout_seconds=scenario.timeout_seconds,
             watch=watch,
+            cpus=cpus,
         )
         rng = np.random.default_rng(scenario.seed)
         run = Run(scenario, cache, corpora, sender, scratch, rng)
@@ -206,6 +218,7 @@ def run_scenario(scenario: Scenario, cache: Path) -> RunResult:
             *measure.circumstances(_PACKAGES).splitlines(),
             f"- entries: {scenario.entries:,} of PDQ, beside the {len(listed)} listed files",
             *(f"- pictures: {each.value}, {c.digest}" for each, c in corpora.items()),
+            f"- CPUs: {len(cpus.server)} of the server, {_of_generator(cpus)}",
         ),
         service_ms=median_of(run.results, ALONE, lambda each: each.latency.p50),
         peak=median_of(run.results, PEAK, lambda each: each.goodput),
@@ -234,6 +247,12 @@ def _about(phase: Phase, rate: float, pictures: Pictures) -> str:
         return f"{phase.in_flight} at once, {way}, {pictures.value}"
     load = f"{phase.load:.0%} of the peak" if phase.load else "fixed rate"
     return f"{rate:.0f} a second ({load}), {phase.arrivals.value}, {way}, {pictures.value}"
+
+
+def _of_generator(cpus: Cpus) -> str:
+    return (
+        "shared with the load generator" if cpus.server & cpus.generator else "1 of the generator"
+    )
 
 
 def _say(text: str) -> None:

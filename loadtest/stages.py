@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from loadtest.openloop.server import Server
 
 _BATCH: Final = 8
-_IN_FLIGHT: Final = 8
+_IN_FLIGHT: Final = 16  # as at the peak
 _CONNECTIONS: Final = 4
 _TIMEOUT_SECONDS: Final = 60.0
 _WARM_SECONDS: Final = 2.0

@@ -1,8 +1,10 @@
 """Bounds on work in flight, taken before any work is spent.
 
 `Admission` bounds all of it, by count and by bytes: more load than capacity is refused at once with
-`OverloadedError`, and nothing queues without bound. `Throttle` bounds that of a single client whose
-images keep taking decoders down. Single event loop only: no lock is needed.
+`OverloadedError`, and nothing queues without bound. `Room` is one such bound; some of it is kept
+for those who have little of it, so that no caller takes the room of all others. `Places` does the
+same for a few places. `Throttle` bounds the work of a single client whose images keep taking
+decoders down. Single event loop only: no lock is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import time
 from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hashlists.words import counted
@@ -23,6 +26,63 @@ if TYPE_CHECKING:
 #: Clients whose images took decoders down are remembered up to this number, the latest.
 _MOST_CLIENTS = 10_000
 _MOST_RETRY_SECONDS = 5
+#: One part in so many is shared out among callers.
+_SHARED_PART = 5
+
+
+class Room:
+    """Room for so much, of which the last fifth is shared out.
+
+    Whoever comes first has the rest. Of the last fifth a caller has at most as much as is left free
+    then: one alone half of it, which is nine tenths of all; two a third of it each. So there is
+    some left for one who has none. Until it comes to the last fifth nobody is asked who they are.
+
+    Args:
+        size: that all have together.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._unshared = size - size // _SHARED_PART
+        self._taken = 0
+        self._shared: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        """How much is taken now."""
+        return self._taken
+
+    @property
+    def is_short(self) -> bool:
+        """True while it matters who asks."""
+        return self._taken >= self._unshared
+
+    @property
+    def is_full(self) -> bool:
+        """True while nobody would be given anything."""
+        return self._taken >= self._size
+
+    def has(self, amount: int, who: str | None) -> bool:
+        """Whether a caller would be given so much; None asks for no caller in particular."""
+        if self._taken + amount <= self._unshared:
+            return True
+        had = 0 if who is None else self._shared[who]
+        return had + amount <= self._size - self._taken
+
+    def take(self, amount: int, who: str | None) -> Callable[[], None]:
+        """Takes so much, whether there is so much or not; gives what gives it back, once."""
+        of = None if self._taken + amount <= self._unshared else who
+        self._taken += amount
+        if of is not None:
+            self._shared[of] += amount
+        return partial(self._give_back, amount, of)
+
+    def _give_back(self, amount: int, who: str | None) -> None:
+        self._taken -= amount
+        if who is not None:
+            self._shared[who] -= amount
+            if self._shared[who] < 1:
+                del self._shared[who]
 
 
 class Admission:
@@ -34,68 +94,113 @@ class Admission:
     """
 
     def __init__(self, *, max_items: int, max_bytes: int) -> None:
-        self._max_items = max_items
-        self._max_bytes = max_bytes
-        self._items = 0
-        self._bytes = 0
+        self._items = Room(max_items)
+        self._bytes = Room(max_bytes)
 
     @property
     def items(self) -> int:
         """Items in flight now."""
-        return self._items
+        return self._items.taken
 
     @property
     def is_full(self) -> bool:
         """True while nothing more would be accepted, however small."""
-        return self._items > 0 and (
-            self._items >= self._max_items or self._bytes >= self._max_bytes
-        )
+        return self.items > 0 and (self._items.is_full or self._bytes.is_full)
 
-    def take(self, nbytes: int) -> Place:
+    @property
+    def is_short(self) -> bool:
+        """True while it matters whose an item is."""
+        return self._items.is_short or self._bytes.is_short
+
+    def has_room(self, nbytes: int, who: str | None) -> bool:
+        """Whether an item would be accepted; an idle service accepts any single one."""
+        fits = self._items.has(1, who) and self._bytes.has(nbytes, who)
+        return fits or not self.items
+
+    def take(self, nbytes: int, who: str | None = None) -> Place:
         """A place for one item of `nbytes`, held until it is released.
 
+        Args:
+            nbytes: of the item.
+            who: sent it; None where that does not matter: whoever comes first is given all.
+
         Raises:
-            OverloadedError: no place is free; an idle service accepts any single item.
+            OverloadedError: no place is free, or none for who has so many already.
         """
-        full = self._items >= self._max_items or self._bytes + nbytes > self._max_bytes
-        if self._items and full:
-            in_flight = counted(self._items, "item is", "items are")
+        if not self.has_room(nbytes, who):
+            in_flight = counted(self.items, "item is", "items are")
             raise OverloadedError(f"{in_flight} in flight; try again, with back-off")
-        self._items += 1
-        self._bytes += nbytes
-        return Place(self, nbytes)
+        return Place(self._items.take(1, who), self._bytes.take(nbytes, who))
 
     @contextmanager
-    def admit(self, nbytes: int) -> Iterator[None]:
+    def admit(self, nbytes: int, who: str | None = None) -> Iterator[None]:
         """Holds a place for one item of `nbytes` while the block runs.
 
         Raises:
             OverloadedError: as `take`.
         """
-        place = self.take(nbytes)
+        place = self.take(nbytes, who)
         try:
             yield
         finally:
             place.release()
 
-    def _give_back(self, nbytes: int) -> None:
-        self._items -= 1
-        self._bytes -= nbytes
+
+class Places:
+    """A few places for work that lasts, of which no caller has the last one, too.
+
+    Args:
+        size: how many.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._of_one = max(1, size - 1)
+        self._taken: Counter[str] = Counter()
+
+    def take(self, who: str) -> Place:
+        """A place, held until it is released.
+
+        Raises:
+            OverloadedError: none is free, or `who` has all but one.
+        """
+        taken = self._taken.total()
+        if taken >= self._size or self._taken[who] >= self._of_one:
+            under_way = counted(taken, "is", "are")
+            raise OverloadedError(f"{under_way} under way; try again, with back-off")
+        self._taken[who] += 1
+        return Place(partial(self._give_back, who))
+
+    @contextmanager
+    def held(self, who: str) -> Iterator[None]:
+        """Holds a place while the block runs.
+
+        Raises:
+            OverloadedError: as `take`.
+        """
+        place = self.take(who)
+        try:
+            yield
+        finally:
+            place.release()
+
+    def _give_back(self, who: str) -> None:
+        self._taken[who] -= 1
+        if not self._taken[who]:
+            del self._taken[who]
 
 
 class Place:
-    """One item's place; see `Admission.take`."""
+    """One item's place; see `Admission.take` and `Places.take`."""
 
-    def __init__(self, admission: Admission, nbytes: int) -> None:
-        self._admission = admission
-        self._nbytes = nbytes
-        self._held = True
+    def __init__(self, *give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
 
     def release(self) -> None:
         """Gives the place back; a second call does nothing."""
-        if self._held:
-            self._held = False
-            self._admission._give_back(self._nbytes)  # noqa: SLF001 - its other half
+        give_back, self._give_back = self._give_back, ()
+        for each in give_back:
+            each()
 
 
 class Throttle:

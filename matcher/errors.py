@@ -93,19 +93,39 @@ class ThrottledError(MatcherError):
         self.retry_seconds = retry_seconds
 
 
+class ClimbingError(ThrottledError):
+    """A query belongs to a series of near-identical ones, whose answers are held to a rate."""
+
+    reason = "QUERIES_TOO_SIMILAR"
+
+
 class ExportNotAllowedError(MatcherError):
     """This server exports nothing to callers over the network."""
 
     reason = "EXPORT_NOT_ALLOWED"
 
 
-class UnauthenticatedError(MatcherError):
+class CallRefusedError(MatcherError):
+    """A call is refused for who called.
+
+    Attributes:
+        why: for the audit alone, in more detail than callers are told; one of a closed set.
+        client: the client that was known all the same; empty for none.
+    """
+
+    def __init__(self, message: str, *, why: str = "", client: str = "") -> None:
+        super().__init__(message)
+        self.why = why or self.reason
+        self.client = client
+
+
+class UnauthenticatedError(CallRefusedError):
     """Who calls is not known. All that may be wrong with credentials is told in the same words."""
 
     reason = "UNAUTHENTICATED"
 
 
-class RoleMissingError(MatcherError):
+class RoleMissingError(CallRefusedError):
     """The client is known, and may not do this."""
 
     reason = "ROLE_MISSING"
@@ -117,7 +137,7 @@ class PolicyWidenedError(MatcherError):
     reason = "POLICY_WIDENED"
 
 
-class TooManyAttemptsError(MatcherError):
+class TooManyAttemptsError(CallRefusedError):
     """Too many calls with wrong credentials came from one place."""
 
     reason = "TOO_MANY_ATTEMPTS"
@@ -199,14 +219,21 @@ class ServerError(MatcherError):
     Attributes:
         reason: the server's own, else the name of the gRPC status.
         retryable: trying again, with back-off, may help.
+        request_id: of the call, as the server's log has it; empty where no server told it.
     """
 
     def __init__(
-        self, message: str, *, reason: str = "SERVER_ERROR", retryable: bool = False
+        self,
+        message: str,
+        *,
+        reason: str = "SERVER_ERROR",
+        retryable: bool = False,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retryable = retryable
+        self.request_id = request_id
 
 
 def in_words(error: BaseException) -> str:

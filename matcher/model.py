@@ -319,6 +319,7 @@ class MatchResult:
             decides nothing, the strongest first, at most as many. Lists disagree about them.
         recorded: as `matches`, but as many as a record of the match holds; never for callers.
             Empty where a server answered.
+        flagged: `REVIEW` in place of `MATCH`, as all that it rests on is entries that are flagged.
     """
 
     decision: Decision
@@ -339,6 +340,7 @@ class MatchResult:
     counted_lists: tuple[str, ...] = ()
     ignored: tuple[Match, ...] = ()
     recorded: tuple[Match, ...] = ()
+    flagged: bool = False
 
     @property
     def truncated(self) -> bool:

@@ -5,7 +5,7 @@ judge. Both work on batches: one lookup a kind for many uploads together, of at 
 memory bounded where uploads meet clusters of near-duplicates. All that an answer rests on is one
 immutable `Generation`, read once, so no answer mixes two revisions.
 
-No IO happens here and no clock is read but the one passed in.
+No IO happens here and no clock is read but those passed in.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from matcher.policy.binding import BoundPolicy, ListInfo, bind
 from matcher.policy.columns import HitColumns, Query, decide_columns
 from matcher.policy.decide import MAX_MATCHES, Candidate, Judgement, decide
 from matcher.policy.narrowing import widening
+from matcher.stages import Stage, StageClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ _DEFAULT_MAX_MATCHES = 10
 _MAX_CODES = 32
 #: Hits that a block may be expected to give, going by the block before.
 _MAX_HITS = 1 << 18
+_LOOKED_UP = (*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA)
 #: With more hits an item is judged as arrays.
 _FEW_HITS = 24
 
@@ -216,6 +218,7 @@ def match_items(
     options: Sequence[MatchOptions],
     *,
     now: datetime | None = None,
+    clock: StageClock | None = None,
 ) -> list[MatchResult]:
     """Looks a batch of hashed uploads up and judges each by its own policy.
 
@@ -224,6 +227,7 @@ def match_items(
         items: hashed uploads, or hashes that callers sent.
         options: one for each item.
         now: decides which allow-list rules have expired; the present by default.
+        clock: told how long looking up and judging take; None where nobody asks.
 
     Raises:
         UnknownPolicyError, PolicyError: as `Generation.policy_for`; check options beforehand to
@@ -231,25 +235,39 @@ def match_items(
     """
     moment = now or datetime.now(UTC)
     policies = [generation.policy_for(each) for each in options]
+    timed = clock or StageClock()
     results: list[MatchResult] = []
     codes = _MAX_CODES
     while len(results) < len(items):
         block = slice(len(results), _end_of_block(items, len(results), codes))
-        found = _look_up(generation.index, items[block], policies[block])
-        judged = zip(items[block], found, policies[block], options[block], strict=True)
-        for item, each, policy, option in judged:
-            if each.hits <= _FEW_HITS:
-                few = list(_candidates(generation.index, each))
-                judgement = decide(policy, item, few, max_matches=option.max_matches, now=moment)
-            else:
-                many = _columns(generation, each)
-                judgement = decide_columns(
-                    policy, item, many, max_matches=option.max_matches, now=moment
+        with timed.stage(Stage.LOOKUP):
+            found = _look_up(generation.index, items[block], policies[block])
+        with timed.stage(Stage.POLICY):
+            judged = zip(items[block], found, policies[block], options[block], strict=True)
+            for item, each, policy, option in judged:
+                judgement = _judge(
+                    generation, item, each, policy, most=option.max_matches, now=moment
                 )
-            results.append(_result(item, each, judgement, policy, generation.revision))
+                results.append(_result(item, each, judgement, policy, generation.revision))
         hits = sum(each.hits for each in found)
         codes = min(_MAX_CODES, _MAX_HITS * _codes(items[block]) // max(hits, 1))
     return results
+
+
+def _judge(
+    generation: Generation,
+    item: ImageHashes,
+    found: _Found,
+    policy: BoundPolicy,
+    *,
+    most: int,
+    now: datetime,
+) -> Judgement:
+    """What a policy makes of the hits of one item."""
+    if found.hits <= _FEW_HITS:
+        few = list(_candidates(generation.index, found))
+        return decide(policy, item, few, max_matches=most, now=now)
+    return decide_columns(policy, item, _columns(generation, found), max_matches=most, now=now)
 
 
 def _end_of_block(items: Sequence[ImageHashes], start: int, codes: int) -> int:
@@ -371,10 +389,14 @@ class _Lookup:
 
 
 def _lookups(items: Sequence[ImageHashes], policies: Sequence[BoundPolicy]) -> Iterator[_Lookup]:
-    for kind in (*DIGEST_KINDS, *CODE_KINDS, HashKind.PHOTODNA):
-        lookup = _Lookup(kind, _widest(kind, policies), [], [], [], [])
-        for row, (item, policy) in enumerate(zip(items, policies, strict=True)):
-            if kind.is_digest or policy.max_threshold(kind) is not None:
+    for kind in _LOOKED_UP:
+        thresholds = _thresholds(kind, policies)
+        if all(each is None for each in thresholds):
+            continue
+        widest = max(each for each in thresholds if each is not None)  # each drops what is too far
+        lookup = _Lookup(kind, widest, [], [], [], [])
+        for row, (item, threshold) in enumerate(zip(items, thresholds, strict=True)):
+            if threshold is not None:
                 for code, view, quality in _queries(item, kind):
                     lookup.codes.append(code)
                     lookup.items.append(row)
@@ -384,11 +406,11 @@ def _lookups(items: Sequence[ImageHashes], policies: Sequence[BoundPolicy]) -> I
             yield lookup
 
 
-def _widest(kind: HashKind, policies: Sequence[BoundPolicy]) -> int:
-    """The widest threshold in the batch; each policy drops what passes its own."""
+def _thresholds(kind: HashKind, policies: Sequence[BoundPolicy]) -> list[int | None]:
+    """How far each policy looks; None where it does not look for that kind."""
     if kind.is_digest:
-        return 0
-    return max((policy.max_threshold(kind) or 0 for policy in policies), default=0)
+        return [0] * len(policies)
+    return [policy.max_threshold(kind) for policy in policies]
 
 
 def _queries(item: ImageHashes, kind: HashKind) -> Iterator[tuple[bytes, str, int]]:

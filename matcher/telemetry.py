@@ -3,7 +3,8 @@
 Nobody is to log a hash, a token or a byte of an upload; the redaction here is a net below that
 rule, not a licence. It works on finished text, arguments and tracebacks included, and takes out
 what looks like a hash or a credential, even at the cost of an innocent long word. Identifiers
-of ours pass whole as fields of their own (`extra={"match_id": ...}`).
+of ours pass whole as fields of their own (`extra={"match_id": ...}`). What is logged while a call
+is worked on carries that call's `request_id`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TextIO
@@ -23,6 +25,11 @@ REDACTED = "[redacted]"
 IDENTIFIER_FIELDS = frozenset(
     {"match_id", "policy_version", "process_number", "span_id", "trace_id"}
 )
+
+#: Of the call that is worked on; empty outside of calls.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+#: Of the trace that the call belongs to; empty where there is none.
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 _HANDLER_NAME = "hashwarden"
 _HUMAN_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -91,14 +98,16 @@ class HumanFormatter(logging.Formatter):
         marks = [
             f" {key}={vars(record)[key]}" for key in sorted(IDENTIFIER_FIELDS & vars(record).keys())
         ]
+        if called := _request_id(record):
+            marks.append(f" request_id={redact(called)}")
         return head + "".join(marks) + newline + rest
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line.
 
-    Its keys are `time` (UTC, RFC 3339), `level`, `logger`, `message`, those of `extra`, and `error`
-    with the traceback.
+    Its keys are `time` (UTC, RFC 3339), `level`, `logger`, `message`, `request_id` where a call is
+    worked on, those of `extra`, and `error` with the traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -109,12 +118,21 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": redact(record.getMessage()),
         }
+        if called := _request_id(record):
+            line["request_id"] = redact(called)
+        if traced := trace_id.get():
+            line["trace_id"] = traced
         for key, value in vars(record).items():
             if key not in _STANDARD_FIELDS and key not in line:
                 line[key] = _plain(value, whole=key in IDENTIFIER_FIELDS)
         if record.exc_info:
             line["error"] = redact(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, allow_nan=False)
+
+
+def _request_id(record: logging.LogRecord) -> str:
+    """The id of the call that a record is about; handlers run where the record was made."""
+    return str(vars(record).get("request_id", "") or request_id.get())
 
 
 def _plain(value: object, *, whole: bool) -> object:
@@ -160,4 +178,6 @@ __all__ = [
     "JsonFormatter",
     "configure_logging",
     "redact",
+    "request_id",
+    "trace_id",
 ]

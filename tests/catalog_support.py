@@ -38,6 +38,11 @@ CLASS_2 = Classification("vics", "US", "2")
 DEMO = HashList("demo", Harm.TEST, "a source", title="Demo", legal_basis="made up")
 
 
+def untimed(retractions):
+    """Withdrawals, whenever they were made."""
+    return [replace(each, told_at=None) for each in retractions]
+
+
 def value(kind: HashKind, seed: object) -> bytes:
     """Made-up bytes of a hash: nobody's, and the same for the same seed."""
     out = b""

@@ -55,26 +55,34 @@ class Authority:
     Args:
         folder: where its files go.
         name: its own; two of one test differ in it.
+        lasts: after how long its own certificate ends.
     """
 
-    def __init__(self, folder: Path, name: str = "authority") -> None:
+    def __init__(
+        self, folder: Path, name: str = "authority", *, lasts: dt.timedelta = dt.timedelta(days=1)
+    ) -> None:
         self._folder = folder
         self._issued = 0
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = (
-            _builder(self._name, self._name, self._key)
+            _builder(self._name, self._name, self._key, lasts)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *names: x509.GeneralName) -> tuple[Path, Path]:
-        """Files of a certificate with that common name and those other names, and of its key."""
+    def issue(
+        self, name: str, *names: x509.GeneralName, lasts: dt.timedelta = dt.timedelta(days=1)
+    ) -> tuple[Path, Path]:
+        """Files of a certificate with that common name and those other names, and of its key.
+
+        It ends after `lasts`, which may be in the past.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(subject, self._name, key)
+        builder = _builder(subject, self._name, key, lasts)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         made = builder.sign(self._key, hashes.SHA256())
@@ -91,14 +99,19 @@ class Authority:
         )
         return files
 
-    def issue_for_this_machine(self, name: str) -> tuple[Path, Path]:
+    def issue_for_this_machine(
+        self, name: str, *, lasts: dt.timedelta = dt.timedelta(days=1)
+    ) -> tuple[Path, Path]:
         """As `issue`, for a server on loopback."""
         address = ipaddress.ip_address("127.0.0.1")
-        return self.issue(name, x509.DNSName("localhost"), x509.IPAddress(address))
+        return self.issue(name, x509.DNSName("localhost"), x509.IPAddress(address), lasts=lasts)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    lasts: dt.timedelta,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -107,6 +120,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + min(lasts, dt.timedelta()) - dt.timedelta(days=1))
+        .not_valid_after(now + lasts)
     )

@@ -21,8 +21,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from hashlists.exchanges.clock import Clock
 from hashlists.exchanges.credentials import Credentials
-from hashlists.exchanges.times import read_moment, utc_text
 from hashlists.model import HashKind
+from hashlists.moments import read_moment, utc_text
 from tests.catalog_support import value
 
 if TYPE_CHECKING:

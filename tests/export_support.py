@@ -171,6 +171,7 @@ def export_batch(
         revisions=list(range(1, count + 1)),
         retracted=gone,
         reasons=list(reasons or [None] * count),
+        key_ids=[row.source_id for row in drawn],
     )
 
 

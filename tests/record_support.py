@@ -9,25 +9,23 @@ from matcher.model import Basis, Closeness, Decision
 from matcher.records import MatchRecord, RecordedEntry, RecordedMatch, RecordStore
 from matcher.records.model import micros_of
 from matcher.sealing import KeySource
+from tests.clocks import Clock
 
 KEY, OTHER_KEY = "ab" * 32, "cd" * 32
 START = datetime(2026, 3, 1, tzinfo=UTC)
 KEEP = timedelta(days=30)
 
 
-class Clock:
-    """Seconds since 1970, as a test has them."""
-
-    def __init__(self):
-        self.now = START
-
-    def __call__(self):
-        return self.now.timestamp()
+def record_clock():
+    """Seconds since 1970, as a test has them; nobody sets it, so that it is a steady one too."""
+    return Clock(START, told=datetime.timestamp)
 
 
-def open_store(folder, clock=None, *, keys=KEY, name="records.sqlite3", keep=KEEP):
+def open_store(folder, clock=None, *, keys=KEY, name="records.sqlite3", keep=KEEP, steady=None):
     source = keys if isinstance(keys, KeySource) else KeySource(f"keys:{keys}")
-    return RecordStore.open(f"sqlite:///{folder / name}", source, keep=keep, clock=clock or Clock())
+    clock = clock or record_clock()
+    url = f"sqlite:///{folder / name}"
+    return RecordStore.open(url, source, keep=keep, clock=clock, steady=steady or clock)
 
 
 def entry(number, *, name="one", label="a"):

@@ -54,10 +54,12 @@ class Keys:
         )
 
 
-def build(root: Path, revision: int, *, shared: int = 1000, purge: str = "") -> Path:
+def build(
+    root: Path, revision: int, *, shared: int = 1000, purge: str = "", catalog: str = "test"
+) -> Path:
     """Publishes a local snapshot: `base` is the same in all, `recent` is the revision's own.
 
-    It says that the purge of that name was the last one before it.
+    It says that the purge of that name was the last one before it, and which catalog it is of.
     """
     with SnapshotWriter(root, revision=revision) as writer:
         before = open_current(root)
@@ -68,7 +70,7 @@ def build(root: Path, revision: int, *, shared: int = 1000, purge: str = "") -> 
         writer.add_array("recent.codes", np.full((10, 4), revision, np.uint32))
         writer.add_array("recent.dead", np.empty(0, np.uint32))
         writer.add_document("lists", [{"revision": revision}])
-        parameters = {"catalog_id": "test", "purge_mark": purge}
+        parameters = {"catalog_id": catalog, "purge_mark": purge}
         return writer.publish(parameters, allow_older=True)
 
 

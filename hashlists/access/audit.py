@@ -24,7 +24,7 @@ from hashlists.access import schema
 from hashlists.access.audit_head import AuditHead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -128,6 +128,19 @@ def newest(connection: Connection, act: str) -> AuditRecord | None:
     )
     row = connection.execute(query).first()
     return None if row is None else _record(row)
+
+
+def of_acts(
+    connection: Connection, acts: Sequence[str], *, after: int, limit: int
+) -> list[AuditRecord]:
+    """Records of some acts in order, from the one after `after` on."""
+    query = (
+        select(schema.audit)
+        .where(schema.audit.c.act.in_(acts), schema.audit.c.number > after)
+        .order_by(schema.audit.c.number)
+        .limit(limit)
+    )
+    return [_record(row) for row in connection.execute(query)]
 
 
 def read(connection: Connection, *, after: int, limit: int) -> list[AuditRecord]:

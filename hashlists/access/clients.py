@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 
+_MICROSECONDS = 1_000_000
+#: For how long tokens that have ended are kept at least, where they overlapped with another.
+_KEPT_MICROSECONDS = 90 * 86_400 * _MICROSECONDS
+
+
 def read_clients(connection: Connection) -> list[Client]:
     """All clients, revoked ones included, by name."""
     tokens: dict[int, list[Token]] = {}
@@ -118,16 +123,18 @@ def give_token(
     client_id = connection.execute(
         select(schema.clients.c.client_id).where(schema.clients.c.name == name)
     ).scalar_one()
-    ends = now + round(overlap.total_seconds() * 1_000_000)
-    its_tokens = schema.tokens.c.client_id == client_id
+    tokens = schema.tokens.c
+    its_tokens = tokens.client_id == client_id
+    # Those that have ended stay for a while, so that the audit can tell whose they were.
+    forgotten = now - _KEPT_MICROSECONDS
+    connection.execute(delete(schema.tokens).where(its_tokens, tokens.expires_at <= forgotten))
+    ends = now + round(overlap.total_seconds() * _MICROSECONDS)
     connection.execute(
         update(schema.tokens)
-        .where(
-            its_tokens, or_(schema.tokens.c.expires_at.is_(None), schema.tokens.c.expires_at > ends)
-        )
-        .values(expires_at=ends)
+        .where(its_tokens, or_(tokens.expires_at.is_(None), tokens.expires_at > ends))
+        # Without an overlap it counts by no clock, however far that is behind.
+        .values(expires_at=ends if overlap else 0)
     )
-    connection.execute(delete(schema.tokens).where(its_tokens, schema.tokens.c.expires_at <= now))
     token_id, token = new_token()
     connection.execute(
         insert(schema.tokens).values(

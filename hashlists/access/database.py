@@ -22,7 +22,7 @@ from hashlists.catalog.engine import catalog_errors, make_tables, open_engine, w
 from hashlists.errors import AccessDatabaseError, AuditError, CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from sqlalchemy import Connection, Engine
@@ -195,6 +195,13 @@ class AccessDatabase:
         """The newest record of an act; None where there is none."""
         with self._reading() as connection:
             return audit.newest(connection, act)
+
+    def records_of(
+        self, acts: Sequence[str], *, after: int = 0, limit: int = 1_000
+    ) -> list[AuditRecord]:
+        """Records of some acts in order, from the one after `after` on."""
+        with self._reading() as connection:
+            return audit.of_acts(connection, acts, after=after, limit=limit)
 
     def records(self, *, after: int = 0, limit: int = 1_000) -> list[AuditRecord]:
         """Records in order, from the one after `after` on."""

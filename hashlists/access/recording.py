@@ -36,7 +36,7 @@ def recorded(database: AccessDatabase, event: Event) -> Iterator[dict[str, Any]]
         yield told
     except BaseException as error:
         why = error.reason if isinstance(error, HashlistsError) else type(error).__name__
-        record_end(database, event, begun, Outcome.FAILED, {"reason_code": why})
+        record_end(database, event, begun, Outcome.FAILED, {**told, "reason_code": why})
         raise
     record_end(database, event, begun, Outcome.DONE, told)
 

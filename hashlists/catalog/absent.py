@@ -8,13 +8,12 @@ is found takes one bit for each id that the catalog ever gave. Nothing here writ
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy import select
 
-from hashlists.catalog.counts import Counts
 from hashlists.catalog.engine import catalog_errors
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.schema import entries
@@ -31,17 +30,13 @@ _FETCHED_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class AbsentEntries:
-    """The entries that are absent.
+    """The entries that are absent."""
 
-    Attributes:
-        counts: how many there are, by what they carry.
-    """
-
-    counts: Counts = field(default_factory=Counts)
-    _ids: IdSet = field(default_factory=IdSet)
+    _ids: IdSet
+    _number: int
 
     def __len__(self) -> int:
-        return self.counts.total()
+        return self._number
 
     def parts(self, size: int) -> Iterator[list[int]]:
         """Their ids in order, at most `size` at a time."""
@@ -61,14 +56,14 @@ def absent_entries(engine: Engine, *, list_id: int, base: int, named: IdSet) -> 
     Raises:
         CatalogError: the database failed.
     """
-    counts, found = Counts(), IdSet()
+    found, number = IdSet(), 0
     with catalog_errors(), engine.connect() as connection:
         for ids in _missing(connection, list_id, named):
             for entry_id, state in entry_states(connection, ids, upto=base).items():
                 if state.in_force:
-                    counts[state.count_key] += 1
+                    number += 1
                     found.add(entry_id)
-    return AbsentEntries(counts, found)
+    return AbsentEntries(found, number)
 
 
 def _missing(connection: Connection, list_id: int, named: IdSet) -> Iterator[list[int]]:

@@ -35,6 +35,15 @@ def upsert(connection: Connection, table: Table) -> Any:
     return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
+def or_add(insert_rows: Any, *names: str) -> Any:
+    """An `upsert` that adds to these columns where its table has a row of that primary key."""
+    table = insert_rows.table
+    return insert_rows.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: table.c[name] + insert_rows.excluded[name] for name in names},
+    )
+
+
 class BulkInsert:
     """One INSERT of many rows, given as columns; in PostgreSQL: COPY."""
 
@@ -228,6 +237,7 @@ def take(batch: EntryBatch, rows: Sequence[int]) -> EntryBatch:
         content_digests=pick(batch.content_digests, rows),
         place_at=lambda row: batch.place_at(rows[row]),
         said_handlings=batch.said_handlings and pick(batch.said_handlings, rows),
+        stamped=batch.stamped and pick(batch.stamped, rows),
     )
 
 

@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hashlists.catalog import derived, exchanges, handling_uses, imports, lists, lookup, match_days
 from hashlists.catalog.commit import ChangeAuthor
-from hashlists.catalog.engine import catalog_errors, follower, logs_values, open_engine
+from hashlists.catalog.engine import (
+    catalog_errors,
+    follower,
+    logs_values,
+    open_engine,
+    stay_with,
+)
 from hashlists.catalog.entry_record import read_entry_record
 from hashlists.catalog.history import list_revisions
 from hashlists.catalog.migrate import migrate
@@ -84,15 +90,25 @@ class Catalog:
         self._engine = engine
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, *, make: bool = True, catalog_id: str = "") -> Self:
         """Opens the catalog at an SQLAlchemy URL, and makes or upgrades it.
 
+        It stays the one that was opened: where another is found in its place later, whatever is
+        called ends with an `OtherCatalogError`.
+
+        Args:
+            url: of the catalog.
+            make: False for an error where the file or the tables are missing: an empty catalog in
+                its place would be followed as if every list had been purged.
+            catalog_id: the identity that it must have, as `CatalogReader` has it; empty: any.
+
         Raises:
+            OtherCatalogError: it has another identity.
             CatalogError: it cannot be opened, is no catalog, or is of a newer build.
         """
-        engine = open_engine(url)
+        engine = open_engine(url, make=make)
         try:
-            migrate(engine)
+            stay_with(engine, migrate(engine, make=make, catalog_id=catalog_id))
         except BaseException:
             engine.dispose()
             raise
@@ -281,8 +297,16 @@ class Catalog:
 
     # Imports
 
-    def begin_import(self, list_name: str, source: ImportSource) -> StagedImport:
+    def begin_import(
+        self, list_name: str, source: ImportSource, *, latest: bool = False
+    ) -> StagedImport:
         """Begins to stage an import; nothing of it is seen before its commit.
+
+        Args:
+            list_name: the list.
+            source: what is imported.
+            latest: leave aside records that by their source's time stamps are older than what the
+                list has of their entries; see `older`. False takes each record for the latest.
 
         Raises:
             ListNotFoundError: no list goes by that name.
@@ -292,7 +316,7 @@ class Catalog:
             ListFedError: an exchange fills the list, and the source is another.
         """
         by = self._author(list_name, ChangeKind.IMPORT, source.importer, source.reason)
-        return imports.begin_import(self._engine, by, source)
+        return imports.begin_import(self._engine, by, source, latest=latest)
 
     def find_import(self, idempotency_key: str) -> FinishedImport | None:
         """The import that ended well under that key; None when there is none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import delete, select
 
-from hashlists.catalog.bulk import streamed_columns, upsert
+from hashlists.catalog.bulk import or_add, streamed_columns, upsert
 from hashlists.catalog.list_handling import END_FACTS, EndsOfUse
 from hashlists.catalog.schema import KIND_BITS, handlings, list_counts
 from hashlists.model import CODE_KINDS, Coverage
@@ -73,13 +73,11 @@ def store_counts(connection: Connection, list_id: int, counts: Counts) -> None:
     ]
     if not rows:
         return
+    connection.execute(or_add(upsert(connection, list_counts), "entries"), rows)
+    drop_zeros(connection, list_id)
+
+
+def drop_zeros(connection: Connection, list_id: int) -> None:
+    """Deletes the sums of a list that say nothing."""
     table = list_counts.c
-    insert_row = upsert(connection, list_counts)
-    connection.execute(
-        insert_row.on_conflict_do_update(
-            index_elements=[table.list_id, table.kinds, table.handling_id],
-            set_={"entries": table.entries + insert_row.excluded.entries},
-        ),
-        rows,
-    )
     connection.execute(delete(list_counts).where(table.list_id == list_id, table.entries == 0))

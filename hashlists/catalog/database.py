@@ -16,11 +16,15 @@ class Database(ABC):
     """One kind of database. Its methods raise what the driver raises."""
 
     @abstractmethod
-    def open(self, url: URL) -> Engine:
+    def open(self, url: URL, *, make: bool) -> Engine:
         """An engine whose transactions read one snapshot each, unless `writer` says otherwise.
 
+        Args:
+            url: of the database.
+            make: make a file that is missing; a server has its databases made by others.
+
         Raises:
-            CatalogError: the URL is unusable.
+            CatalogError: the URL is unusable, or the file is missing and not to be made.
         """
 
     @abstractmethod

@@ -11,11 +11,13 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, inspect, make_url, select
+from sqlalchemy import event, insert, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hashlists.catalog import on_postgresql, on_sqlite, postgresql_errors
+from hashlists.catalog.records import require_id
+from hashlists.catalog.schema import CATALOG_ID_NAME
 from hashlists.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -32,11 +34,15 @@ _DATABASES: dict[str, Database] = {
 _EXAMPLES = "use e.g. sqlite:///catalog.db or postgresql+psycopg://user@host/database"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, *, make: bool = True) -> Engine:
     """Returns an engine for `url`; an SQLite file and its folder are made if they are missing.
 
+    Args:
+        url: of the database.
+        make: False for an error where the file is missing.
+
     Raises:
-        CatalogError: the URL is unusable, or its file cannot be made.
+        CatalogError: the URL is unusable, or its file is missing or cannot be made.
     """
     parsed, name = None, ""
     with suppress(ArgumentError, ValueError):
@@ -47,8 +53,26 @@ def open_engine(url: str) -> Engine:
     if name not in _DATABASES:
         raise CatalogError(f"a catalog is kept in SQLite or PostgreSQL; {_EXAMPLES}")
     with suppress(ArgumentError):  # e.g. a port that is no number
-        return _DATABASES[name].open(parsed)
+        return _DATABASES[name].open(parsed, make=make)
     raise CatalogError(f"the catalog's URL is not valid; {_EXAMPLES}")
+
+
+def stay_with(engine: Engine, catalog_id: str) -> None:
+    """Has each new connection fail with an `OtherCatalogError` where it reaches another catalog."""
+
+    def check(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(f"SELECT value FROM meta WHERE name = '{CATALOG_ID_NAME}'")  # noqa: S608 - a constant
+            row = cursor.fetchone()
+            cursor.close()
+            connection.rollback()
+            require_id("" if row is None else bytes(row[0]).hex(), catalog_id)
+        except BaseException:
+            connection.close()
+            raise
+
+    event.listen(engine, "connect", check)
 
 
 def writer(engine: Engine) -> Engine:

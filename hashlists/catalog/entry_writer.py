@@ -8,6 +8,7 @@ by `staging`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from hashlists.catalog.bulk import (
     pick,
     take,
 )
-from hashlists.catalog.interning import intern_classification, intern_handling, intern_said
+from hashlists.catalog.interning import intern_classification, intern_handlings
 from hashlists.catalog.schema import VERSIONS_PER_CHANGE, counters, entries
 from hashlists.catalog.text_uses import count_uses
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sqlalchemy import Connection
 
-    from hashlists.model import Classification, EntryBatch, Handling, SaidHandling
+    from hashlists.model import Classification, EntryBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,8 @@ class Rows:
     @classmethod
     def of(cls, connection: Connection, batch: EntryBatch, kinds: Sequence[int]) -> Rows:
         """Takes a batch and what `bulk.kinds_of` says of it, and stores the handlings it brings."""
-        if batch.said_handlings is None:
-            ids = _interned(connection, batch.handlings, intern_handling)
-        else:
-            ids = _interned(connection, batch.said_handlings, intern_said)
-        return cls(batch, kinds, ids)
+        said = batch.handlings if batch.said_handlings is None else batch.said_handlings
+        return cls(batch, kinds, _interned(said, partial(intern_handlings, connection)))
 
     def take(self, rows: Sequence[int]) -> Rows:
         """The given rows, in that order."""
@@ -112,7 +110,7 @@ class EntryWriter:
             return
         version_ids = range(self._next_version, self._next_version + number)
         self._next_version += number
-        class_ids = _interned(connection, batch.classifications, intern_classification)
+        class_ids = _interned(batch.classifications, partial(_classification_ids, connection))
         plain: dict[str, Sequence[Any]] = {
             "version_id": version_ids,
             "entry_id": entry_ids,
@@ -160,22 +158,24 @@ def _draw(connection: Connection, counter: str, number: int) -> int:
 
 
 def _interned(
-    connection: Connection,
-    values: Sequence[Handling] | Sequence[SaidHandling] | Sequence[Classification | None],
-    intern: Callable[[Connection, Any], int],
+    values: Sequence[Any], intern: Callable[[Sequence[Any]], Sequence[int | None]]
 ) -> list[Any]:
     """Ids of a column of interned objects: looked up once for each object, not for each row."""
     identities = list(map(id, values))  # not hashed: that would cost more than all else
     if values and identities.count(identities[0]) == len(values):
-        shared = values[0]
-        return [None if shared is None else intern(connection, shared)] * len(values)
+        return [*intern(values[:1])] * len(values)
     different = dict(zip(identities, values, strict=True))
-    ids = {
-        identity: None if value is None else intern(connection, value)
-        # In one order everywhere: who waits for another's new row is never waited for by it.
-        for identity, value in sorted(different.items(), key=lambda item: repr(item[1]))
-    }
+    ids = dict(zip(different, intern(list(different.values())), strict=True))
     return list(map(ids.__getitem__, identities))
+
+
+def _classification_ids(
+    connection: Connection, values: Sequence[Classification | None]
+) -> list[int | None]:
+    # In one order everywhere: who waits for another's new row is never waited for by it.
+    told = sorted((each for each in values if each is not None), key=repr)
+    ids = {id(each): intern_classification(connection, each) for each in told}
+    return [None if each is None else ids[id(each)] for each in values]
 
 
 def _extra_columns(

@@ -50,6 +50,7 @@ from hashlists.errors import (
     ExchangeNotFoundError,
     ListFedError,
 )
+from hashlists.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -188,8 +189,9 @@ def find_exchange(connection: Connection, name: str) -> ExchangeRecord:
     """
     row = connection.execute(_RECORDS.where(exchanges.c.name == name)).one_or_none()
     if row is None:
+        near = did_you_mean(name, connection.execute(select(exchanges.c.name)).scalars().all())
         raise ExchangeNotFoundError(
-            f"there is no exchange named {name!r}; `exchanges status` names those there are"
+            f"there is no exchange named {name!r}{near}`exchanges status` names those there are"
         )
     return _record(row)
 

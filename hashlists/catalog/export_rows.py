@@ -74,6 +74,12 @@ _BARE: Mapping[str, Any] = {
 _NOTHING_OF_ITS_LIST = Handling(releasable_to=AS_ITS_LIST)
 
 _KEYS = BulkSelect(entries.c.entry_id, select(entries.c.entry_id, entries.c.source_key))
+_SOURCE_IDS = BulkSelect(
+    entry_versions.c.entry_id,
+    select(entry_versions.c.entry_id, entry_versions.c.source_id).order_by(
+        entry_versions.c.version_id
+    ),
+)
 _EXTRAS = BulkSelect(
     extra_hashes.c.version_id,
     select(
@@ -334,7 +340,20 @@ def export_batch(
         revisions=[each.revision for each in told],
         retracted=[each.retracted for each in told],
         reasons=[each.reason for each in told],
+        key_ids=_key_ids(connection, told, columns["source_id"]),
     )
+
+
+def _key_ids(
+    connection: Connection, told: Sequence[Told], source_ids: Sequence[str | None]
+) -> list[str | None]:
+    """Their sources' own ids, also of those of which nothing but the key is told."""
+    withdrawn = [each.entry_id for each in told if each.retracted]
+    before = dict(pair for part in _SOURCE_IDS.run(connection, withdrawn) for pair in part)
+    return [
+        before.get(each.entry_id) if each.retracted else source_id
+        for each, source_id in zip(told, source_ids, strict=True)
+    ]
 
 
 def _bare(entry_id: int) -> Version:

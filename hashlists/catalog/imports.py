@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from hashlists.catalog.commit import ChangeAuthor
 
 
-def begin_import(engine: Engine, by: ChangeAuthor, source: ImportSource) -> StagedImport:
-    """Begins to stage an import; nothing of it is seen before its commit.
+def begin_import(
+    engine: Engine, by: ChangeAuthor, source: ImportSource, *, latest: bool = False
+) -> StagedImport:
+    """Begins to stage an import; nothing of it is seen before its commit. See `Catalog`.
 
     Raises:
         ImportInProgressError: another import of this list, or under this idempotency key, is
@@ -60,7 +62,7 @@ def begin_import(engine: Engine, by: ChangeAuthor, source: ImportSource) -> Stag
     except BaseException:
         change.abort()
         raise
-    return StagedImport(change, before=before, tombstones=tombstones)
+    return StagedImport(change, before=before, tombstones=tombstones, latest=latest)
 
 
 def find_import(connection: Connection, idempotency_key: str) -> FinishedImport | None:

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from hashlists.catalog.bulk import upsert
+from hashlists.catalog.bulk import BulkSelect, upsert
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import classifications, handlings
 from hashlists.model import Handling, SaidHandling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Column, Connection
 
     from hashlists.model import Classification
 
 _DROPPED_AT_ONCE = 1_000
+
+#: It keeps what it finds from being dropped until the transaction has ended.
+_FIND_HANDLINGS = BulkSelect(
+    handlings.c.digest,
+    select(handlings.c.digest, handlings.c.handling_id).with_for_update(read=True, key_share=True),
+)
 
 
 def handling_document(handling: Handling) -> str:
@@ -73,53 +79,62 @@ def said_from_document(document: str) -> Handling | SaidHandling:
 
 def intern_handling(connection: Connection, handling: Handling) -> int:
     """Id of an equal handling, which is stored if it is new."""
-    return _intern_document(connection, handling_document(handling), handling.expires_at)
+    return intern_handlings(connection, [handling])[0]
 
 
-def intern_said(connection: Connection, said: SaidHandling) -> int:
-    """Id of an equal saying, which is stored if it is new."""
-    return _intern_document(connection, said_document(said), said.expires_at)
+def intern_handlings(
+    connection: Connection, values: Sequence[Handling] | Sequence[SaidHandling]
+) -> list[int]:
+    """Ids of equal handlings, or sayings, in the order of `values`; new ones are stored.
+
+    Each record of a list may say something of its own, so all are looked up together.
+    """
+    rows = [_handling_row(value) for value in values]
+    # In one order everywhere: who waits for another's new row is never waited for by it.
+    wanted = {row["digest"]: row for row in sorted(rows, key=itemgetter("digest"))}
+    ids = _handling_ids(connection, list(wanted))
+    insert_row = upsert(connection, handlings).on_conflict_do_nothing(index_elements=["digest"])
+    while missing := [digest for digest in wanted if digest not in ids]:
+        connection.execute(insert_row, [wanted[digest] for digest in missing])
+        # Another writer may have brought one, or dropped it again, meanwhile.
+        ids |= _handling_ids(connection, missing)
+    return [ids[row["digest"]] for row in rows]
 
 
-def _intern_document(connection: Connection, document: str, expires_at: datetime | None) -> int:
-    return _interned(
-        connection,
-        handlings.c.handling_id,
-        {"digest": hashlib.sha256(document.encode()).digest()},
-        {
-            "document": document,
-            "expires_at": None if expires_at is None else to_microseconds(expires_at),
-        },
-    )
+def _handling_row(value: Handling | SaidHandling) -> dict[str, Any]:
+    document = said_document(value) if isinstance(value, SaidHandling) else handling_document(value)
+    expires_at = value.expires_at
+    return {
+        "digest": hashlib.sha256(document.encode()).digest(),
+        "document": document,
+        "expires_at": None if expires_at is None else to_microseconds(expires_at),
+    }
+
+
+def _handling_ids(connection: Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
+    return {
+        bytes(digest): handling_id
+        for rows in _FIND_HANDLINGS.run(connection, digests)
+        for digest, handling_id in rows
+    }
 
 
 def intern_classification(connection: Connection, classification: Classification) -> int:
-    """Id of an equal classification, which is stored if it is new."""
-    return _interned(
-        connection,
-        classifications.c.classification_id,
-        {
-            "scheme": classification.scheme,
-            "profile": classification.profile,
-            "code": classification.code,
-        },
-        {},
-    )
+    """Id of an equal classification, which is stored if it is new.
 
-
-def _interned(
-    connection: Connection, column: Column[Any], key: Mapping[str, Any], more: Mapping[str, Any]
-) -> int:
-    """The id in `column` of the row that has the unique `key`, made if there is none.
-
-    The row is kept from being dropped until this transaction has ended.
+    It is kept from being dropped until this transaction has ended.
     """
-    table = column.table
+    table, column = classifications, classifications.c.classification_id
+    key: Mapping[str, str | None] = {
+        "scheme": classification.scheme,
+        "profile": classification.profile,
+        "code": classification.code,
+    }
     query = select(column).where(*(table.c[name] == value for name, value in key.items()))
     query = query.with_for_update(read=True, key_share=True)
     insert_row = (
         upsert(connection, table)
-        .values(**key, **more)
+        .values(**key)
         .on_conflict_do_nothing(index_elements=list(key))
         .returning(column)
     )

@@ -29,6 +29,7 @@ from hashlists.errors import (
     ListNotFoundError,
 )
 from hashlists.model import ChangeKind, Harm, HashList, ListState
+from hashlists.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -261,11 +262,16 @@ def with_named_recipients(handling: Handling) -> Handling:
     """It, with each recipient once.
 
     Raises:
-        InvalidNameError: one has no name.
+        InvalidNameError: one has no name, or several in one.
     """
     if not all(each.strip() for each in handling.releasable_to):
         raise InvalidNameError(
             "a recipient to whom entries may be released has a name; this one is empty"
+        )
+    if any(";" in each for each in handling.releasable_to):
+        raise InvalidNameError(
+            "a recipient's name has no semicolon, which sets names apart in tables: give each name"
+            " by itself, as --releasable-to ONE --releasable-to OTHER"
         )
     return replace(handling, releasable_to=tuple(dict.fromkeys(handling.releasable_to)))
 
@@ -293,8 +299,9 @@ def find_list(connection: Connection, name: str) -> Row[Any]:
     """
     row = connection.execute(select(hash_lists).where(hash_lists.c.name == name)).one_or_none()
     if row is None:
+        near = did_you_mean(name, connection.execute(select(hash_lists.c.name)).scalars().all())
         raise ListNotFoundError(
-            f"there is no list named {name!r}; `lists show` names those there are, and "
+            f"there is no list named {name!r}{near}`lists show` names those there are, and "
             "`lists create` makes one"
         )
     return row

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from hashlists.catalog.bulk import upsert
+from hashlists.catalog.bulk import or_add, upsert
 from hashlists.catalog.engine import catalog_errors, writer
 from hashlists.catalog.lists import find_list
 from hashlists.catalog.schema import hash_lists, match_days
@@ -58,17 +58,8 @@ def add_match_days(engine: Engine, days: Sequence[MatchDay]) -> None:
         ]
         if not rows:
             return
-        table = match_days.c
-        insert_row = upsert(connection, match_days)
-        sums = {
-            name: table[name] + insert_row.excluded[name] for name in ("uploads", "exact", "near")
-        }
-        connection.execute(
-            insert_row.on_conflict_do_update(
-                index_elements=[table.list_id, table.day, table.policy], set_=sums
-            ),
-            rows,
-        )
+        sums = or_add(upsert(connection, match_days), "uploads", "exact", "near")
+        connection.execute(sums, rows)
 
 
 def read_match_days(connection: Connection, list_name: str, *, since: date) -> list[MatchDay]:

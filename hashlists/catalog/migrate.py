@@ -2,7 +2,8 @@
 
 Invariants: all of it happens in one transaction under a lock, so that two processes that
 open a new catalog at once do not meet; a catalog of a newer build, or a database that holds
-something else, is refused untouched. There is no way back to an older schema.
+something else, or another catalog than it should, is refused untouched. There is no way back to an
+older schema.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, inspect, text
 
 from hashlists.catalog.engine import catalog_errors, migrator
+from hashlists.catalog.records import read_catalog_id, require_id
 from hashlists.catalog.schema import CATALOG_ID_NAME, SCHEMA_VERSION, counters, head, meta
 from hashlists.catalog.tombstones import create_key
 from hashlists.errors import CatalogError
@@ -26,20 +28,43 @@ VERSION_TABLE = "alembic_version"
 _CATALOG_ID_BYTES = 16
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, *, make: bool = True, catalog_id: str = "") -> str:
     """Makes or upgrades the schema; does nothing when it is the present one.
 
+    Args:
+        engine: of the database.
+        make: False for an error where the database is empty.
+        catalog_id: the identity that the catalog must have; empty: any.
+
+    Returns:
+        The catalog's identity.
+
     Raises:
+        OtherCatalogError: it has another identity.
         CatalogError: the catalog is of a newer build, is none, or cannot be opened.
     """
     with catalog_errors():
         with engine.connect() as connection:
-            if _version(connection) == SCHEMA_VERSION:
-                return
+            version = _checked_version(connection, make=make, catalog_id=catalog_id)
+            if version == SCHEMA_VERSION:
+                return read_catalog_id(connection)
         with migrator(engine).begin() as connection:
-            version = _version(connection)
+            version = _checked_version(connection, make=make, catalog_id=catalog_id)
             if version != SCHEMA_VERSION:
                 _upgrade(connection, version)
+            return read_catalog_id(connection)
+
+
+def _checked_version(connection: Connection, *, make: bool, catalog_id: str) -> str | None:
+    version = _version(connection)
+    if version is None and not make:
+        raise CatalogError(
+            "the catalog's database is empty: name the right one, or restore a backup into it; "
+            "`hashwarden lists create` makes a new catalog, where no lists are published"
+        )
+    if version is not None and catalog_id:
+        require_id(read_catalog_id(connection), catalog_id)
+    return version
 
 
 def _version(connection: Connection) -> str | None:

@@ -106,8 +106,9 @@ _LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(4851725)"
 class Postgresql(Database):
     """What the catalog asks of PostgreSQL."""
 
-    def open(self, url: URL) -> Engine:
+    def open(self, url: URL, *, make: bool) -> Engine:
         """An engine of psycopg; nothing is connected yet."""
+        del make
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
         if url.get_driver_name() != "psycopg":

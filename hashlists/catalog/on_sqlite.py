@@ -2,7 +2,9 @@
 
 Invariants: every connection wipes what it deletes, waits for a lock rather than failing at once,
 and enforces foreign keys, but for one that stages; a reader's transaction is one snapshot; a writer
-takes the write lock when it begins, never half-way.
+takes the write lock when it begins, never half-way. No connection is used, and no change is
+committed, once another file is in the place of the one that was opened, or none: what is read there
+would be out of date, and what is written lost.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ import stat
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
+from hashlists.catalog.clear_copies import remove_left
 from hashlists.catalog.database import Database
 from hashlists.catalog.owner import is_alive
 from hashlists.errors import CatalogError
@@ -41,6 +46,9 @@ _CREATING = threading.Lock()
 
 _USE_LOG = "PRAGMA journal_mode = WAL"
 _RETRY_SECONDS = 0.01
+#: Where a connection keeps which file it has opened.
+_PLACE = "place"
+_MOVED = "was moved away or replaced"
 #: Before each further attempt at a step of wiping; readers in the way are mostly gone by then.
 _PAUSES_SECONDS = (0.1, 0.5, 1.0, 2.0)
 
@@ -62,14 +70,18 @@ _PRAGMAS = (
 class Sqlite(Database):
     """What the catalog asks of SQLite."""
 
-    def open(self, url: URL) -> Engine:
+    def open(self, url: URL, *, make: bool) -> Engine:
         """An engine for a file, which is made with its folder if it is missing."""
-        _make_private_file(url)
+        _require_private_file(url, make=make)
         engine = create_engine(
             url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
         )
+        event.listen(engine, "do_connect", _open_existing)
         event.listen(engine, "connect", _prepare_connection)
+        event.listen(engine, "connect", _check_opened)
+        event.listen(engine, "checkout", _check_out)
         event.listen(engine, "begin", _begin)
+        event.listen(engine, "commit", _check_place)
         return engine
 
     def writer(self, engine: Engine) -> Engine:
@@ -145,20 +157,23 @@ class Sqlite(Database):
         catalog, in the same private folder.
 
         Returns:
-            False when a reader still needs the old pages, a writer was in the way, or the disk is
-            full: then traces are left, and it must be done again.
+            False when a reader still needs the old pages, a writer or a backup was in the way, or
+            the disk is full: then traces are left, and it must be done again.
         """
         with engine.connect() as connection:
             connection.detach()  # what is set here must not reach the pool
-            folder = str(Path(engine.url.database or "").absolute().parent).replace("'", "''")
+            folder = Path(engine.url.database or "").absolute().parent
+            quoted = str(folder).replace("'", "''")
             try:
                 _pragmas(
                     connection,
-                    f"PRAGMA temp_store_directory = '{folder}'",
+                    f"PRAGMA temp_store_directory = '{quoted}'",
                     "PRAGMA temp_store = FILE",  # in memory it would take a whole copy
                 )
-                return _tried_again(lambda: _vacuum(connection)) and _tried_again(
-                    lambda: _truncate_log(connection)
+                return (
+                    _tried_again(lambda: _vacuum(connection))
+                    and _tried_again(lambda: _truncate_log(connection))
+                    and _tried_again(lambda: remove_left(folder))
                 )
             except sqlite3.Error as error:
                 raise CatalogError(explain(str(error))) from error
@@ -190,13 +205,14 @@ def _truncate_log(connection: Connection) -> bool:
     return row is not None and row[0] == 0
 
 
-def _make_private_file(url: URL) -> None:
+def _require_private_file(url: URL, *, make: bool) -> None:
     if not url.database or url.database == ":memory:":
         raise CatalogError("the catalog needs a file, e.g. sqlite:///catalog.db")
     path = Path(url.database)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _create(path)
+        if make:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _create(path)
         usable = stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK | os.W_OK)
     except OSError as error:
         raise CatalogError(f"the catalog's file cannot be opened: {error.strerror}") from error
@@ -214,6 +230,50 @@ def _create(path: Path) -> None:
     """
     with _CREATING, suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A file's place, and which file was there: device and number, or None where none was."""
+
+    path: str
+    file: tuple[int, int] | None
+
+    @classmethod
+    def look(cls, path: str) -> _Place:
+        try:
+            found = os.stat(path)  # noqa: PTH116 - for every transaction
+        except OSError:
+            return cls(path, None)
+        return cls(path, (found.st_dev, found.st_ino))
+
+    def is_left(self) -> bool:
+        return self.look(self.path) != self
+
+
+def _open_existing(_dialect: object, record: Any, arguments: Any, options: Any) -> None:
+    """Has the connection fail where the file is missing; SQLite would make an empty one."""
+    path = str(Path(arguments[0]).absolute())
+    record.info[_PLACE] = _Place.look(path)
+    arguments[0] = f"{Path(path).as_uri()}?mode=rw"
+    options["uri"] = True
+
+
+def _check_opened(_connection: object, record: Any) -> None:
+    """Else it is not known which file was opened."""
+    if record.info[_PLACE].is_left():
+        raise sqlite3.OperationalError(_MOVED)
+
+
+def _check_out(_connection: object, record: Any, _fairy: object) -> None:
+    """Has the pool open the file anew where it is another one."""
+    if record.info[_PLACE].is_left():
+        raise DisconnectionError(_MOVED)
+
+
+def _check_place(connection: Connection) -> None:
+    if connection.info[_PLACE].is_left():
+        raise CatalogError(f"the catalog's file {_MOVED}; nothing was changed: try again")
 
 
 def _prepare_connection(connection: Any, _record: object) -> None:
@@ -266,6 +326,10 @@ def explain(message: str) -> str:
         return (
             f"another process kept the catalog locked for {BUSY_TIMEOUT_SECONDS} s;"
             " try again, and look for a stuck process"
+        )
+    if "unable to open" in message or _MOVED in message:
+        return (
+            "the catalog's file is away, or may not be read and written; put it back in its place"
         )
     if "not a database" in message or "malformed" in message:
         return "the catalog's file is damaged or is no catalog; restore it from a backup"

@@ -24,6 +24,12 @@ from hashlists.catalog.engine import (
 )
 from hashlists.catalog.records import now_microseconds, read_catalog_id
 from hashlists.catalog.schema import ChangeState, changes, imports, retractions
+from hashlists.catalog.staged_counts import (
+    KEPT_COUNTS,
+    add_staged_counts,
+    forget_counts,
+    stage_counts,
+)
 from hashlists.catalog.states import (
     EntryState,
     after_actions,
@@ -53,7 +59,8 @@ class OpenChange:
         by: who changes which list.
         change_id: marks its rows.
         base: the head when it began; what it stages is the difference from this revision.
-        counts: how the entries in force will have moved, as seen from `base`.
+        counts: how the entries in force will have moved, as seen from `base`; what is more than
+            `KEPT_COUNTS` goes to the database with each transaction.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class OpenChange:
         self.by = by
         self.engine = engine
         self._broken = False
+        self._counts_stored = False
         self._connection: Connection | None = connection
 
     @contextmanager
@@ -100,7 +108,14 @@ class OpenChange:
             if connection.execute(beat).rowcount != 1:
                 raise CatalogError("this change was taken for dead and removed; begin another")
             yield connection
+            if len(self.counts) > KEPT_COUNTS:
+                self._put_counts_away(connection)
         self._broken = False
+
+    def _put_counts_away(self, connection: Connection) -> None:
+        stage_counts(connection, self.change_id, self.counts)
+        self.counts.clear()
+        self._counts_stored = True
 
     def commit(self, connection: Connection) -> Revision | None:
         """Makes the change a revision; the caller's transaction must end right after.
@@ -108,9 +123,15 @@ class OpenChange:
         Returns:
             None when nothing changed: then there is no revision.
         """
-        counts = Counts(self.counts)
-        counts.update(_corrections(connection, self))
-        return finish_change(connection, self.by, self.change_id, self.totals, counts)
+        self.counts.update(_corrections(connection, self))
+        if not self._counts_stored:
+            return finish_change(connection, self.by, self.change_id, self.totals, self.counts)
+        self._put_counts_away(connection)
+        revision = finish_change(connection, self.by, self.change_id, self.totals, Counts())
+        if revision is not None:
+            add_staged_counts(connection, self.by.list_id, self.change_id)
+        forget_counts(connection, self.change_id)
+        return revision
 
     @contextmanager
     def final_transaction(self) -> Iterator[Connection]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from hashlists.catalog.schema import CATALOG_ID_NAME, meta
+from hashlists.errors import OtherCatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,3 +101,17 @@ def read_catalog_id(connection: Connection) -> str:
     """The catalog's own identity, drawn when it was made."""
     query = select(meta.c.value).where(meta.c.name == CATALOG_ID_NAME)
     return bytes(connection.execute(query).scalar_one()).hex()
+
+
+def require_id(catalog_id: str, other_id: str) -> None:
+    """Refuses a catalog of another identity than it should have; where that is empty, none.
+
+    Raises:
+        OtherCatalogError: it is another one.
+    """
+    if other_id and catalog_id != other_id:
+        raise OtherCatalogError(
+            "another catalog is in the place of the one that was there before, so it is not used: "
+            "put the right one back, or restore it from a backup; docs/deploy/operating.md tells "
+            "how to begin anew"
+        )

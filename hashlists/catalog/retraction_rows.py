@@ -26,6 +26,7 @@ def retraction_row(
     *,
     origin: Origin = Origin.SOURCE,
     action: Action = Action.RETRACT,
+    told_at: int | None = None,
 ) -> dict[str, Any]:
     """A row of `retractions`."""
     return {
@@ -34,6 +35,7 @@ def retraction_row(
         "origin": origin,
         "action": action,
         "reason": reason,
+        "told_at": told_at,
     }
 
 
@@ -42,10 +44,24 @@ def insert_actions(
     change_id: int,
     reason: str,
     actions: Mapping[int, Mapping[Origin, Action]],
+    *,
+    told_at: Mapping[int, int] | None = None,
 ) -> None:
-    """Adds the rows of what a change does to each entry."""
+    """Adds the rows of what a change does to each entry; `told_at` of sources' withdrawals."""
+    moments = told_at or {}
     rows = [
-        retraction_row(entry_id, change_id, reason, origin=origin, action=action)
+        retraction_row(
+            entry_id,
+            change_id,
+            reason,
+            origin=origin,
+            action=action,
+            told_at=(
+                moments.get(entry_id)
+                if (origin, action) == (Origin.SOURCE, Action.RETRACT)
+                else None
+            ),
+        )
         for entry_id, done in actions.items()
         for origin, action in done.items()
     ]

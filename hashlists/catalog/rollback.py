@@ -16,6 +16,7 @@ from hashlists.catalog import derived
 from hashlists.catalog.bulk import INSERT_EXTRA_HASHES, BulkInsert
 from hashlists.catalog.engine import catalog_errors, refresh_statistics
 from hashlists.catalog.exchanges import exchange_of_list, owe_full_fetch
+from hashlists.catalog.older import withdrawal_moments
 from hashlists.catalog.open_change import OpenChange, open_change
 from hashlists.catalog.retraction_rows import count_actions, insert_actions
 from hashlists.catalog.schema import (
@@ -204,7 +205,8 @@ class _Rollback:
                 count_actions(change.counts, change.totals, state, goal or state, done)
             change.totals.updated += len(copies)
             reason = f"rolled back to revision {self._to_revision}"
-            insert_actions(connection, change.change_id, reason, actions)
+            told_at = withdrawal_moments(connection, list(actions), upto=self._to_revision)
+            insert_actions(connection, change.change_id, reason, actions, told_at=told_at)
             self._copy_versions(connection, list(copies.values()))
             counted = copies.keys() | now.keys() - then.keys()
             change.totals.updated += self._derive_back(connection, entry_ids, counted)

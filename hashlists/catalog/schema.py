@@ -31,7 +31,7 @@ from sqlalchemy import (
 from hashlists.model import HashKind
 
 #: The migration that brings an empty database to exactly these tables.
-SCHEMA_VERSION = "0008"
+SCHEMA_VERSION = "0010"
 
 #: Versions that one change may append: the low 32 bits of `version_id`.
 VERSIONS_PER_CHANGE = 2**32
@@ -276,6 +276,8 @@ retractions = Table(
     Column("origin", String(16), nullable=False),
     Column("action", String(16), nullable=False),
     Column("reason", Text, nullable=False),
+    # When the source withdrew it, by its own clock; null where that is not known. See `older`.
+    Column("told_at", _Id),
     UniqueConstraint("entry_id", "change_id", "origin"),
     Index("ix_retractions_change_id", "change_id"),
 )
@@ -286,6 +288,17 @@ list_counts = Table(
     "list_counts",
     metadata,
     Column("list_id", _Id, ForeignKey("hash_lists.list_id"), primary_key=True, autoincrement=False),
+    Column("kinds", SmallInteger, primary_key=True, autoincrement=False),
+    Column("handling_id", _Id, primary_key=True, autoincrement=False),
+    Column("entries", _Id, nullable=False),
+)
+
+#: How a change that is being staged will move `list_counts`, as far as it does not hold that in
+#: memory; its commit adds it there.
+staged_counts = Table(
+    "staged_counts",
+    metadata,
+    Column("change_id", _Id, ForeignKey("changes.change_id"), primary_key=True),
     Column("kinds", SmallInteger, primary_key=True, autoincrement=False),
     Column("handling_id", _Id, primary_key=True, autoincrement=False),
     Column("entries", _Id, nullable=False),

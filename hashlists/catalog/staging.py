@@ -28,6 +28,7 @@ from hashlists.catalog.exchanges import write_progress
 from hashlists.catalog.held_entries import HeldEntries
 from hashlists.catalog.id_set import IdSet
 from hashlists.catalog.list_handling import ListHandling, read_sayings
+from hashlists.catalog.older import is_older, version_moments, withdrawal_moments
 from hashlists.catalog.schema import Origin, imports
 from hashlists.catalog.senders import read_senders
 from hashlists.catalog.stage_result import StageResult
@@ -101,13 +102,17 @@ class StagedImport:
         before: how the list stood when the import began.
     """
 
-    def __init__(self, change: OpenChange, *, before: Before, tombstones: Tombstones) -> None:
+    def __init__(
+        self, change: OpenChange, *, before: Before, tombstones: Tombstones, latest: bool
+    ) -> None:
         """Made by `Catalog.begin_import`.
 
         Args:
             change: the open change.
             before: how the list stood when the import began.
             tombstones: of the list; they cannot change while the change is open.
+            latest: whether records that are older than what the list has of their entries are
+                left aside.
         """
         self.before = before
         self._change = change
@@ -116,7 +121,8 @@ class StagedImport:
         self._tombstones = tombstones
         self._seen = IdSet()
         self._barred = IdSet()
-        self._gone = StagedRetractions(change, self._seen)
+        self._latest = latest
+        self._gone = StagedRetractions(change, self._seen, latest=latest)
         self._writer = EntryWriter(list_id=self._list_id, change_id=change.change_id)
         may_hold = before.fresh and versions_may_come_first(change.engine)
         self._held = HeldEntries(change) if may_hold else None
@@ -227,7 +233,6 @@ class StagedImport:
         for entry_ids in absent.parts(ROWS_PER_TRANSACTION):
             with self._change.transaction() as connection:
                 self._gone.stage_absent(connection, entry_ids, reason)
-        self._change.counts.subtract(absent.counts)
         self._change.totals.retracted += len(absent)
         return StageResult(retracted=len(absent))
 
@@ -318,7 +323,8 @@ class StagedImport:
         accepted = count_rows(rows.kinds, rows.handling_ids)
         self._change.counts.update(accepted)
         result.added += number
-        result.kinds.update(accepted)
+        for (carried, _), number_with in accepted.items():
+            result.kinds[carried] += number_with
         return True
 
     def _add_entries(
@@ -347,16 +353,24 @@ class StagedImport:
         batch = rows.batch
         known = ids_of_keys(connection, self._list_id, batch.keys)
         states = entry_states(connection, list(known.values()), upto=self._change.base)
-        self._gone.take_back(connection, list(known.values()), states)
+        older = self._older(connection, rows, known, states)
+        result.older += len(older)
+        now = [
+            known[key] for row, key in enumerate(batch.keys) if key in known and row not in older
+        ]
+        self._gone.take_back(connection, list(dict.fromkeys(now)), states)
         plan = _Plan(as_before=self._as_before(connection, rows, states))
         earlier = self._earlier_digests(connection, known, states)
         for row, (key, digest) in enumerate(zip(batch.keys, batch.content_digests, strict=True)):
+            if row in older:
+                self._gone.passed.add(known[key])
+                continue
             first_digest = earlier.get(key)
             if first_digest is None:
                 earlier[key] = digest
                 said = digest, rows.handling_ids[row]
                 self._plan_row(plan, row, known.get(key), states, said)
-                result.kinds[rows.count_key(row)] += 1
+                result.kinds[rows.kinds[row]] += 1
             elif first_digest == digest:
                 result.unchanged += 1
             else:
@@ -366,6 +380,41 @@ class StagedImport:
         result.unchanged += plan.unchanged
         result.kept_retracted += plan.kept_retracted
         self._write(connection, rows, plan, states)
+
+    def _older(
+        self,
+        connection: Connection,
+        rows: Rows,
+        known: Mapping[bytes, int],
+        states: Mapping[int, EntryState],
+    ) -> frozenset[int]:
+        """Rows that are older than what the list had of their entries; those of them that count."""
+        batch = rows.batch
+        if not self._latest:
+            return frozenset()
+        stamped = batch.stamped or [False] * len(batch)
+        differing: dict[int, int] = {}
+        for row, (key, digest) in enumerate(zip(batch.keys, batch.content_digests, strict=True)):
+            state = states.get(known.get(key, 0))
+            if state and (
+                Origin.SOURCE in state.retracted_by
+                or (stamped[row] and state.content_digest != digest)
+            ):
+                differing[row] = known[key]
+        named = sorted(set(differing.values()))
+        gone = [each for each in named if Origin.SOURCE in states[each].retracted_by]
+        stamps = [
+            stamp if tells else None
+            for stamp, tells in zip(batch.source_updated_at, stamped, strict=True)
+        ]
+        versions = version_moments(connection, states, named)
+        withdrawals = withdrawal_moments(connection, gone, upto=self._change.base)
+        return frozenset(
+            row
+            for row, entry_id in differing.items()
+            if is_older(stamps[row], withdrawals.get(entry_id))
+            or is_older(stamps[row], versions.get(entry_id))
+        )
 
     def _earlier_digests(
         self, connection: Connection, known: Mapping[bytes, int], states: Mapping[int, EntryState]

@@ -23,6 +23,7 @@ from hashlists.catalog.schema import (
     imports,
     retractions,
 )
+from hashlists.catalog.staged_counts import forget_counts
 from hashlists.catalog.text_uses import forget_uses
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ def remove_change(engine: Engine, change_id: int) -> int:
     removed = 0
     while rows := _remove_some(engine, change_id):
         removed += rows
+    while _forget_some(engine, change_id):
+        pass
     with catalog_errors(), writer(engine).begin() as connection:
         connection.execute(delete(retractions).where(retractions.c.change_id == change_id))
         connection.execute(delete(derived_hashes).where(derived_hashes.c.change_id == change_id))
         connection.execute(delete(imports).where(imports.c.change_id == change_id))
-        forget_uses(connection, change_id)
+        forget_counts(connection, change_id)
         connection.execute(
             this_change.where(changes.c.state == ChangeState.ABANDONED).values(
                 state=ChangeState.ABORTED
@@ -128,3 +131,12 @@ def _remove_some(engine: Engine, change_id: int) -> int:
             )
         )
     return len(rows)
+
+
+def _forget_some(engine: Engine, change_id: int) -> bool:
+    """Forgets up to `_SWEPT_ROWS` of what the change used of each kind of text; False at the end.
+
+    Its versions are gone by then.
+    """
+    with catalog_errors(), writer(engine).begin() as connection:
+        return forget_uses(connection, change_id, at_most=_SWEPT_ROWS)

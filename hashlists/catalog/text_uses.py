@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, exists, func, or_, select, update
 
-from hashlists.catalog.bulk import upsert
+from hashlists.catalog.bulk import or_add, upsert
 from hashlists.catalog.interning import droppable
 from hashlists.catalog.schema import (
     change_classifications,
@@ -77,13 +77,7 @@ def count_uses(
 
 
 def _add(connection: Connection, text: _Text, rows: Sequence[Mapping[str, Any]]) -> None:
-    table = text.uses.c
-    insert_row = upsert(connection, text.uses)
-    statement = insert_row.on_conflict_do_update(
-        index_elements=[table.change_id, text.used_id],
-        set_={"versions": table.versions + insert_row.excluded.versions},
-    )
-    connection.execute(statement, rows)
+    connection.execute(or_add(upsert(connection, text.uses), "versions"), rows)
 
 
 def uses_by(connection: Connection, entry_ids: Sequence[int]) -> Uses:
@@ -122,13 +116,22 @@ def _subtract(connection: Connection, text: _Text, rows: Sequence[Mapping[str, A
     connection.execute(delete(text.uses).where(*this, table.versions <= 0), named)
 
 
-def forget_uses(connection: Connection, change_id: int) -> None:
-    """Forgets what a removed change used, and drops the texts that nobody uses any more."""
+def forget_uses(connection: Connection, change_id: int, *, at_most: int) -> bool:
+    """Forgets what a removed change used, and drops the texts that nobody uses any more.
+
+    Returns:
+        Whether it used any of which this forgot, `at_most` of each kind of text.
+    """
+    forgotten = False
     for text in _TEXTS:
-        of_change = text.uses.c.change_id == change_id
-        ids = connection.execute(select(text.used_id).where(of_change)).scalars().all()
-        connection.execute(delete(text.uses).where(of_change))
-        _drop_unused(connection, text, sorted(ids))
+        used = text.uses.c.change_id == change_id
+        query = select(text.used_id).where(used).order_by(text.used_id).limit(at_most)
+        ids = connection.execute(query).scalars().all()
+        if ids:
+            forgotten = True
+            connection.execute(delete(text.uses).where(used, text.used_id <= ids[-1]))
+            _drop_unused(connection, text, ids)
+    return forgotten
 
 
 def _drop_unused(connection: Connection, text: _Text, ids: Sequence[int]) -> None:
@@ -136,8 +139,9 @@ def _drop_unused(connection: Connection, text: _Text, ids: Sequence[int]) -> Non
     unused = ~exists().where(text.used_id == text.id)
     if text is _HANDLING:
         unused &= _no_list_has()
-    for each in droppable(connection, text.id, ids):
-        connection.execute(delete(text.id.table).where(text.id == each, unused))
+    free = [{"free": each} for each in droppable(connection, text.id, ids)]
+    if free:
+        connection.execute(delete(text.id.table).where(text.id == bindparam("free"), unused), free)
 
 
 def _no_list_has() -> ColumnElement[bool]:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from hashlists.errors import ExchangePageError, ExchangeSettingsError
-from hashlists.exchanges.times import read_moment
-from hashlists.formats.options import did_you_mean
+from hashlists.moments import read_moment
+from hashlists.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hashlists.errors import ExchangeCredentialsError
-from hashlists.formats.options import nearest_name
+from hashlists.near_names import nearest_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

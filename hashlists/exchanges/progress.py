@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from hashlists.exchanges.times import read_moment, utc_text
+from hashlists.moments import read_moment, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

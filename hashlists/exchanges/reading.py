@@ -16,10 +16,10 @@ from hashlists.catalog import SetAside
 from hashlists.errors import ExchangePageError, FormatError
 from hashlists.exchanges.identity import of_place, of_record
 from hashlists.exchanges.repetitions import Repetitions
-from hashlists.exchanges.times import read_moment
 from hashlists.formats.page_reader import PageReader
 from hashlists.formats.registry import open_reader
 from hashlists.importing.full import MAX_ABSENT_SHARE
+from hashlists.moments import read_moment
 from hashlists.validate import validate
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from hashlists.exchanges.base import (
     require_count,
     take_options,
 )
-from hashlists.exchanges.times import read_moment, utc_text
+from hashlists.moments import read_moment, utc_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -177,9 +177,13 @@ class RawBatch:
         retracted: rows by which the source withdraws the entry; such a row needs a key alone.
         retraction_reasons: why, in the source's words.
         unmatchable: further rows, by which the source lists an entry still, but by nothing that
-            could be matched, such as a hash of an unknown kind. Such a row needs a key alone. The
-            source stands by nothing that the list holds of the entry, so it is withdrawn; that the
-            list holds nothing of it is no surprise.
+            could be matched, such as a hash of an unknown kind, or no longer as known-good. Such a
+            row needs a key alone. The source stands by nothing that the list holds of the entry, so
+            it is withdrawn; that the list holds nothing of it is no surprise.
+        stamped: whether `updated_at` tells of each row which of two records of an entry its source
+            made later, be it listed or withdrawn.
+        unstamped: rows of which it does not, all the same.
+        for_good: rows that withdraw an entry which the source must not list again.
         names: what the format calls the plain columns.
         place_at: where each row stood.
         rejections: records found unreadable by the reader, in file order; not in the columns.
@@ -218,6 +222,9 @@ class RawBatch:
     retracted: Sequence[bool] | None = None
     retraction_reasons: Sequence[str | None] | None = None
     unmatchable: Collection[int] = frozenset()
+    stamped: bool = False
+    unstamped: Collection[int] = frozenset()
+    for_good: Collection[int] = frozenset()
     names: FieldNames = FieldNames()
     rejections: Sequence[Rejection] = ()
     faults: Mapping[int, tuple[str, str]] = field(default_factory=dict)
@@ -451,6 +458,8 @@ class Format:
             reads it takes its entries for such; None where a file says itself what it is about.
         keeps_lists_apart: whether an entry's identity in the file tells its list, so that entries
             of several lists in one file are never taken for one another.
+        keeps_senders_apart: whether the id of every entry that is written tells the catalog, so
+            that files of several may go into one list and none withdraws what another lists.
         ending: what names of files that are written end with, e.g. `.json`.
         media_type: of files that are written, as IANA or the format's own standard names it.
     """
@@ -467,6 +476,7 @@ class Format:
     harm: Harm | None = None
     written_for: Harm | None = None
     keeps_lists_apart: bool = False
+    keeps_senders_apart: bool = False
     ending: str = ""
     media_type: str = "application/octet-stream"
 

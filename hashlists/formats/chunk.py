@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashlists.model import PlaceAt, Rejection
+    from hashlists.model import Place, PlaceAt, Rejection
 
 RecordT = TypeVar("RecordT")
 
@@ -31,4 +33,22 @@ class Chunk(Generic[RecordT]):
     odd_names: Mapping[int, Sequence[str]] = field(default_factory=dict, repr=False)
 
 
-__all__ = ["Chunk", "RecordT"]
+def join(chunks: Sequence[Chunk[RecordT]]) -> Chunk[RecordT]:
+    """Chunks as one, in order; of one at least, and without odd names."""
+    if len(chunks) == 1:
+        return chunks[0]
+    starts = [0, *accumulate(len(each.records) for each in chunks)]
+    places = [each.place_at for each in chunks]
+
+    def place_at(row: int, /) -> Place:
+        which = bisect_right(starts, row) - 1  # the last to begin there, as others are empty
+        return places[which](row - starts[which])
+
+    return Chunk(
+        list(chain.from_iterable(each.records for each in chunks)),
+        place_at,
+        list(chain.from_iterable(each.rejections for each in chunks)),
+    )
+
+
+__all__ = ["Chunk", "RecordT", "join"]

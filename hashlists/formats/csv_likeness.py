@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS: Final = ",;\t|"
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
-_NOISE = re.compile(r"(?:hash|digest|value|hex|prufsumme|summe|sum)$")
+_NOISE = re.compile(r"^(?:file|hash|digest)|(?:hash|digest|value|hex|prufsumme|summe|sum)$")
 _KINDS: Final = {str(kind): kind for kind in HashKind}
 _MAX_NAMES: Final = 8
 #: Encodings that any text fits which is no UTF-8, so which it is its sender must say.
@@ -95,7 +95,7 @@ def looks_like(sample: Sample) -> Likeness | None:
 
 
 def kind_named(name: str) -> HashKind | None:
-    """The kind that a column is named for, e.g. SHA-256 for `sha256_hex`; None for none."""
+    """The kind that a column is named for: SHA-256 for `sha256_hex`, `File SHA-256`; or None."""
     word = _NOT_WORD.sub("", name.lower().replace("ü", "u"))
     while word not in _KINDS and (shorter := _NOISE.sub("", word)) != word:
         word = shorter

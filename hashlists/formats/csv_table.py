@@ -51,6 +51,10 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _Row = list[str]
 
 
+#: Which a table may have in place of commas, and how the option names it.
+_OTHER_DELIMITERS = {";": ";", "\t": "tab", "|": "|"}
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some records of a table.
@@ -137,6 +141,9 @@ class CsvTable:
                 "; the header line is not UTF-8 text: say its encoding, e.g. --option "
                 "encoding=cp1252"
             )
+        for sign, word in _OTHER_DELIMITERS.items():
+            if len(self.columns) == 1 and sign in self.columns[0]:
+                told += f"; they look parted by another sign: say --option 'delimiter={word}'"
         return told
 
     def blocks(self) -> Iterator[Block]:

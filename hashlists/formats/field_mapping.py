@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import Encoding, FieldNames
-from hashlists.formats.options import did_you_mean
 from hashlists.model import EntryFlag, HashKind
+from hashlists.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -5,9 +5,10 @@ as well. Taken over: these and `FileSize`. Never taken over: names, packages, pr
 children, whose digests belong to other files. The key is the SHA-1, as for NSRL.
 
 "Known" is not "good": a record with `KnownMalicious` is left aside and counted, whatever stands
-there, and so is one below the option `min_trust`. The entries go into lists of known-good files,
-never count as matches, and never cancel one. The format has no retractions. A line in which an
-object has a member twice is rejected alone.
+there, and its entry is withdrawn where the list has it of an earlier file. One below the option
+`min_trust` is left aside and counted. The entries go into lists of known-good files, never count as
+matches, and never cancel one. The format has no other retractions. A line in which an object has a
+member twice is rejected alone.
 
 Options:
     min_trust: 0 to 100. A record whose `hashlookup:trust` is lower, or that has none, is left
@@ -140,11 +141,15 @@ class HashlookupReader(BatchReader):
         open_ended: bool,
     ) -> RawBatch:
         notes: Counter[str] = Counter()
-        kept = [self._is_kept(record, notes) for record in records]
+        kept = [self._is_kept(record) for record in records]
         ends_kept = bool(kept) and kept[-1]
         if not all(kept):
             records = list(compress(records, kept))
             numbers = list(compress(numbers, kept))
+            notes[_TRUST_NOTE] = kept.count(False)
+        malicious = frozenset(row for row, record in enumerate(records) if _is_malicious(record))
+        if malicious:
+            notes[_MALICIOUS_NOTE] = len(malicious)
         if open_ended and ends_kept:
             notes[_UNENDED_NOTE] += 1
         return RawBatch(
@@ -158,20 +163,22 @@ class HashlookupReader(BatchReader):
             place_at=LinePlaces(numbers),
             key_kinds=KEY_KINDS,
             sizes=[record.size for record in records],
+            unmatchable=malicious,
             names=FieldNames(key="SHA-1", size="FileSize"),
             rejections=rejections,
             notes=notes,
             open_ended=open_ended and ends_kept,
         )
 
-    def _is_kept(self, record: _Record, notes: Counter[str]) -> bool:
-        if record.malicious is not msgspec.UNSET:
-            notes[_MALICIOUS_NOTE] += 1
-            return False
-        if self._min_trust is not None and not _is_trusted(record.trust, self._min_trust):
-            notes[_TRUST_NOTE] += 1
-            return False
-        return True
+    def _is_kept(self, record: _Record) -> bool:
+        """Whether a record says anything of an entry: little trust says nothing."""
+        if self._min_trust is None or _is_malicious(record):
+            return True
+        return _is_trusted(record.trust, self._min_trust)
+
+
+def _is_malicious(record: _Record) -> bool:
+    return record.malicious is not msgspec.UNSET
 
 
 def _decode(line: bytes) -> _Record | str:

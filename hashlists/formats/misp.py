@@ -24,6 +24,10 @@ nobody unless an option names recipients. All of them must allow it: the attribu
 and the event's, which an answer to a search tells in each item. "As the event" allows nobody where
 the event says no distribution. The originator is the organisation that made the event (`Orgc`).
 
+Time stamps are taken over, and order nothing (`RawBatch.stamped`): that of an attribute does not
+tell when the event, whose tags and distribution count for it, changed, nor that of an object when
+an attribute was taken from it.
+
 A feed is a folder: one file for each event, a `manifest.json` that only names them, and
 `hashes.csv` with MD5 of attributes' values. The last two hold no hash of any file: they are
 refused, or left aside and noted where they come with the events in one set.
@@ -41,6 +45,7 @@ import msgspec
 from hashlists.errors import FormatError, OptionsError
 from hashlists.formats.advice import INSPECT
 from hashlists.formats.base import BatchReader, FileHeader, Format, Likeness, RawBatch
+from hashlists.formats.chunk import join
 from hashlists.formats.json_tree import EACH, Entered, JsonTreeStream, Member, Path, Records
 from hashlists.formats.misp_records import (
     TEMPLATE,
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hashlists.formats.base import Sample
+    from hashlists.formats.chunk import Chunk
     from hashlists.formats.paged_set import PagedSet
     from hashlists.limits import ImportLimits
 
@@ -144,17 +150,32 @@ class MispReader(BatchReader):
             yield RawBatch.of_notes(self._header, {_LEFT_ASIDE: 1})
             return
         contexts = self._read_contexts()
+        for context, chunk in self._gathered(contexts):
+            batch = BatchMaker(chunk, context, self._rules).make(self._header)
+            if batch.rows or batch.rejections or batch.notes:
+                yield batch
+
+    def _gathered(self, contexts: _Contexts) -> Iterator[tuple[Context, Chunk[object]]]:
+        """Records by their context; short arrays and single objects are put together to a block."""
         document = self._open(Attribute, MispObject)
         entered = _Entered()
+        chunks: list[Chunk[object]] = []
+        context, begun = Context(), 0
         for found in document.walk():
             self._bytes_read = document.bytes_read
             if isinstance(found, Entered):
                 entered.add(found.path)
             elif isinstance(found, Records):
-                context = contexts[entered.number(found.path[:-1])]
-                batch = BatchMaker(found.chunk, context, self._rules).make(self._header)
-                if batch.rows or batch.rejections or batch.notes:
-                    yield batch
+                of_these = contexts[entered.number(found.path[:-1])]
+                is_enough = self._bytes_read - begun >= self._limits.block_bytes
+                if chunks and (is_enough or of_these is not context):
+                    yield context, join(chunks)
+                    chunks = []
+                if not chunks:
+                    context, begun = of_these, self._bytes_read
+                chunks.append(found.chunk)
+        if chunks:
+            yield context, join(chunks)
         self._bytes_read = document.bytes_read
 
     def _read_contexts(self) -> _Contexts:

@@ -5,9 +5,10 @@ and the deletion of entries (`<deletedImage>`, `<deletedVideo>`), in no order of
 
 Taken over: the fingerprints md5, sha1, pdna and pdq, the classification verbatim under the scheme
 `ncmec`, the entry's id and time stamp. An entry's key is the id of the member that submitted it and
-its own id, `42/image1`: only both together are unique. Affirmative feedback becomes the count of
-verifications: the members that affirmed any fingerprint, each counted once, the submitting member
-not at all, since its own word is the entry itself. Where nobody else affirmed one, nothing is said.
+its own id without blanks around it, `42/image1`: only both together are unique. Affirmative
+feedback becomes the count of verifications: the members that affirmed any fingerprint, each counted
+once, the submitting member not at all, since its own word is the entry itself. Where nobody else
+affirmed one, nothing is said.
 Never taken over: names of members, reasons, links to large fingerprints (noted, never fetched),
 whether an entry is of an image or a video. Negative feedback has no place in an entry: it is noted,
 so that an operator can look at the source. So are categorizations, whose layout is not public.
@@ -31,6 +32,7 @@ Options:
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -49,7 +51,7 @@ from hashlists.formats.base import (
     RawHash,
     Sample,
 )
-from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.delta_mark import FileMark
 from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
 from hashlists.formats.options import refuse_unknown_options
@@ -100,7 +102,7 @@ _NAMES = FieldNames(
 )  # fmt: skip
 _PARTS: Final = ("member", "timestamp", "id", "classification", "fingerprints", "feedback")
 _COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
-_SINCE = re.compile(r"""\bsince=["']([0-9]+)["']""", re.ASCII)
+_MARKED = re.compile(r"""\b(sender|upto|since)=["']([0-9a-z]+)["']""", re.ASCII)
 _NEGATIVE_NOTE: Final = "entry with negative feedback, which is not kept"
 _UNMATCHABLE_NOTE: Final = (
     "entry known only by fingerprints that cannot be matched, such as links: not in the list"
@@ -185,15 +187,18 @@ class NcmecReader(PageReader[Row]):
     def _read(self) -> Iterator[RawBatch]:
         begun = self._records.instruction
         if begun is not None:
-            yield self._of_delta(begun)
+            yield self._of_mark(begun)
         yield from super()._read()
         ended = self._records.instruction
         if begun is None and ended is not None:
-            yield self._of_delta(ended)
+            yield self._of_mark(ended)
 
-    def _of_delta(self, instruction: str) -> RawBatch:
-        said = _SINCE.search(instruction)
-        return RawBatch.of_delta(self.header, revision_of(said[1]) if said else 0)
+    def _of_mark(self, instruction: str) -> RawBatch:
+        """What Hashwarden says of a page of its own; a delta, unless it says only the rest."""
+        mark = FileMark.of(dict(_MARKED.findall(instruction)))
+        if not mark.sender and mark.since is None:
+            mark = replace(mark, since=0)
+        return RawBatch.of_mark(self.header, mark)
 
     def _to_batch(self, chunk: Chunk[Row]) -> RawBatch:
         rows = len(chunk.records)
@@ -224,6 +229,7 @@ class NcmecReader(PageReader[Row]):
             retracted=gone if any(gone) else None,
             retraction_reasons=kinds if any(gone) else None,
             unmatchable=unmatchable,
+            stamped=self._records.instruction is None,
             faults={row: ("fingerprints", unknown_kind(name)) for row, name in unknown.items()},
             names=_NAMES,
             rejections=chunk.rejections,
@@ -246,7 +252,7 @@ class NcmecReader(PageReader[Row]):
         member = parts["member"].attributes.get("id", "").strip() if "member" in parts else ""
         if not _MEMBER_ID.fullmatch(member):
             return Rejection(place, "member", "the entry has no member with a number as its id")
-        if not (own := _text(parts, "id")):
+        if not (own := (_text(parts, "id") or "").strip()):
             return Rejection(place, "id", "the entry has no id")
         hashes, others, unknown = self._read_fingerprints(parts.get("fingerprints"), row)
         if not any(hashes) and element.name not in _DELETED:

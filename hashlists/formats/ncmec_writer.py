@@ -11,12 +11,14 @@ a video is not said of what is withdrawn, so it stands among both: whoever keeps
 it there. In a delta an entry that has no hash that the format knows is deleted, too: the recipient
 may have one that it had before.
 
-An entry that NCMEC's reader brought in keeps its member and id. Any other one gets the member of
-the options, and as its id some digits of its catalog and its number there: stable, and never the
-same for two entries, those of another catalog under the same member included.
-Its key is counted as lost then, since a reader forms another one. There is no `count`, which would
-have to stand before the entries are known. That a page is a delta, a processing instruction says:
-`<?hashwarden since="R"?>`, which nobody else has to know.
+An entry that NCMEC's reader brought in keeps its member and id, which another catalog may hand on,
+too. Any other one gets the member of the options, and as its id some digits of its catalog and its
+number there: stable, and never the same for two entries, those of another catalog under the same
+member included. Its key is counted as lost then, since a reader forms another one.
+
+There is no `count`, which would have to stand before the entries are known. Whose the page is,
+which revision it shows, and of a delta from which it starts, a processing instruction says:
+`<?hashwarden sender="S" upto="R" since="R"?>`, which nobody else has to know.
 
 Options:
     member_id: number of the member that stands for entries of other origin; 0 by default.
@@ -38,6 +40,7 @@ from xml.sax.saxutils import escape, quoteattr
 from hashlists.errors import OptionsError
 from hashlists.formats import losses
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
+from hashlists.formats.delta_mark import SENDER, SINCE, UPTO
 from hashlists.formats.ncmec import FINGERPRINTS, INSTRUCTION, NAMESPACE
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.pages import choose
@@ -83,10 +86,10 @@ class NcmecWriter:
         self._stream = stream
         self._videos = SealedSpool()
         self._has_images = False
-        delta = f'<?{INSTRUCTION} since="{origin.since}"?>\n' if origin.since else ""
+        mark = _mark(origin)
         stream.write(
             b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-            b'%b<queryResult xmlns="%b">\n' % (delta.encode(), NAMESPACE.encode())
+            b'%b<queryResult xmlns="%b">\n' % (mark.encode(), NAMESPACE.encode())
         )
 
     @property
@@ -162,7 +165,8 @@ class NcmecWriter:
         entries = batch.entries
         member, name = self._member_id, self._member_name
         own = f"{self._catalog}{batch.entry_ids[row]}"
-        if (match := _member_key(entries.keys[row])) is None:
+        key_ids = entries.source_ids if batch.key_ids is None else batch.key_ids
+        if (match := _member_key(entries.keys[row], key_ids[row])) is None:
             self._losses[losses.KEY] += 1
         else:
             own = match["own"]
@@ -214,6 +218,14 @@ class NcmecWriter:
                 self._losses[name] += 1
 
 
+def _mark(origin: FileOrigin) -> str:
+    """The processing instruction, where there is something to say."""
+    said = [f'{SENDER}="{origin.sender}"', f'{UPTO}="{origin.upto}"'] if origin.sender else []
+    if origin.since:
+        said.append(f'{SINCE}="{origin.since}"')
+    return f"<?{INSTRUCTION} {' '.join(said)}?>\n" if said else ""
+
+
 def _digits_of(catalog_id: str) -> str:
     """What stands before the numbers of a catalog, which shows nothing else of it."""
     if not catalog_id:
@@ -222,10 +234,15 @@ def _digits_of(catalog_id: str) -> str:
     return f"{digest.hexdigest()[:_CATALOG_DIGITS]}-"
 
 
-def _member_key(key: bytes) -> re.Match[str] | None:
-    """Member and own id, where the key is made of both."""
+def _member_key(key: bytes, source_id: str | None) -> re.Match[str] | None:
+    """Member and own id, where the key is made of both.
+
+    The reader keeps the own id as that of the source, too; without it a key such as 2024/17 may be
+    anything, the number of a case among them.
+    """
     text = key[1:].decode() if key.startswith(TEXT_KEY_TAG) else ""
-    return None if _NOT_XML.search(text) else _MEMBER_KEY.fullmatch(text)
+    match = None if _NOT_XML.search(text) else _MEMBER_KEY.fullmatch(text)
+    return match if match is not None and match["own"] == source_id else None
 
 
 def _checked_name(name: str) -> str:

@@ -4,16 +4,18 @@ The first line names the columns. Both published orders are taken, and any other
 same names: 2.x puts the digests first, version 1 has an MD4 column and the name second.
 
 Taken over: SHA-1, MD5, SHA-256 where a file has it, and the size. Never taken over: names of files,
-product, system and special codes, MD4 and CRC-32. The key is the SHA-1, which every RDS has, so
-that lists of 2.x and 3.x agree on what an entry is.
+product and system codes, MD4 and CRC-32. A file of the special code `M`, which NIST gives to
+malicious ones, is no known-good: it is left aside and counted, and withdrawn where the list has it
+of an earlier file; where another line of the same file has it without that code, it stays. The key
+is the SHA-1, which every RDS has, so that lists of 2.x and 3.x agree on what an entry is.
 
 A line is matched by one pattern that is made of the header: the name stands between columns that
 hold neither quotes nor commas, so a name with quotes or commas in it, which NIST does not always
 escape, costs nothing. A line that does not match is rejected alone.
 
 Its entries are known-good files: they go into lists of that harm, never count as matches, and
-never cancel one. The file says nothing of retractions. It is not told from a file that was cut off
-at a line end; only the publisher's digest of the file shows that.
+never cancel one. The file has no other retractions. It is not told from a file that was cut off at
+a line end; only the publisher's digest of the file shows that.
 """
 
 from __future__ import annotations
@@ -53,7 +55,10 @@ _DIGESTS: Mapping[str, HashKind] = {
 }
 _NAME: Final = "FileName"
 _SIZE: Final = "FileSize"
+_SPECIAL: Final = "SpecialCode"
+_MALICIOUS: Final = "M"
 _HEADER = re.compile(r'"[A-Za-z0-9 -]{1,32}"(?:,"[A-Za-z0-9 -]{1,32}"){2,31}')
+_MALICIOUS_NOTE: Final = "record of a known malicious file left aside"
 _UNENDED_NOTE: Final = "last line without line end taken as whole"
 _NO_HEADER: Final = (
     "the first line does not name the columns of an NSRLFile.txt, such as "
@@ -81,7 +86,7 @@ class NsrlCsvReader(BatchReader):
         if columns is None:
             raise FormatError(_NO_HEADER, place=Place("line", 1))
         self._match = _pattern(columns).fullmatch
-        self._taken = [name for name in columns if name in (*_DIGESTS, _SIZE)]
+        self._taken = [name for name in columns if name in (*_DIGESTS, _SIZE, _SPECIAL)]
         self._header = FileHeader(self.format, _version(columns), "", "")
         self._batches = self._read()
 
@@ -115,6 +120,14 @@ class NsrlCsvReader(BatchReader):
         if rows or rejections:
             yield self._to_batch(rows, numbers, rejections, open_ended=open_ended)
 
+    def _malicious(self, rows: Sequence[tuple[str, ...]]) -> frozenset[int]:
+        """Rows of files that NIST calls malicious."""
+        if _SPECIAL not in self._taken:
+            return frozenset()
+        at = self._taken.index(_SPECIAL)
+        codes = enumerate(row[at] for row in rows)
+        return frozenset(row for row, code in codes if code and code.strip().upper() == _MALICIOUS)
+
     def _to_batch(
         self,
         rows: Sequence[tuple[str, ...]],
@@ -123,6 +136,10 @@ class NsrlCsvReader(BatchReader):
         *,
         open_ended: bool,
     ) -> RawBatch:
+        notes = {_UNENDED_NOTE: 1} if open_ended else {}
+        malicious = self._malicious(rows)
+        if malicious:
+            notes[_MALICIOUS_NOTE] = len(malicious)
         values = zip(*rows, strict=True) if rows else [()] * len(self._taken)
         cells: dict[str, Sequence[str]] = dict(zip(self._taken, values, strict=True))
         return RawBatch(
@@ -136,9 +153,10 @@ class NsrlCsvReader(BatchReader):
             place_at=LinePlaces(numbers),
             key_kinds=KEY_KINDS,
             sizes=cells.get(_SIZE),
+            unmatchable=malicious,
             names=FieldNames(key="SHA-1", size=_SIZE),
             rejections=rejections,
-            notes={_UNENDED_NOTE: 1} if open_ended else {},
+            notes=notes,
             open_ended=open_ended and bool(rows),
         )
 
@@ -161,7 +179,7 @@ def _pattern(columns: Sequence[str]) -> re.Pattern[str]:
             parts.append('"?.*"?')
         elif name in _DIGESTS:
             parts.append('"([^",]*)"')
-        elif name == _SIZE:
+        elif name in (_SIZE, _SPECIAL):
             parts.append('"?([^",]*)"?')
         else:
             parts.append('"?[^",]*"?')

@@ -30,8 +30,8 @@ from hashlists.formats import (
 )
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.foreign_files import HEAD_BYTES, refuse_foreign
-from hashlists.formats.options import did_you_mean
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
+from hashlists.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

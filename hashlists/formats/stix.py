@@ -33,7 +33,7 @@ from hashlists.formats.json_stream import JsonArrayStream
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.sharing import SHARING_OPTIONS, Sharing
 from hashlists.formats.stix_index import Head, read_index
-from hashlists.formats.stix_objects import ClassSource, StixObject, to_batch
+from hashlists.formats.stix_objects import ClassSource, StixObject, find_marks, to_batch
 from hashlists.formats.stix_writer import StixWriter
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ class StixReader(BatchReader):
         objects = self._open(StixObject)
         for chunk in objects.chunks():
             self._bytes_read = objects.bytes_read
+            yield from (RawBatch.of_mark(self._header, each) for each in find_marks(chunk))
             batch = to_batch(chunk, index, self._header, self._classes)
-            if batch.rows or batch.rejections or batch.notes or batch.delta:
+            if batch.rows or batch.rejections or batch.notes:
                 yield batch
         self._bytes_read = objects.bytes_read
 
@@ -164,6 +165,7 @@ FORMAT = Format(
     tells_retractions=True,
     tells_delta=True,
     keeps_lists_apart=True,
+    keeps_senders_apart=True,
     ending=".json",
     media_type="application/stix+json;version=2.1",
 )

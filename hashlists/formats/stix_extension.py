@@ -74,7 +74,11 @@ SCHEMA: Final[dict[str, Any]] = {
     ),
     "type": "object",
     "required": ["extension_type"],
-    "oneOf": [{"required": ["entry_id"]}, {"required": ["since"]}],
+    "oneOf": [
+        {"required": ["entry_id"]},
+        {"anyOf": [{"required": ["since"]}, {"required": ["sender", "upto"]}]},
+    ],
+    "dependentRequired": {"sender": ["upto"], "upto": ["sender"]},
     "additionalProperties": False,
     "properties": {
         "extension_type": {"const": "property-extension"},
@@ -142,6 +146,17 @@ SCHEMA: Final[dict[str, Any]] = {
                 "On a note: the bundle holds what changed after this revision of its lists, and"
                 " is no whole list."
             ),
+        },
+        "sender": {
+            **_TEXT,
+            "description": (
+                "On a note: tells the producer's lists from all others, and shows nothing of them."
+            ),
+        },
+        "upto": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "On a note: the revision of its lists that the bundle shows.",
         },
     },
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashlists.formats.base import FieldNames, FlagColumn, RawBatch
-from hashlists.formats.delta_mark import revision_of
+from hashlists.formats.delta_mark import FileMark
 from hashlists.formats.hash_rows import HashRows
 from hashlists.formats.kind_names import KindNames, unknown_kind
 from hashlists.formats.notes import Notes
@@ -90,6 +90,8 @@ class Extension(msgspec.Struct, gc=False):
     expires_at: str | None = None
     reason: str | None = None
     since: int | str | None = None
+    sender: str | None = None
+    upto: int | str | None = None
 
 
 class Extensions(msgspec.Struct, gc=False, rename={"ours": EXTENSION_ID}):
@@ -174,11 +176,7 @@ def to_batch(
     rows: list[_Row] = []
     unmatchable: set[int] = set()
     faults: dict[int, tuple[str, str]] = {}
-    marks: list[object] = []
     for at, item in enumerate(chunk.records):
-        if (mark := _delta_mark(item)) is not None:
-            marks.append(mark)
-            continue
         if not _counts(item, at, chunk, index, notes):
             continue
         row = _Row(at, item, item.extensions.ours if item.extensions else None, _withdrawal(item))
@@ -221,20 +219,22 @@ def to_batch(
         retracted=[row.withdrawal is not None for row in rows],
         retraction_reasons=[row.withdrawal for row in rows],
         unmatchable=unmatchable,
+        stamped=True,
+        unstamped={at for at, row in enumerate(rows) if row.ours},
+        for_good={at for at, row in enumerate(rows) if row.item.revoked and not row.ours},
         faults=faults,
         names=_NAMES,
         rejections=chunk.rejections,
         notes=notes,
         harms={row.ours.harm for row in rows if row.ours and row.ours.harm},
-        delta=bool(marks),
-        since=max(map(revision_of, marks), default=0),
     )
 
 
-def _delta_mark(item: StixObject) -> int | str | None:
-    """What the note says by which a bundle of ours is no whole list; None for other objects."""
-    ours = item.extensions.ours if item.type == "note" and item.extensions else None
-    return None if ours is None else ours.since
+def find_marks(chunk: Chunk[StixObject]) -> list[FileMark]:
+    """What notes of ours say of the bundle: whose it is, what it shows, whether it is a delta."""
+    notes = [each.extensions for each in chunk.records if each.type == "note" and each.extensions]
+    marks = [FileMark.of(msgspec.structs.asdict(each.ours)) for each in notes if each.ours]
+    return [mark for mark in marks if mark.says_anything]
 
 
 def _counts(
@@ -242,7 +242,8 @@ def _counts(
 ) -> bool:
     """Whether an object says anything of an entry; where it might seem so, a note says why not."""
     if item.type not in ("file", "artifact", "indicator"):
-        if item.type not in _UNDERSTOOD:
+        is_mark = item.type == "note" and item.extensions and item.extensions.ours
+        if item.type not in _UNDERSTOOD and not is_mark:
             notes.add_named("object of another type left aside", item.type)
         return False
     if len(index.superseded) and index.is_superseded(chunk.place_at(at).number):
@@ -372,4 +373,4 @@ def _markings(item: StixObject) -> Iterable[str]:
             yield each.marking_ref
 
 
-__all__ = ["ClassSource", "StixObject", "to_batch"]
+__all__ = ["ClassSource", "StixObject", "find_marks", "to_batch"]

@@ -5,7 +5,8 @@ withdrawn is a revoked `indicator` with the same `entry_id`, since a file cannot
 pattern is a file of that `entry_id`, so that it shows nothing of what it withdraws. A file must
 have a hash in `hashes`: an entry without a digest shows its first code there, too, under a custom
 name such as `x_pdq`. The bundle brings along who made it, the definition of the extension and the
-marking that says who may receive what; a delta also a `note` with the revision that it starts from.
+marking that says who may receive what, and a `note` that says which revision of its lists it shows,
+and of a delta from which it starts.
 `payload_bin` is never written, nor any name.
 
 Ids: a file's is the UUIDv5 that the standard prescribes for observables, made of one digest and the
@@ -29,6 +30,7 @@ import msgspec
 
 from hashlists.errors import OptionsError
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
+from hashlists.formats.delta_mark import SENDER, SINCE, UPTO
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.stix_extension import (
     DEFINITION,
@@ -84,8 +86,8 @@ class StixWriter:
         self._producer_id = self._put_producer(options.get("producer", ""))
         self._put_object(DEFINITION)
         self._put_object(HANDLING_MARKING)
-        if origin.since:
-            self._put_object(self._delta())
+        if origin.since or origin.sender:
+            self._put_object(self._mark())
 
     @property
     def losses(self) -> Mapping[str, int]:
@@ -156,20 +158,29 @@ class StixWriter:
             "extensions": {EXTENSION_ID: extension},
         }
 
-    def _delta(self) -> dict[str, Any]:
+    def _mark(self) -> dict[str, Any]:
         """A note on the bundle's producer, since a bundle has no properties to add to."""
-        since = self._origin.since
+        origin = self._origin
+        said: dict[str, Any] = {}
+        told = []
+        if origin.sender:
+            said |= {SENDER: origin.sender, UPTO: origin.upto}
+            told.append(f"shows revision {origin.upto} of its lists")
+        if origin.since:
+            said[SINCE] = origin.since
+            told.append(f"holds only what changed after revision {origin.since}")
+        parts = (origin.catalog_id, origin.sender, str(origin.upto), str(origin.since))
         return {
             "type": "note",
             "spec_version": "2.1",
-            "id": f"note--{_made_id('delta', self._origin.catalog_id, str(since))}",
+            "id": f"note--{_made_id('mark', *parts)}",
             "created_by_ref": self._producer_id,
             "created": self._created,
             "modified": self._created,
-            "abstract": "Not a whole list",
-            "content": f"This bundle holds what changed after revision {since} of its lists.",
+            "abstract": "Not a whole list" if origin.since else "Which revision this is",
+            "content": f"This bundle {' and '.join(told)}.",
             "object_refs": [self._producer_id],
-            "extensions": {EXTENSION_ID: {**_PROPERTIES, "since": since}},
+            "extensions": {EXTENSION_ID: {**_PROPERTIES, **said}},
         }
 
     def _entry_id(self, list_name: str, key: bytes) -> str:

@@ -164,6 +164,7 @@ class StopNciiReader(PageReader[_Record]):
             codes=statuses,
             updated_at=[_text(record.last_modtimestamp) for record in records],
             verified_counts=_verified_counts(records),
+            stamped=True,
             retracted=[word in _WITHDRAWN for word in words],
             retraction_reasons=statuses,
             faults={

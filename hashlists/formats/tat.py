@@ -177,6 +177,7 @@ class TatReader(PageReader[_Record]):
             ],
             retracted=gone,
             retraction_reasons=["deleted" if each else None for each in gone],
+            stamped=True,
             unmatchable=others,
             faults={
                 row: ("algorithm", unknown_kind(records[row].algorithm))

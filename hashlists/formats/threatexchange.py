@@ -240,6 +240,7 @@ class ThreatExchangeReader(PageReader[_Record]):
                 for record in records
             ],
             originators=[_owner(record) for record in records],
+            stamped=True,
             retracted=[reason is not None for reason in reasons],
             retraction_reasons=reasons,
             unmatchable=others,

@@ -139,6 +139,11 @@ def _against(run: Run, staged: StagedImport, full: FullList, absent: Absent) -> 
             counted(run.rejected, "record was", "records were")
             + " rejected, of which entries is not known"
         )
+    if older := run.total.older + run.total.older_withdrawals:
+        yield (
+            counted(older, "record is", "records are")
+            + " older than what the list has of their entries, so the file may be an older one"
+        )
     if earlier not in (None, run.records.format):
         yield (
             f"the last import was of the format {earlier}, and one record may be known by another"

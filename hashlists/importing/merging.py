@@ -52,6 +52,7 @@ def merge(batches: Sequence[EntryBatch]) -> EntryBatch:
         content_digests=joined(lambda batch: batch.content_digests),
         place_at=place_at,
         said_handlings=_joined_sayings(batches),
+        stamped=joined(lambda batch: batch.stamped or [False] * len(batch)),
     )
 
 

@@ -4,8 +4,8 @@ Such a file says whose it is (`sender`, of a catalog and its list) and which rev
 (`upto`), and a delta from which it starts (`since`). Every import keeps the first two. Invariants,
 unless it is forced, and then it is noted: what is older than what the list had of its sender is
 refused; a delta is refused unless the list had all before it, of that sender alone, since it
-withdraws by keys that another sender's entries may have, too. A whole list of a second sender is
-noted.
+withdraws by keys that another sender's entries may have, too, unless the format keeps senders
+apart. A whole list of a second sender is noted.
 
 Files of earlier versions do not say whose they are: a delta of those is noted where the list never
 held an entry.
@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hashlists.errors import FileOrderError
+from hashlists.formats.registry import find_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +60,8 @@ def require_sequence(
             run.notes.take({WITHOUT_BASE: 1})
         return
     seen = staged.senders()
+    if find_format(run.records.format).keeps_senders_apart:
+        seen = {sender: upto for sender, upto in seen.items() if sender == mark.sender}
     problem = _why_not(seen, mark.sender, upto=mark.upto, since=mark.since)
     if problem and not force:
         refuse(FileOrderError(f"{problem}; {_HOW}"))

@@ -35,8 +35,8 @@ def require_few_unmatchable(
             f" {one_or_many(unmatchable, 'is', 'are')} listed by nothing that can be matched now,"
             f" and would be withdrawn; that is {unmatchable / max(before, 1):.1%} of them, above"
             f" the limit of {MAX_ABSENT_SHARE:.1%}, so nothing was imported: look for hashes that"
-            " are written in a new way. Where the source has no others left, do it again with"
-            " --force"
+            " are written in a new way, or in a list of known-good files for those that are called"
+            " malicious. Where the source has no others left, do it again with --force"
         )
     )
 

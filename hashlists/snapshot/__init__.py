@@ -28,6 +28,9 @@ BLAKE2b 0.9 GB/s, and operators can check a file with `sha256sum`.
 On Linux a mapping outlives the unlinking of its file, so `sweep` may remove a snapshot that some
 process still serves. It does not outlive truncation: only this package may write under the root.
 
+Files may be encrypted (`hashlists.snapshot.vault`): they are then decrypted into sealed memory
+rather than mapped, and all that is said of files here is said of the encrypted ones.
+
 What it does not do: it knows nothing of what the arrays mean (`matcher.index` does), and digests
 prove integrity, not origin; folders are 0700 and files 0600 so that only the service can write.
 """

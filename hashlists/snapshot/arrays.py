@@ -55,4 +55,20 @@ def map_array(file: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> AnyArr
     return np.frombuffer(mapped, dtype).reshape(shape)
 
 
-__all__ = ["AnyArray", "FileIdentity", "bytes_of", "map_array"]
+def map_memory(memory: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> AnyArray:
+    """Maps sealed anonymous memory as a read-only array; left out of core dumps.
+
+    Raises:
+        OSError: the system refuses to map it.
+    """
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes == 0:
+        return map_array(memory, dtype, shape)
+    # Private, since kernels before 6.7 refuse to share what is sealed against writing. As nobody
+    # writes, the pages are one for all processes even so.
+    mapped = mmap.mmap(memory, nbytes, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    mapped.madvise(mmap.MADV_DONTDUMP)
+    return np.frombuffer(mapped, dtype).reshape(shape)
+
+
+__all__ = ["AnyArray", "FileIdentity", "bytes_of", "map_array", "map_memory"]

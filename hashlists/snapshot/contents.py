@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hashlists.snapshot.manifest import ArrayRecord, FileRecord, section
+from hashlists.snapshot.manifest import ArrayRecord, FileRecord, key_name, section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,9 @@ def contents(folder: Path, manifest: Mapping[str, Any]) -> dict[str, FileRecord]
     Raises:
         SnapshotError: a record is malformed.
     """
+    encrypted = bool(key_name(folder, manifest))
     arrays = {
-        f"array {name}": ArrayRecord.parse(folder, name, record).content
+        f"array {name}": ArrayRecord.parse(folder, name, record, encrypted=encrypted).content
         for name, record in section(folder, manifest, "arrays").items()
     }
     documents = {

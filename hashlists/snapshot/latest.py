@@ -1,13 +1,18 @@
 """What a store shows as published, looked at and not pulled.
 
-Nothing is fetched but one small signed object, and nothing on disk is read or changed but keys.
+Nothing is fetched but one small signed object and the manifest that it names, and nothing on disk
+is read or changed but keys.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+from pathlib import Path
+from typing import Any
 
-from hashlists.snapshot.objects import CURRENT, Objects, StoreOptions
+from hashlists.errors import SnapshotError, SnapshotStoreError
+from hashlists.snapshot.manifest import parse_manifest
+from hashlists.snapshot.objects import CURRENT, MANIFESTS, Objects, StoreOptions
 from hashlists.snapshot.signing import (
     MAX_ENVELOPE_BYTES,
     Publication,
@@ -15,9 +20,6 @@ from hashlists.snapshot.signing import (
     load_verify_keys,
     verify,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 #: For somebody who waits for the answer.
 HASTY = StoreOptions(connect_seconds=5.0, request_seconds=10.0, retries=1, retry_seconds=10.0)
@@ -50,4 +52,29 @@ def latest_publication(
     return None if seen.content is None else verify(seen.content, keys)
 
 
-__all__ = ["HASTY", "latest_publication"]
+def manifest_of(objects: Objects, publication: Publication) -> dict[str, Any]:
+    """The manifest that a publication names, whose signature was verified.
+
+    Raises:
+        SnapshotStoreError: the store is away, or no longer has it.
+        SnapshotError: it is another one, malformed, or of another version.
+    """
+    name = f"{MANIFESTS}/{publication.manifest_name}.json"
+    data = objects.read(name, publication.manifest_bytes).content
+    if data is None:
+        raise SnapshotStoreError(
+            f"{objects.url}: the manifest of what is published is missing; it may just"
+            " have been replaced by a newer snapshot"
+        )
+    if hashlib.sha256(data).hexdigest() != publication.manifest_sha256:
+        raise SnapshotError(
+            f"{objects.url}: the manifest is damaged or foreign: its digest differs from"
+            " the signed one"
+        )
+    manifest = parse_manifest(Path(publication.snapshot), data)
+    if manifest["revision"] != publication.revision:
+        raise SnapshotError("what is published and its manifest name different revisions")
+    return manifest
+
+
+__all__ = ["HASTY", "latest_publication", "manifest_of"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from hashlists.encryption.layout import encrypted_bytes
 from hashlists.errors import SnapshotError
 from hashlists.snapshot.files import json_bytes, open_folder, parse_json, read_small, refuse
 
@@ -28,13 +29,18 @@ if TYPE_CHECKING:
 FORMAT = "hashwarden-snapshot"
 #: Raised whenever an older build could misread a newer snapshot.
 VERSION = 1
+#: Of one whose files are encrypted, which earlier builds cannot read.
+ENCRYPTED_VERSION = 2
 
 MANIFEST_FILE = "manifest.json"
+#: Where the manifest of an encrypted snapshot names its key.
+ENCRYPTION = "encryption"
 
 
 ITEM_NAME = re.compile(r"[a-z0-9_]{1,40}(?:\.[a-z0-9_]{1,40}){0,4}", re.ASCII)
 FOLDER_NAME = re.compile(r"snapshot-[0-9]{12,19}-[0-9a-f]{16}", re.ASCII)
 SHA256_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
+KEY_NAME = re.compile(r"[0-9a-f]{16}", re.ASCII)
 #: The dtypes an array may have, as numpy spells them; `<` is little-endian.
 DTYPES = frozenset(
     ["|b1", "|u1", "<u2", "<u4", "<u8", "|i1", "<i2", "<i4", "<i8", "<f4", "<f8"],
@@ -73,9 +79,14 @@ class ArrayRecord:
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Of the array itself, whatever the length of its file."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     @classmethod
-    def parse(cls, folder: Path, name: str, record: Any) -> ArrayRecord:
-        """Checks that dtype, shape and size of a record agree."""
+    def parse(cls, folder: Path, name: str, record: Any, *, encrypted: bool = False) -> ArrayRecord:
+        """Checks that dtype, shape and size of a record agree; `encrypted`: its file is."""
         content = FileRecord.parse(folder, name, record, suffix=".bin")
         dtype, shape = record.get("dtype"), record.get("shape")
         if not isinstance(dtype, str) or dtype not in DTYPES:
@@ -86,7 +97,8 @@ class ArrayRecord:
             or not all(is_count(axis) for axis in shape)
         ):
             raise refuse(folder, MANIFEST_FILE, f"gives {name!r} a malformed shape")
-        if math.prod(shape) * np.dtype(dtype).itemsize != content.nbytes:
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if content.nbytes != (encrypted_bytes(nbytes) if encrypted else nbytes):
             raise refuse(folder, MANIFEST_FILE, f"gives {name!r} a shape its size cannot hold")
         return cls(content=content, dtype=np.dtype(dtype), shape=tuple(shape))
 
@@ -127,16 +139,39 @@ def parse_manifest(folder: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise refuse(folder, MANIFEST_FILE, "is not the manifest of a Hashwarden snapshot")
     version = manifest.get("version")
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in {VERSION, ENCRYPTED_VERSION}:
         raise refuse(
             folder,
             MANIFEST_FILE,
             f"is of version {version if is_count(version) else 'unknown'}, this build reads"
-            f" version {VERSION}; rebuild it from the catalog with this build",
+            f" version {VERSION}, and {ENCRYPTED_VERSION} of encrypted ones; rebuild it from the"
+            " catalog with this build",
         )
     if not _is_sealed(manifest, data):
         raise refuse(folder, MANIFEST_FILE, "is damaged: its digest differs")
+    key_name(folder, manifest)
     return manifest
+
+
+def key_name(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Of the key that the snapshot is encrypted with, hex; empty for one in clear.
+
+    Raises:
+        SnapshotError: the manifest does not say so clearly.
+    """
+    said = manifest.get(ENCRYPTION)
+    if said is None and manifest.get("version") == VERSION:
+        return ""
+    if (
+        manifest.get("version") != ENCRYPTED_VERSION
+        or not isinstance(said, dict)
+        or set(said) != {"key", "mac"}
+        or not is_match(KEY_NAME, said["key"])
+        or not is_match(SHA256_HEX, said["mac"])
+    ):
+        raise refuse(folder, MANIFEST_FILE, "does not say how it is encrypted")
+    name: str = said["key"]
+    return name
 
 
 def _is_sealed(manifest: Mapping[str, Any], data: bytes) -> bool:
@@ -188,6 +223,8 @@ def is_match(pattern: re.Pattern[str], value: object) -> bool:
 
 __all__ = [
     "DTYPES",
+    "ENCRYPTED_VERSION",
+    "ENCRYPTION",
     "FOLDER_NAME",
     "FORMAT",
     "ITEM_NAME",
@@ -202,6 +239,7 @@ __all__ = [
     "digest_of_manifest",
     "is_count",
     "is_match",
+    "key_name",
     "manifest_bytes",
     "manifests_below",
     "parse_manifest",

@@ -1,5 +1,7 @@
 """Whether a snapshot may stay beside a newer one: not once something was purged between the two.
 
+Nor may one in clear beside one that is encrypted, lest what is encrypted now stay readable.
+
 A manifest states, among its parameters, the catalog (`catalog_id`) and the mark of the last purge
 before the snapshot was built (`purge_mark`, empty for none). What a snapshot holds was in force at
 its revision, so none holds what was purged by then; and of two that state the same, neither holds
@@ -13,7 +15,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from hashlists.snapshot.files import json_bytes
-from hashlists.snapshot.manifest import MANIFEST_FILE, readable_manifest
+from hashlists.snapshot.manifest import ENCRYPTION, MANIFEST_FILE, readable_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,14 +47,12 @@ def may_stay(previous: Path, current: Path) -> bool:
         previous: its folder.
         current: the current one's folder.
     """
-    now = _state_of(current)
-    return now is None or _state_of(previous) == now
-
-
-def _state_of(folder: Path) -> str | None:
-    """None where the manifest cannot be read."""
-    manifest = readable_manifest(folder)
-    return None if manifest is None else purge_state(manifest)
+    now, before = readable_manifest(current), readable_manifest(previous)
+    if now is None:
+        return True
+    if before is None or (ENCRYPTION in now and ENCRYPTION not in before):
+        return False
+    return purge_state(before) == purge_state(now)
 
 
 __all__ = ["may_stay", "purge_state"]

@@ -2,6 +2,7 @@
 
 What a snapshot shares with one that is held already (hard links of the very same files, under the
 same digests) is taken over as it is: the same mapped arrays, verified when they were opened first.
+Of an encrypted one, files with the same digests are: their sealed memory cannot change.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from hashlists.snapshot.files import (
     regular_file,
 )
 from hashlists.snapshot.manifest import (
+    ENCRYPTION,
     MANIFEST_FILE,
     ArrayRecord,
     FileRecord,
+    key_name,
     read_manifest,
     revision_of,
     section,
@@ -37,6 +40,8 @@ from hashlists.snapshot.pointer import read_pointer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from hashlists.snapshot.vault import Lock, Vault
 
 _REOPEN_ATTEMPTS = 5
 _VERIFYING_THREADS = 2  # a core each, since SHA-256 runs without the GIL
@@ -51,7 +56,8 @@ class Snapshot:
     Attributes:
         path: its folder.
         revision: the catalog revision it was built from.
-        arrays: read-only arrays by name, mapped from their files (zero-length ones are plain).
+        arrays: read-only arrays by name, mapped from their files, or from sealed memory where
+            these are encrypted (zero-length ones are plain).
         documents: parsed JSON by name.
         manifest: the whole manifest, for reports.
         files: for each array which file it was mapped from.
@@ -65,7 +71,9 @@ class Snapshot:
     files: Mapping[str, FileIdentity] = field(repr=False)
 
 
-def open_snapshot(path: Path, *, held: Snapshot | None = None) -> Snapshot:
+def open_snapshot(
+    path: Path, *, held: Snapshot | None = None, vault: Vault | None = None
+) -> Snapshot:
     """Opens a snapshot after verifying every byte of it.
 
     Args:
@@ -73,8 +81,10 @@ def open_snapshot(path: Path, *, held: Snapshot | None = None) -> Snapshot:
         held: an opened snapshot, which may be serving; arrays whose files are hard links of its
             files are its very arrays and are not read again, and the others are verified in one
             thread, so that callers keep the other cores.
+        vault: the keys of encrypted snapshots; None for none.
 
     Raises:
+        SnapshotLockedError: it is encrypted, and the key is not here.
         SnapshotError: it is missing, foreign, of a later version, cut off or otherwise damaged; the
             message names the file and the reason.
     """
@@ -82,15 +92,17 @@ def open_snapshot(path: Path, *, held: Snapshot | None = None) -> Snapshot:
     try:
         handle = open_folder(folder)
         try:
-            return _open_folder_verified(folder, handle, _Held(held))
+            return _open_folder_verified(folder, handle, _Held(held), vault)
         finally:
             os.close(handle)
     except OSError as error:
         raise SnapshotError(f"snapshot {folder.name}: {describe(error)}") from error
 
 
-def open_current(root: Path, *, held: Snapshot | None = None) -> Snapshot | None:
-    """Opens the published snapshot under `root`; `held` as in `open_snapshot`.
+def open_current(
+    root: Path, *, held: Snapshot | None = None, vault: Vault | None = None
+) -> Snapshot | None:
+    """Opens the published snapshot under `root`; `held` and `vault` as in `open_snapshot`.
 
     Returns:
         None where nothing was ever published.
@@ -104,7 +116,7 @@ def open_current(root: Path, *, held: Snapshot | None = None) -> Snapshot | None
         if pointer is None:
             return None
         try:
-            snapshot = open_snapshot(root / pointer.snapshot, held=held)
+            snapshot = open_snapshot(root / pointer.snapshot, held=held, vault=vault)
         except SnapshotError:
             # Two publications and a sweep may have passed since the pointer was read.
             latest = read_pointer(root)
@@ -124,6 +136,11 @@ class _Held:
     def __init__(self, held: Snapshot | None) -> None:
         self._held = held
         self._names = {} if held is None else {file: name for name, file in held.files.items()}
+        self._encrypted: dict[str, str] = {}
+        if held is not None and ENCRYPTION in held.manifest:
+            self._encrypted = {
+                each["sha256"]: name for name, each in held.manifest["arrays"].items()
+            }
 
     def __bool__(self) -> bool:
         return self._held is not None
@@ -137,14 +154,24 @@ class _Held:
             return None
         if self._held.manifest["arrays"][name]["sha256"] != record.content.sha256:
             return None
+        return self._array(name, record)
+
+    def find_decrypted(self, record: ArrayRecord) -> AnyArray | None:
+        """The array of an encrypted file of that digest, if one was held."""
+        name = self._encrypted.get(record.content.sha256)
+        return None if name is None else self._array(name, record)
+
+    def _array(self, name: str, record: ArrayRecord) -> AnyArray | None:
+        assert self._held is not None
         array = self._held.arrays[name]
         return array if (array.dtype, array.shape) == (record.dtype, record.shape) else None
 
 
-def _open_folder_verified(folder: Path, handle: int, held: _Held) -> Snapshot:
+def _open_folder_verified(folder: Path, handle: int, held: _Held, vault: Vault | None) -> Snapshot:
     manifest = read_manifest(folder, handle)
+    lock = _lock_of(vault, folder, manifest)
     records = {
-        name: ArrayRecord.parse(folder, name, record)
+        name: ArrayRecord.parse(folder, name, record, encrypted=lock is not None)
         for name, record in section(folder, manifest, "arrays").items()
     }
     documents = {
@@ -154,9 +181,12 @@ def _open_folder_verified(folder: Path, handle: int, held: _Held) -> Snapshot:
     _check_files(folder, handle, records, documents)
     revision = revision_of(folder, manifest)
     opened_documents = {
-        name: _open_document(folder, handle, record) for name, record in documents.items()
+        name: _open_document(folder, handle, record, lock) for name, record in documents.items()
     }
-    arrays, files = _open_arrays(folder, handle, records, held)
+    if lock is None:
+        arrays, files = _open_arrays(folder, handle, records, held)
+    else:
+        arrays, files = _decrypt_arrays(folder, handle, records, held, lock)
     return Snapshot(
         path=folder,
         revision=revision,
@@ -203,6 +233,40 @@ def _open_arrays(
     return arrays, files
 
 
+def _lock_of(vault: Vault | None, folder: Path, manifest: Mapping[str, Any]) -> Lock | None:
+    if not key_name(folder, manifest):
+        return None  # as mostly: what encrypts need not be imported
+    from hashlists.snapshot.vault import lock_of  # noqa: PLC0415  brings cryptography
+
+    return lock_of(vault, folder, manifest)
+
+
+def _decrypt_arrays(
+    folder: Path, handle: int, records: Mapping[str, ArrayRecord], held: _Held, lock: Lock
+) -> tuple[dict[str, AnyArray], dict[str, FileIdentity]]:
+    """Decrypts all arrays that are not held already; each is verified by that."""
+
+    def opened(record: ArrayRecord) -> tuple[AnyArray, FileIdentity]:
+        with _checked_file(folder, handle, record.content) as file:
+            identity = FileIdentity.of(os.fstat(file))
+            known = held.find_decrypted(record)
+            return (lock.array(folder, file, record) if known is None else known), identity
+
+    largest_first = sorted(records.items(), key=lambda item: item[1].content.nbytes, reverse=True)
+    threads = _THREADS_WHILE_SERVING if held else _VERIFYING_THREADS
+    with ThreadPoolExecutor(threads, "snapshot-decrypt") as pool:
+        try:
+            found = list(pool.map(opened, [record for _, record in largest_first]))
+        except SnapshotError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    by_name = dict(zip((name for name, _ in largest_first), found, strict=True))
+    return (
+        {name: by_name[name][0] for name in records},
+        {name: by_name[name][1] for name in records},
+    )
+
+
 def _map(folder: Path, file: int, record: ArrayRecord) -> AnyArray:
     try:
         return map_array(file, record.dtype, record.shape)
@@ -230,10 +294,13 @@ def _verify(folder: Path, arrays: list[tuple[FileRecord, AnyArray]], threads: in
             raise
 
 
-def _open_document(folder: Path, handle: int, record: FileRecord) -> Any:
+def _open_document(folder: Path, handle: int, record: FileRecord, lock: Lock | None) -> Any:
     with _checked_file(folder, handle, record) as file:
-        data = read_all(file, record.nbytes)
-    _check_digest(folder, record, memoryview(data))
+        if lock is not None:
+            data = lock.document(folder, file, record)
+        else:
+            data = read_all(file, record.nbytes)
+            _check_digest(folder, record, memoryview(data))
     return parse_json(folder, record.file, data)
 
 

@@ -26,14 +26,15 @@ from hashlists.errors import SnapshotError, SnapshotStoreError
 from hashlists.snapshot.accepted import Accepted
 from hashlists.snapshot.contents import contents
 from hashlists.snapshot.files import open_folder, read_small
+from hashlists.snapshot.latest import manifest_of
 from hashlists.snapshot.manifest import (
     MANIFEST_FILE,
     MAX_MANIFEST_BYTES,
-    parse_manifest,
     read_manifest,
     revision_of,
 )
-from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, Objects, StoreOptions
+from hashlists.snapshot.objects import CURRENT, OBJECTS, Objects, StoreOptions
+from hashlists.snapshot.origin import catalog_of, require_same, stated_catalog
 from hashlists.snapshot.pointer import readable_pointer
 from hashlists.snapshot.signing import MAX_ENVELOPE_BYTES, Publication, load_verify_keys, verify
 from hashlists.snapshot.sweeping import sweep
@@ -41,11 +42,14 @@ from hashlists.snapshot.transfers import Stop, run_together
 from hashlists.snapshot.writer import SnapshotWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import TypeAlias
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     from hashlists.snapshot.manifest import FileRecord
+
+    Check: TypeAlias = Callable[[Path, Mapping[str, Any]], object]
 
 _LOCK_FILE = ".pull.lock"
 _READ_BYTES = 1 << 20
@@ -144,8 +148,11 @@ class SnapshotReceiver(SnapshotWriter):
         self._missing.discard(role)
         return True
 
-    def publish_received(self) -> Path:
+    def publish_received(self, *, in_place: bool = False) -> Path:
         """Makes the snapshot the current one, whatever revision is current.
+
+        Args:
+            in_place: what is current is of no use: what was before it stays behind this one.
 
         Raises:
             ValueError: a file was not received.
@@ -153,7 +160,7 @@ class SnapshotReceiver(SnapshotWriter):
         """
         if self._missing:
             raise ValueError(f"{len(self._missing)} files of the snapshot were not received")
-        return self.publish({}, allow_older=True)
+        return self.publish({}, allow_older=True, in_place=in_place)
 
     def _manifest(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The given one, which is written byte for byte as it was signed."""
@@ -184,6 +191,7 @@ def pull(
         SnapshotStoreError: the store is away, or nothing is published.
         SnapshotSignatureError: none of the keys has signed.
         SnapshotRolledBackError: the store showed a later publication before.
+        OtherCatalogError: the store showed what was made of another catalog before.
         SnapshotKeyError: the key file cannot be used.
         SnapshotError: what is published is damaged or of another version, or the disk is full. In
             all cases what was current still is, and nothing half-fetched is left.
@@ -200,12 +208,17 @@ def try_pull(
     verify_key: Path,
     options: StoreOptions | None = None,
     repair: bool = False,
+    refused: bool = False,
     wait: bool = False,
     stop: Stop | None = None,
+    check: Check | None = None,
 ) -> PullResult | None:
     """Like `pull`, but None where another process is pulling just now, unless told to wait.
 
-    `stop`, once set, ends it with a `SnapshotStoreError` before the next part is fetched.
+    `refused`: what is current cannot be opened, so that what was before it stays
+    until something can be. `stop`, once set, ends it with a `SnapshotStoreError` before the next
+    part is fetched. `check` raises a `SnapshotError` where what is published could not be opened
+    here, by its name and manifest: then nothing of it is fetched, and nothing that is here goes.
     """
     keys = load_verify_keys(verify_key)
     root = Path(root)
@@ -214,7 +227,8 @@ def try_pull(
         with _alone(root, wait=wait) as alone:
             if not alone:
                 return None
-            return _Pull(Objects(url, options), root, keys, stop).run(repair=repair)
+            pulling = _Pull(Objects(url, options), root, keys, stop, check)
+            return pulling.run(repair=repair, refused=refused)
     except OSError as error:
         raise SnapshotError(f"the folder of snapshots cannot be used ({error.strerror})") from error
 
@@ -228,13 +242,15 @@ class _Pull:
         root: Path,
         keys: tuple[Ed25519PublicKey, ...],
         stop: Stop | None,
+        check: Check | None,
     ) -> None:
         self._objects = objects
         self._root = root
         self._keys = keys
         self._stop = stop
+        self._check = check
 
-    def run(self, *, repair: bool) -> PullResult:
+    def run(self, *, repair: bool, refused: bool) -> PullResult:
         remembered = Accepted.load(self._root, self._objects.url)
         publication = self._publication()
         accepted = remembered.advanced(publication)
@@ -243,7 +259,9 @@ class _Pull:
         fetched = linked = 0
         if held is None:
             accepted.save(self._root)  # seen is seen, even if fetching fails
-            held, fetched, linked = self._fetch(publication, repair=repair)
+            # Any at the first look at this store, or once told to forget what it showed.
+            own = catalog_of(self._root) if remembered.sequence >= 0 else ""
+            held, fetched, linked = self._fetch(publication, own, repair=repair, refused=refused)
         holding = accepted.holding(held)
         if holding != remembered:
             holding.save(self._root)
@@ -279,9 +297,18 @@ class _Pull:
         same = hashlib.sha256(manifest).hexdigest() == publication.manifest_sha256
         return pointer.snapshot if same else None
 
-    def _fetch(self, publication: Publication, *, repair: bool) -> tuple[str, int, int]:
-        """Fetches and publishes; gives the local name, bytes fetched and bytes linked."""
-        manifest = self._manifest_of(publication)
+    def _fetch(
+        self, publication: Publication, own: str, *, repair: bool, refused: bool
+    ) -> tuple[str, int, int]:
+        """Fetches and publishes what is of that catalog (empty: of any).
+
+        Returns:
+            The local name, bytes fetched and bytes linked.
+        """
+        manifest = manifest_of(self._objects, publication)
+        if self._check is not None:
+            self._check(Path(publication.snapshot), manifest)
+        require_same(stated_catalog(manifest), own, "what was pulled before")
         # What an earlier pull left that was killed. What is served now may be the previous one.
         sweep(self._root, keep_previous=True)
         sources = self._local_files()
@@ -300,25 +327,7 @@ class _Pull:
                 workers=self._objects.options.transfers,
                 stop=self._stop,
             )
-            return receiver.publish_received().name, fetched, linked
-
-    def _manifest_of(self, publication: Publication) -> dict[str, Any]:
-        name = f"{MANIFESTS}/{publication.manifest_name}.json"
-        data = self._objects.read(name, publication.manifest_bytes).content
-        if data is None:
-            raise SnapshotStoreError(
-                f"{self._objects.url}: the manifest of what is published is missing; it may just"
-                " have been replaced by a newer snapshot"
-            )
-        if hashlib.sha256(data).hexdigest() != publication.manifest_sha256:
-            raise SnapshotError(
-                f"{self._objects.url}: the manifest is damaged or foreign: its digest differs from"
-                " the signed one"
-            )
-        manifest = parse_manifest(Path(publication.snapshot), data)
-        if manifest["revision"] != publication.revision:
-            raise SnapshotError("what is published and its manifest name different revisions")
-        return manifest
+            return receiver.publish_received(in_place=refused).name, fetched, linked
 
     def _local_files(self) -> dict[tuple[str, int], Path]:
         """Files of local snapshots by digest and size; of a damaged snapshot none."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hashlists.snapshot.objects import StoreOptions
+    from hashlists.snapshot.receive import Check
 
 _SPREAD = 0.25  # of the time between looks, either way
 
@@ -38,6 +39,8 @@ class Replica:
             changed without a restart.
         pull_seconds: time between looks, give or take a quarter.
         options: patience with the store.
+        check: raises where a snapshot could not be opened here, as of `try_pull`: so what can be
+            is never given up for it, and the look has failed.
         clock: seconds, monotonic.
         chance: a number in [0, 1) at each call.
 
@@ -46,6 +49,7 @@ class Replica:
         erase_previous: snapshots beside the current one hold what was purged since: after opening
             the current one `sweep(root, keep_previous=False)` is to be called.
         last_pull: the result of the last look that succeeded; None before the first.
+        looks: how often it looked at the store, well or not.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Replica:
         verify_key: Path,
         pull_seconds: float = 30.0,
         options: StoreOptions | None = None,
+        check: Check | None = None,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -64,6 +69,7 @@ class Replica:
         self._verify_key = verify_key
         self._pull_seconds = pull_seconds
         self._options = options
+        self._check = check
         self._clock = clock
         self._chance = chance
         self._due: float | None = None
@@ -72,6 +78,7 @@ class Replica:
         self._stop = Stop()
         self.problem = ""
         self.last_pull: PullResult | None = None
+        self.looks = 0
 
     @property
     def seconds_since_contact(self) -> float:
@@ -89,12 +96,14 @@ class Replica:
             return False
         return Accepted.load(self._root, self._url).must_erase(self._root)
 
-    def refresh(self, *, repair: bool = False) -> bool:
+    def refresh(self, *, repair: bool = False, refused: bool = False) -> bool:
         """Looks at the store where a look is due.
 
         Args:
             repair: look now, and fetch anew even what is current here: for when it could not be
                 opened.
+            refused: what is current here cannot be opened: what stood before it stays, though
+                something newer takes its place.
 
         Returns:
             True where another local snapshot is current than at the last call (at the first call:
@@ -105,7 +114,7 @@ class Replica:
                 here still is, and may be opened.
         """
         if not self._stop.is_set() and (repair or self._is_due()):
-            self._look(repair=repair)
+            self._look(repair=repair, refused=refused)
         name = self._current()
         moved = name != self._shown
         self._shown = name
@@ -132,7 +141,7 @@ class Replica:
         except SnapshotError:
             return None
 
-    def _look(self, *, repair: bool) -> None:
+    def _look(self, *, repair: bool, refused: bool) -> None:
         told = self.problem
         try:
             result = try_pull(
@@ -141,14 +150,18 @@ class Replica:
                 verify_key=self._verify_key,
                 options=self._options,
                 repair=repair,
+                refused=refused,
                 stop=self._stop,
+                check=self._check,
             )
         except HashlistsError as error:
+            self.looks += 1
             self.problem = str(error)
             if self.problem != told:
                 raise
         else:
             if result is not None:  # another process pulls otherwise, and will tell
+                self.looks += 1
                 self.last_pull = result
                 self.problem = ""
                 self._contact = self._clock()

@@ -5,6 +5,9 @@ that what two snapshots share is stored and moved once. The order is objects, ma
 replica never sees a snapshot that is not there whole. `current` is one signed object, replaced in
 one step and only where nobody else replaced it meanwhile.
 
+A store stays with one catalog, too: what was made of another one than what it shows is refused,
+lest replicas follow a new catalog that took the place of a lost one (`hashlists.snapshot.origin`).
+
 Afterwards what is of no more use is deleted (`hashlists.snapshot.clearing`).
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +26,14 @@ from hashlists.errors import HashlistsError, SnapshotError, SnapshotStoreError
 from hashlists.snapshot.clearing import clear
 from hashlists.snapshot.contents import contents
 from hashlists.snapshot.files import describe, open_folder, refuse
-from hashlists.snapshot.manifest import manifest_bytes, read_manifest, revision_of
+from hashlists.snapshot.manifest import (
+    manifest_bytes,
+    parse_manifest,
+    read_manifest,
+    revision_of,
+)
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, Objects, Seen, StoreOptions
+from hashlists.snapshot.origin import require_same, stated_catalog
 from hashlists.snapshot.purges import purge_state
 from hashlists.snapshot.signing import (
     MAX_ENVELOPE_BYTES,
@@ -91,6 +101,7 @@ def push(
         options: patience with the store.
 
     Raises:
+        OtherCatalogError: the store shows what was made of another catalog.
         SnapshotError: the snapshot is damaged.
         SnapshotStoreError: the store is away or refuses; or the snapshot is published and what
             was purged may still be there: publish it again.
@@ -120,6 +131,7 @@ class _Publisher:
             raise SnapshotError(f"snapshot {folder.name}: {describe(error)}") from error
         self._revision = revision_of(folder, manifest)
         self._purge_state = purge_state(manifest)
+        self._catalog_id = stated_catalog(manifest)
         self._manifest = manifest_bytes(manifest)
         # By digest: equal files are one object. Empty ones need none.
         self._files: Mapping[str, tuple[str, FileRecord]] = {
@@ -131,6 +143,7 @@ class _Publisher:
     def run(self, *, grace_seconds: float) -> PushResult:
         seen = self._objects.read(CURRENT, MAX_ENVELOPE_BYTES)
         before = self._before(seen)
+        self._require_same_catalog(before)
         uploaded = self._upload_missing(self._objects.list(OBJECTS))
         publication = self._publication(before, seen)
         self._objects.write(f"{MANIFESTS}/{publication.manifest_name}.json", self._manifest)
@@ -164,6 +177,15 @@ class _Publisher:
             return verify(seen.content, [self._key.public_key()])
         except SnapshotError:
             return None
+
+    def _require_same_catalog(self, before: Publication | None) -> None:
+        if before is None or before.purge_state == self._purge_state:
+            return  # nothing to hold to, or the same catalog
+        name = f"{MANIFESTS}/{before.manifest_name}.json"
+        content = self._objects.read(name, before.manifest_bytes).content
+        with suppress(SnapshotError):  # what is damaged or missing is replaced
+            manifest = parse_manifest(Path(before.snapshot), content or b"")
+            require_same(self._catalog_id, stated_catalog(manifest), "what the store shows")
 
     def _publication(self, before: Publication | None, seen: Seen) -> Publication:
         # The clock, so that numbers rise even where the store was emptied or the key changed.

@@ -20,13 +20,17 @@ from hashlists.snapshot.arrays import AnyArray, FileIdentity, bytes_of, map_arra
 from hashlists.snapshot.files import exclusive, json_bytes, new_file, open_folder, sync_folder
 from hashlists.snapshot.manifest import (
     DTYPES,
+    ENCRYPTED_VERSION,
+    ENCRYPTION,
     FORMAT,
     ITEM_NAME,
     MANIFEST_FILE,
     MAX_DIMENSIONS,
     MAX_REVISION,
     VERSION,
+    ArrayRecord,
     digest_of_manifest,
+    key_name,
     manifest_bytes,
 )
 from hashlists.snapshot.pointer import (
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from hashlists.snapshot.reader import Snapshot
+    from hashlists.snapshot.vault import Vault
 
 WRITING = ".writing-"
 CHUNK_BYTES = 1 << 20  # bytes hashed and written at a time, so that each is still in cache
@@ -68,17 +73,20 @@ class SnapshotWriter:
     Args:
         root: the folder that holds snapshots; made (0700) if it is missing.
         revision: the catalog revision of the content, 0 or more.
+        vault: encrypts all files with its newest key; None leaves them in clear.
 
     Raises:
         ValueError: `revision` is out of range.
+        EncryptionKeyError: there is no key.
         OSError: the folder cannot be made.
     """
 
-    def __init__(self, root: Path, *, revision: int) -> None:
+    def __init__(self, root: Path, *, revision: int, vault: Vault | None = None) -> None:
         if not 0 <= revision <= MAX_REVISION:
             raise ValueError(f"a revision lies in 0..2**63-1, not {revision}")
         self._root = Path(root)
         self._revision = revision
+        self._encrypting = None if vault is None else vault.newest()
         self._created_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._arrays: dict[str, dict[str, Any]] = {}
         self._documents: dict[str, dict[str, Any]] = {}
@@ -119,7 +127,7 @@ class SnapshotWriter:
         """
         little = self._check_array(name, array.dtype, array.ndim)
         plain = np.asarray(array, dtype=little, order="C")
-        record = self._write(f"{name}.bin", [bytes_of(plain)])
+        record = self._write(f"{name}.bin", self._outgoing([bytes_of(plain)]))
         self._arrays[name] = {**record, "dtype": little.str, "shape": list(array.shape)}
 
     def add_array_in_parts(
@@ -157,15 +165,15 @@ class SnapshotWriter:
                 rows += len(part)
                 yield bytes_of(np.asarray(part, dtype=little, order="C"))
 
-        record = self._write(f"{name}.bin", pieces())
+        record = self._write(f"{name}.bin", self._outgoing(pieces()))
         self._arrays[name] = {**record, "dtype": little.str, "shape": [rows, *row_shape]}
 
     def link_array(self, name: str, source: Snapshot, source_name: str | None = None) -> None:
         """Takes an array of an opened snapshot over by a hard link to its file.
 
         The file is immutable, so both snapshots may have it; its record is the source's. Where no
-        link can be made (another root or file system, too many links, the source swept meanwhile)
-        the verified array is copied.
+        link can be made (another root or file system, too many links, the source swept meanwhile,
+        encrypted with another key or not at all) the verified array is copied.
 
         Args:
             name: its name here.
@@ -186,15 +194,18 @@ class SnapshotWriter:
         if self._link(source, origin, f"{name}.bin"):
             self._arrays[name] = {**record, "file": f"{name}.bin"}
             return
-        self.add_array(name, source.arrays[origin])
-        if self._arrays[name]["sha256"] != record["sha256"]:
+        # Sealed memory cannot change; what is mapped from a file could.
+        if ENCRYPTION not in source.manifest and record["sha256"] != _digest(source.arrays[origin]):
             raise SnapshotError(
                 f"snapshot {source.path.name}: file {record['file']} was changed after it was"
                 " verified; build anew from the catalog",
             )
+        self.add_array(name, source.arrays[origin])
 
     def map_array(self, name: str) -> AnyArray:
         """An array written before, read-only and mapped from its file: its copy may be freed.
+
+        Of an encrypted snapshot it is decrypted into memory again.
 
         Raises:
             ValueError: no array of that name was written, or the writer is closed.
@@ -205,6 +216,9 @@ class SnapshotWriter:
             raise ValueError(f"no array {name!r} was written")
         record = self._arrays[name]
         with (self._folder / record["file"]).open("rb") as stream:
+            if self._encrypting is not None:
+                parsed = ArrayRecord.parse(self._folder, name, record, encrypted=True)
+                return self._encrypting.array(self._folder, stream.fileno(), parsed)
             return map_array(stream.fileno(), np.dtype(record["dtype"]), tuple(record["shape"]))
 
     def add_document(self, name: str, obj: Any) -> None:
@@ -216,15 +230,23 @@ class SnapshotWriter:
             OSError: the file cannot be written; nothing is published.
         """
         self._check_name(name)
-        self._documents[name] = self._write(f"{name}.json", [memoryview(json_bytes(name, obj))])
+        content = self._outgoing([memoryview(json_bytes(name, obj))])
+        self._documents[name] = self._write(f"{name}.json", content)
 
-    def publish(self, parameters: Mapping[str, Any], *, allow_older: bool = False) -> Path:
+    def publish(
+        self,
+        parameters: Mapping[str, Any],
+        *,
+        allow_older: bool = False,
+        in_place: bool = False,
+    ) -> Path:
         """Seals the snapshot and makes it the current one.
 
         Args:
             parameters: how it was built; JSON-able, kept in the manifest.
             allow_older: publish although a later revision is current, as after the catalog was
                 restored from a backup.
+            in_place: what is current is of no use, so what was before it stays in its stead.
 
         Returns:
             The folder of the published snapshot.
@@ -256,7 +278,7 @@ class SnapshotWriter:
                 snapshot=folder.name,
                 revision=self._revision,
                 manifest_sha256=manifest["sha256"],
-                previous=previous.snapshot if previous else None,
+                previous=_before(previous, manifest["sha256"], in_place=in_place),
             )
             self._swap_pointer(pointer)
             sync_folder(self._root)
@@ -295,6 +317,8 @@ class SnapshotWriter:
     def _link(self, source: Snapshot, origin: str, file: str) -> bool:
         """Links the very file that the source was verified on; False where that cannot be."""
         target = self._folder / file
+        if key_name(source.path, source.manifest) != self._key_name:
+            return False
         try:
             if not source.path.parent.samefile(self._root):
                 return False
@@ -322,7 +346,19 @@ class SnapshotWriter:
             "arrays": self._arrays,
             "documents": self._documents,
         }
+        if self._encrypting is not None:
+            body["version"] = ENCRYPTED_VERSION
+            body[ENCRYPTION] = {"key": self._key_name, "mac": self._encrypting.mark(body)}
         return {**body, "sha256": digest_of_manifest(body)}
+
+    @property
+    def _key_name(self) -> str:
+        """Of the key that encrypts; empty for none."""
+        return "" if self._encrypting is None else self._encrypting.name
+
+    def _outgoing(self, pieces: Iterable[memoryview]) -> Iterable[memoryview]:
+        """What is written of some content."""
+        return pieces if self._encrypting is None else self._encrypting.encrypt(pieces)
 
     def _write(self, file: str, pieces: Iterable[memoryview]) -> dict[str, Any]:
         """Writes and syncs one new file, 0600; gives its record for the manifest."""
@@ -361,6 +397,19 @@ class SnapshotWriter:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _digest(array: AnyArray) -> str:
+    return hashlib.sha256(bytes_of(array)).hexdigest()
+
+
+def _before(current: Pointer | None, manifest_sha256: str, *, in_place: bool) -> str | None:
+    """What stays behind the new one; what is written anew, being damaged, takes its own place."""
+    if current is None:
+        return None
+    if in_place or current.manifest_sha256 == manifest_sha256:
+        return current.previous
+    return current.snapshot
 
 
 __all__ = ["WRITING", "SnapshotWriter"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from hashlists.formats.advice import cut_line
 from hashlists.limits import DEFAULT_LIMITS, ImportLimits
-from hashlists.model import EntryBatch, Handling, Rejection, Retraction
+from hashlists.model import FOR_GOOD, EntryBatch, Handling, Rejection, Retraction
+from hashlists.moments import change_moment
 from hashlists.validate.check import UNPRINTABLE, Check
 from hashlists.validate.classes import classify
 from hashlists.validate.entries import to_entries
@@ -108,15 +109,28 @@ def _check_columns(batch: RawBatch, default_handling: Handling, check: Check) ->
         updated_at=read_texts(
             batch.updated_at, names.updated_at, check.limits.max_text_chars, check
         ),
+        stamped=_stamped(batch),
     )
+
+
+def _stamped(batch: RawBatch) -> list[bool]:
+    stamped = [batch.stamped] * batch.rows
+    for row in batch.unstamped:
+        stamped[row] = False
+    return stamped
 
 
 def _retraction(row: int, rows: Rows, batch: RawBatch, limits: ImportLimits) -> Retraction:
     """A withdrawal holds whatever its reason looks like: that is only made fit to be kept."""
+    told_at = change_moment(rows.updated_at[row]) if rows.stamped[row] else None
     if row in batch.unmatchable:
-        return Retraction(rows.keys[row], _UNMATCHABLE, unmatchable=True)
+        return Retraction(rows.keys[row], _UNMATCHABLE, unmatchable=True, told_at=told_at)
     reason = batch.retraction_reasons[row] if batch.retraction_reasons is not None else None
-    return Retraction(rows.keys[row], UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars])
+    return Retraction(
+        rows.keys[row],
+        UNPRINTABLE.sub(" ", reason or "")[: limits.max_reason_chars],
+        told_at=FOR_GOOD if row in batch.for_good else told_at,
+    )
 
 
 def _refuse_cut_off(batch: RawBatch, check: Check) -> None:

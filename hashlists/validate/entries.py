@@ -40,6 +40,7 @@ def to_entries(rows: Rows, places: GoodPlaces) -> EntryBatch:
         content_digests=_content_digests(rows),
         place_at=places,
         said_handlings=rows.said_handlings,
+        stamped=rows.stamped,
     )
 
 

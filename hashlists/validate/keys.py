@@ -109,12 +109,14 @@ def _any_present(
 
 
 def _text_keys(texts: Sequence[str | None], name: str, check: Check) -> list[bytes]:
+    """Keys as sources write them; blanks at the ends are padding, not part of an id."""
     checked = read_texts(texts, name, check.limits.max_id_chars, check)
     keys = []
-    for row, text in enumerate(checked):
+    for row, said in enumerate(checked):
+        text = (said or "").strip()
         if not text:
             check.reject_key(row, name, "the record has no key")
-        keys.append(TEXT_KEY_TAG + (text or "").encode())
+        keys.append(TEXT_KEY_TAG + text.encode())
     return keys
 
 

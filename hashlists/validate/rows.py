@@ -39,6 +39,7 @@ class Rows:
     media_types: Sequence[str | None]
     source_ids: Sequence[str | None]
     updated_at: Sequence[str | None]
+    stamped: Sequence[bool]
 
     def without(self, rows: Collection[int]) -> Rows:
         """These rows but for the given ones."""
@@ -68,6 +69,7 @@ class Rows:
             media_types=_kept(self.media_types, good),
             source_ids=_kept(self.source_ids, good),
             updated_at=_kept(self.updated_at, good),
+            stamped=_kept(self.stamped, good),
         )
 
 

@@ -10,6 +10,6 @@ layouts are those that `docs/formats.md` names.
 
 from __future__ import annotations
 
-from loadtest.generate_lists.lists import LISTS, ListFile, write_list
+from loadtest.generate_lists.lists import LISTS, ListFile, format_of, write_list
 
-__all__ = ["LISTS", "ListFile", "write_list"]
+__all__ = ["LISTS", "ListFile", "format_of", "write_list"]

@@ -1,4 +1,4 @@
-"""Every format that can be generated, by name."""
+"""Every list that can be generated, by name: that of its format, mostly."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _PDQ, _PHOTODNA = HashKind.PDQ, HashKind.PHOTODNA
 
 @dataclass(frozen=True, slots=True)
 class ListFile:
-    """A format as it is generated.
+    """A list as it is generated.
 
     Attributes:
+        format: in which it is written, where its name is another one.
         write: takes where to, how many records, and the seed.
         suffix: of such files.
         kinds: of the hashes that every record has; none where records differ.
@@ -30,6 +31,7 @@ class ListFile:
     suffix: str
     kinds: tuple[HashKind, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
+    format: str | None = None
 
 
 _TABLE_KINDS = (_MD5, _SHA1, _PDQ)
@@ -37,6 +39,9 @@ LISTS: Mapping[str, ListFile] = {
     "vics": ListFile(exchanged.VICS.write, ".json", (_MD5, _SHA1, _PHOTODNA, _PDQ)),
     "ncmec": ListFile(exchanged.NCMEC.write, ".xml", (_MD5, _SHA1, _PHOTODNA, _PDQ)),
     "csv": ListFile(tables.CSV.write, ".csv", _TABLE_KINDS, tables.OPTIONS),
+    "csv-own-ends": ListFile(
+        tables.CSV_WITH_ENDS.write, ".csv", _TABLE_KINDS, tables.OPTIONS_WITH_ENDS, "csv"
+    ),
     "parquet": ListFile(tables.write_parquet, ".parquet", _TABLE_KINDS, tables.OPTIONS),
     "jsonl": ListFile(tables.JSONL.write, ".jsonl", _TABLE_KINDS, tables.OPTIONS),
     "icse": ListFile(exchanged.ICSE.write, ".csv", (_MD5, _SHA1, _PHOTODNA)),
@@ -54,11 +59,16 @@ LISTS: Mapping[str, ListFile] = {
 }
 
 
+def format_of(name: str) -> str:
+    """The format of a generated list."""
+    return LISTS[name].format or name
+
+
 def write_list(name: str, out: BinaryIO, *, records: int, seed: int = 0) -> None:
     """Writes one file.
 
     Args:
-        name: of the format, one of `LISTS`.
+        name: one of `LISTS`.
         out: takes the bytes.
         records: how many to write.
         seed: the same seed gives the same values.

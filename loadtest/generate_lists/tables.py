@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
@@ -26,6 +27,9 @@ OPTIONS: Mapping[str, str] = {
     "columns.source_id": "id",
     "scheme": "iwf",
 }
+#: The same, with an end of use of its own for each record.
+OPTIONS_WITH_ENDS: Mapping[str, str] = {**OPTIONS, "columns.expires_at": "until"}
+_FIRST_END = datetime(2090, 1, 1, tzinfo=UTC)
 _ROWS_OF_A_GROUP = 65_536
 
 
@@ -43,12 +47,17 @@ def _csv(record: Record) -> str:
     return ",".join(_cells(record))
 
 
+def _csv_with_end(record: Record) -> str:
+    return f"{_csv(record)},{(_FIRST_END + timedelta(seconds=record.number)).isoformat()}"
+
+
 def _jsonl(record: Record) -> str:
     members = zip(_NAMES, _cells(record), strict=True)
     return "{" + ", ".join(f'"{name}": "{cell}"' for name, cell in members) + "}"
 
 
 CSV = Text(f"{','.join(_NAMES)}\n", _csv, "\n", "\n")
+CSV_WITH_ENDS = Text(f"{','.join(_NAMES)},until\n", _csv_with_end, "\n", "\n")
 JSONL = Text("", _jsonl, "\n", "\n")
 
 

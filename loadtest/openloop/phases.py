@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ import grpc
 import msgspec
 import numpy as np
 
+from loadtest.openloop.cpus import Cpus, confined
 from loadtest.openloop.generator import Moments, Order
 from loadtest.openloop.latency import times_of
 from loadtest.openloop.outcomes import Outcome, Tally, latencies, lateness, refusal_times
@@ -67,6 +68,7 @@ class Sender:
         scratch: takes plans and records.
         connections, timeout_seconds: as in a scenario.
         watch: of the server's processes.
+        cpus: of the server and of generators.
         echo: the server gives back what it gets.
     """
 
@@ -77,6 +79,7 @@ class Sender:
     connections: int
     timeout_seconds: float
     watch: Watch
+    cpus: Cpus = field(default_factory=Cpus.shared)
     echo: bool = False
     _plans: int = 0
 
@@ -121,13 +124,14 @@ class Sender:
     @contextlib.contextmanager
     def _generator(self) -> Iterator[subprocess.Popen[str]]:
         command = [sys.executable, "-m", "loadtest.openloop.generator"]
-        generator = subprocess.Popen(
-            [*command, str(self.scratch / "order.json")],
-            cwd=_ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        with confined(self.cpus.generator):
+            generator = subprocess.Popen(
+                [*command, str(self.scratch / "order.json")],
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         self.watch.roots = {**self.watch.roots, GENERATOR: generator.pid}
         try:
             yield generator

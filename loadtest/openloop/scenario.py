@@ -132,6 +132,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         entries: made-up PDQ entries on the server, beside those of the corpus.
         connections: over which requests are spread.
         timeout_seconds: after which an answer is no longer waited for.
+        apart: the load generator has a CPU of its own, and the server the others.
         pictures, mix: what is sent where a phase does not say.
         server: settings of the server, by name.
         phases: in their order.
@@ -144,6 +145,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     entries: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 100_000
     connections: _Count = 4
     timeout_seconds: _Positive = 10.0
+    apart: bool = False
     pictures: Pictures = Pictures.UPLOADS
     mix: Mix = Mix(unknown=1.0)
     server: dict[str, str | int | float | bool] = {}

@@ -91,8 +91,8 @@ def _started(command: list[str], environment: dict[str, str]) -> Iterator[Server
     process = subprocess.Popen(
         command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         words = process.stdout.readline().split()
         if not words:
             raise RuntimeError("the server did not start")
@@ -104,6 +104,8 @@ def _started(command: list[str], environment: dict[str, str]) -> Iterator[Server
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        finally:
+            process.stdout.close()
 
 
 def prepare_data(cache: Path, corpora: Iterable[Corpus], entries: int) -> Path:

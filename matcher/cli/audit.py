@@ -25,7 +25,8 @@ def command() -> None:
 
     Every import, export, retraction, purge and other change of lists, of exchanges, clients and
     policies is recorded before it takes place and when it has ended, whether it was done here or
-    through a server. What cannot be recorded is not done.
+    through a server. What cannot be recorded is not done. Servers add what they notice, and sums of
+    the calls that they refused for who called.
     """
 
 

@@ -42,7 +42,12 @@ def build_snapshot(session: Session, *, full: bool = False, publish_url: str | N
     url = settings.snapshot_publish_url if publish_url is None else publish_url
     key = settings.snapshot_signing_key
     publication = Publication(url, key) if url and key else None
-    child = ChildProcess(settings.catalog_url, settings.snapshots_dir, publication=publication)
+    child = ChildProcess(
+        settings.catalog_url,
+        settings.snapshots_dir,
+        publication=publication,
+        vault=session.vault,
+    )
     before = published_name(settings.snapshots_dir)
     with waiting("Building the index"):
         return child.build(BuildOrder(seen=before, full=full))

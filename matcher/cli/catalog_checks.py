@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hashlists.catalog import ListRecord
+    from hashlists.snapshot import Snapshot
     from matcher.cli.context import Session
     from matcher.policy.binding import ListInfo
     from matcher.policy.policy import Policy
@@ -30,6 +31,9 @@ def check_catalog(session: Session) -> Iterator[Finding]:
             f"built, which it pulls from {settings.snapshot_pull_url}"
         )
         yield Finding("catalog", Status.OK, detail)
+        return
+    if session.lost_catalog:
+        yield Finding("catalog", Status.FAIL, session.lost_catalog)
         return
     if file is not None and not file.exists():
         detail = (
@@ -93,13 +97,14 @@ def check_snapshot(session: Session) -> Iterator[Finding]:
     from hashlists import snapshot  # noqa: PLC0415  brings numpy
 
     settings = session.settings
+    keys = () if session.vault is None else session.vault.key_names()  # or raises what is wrong
     if not (session.is_replica or session.has_catalog):
         return
     head = 0
     if not session.is_replica:
-        with session.catalog() as catalog:
+        with session.catalog(of_any=True) as catalog:
             head = catalog.head()
-    opened = snapshot.open_current(settings.snapshots_dir)
+    opened = snapshot.open_current(settings.snapshots_dir, vault=session.vault)
     if opened is None and session.is_replica:
         detail = "none yet: nothing can be matched; `hashwarden serve` pulls it"
         yield Finding("snapshot", Status.WARN, detail)
@@ -112,6 +117,26 @@ def check_snapshot(session: Session) -> Iterator[Finding]:
         yield Finding("snapshot", Status.OK, detail)
     else:
         yield Finding("snapshot", Status.OK, f"revision {opened.revision}, digests verified")
+    if opened is not None and keys:
+        yield _encryption(session, opened, keys)
+
+
+def _encryption(session: Session, opened: Snapshot, keys: Sequence[str]) -> Finding:
+    """Whether the snapshot is encrypted as the keys say."""
+    from hashlists.encryption.keys import shown  # noqa: PLC0415  little used
+    from hashlists.snapshot.manifest import key_name  # noqa: PLC0415  brings numpy
+
+    name = key_name(opened.path, opened.manifest)
+    told, *others = (shown(bytes.fromhex(each)) for each in (name, *keys))
+    known = f"{counted(len(keys), 'key')}, the newest first: {', '.join(others)}"
+    if name == keys[0]:
+        return Finding(
+            "encryption", Status.OK, f"the snapshot is encrypted with key {told}; {known}"
+        )
+    how = f"with the older key {told}" if name else "not at all, although encryption_keys is set"
+    where = "here" if not session.is_replica else "on the machine that builds"
+    detail = f"the snapshot is encrypted {how}: run `hashwarden index build` {where}; {known}"
+    return Finding("encryption", Status.WARN, detail)
 
 
 def check_policies(session: Session) -> Iterator[Finding]:
@@ -150,7 +175,7 @@ def _lists_of(session: Session) -> list[ListInfo] | None:
 
     infos = {TEST_LIST_NAME: ListInfo(TEST_LIST_NAME, Harm.TEST, ListState.LIVE, {})}
     if session.has_catalog:
-        with session.catalog() as catalog, catalog.read() as reader:
+        with session.catalog(of_any=True) as catalog, catalog.read() as reader:
             for record in reader.lists():
                 held = record.hash_list
                 infos[held.name] = ListInfo(
@@ -163,7 +188,7 @@ def _lists_in_snapshot(session: Session) -> list[ListInfo] | None:
     from matcher.follow.view import Sealed  # noqa: PLC0415  brings numpy and faiss
     from matcher.policy.binding import ListInfo  # noqa: PLC0415
 
-    opened = Sealed.open_current(session.settings.snapshots_dir)
+    opened = Sealed.open_current(session.settings.snapshots_dir, vault=session.vault)
     if opened is None:
         return None
     return [ListInfo(x.name, x.harm, x.state, x.counts) for x in opened.index.lists]

@@ -26,6 +26,7 @@ from matcher.cli.catalog_checks import check_catalog, check_policies, check_snap
 from matcher.cli.finding import Finding, Status
 from matcher.cli.store_checks import check_stores
 from matcher.errors import SettingsError, in_words
+from matcher.service.open_files import limits, most_connections
 from matcher.settings import is_loopback
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ _EXTRAS = {
     "jxl": ("pillow-jxl-plugin", "JPEG XL is not decoded"),
     "parquet": ("pyarrow", "Parquet files are neither read nor written"),
     "postgresql": ("psycopg", "the catalog is kept in SQLite only"),
+    "tracing": ("opentelemetry-exporter-otlp-proto-http", "calls are not traced"),
 }
+#: A server whose limit of open files is lower is easily kept busy by strangers' connections.
+_ENOUGH_FILES = 4096
 _NETWORK_FILE_SYSTEMS = frozenset(
     {
         *("9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gpfs"),
@@ -180,6 +184,11 @@ def check_hashing(session: Session) -> Iterator[Finding]:
         yield Finding("self-test", Status.OK, "golden vectors and the published test image agree")
 
 
+#: Bytes: what single changes take, and what is always as well kept free.
+_NO_ROOM = 64 << 20
+_LITTLE_ROOM = 1 << 30
+
+
 def check_data(session: Session) -> Iterator[Finding]:
     """Where data and settings lie, and who else can read them."""
     settings = session.settings
@@ -191,6 +200,7 @@ def check_data(session: Session) -> Iterator[Finding]:
         yield Finding("data folder", Status.OK, f"{folder} ({origin})")
         yield from _privacy(folder)
     yield from _locality(folder)
+    yield _free_space(folder)
     changed = sorted(
         f"{name} from {source}"
         for name, source in settings.sources.items()
@@ -227,6 +237,24 @@ def _locality(folder: Path) -> Iterator[Finding]:
         yield Finding("data disk", Status.FAIL, detail)
     else:
         yield Finding("data disk", Status.OK, f"local ({kind or 'of unknown kind'})")
+
+
+def _free_space(folder: Path) -> Finding:
+    """Whether there is room for a snapshot more, and for records at all."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    found = os.statvfs(there)
+    free = found.f_bavail * found.f_frsize
+    held = 0
+    with suppress(OSError):  # a snapshot may be swept meanwhile
+        held = sum(path.lstat().st_blocks * 512 for path in _files_in(folder))
+    told = f"{free >> 20:,} MiB free, {held >> 20:,} MiB held"
+    if free < _NO_ROOM:
+        detail = f"{told}: lists, clients and records of matches cannot be changed any more"
+        return Finding("disk space", Status.FAIL, f"{detail}; make room")
+    if free < max(_LITTLE_ROOM, held):
+        detail = f"{told}: a new snapshot, an import or a wipe may not find room"
+        return Finding("disk space", Status.WARN, detail)
+    return Finding("disk space", Status.OK, told)
 
 
 def _file_system_of(folder: Path) -> str:
@@ -306,13 +334,27 @@ def check_settings(session: Session) -> Iterator[Finding]:
             yield Finding("settings", Status.FAIL, problem)
 
 
+def check_open_files(_: Session) -> Iterator[Finding]:
+    """How many files a server may have open: a connection is one."""
+    soft, hard = limits()
+    few = hard < _ENOUGH_FILES
+    advice = "; allow more: LimitNOFILE of systemd, --ulimit nofile of containers" if few else ""
+    yield Finding(
+        "open files",
+        Status.WARN if few else Status.OK,
+        f"limit {soft:,}, which a server raises to {hard:,}: {most_connections(hard):,} "
+        f"connections at each port of a process{advice}",
+    )
+
+
 #: The checks that look at the installation alone.
-CHECKS_WITHOUT_SETTINGS = frozenset({"versions", "extras", "packages", "formats"})
+CHECKS_WITHOUT_SETTINGS = frozenset({"versions", "extras", "packages", "formats", "open files"})
 LOCAL_CHECKS: Mapping[str, Check] = {
     "versions": check_versions,
     "extras": check_extras,
     "packages": check_packages,
     "formats": check_formats,
+    "open files": check_open_files,
     "self-test": check_hashing,
     "decoders": check_decoders,
     "data folder": check_data,

@@ -80,7 +80,8 @@ def command() -> None:
 
     Roles: `match`, for uploads and lookups; `match-exact-distance`, the same, and answers tell
     exact distances, which help an attacker; `import`; `export`; `review`, to retract and restore
-    entries; `admin`, for all other changes of lists.
+    entries, and to see and judge the matches of all clients; `admin`, for all other changes of
+    lists.
     """
 
 
@@ -102,12 +103,15 @@ def add(
     """
     if not roles:
         raise click.UsageError("say what it may do with --role")
+    expires = _moment(given["expires"])
+    if expires is not None and expires <= datetime.now(UTC):
+        raise click.UsageError("--expires is in the past: nothing of that client would count")
     new = NewClient(
         name,
         frozenset(map(Role, roles)),
         given["policy"] or "",
         given["identity"],
-        _moment(given["expires"]),
+        expires,
     )
     with session.access_database() as database:
         key = None if new.identity else session.token_key()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hashlists.access.database import AccessDatabase
     from hashlists.catalog import Catalog
+    from hashlists.snapshot.vault import Vault
     from matcher.cli.matching import ItemMatcher
     from matcher.client import Client
     from matcher.decode.pool import DecodePool
@@ -67,6 +68,13 @@ class Session:
         return policies_from_dict(self.settings.policy_document, origin=self.settings.policy_origin)
 
     @cached_property
+    def vault(self) -> Vault | None:
+        """The keys of encrypted snapshots; None where none are set."""
+        from matcher.follow.vaults import make_vault  # noqa: PLC0415
+
+        return make_vault(self.settings.encryption_keys)
+
+    @cached_property
     def author(self) -> str:
         """Who does this: the name of the account, for the catalog's record."""
         try:
@@ -77,24 +85,32 @@ class Session:
             return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
     @contextmanager
-    def catalog(self, *, create: bool = False) -> Iterator[Catalog]:
+    def catalog(self, *, create: bool = False, of_any: bool = False) -> Iterator[Catalog]:
         """The catalog.
 
         Args:
-            create: make it, and the data folder, where there is none.
+            create: make it, and the data folder, where there is none and no lists are published.
+            of_any: also one that is not of the published lists, for who only tells of it.
 
         Raises:
+            OtherCatalogError: it is not the one that the published lists are of.
             CatalogError: there is none and none is to be made; or it cannot be opened.
             RefusalError: this machine is a replica.
         """
+        from hashlists.catalog import Catalog  # noqa: PLC0415  brings SQLAlchemy
+        from hashlists.snapshot.origin import catalog_of, has_snapshots  # noqa: PLC0415  brings numpy
+
         self.require_no_replica()
-        if create:
-            self.settings.prepare_data_dir()
+        settings = self.settings
+        if self.lost_catalog:
+            raise CatalogError(self.lost_catalog)
+        make = create and not has_snapshots(settings.snapshots_dir)
+        if make:
+            settings.prepare_data_dir()
         else:
             self._require_catalog()
-        from hashlists.catalog import Catalog  # noqa: PLC0415  brings SQLAlchemy
-
-        with Catalog.open(self.settings.catalog_url) as catalog:
+        published = "" if of_any else catalog_of(settings.snapshots_dir)
+        with Catalog.open(settings.catalog_url, make=make, catalog_id=published) as catalog:
             yield catalog
 
     @property
@@ -216,6 +232,27 @@ class Session:
             f"{settings.sources['snapshot_pull_url']})"
         )
 
+    @property
+    def lost_catalog(self) -> str:
+        """That the catalog's file is gone while lists of it are served, and what to do; else empty.
+
+        An empty one must not take its place: servers would follow it, and nothing would match.
+        """
+        from hashlists.snapshot.origin import has_snapshots  # noqa: PLC0415  brings cryptography
+
+        settings = self.settings
+        file = settings.catalog_file
+        if file is None or file.exists() or self.is_replica:
+            return ""
+        if not has_snapshots(settings.snapshots_dir):
+            return ""
+        return (
+            f"the catalog {file} is gone, while a snapshot of its lists is in "
+            f"{settings.snapshots_dir}: put the file back, or bring back a backup with `hashwarden "
+            "catalog restore`. None is made in its place, since nothing would match then; "
+            "to begin anew, stop the servers and move that folder away first"
+        )
+
     def _require_catalog(self) -> None:
         """Looking into a folder that was misspelt must not answer that nothing is known."""
         settings = self.settings
@@ -295,6 +332,7 @@ class Session:
                 settings.snapshots_dir,
                 self.policies,
                 default_policy=settings.default_policy,
+                vault=self.vault,
             )
 
     @contextmanager

@@ -314,7 +314,8 @@ def feedback(
     if (opinion == "negative") != bool(reasons):
         raise click.UsageError("negative feedback needs --reason, and affirmative takes none")
     told = Feedback(entry, HashKind(kind), reasons)
-    with session.catalog() as catalog:
+    said = {"entry": entry, "kind": kind, "opinion": opinion, "reasons": list(reasons)}
+    with session.catalog() as catalog, session.recorded("exchange.feedback", name, **said):
         credentials = partial(_credentials, name)
         send_feedback(catalog, name, told, credentials, Clock(), proxy_for=exchange_proxy)
     note(f"The {opinion} feedback on the {kind} of entry {entry} was accepted.")

@@ -96,8 +96,18 @@ def _tell_rest(report: ExportReport) -> None:
     if report.since and not report.held_back and not report.warnings:
         note(f"nothing to tell: no entry changed after revision {report.since}")
     else:
-        cure = f": {_HOW_TO_RELEASE}" if report.unreleasable else ""
-        note(f"warning: nothing went out; the file holds no entry{cure}", style="red")
+        why = _why_nothing(report)
+        note(f"warning: nothing went out; the file holds no entry: {why}", style="red")
+
+
+def _why_nothing(report: ExportReport) -> str:
+    if report.unreleasable:
+        return _HOW_TO_RELEASE
+    if report.expired:
+        return "those that were asked for must no longer be used by anyone"
+    if report.left_out:
+        return f"those that were asked for have no hash that {report.format} carries"
+    return "the lists have none in force, of the classes and kinds that were asked for"
 
 
 __all__ = ["tell_export"]

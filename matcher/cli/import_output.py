@@ -88,6 +88,8 @@ def print_import(
         *coverage_facts(report.coverage)[1:],
     ]
     print_table(("import", report.list_name), facts)
+    if not report.read:
+        note("No record was found: perhaps the export behind the file failed.", style="yellow")
     warn_of_coverage(report.coverage, harm)
     if state is ListState.SHADOW:
         is_now = "is" if planned is None or not planned.creates else "would be"

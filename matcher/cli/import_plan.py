@@ -160,6 +160,7 @@ def _index(session: Session, catalog: Catalog) -> MatchIndex:
         session.policies,
         default_policy=session.settings.default_policy,
         add_test_list=False,
+        vault=session.vault,
     ).index
 
 

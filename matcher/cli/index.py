@@ -49,7 +49,7 @@ def status(ctx: click.Context, session: Session, *, as_json: bool) -> None:
     """
     from matcher.cli.index_state import NO_SNAPSHOT, read_state  # noqa: PLC0415  brings numpy
 
-    state = read_state(session.settings.snapshots_dir)
+    state = read_state(session.settings.snapshots_dir, session.vault)
     if session.is_replica and state.problem == NO_SNAPSHOT:
         state = replace(state, problem="no snapshot was pulled yet; `hashwarden serve` pulls it")
     catalog = _ask_catalog(session, state)
@@ -68,7 +68,7 @@ def _ask_catalog(session: Session, state: IndexState) -> CatalogState | None:
 
     if not session.has_catalog or state.current is None:
         return None
-    with session.catalog() as catalog:
+    with session.catalog(of_any=True) as catalog:
         return ask_catalog(catalog, state.current)
 
 
@@ -121,10 +121,10 @@ def _build_once(session: Session, *, full: bool, publish_url: str | None, as_jso
     from matcher.cli.index_state import read_state  # noqa: PLC0415  brings numpy
 
     started = time.monotonic()
-    before = read_state(session.settings.snapshots_dir).current
+    before = read_state(session.settings.snapshots_dir, session.vault).current
     name = build_snapshot(session, full=full, publish_url=publish_url)
     seconds = time.monotonic() - started
-    current = read_state(session.settings.snapshots_dir).current
+    current = read_state(session.settings.snapshots_dir, session.vault).current
     assert current is not None
     built = before is None or before.name != name
     url = publish_url or session.settings.snapshot_publish_url
@@ -174,7 +174,7 @@ def _watch(session: Session, publish_url: str | None, name: str, *, as_json: boo
 def _is_behind(session: Session, done: str) -> bool:
     from matcher.cli.index_state import read_state  # noqa: PLC0415  brings numpy
 
-    state = read_state(session.settings.snapshots_dir)
+    state = read_state(session.settings.snapshots_dir, session.vault)
     catalog = _ask_catalog(session, state)
     if state.current is None or state.current.name != done or catalog is None:
         return True

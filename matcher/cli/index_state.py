@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hashlists.errors import SnapshotError
-from hashlists.snapshot.manifest import MANIFEST_FILE, parse_manifest
+from hashlists.snapshot.manifest import MANIFEST_FILE, FileRecord, key_name, parse_manifest
 from hashlists.snapshot.pointer import read_pointer
 from hashlists.snapshot.writer import WRITING
 from matcher.follow.lineage import still_stands
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from hashlists.catalog import Catalog
     from hashlists.model import HashKind
+    from hashlists.snapshot.vault import Vault
 
 #: The problem where there is nothing to look at.
 NO_SNAPSHOT = "no snapshot was built yet"
@@ -92,27 +93,32 @@ class IndexState:
     building: bool
 
 
-def read_state(root: Path) -> IndexState:
-    """Looks at a folder of snapshots; changes nothing."""
+def read_state(root: Path, vault: Vault | None = None) -> IndexState:
+    """Looks at a folder of snapshots; changes nothing. `vault`: the keys of encrypted ones."""
     current, previous, problem = None, None, ""
     try:
         pointer = read_pointer(root)
         if pointer is None:
             problem = NO_SNAPSHOT
         else:
-            current = read_snapshot(root / pointer.snapshot, sha256=pointer.manifest_sha256)
-            previous = _readable(root / pointer.previous) if pointer.previous else None
+            current = read_snapshot(
+                root / pointer.snapshot, sha256=pointer.manifest_sha256, vault=vault
+            )
+            previous = _readable(root / pointer.previous, vault) if pointer.previous else None
     except SnapshotError as error:
         problem = str(error)
     return IndexState(current, problem, previous, _unfinished(root), _is_building(root))
 
 
-def read_snapshot(folder: Path, *, sha256: str | None = None) -> SnapshotState:
+def read_snapshot(
+    folder: Path, *, sha256: str | None = None, vault: Vault | None = None
+) -> SnapshotState:
     """Reads what a snapshot says of itself.
 
     Args:
         folder: the snapshot.
         sha256: the digest that its manifest must have; None for any.
+        vault: the keys of encrypted snapshots.
 
     Raises:
         SnapshotError: it is not whole as far as sizes tell, or of another build.
@@ -125,7 +131,7 @@ def read_snapshot(folder: Path, *, sha256: str | None = None) -> SnapshotState:
         for record in files.values():
             if (folder / record["file"]).stat().st_size != record["bytes"]:
                 raise SnapshotError(f"snapshot {folder.name}: file {record['file']} is cut off")
-        segments = _segments(folder, manifest)
+        segments = _segments(folder, manifest, vault)
     except OSError as error:
         raise SnapshotError(f"snapshot {folder.name}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -147,8 +153,18 @@ def read_snapshot(folder: Path, *, sha256: str | None = None) -> SnapshotState:
     )
 
 
-def _segments(folder: Path, manifest: Mapping[str, Any]) -> dict[str, SegmentInfo]:
+def _segments(
+    folder: Path, manifest: Mapping[str, Any], vault: Vault | None
+) -> dict[str, SegmentInfo]:
     record = manifest["documents"][INDEX]
+    if key_name(folder, manifest):
+        from hashlists.snapshot.vault import lock_of  # noqa: PLC0415  brings cryptography
+
+        lock = lock_of(vault, folder, manifest)
+        assert lock is not None
+        parsed = FileRecord.parse(folder, INDEX, record, suffix=".json")
+        with (folder / parsed.file).open("rb") as stream:
+            return index_from_json(json.loads(lock.document(folder, stream.fileno(), parsed)))
     data = (folder / record["file"]).read_bytes()
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise SnapshotError(f"snapshot {folder.name}: file {record['file']} is damaged")
@@ -160,9 +176,9 @@ def _bytes_of(manifest: Mapping[str, Any], prefix: str) -> int:
     return sum(record["bytes"] for name, record in arrays if name.startswith(prefix))
 
 
-def _readable(folder: Path) -> SnapshotState | None:
+def _readable(folder: Path, vault: Vault | None) -> SnapshotState | None:
     try:
-        return read_snapshot(folder)
+        return read_snapshot(folder, vault=vault)
     except SnapshotError:
         return None
 

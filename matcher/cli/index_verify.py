@@ -83,7 +83,7 @@ def _open(session: Session) -> Sealed | None:
 
     try:
         with waiting("Checking digests"):
-            return Sealed.open_current(session.settings.snapshots_dir)
+            return Sealed.open_current(session.settings.snapshots_dir, vault=session.vault)
     except SnapshotError as error:
         note(f"The snapshot cannot be used: {error}", style="red")
         click.get_current_context().exit(EXIT_DIFFERENT)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from hashlists.formats.registry import find_format
 from hashlists.words import counted
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from hashlists.inspection import Candidate, FileInspection, PartInspection, Reading
 
 _SHOWN_PARTS = 20
+_OF_SIZE: Final = re.compile(r"(?:(?:file|media|image)[ _-]?)?(?:size|bytes|length)", re.IGNORECASE)
 
 
 def file_record(found: FileInspection) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _reading_facts(seen: Reading) -> list[tuple[str, str]]:
         ("rejected", f"{seen.rejected:,}"),
         ("withdrawn", _withdrawn(seen)),
         *coverage_facts(seen.coverage),
-        *([("columns not read", named_columns(seen.unread))] if seen.unread else ()),
+        *([("columns not read", _not_read(seen))] if seen.unread else ()),
     ]
 
 
@@ -148,6 +150,15 @@ def _withdrawn(seen: Reading) -> str:
         return f"{seen.withdrawn:,} here"
     told = find_format(seen.format).tells_retractions
     return "not known: no column is named for it" if told else "the format cannot say"
+
+
+def _not_read(seen: Reading) -> str:
+    """Names of columns, and which of them is by its name one that is kept wherever it is told."""
+    told = named_columns(seen.unread)
+    sizes = [each.name for each in seen.unread if _OF_SIZE.fullmatch(each.name)]
+    if not sizes or "columns.size" in seen.options:
+        return told
+    return f"{told}; where {sizes[0]!r} is the size in bytes: --column {f'size={sizes[0]}'!r}"
 
 
 __all__ = ["file_record", "print_file"]

@@ -146,7 +146,8 @@ def warn_of_coverage(coverage: Coverage, harm: Harm | None) -> None:
             f"{_counted(exact_only, coverage.entries)} of the entries {match} only files that are "
             "the same byte for byte: no copy that was resized or saved anew is found without a "
             "hash that shows likeness and is computed from uploads "
-            f"({', '.join(kind.value for kind in CODE_KINDS)}).",
+            f"({', '.join(kind.value for kind in CODE_KINDS)}). Codes that `lists enrich` made of "
+            "their files are not counted here.",
             style="yellow",
         )
 

@@ -41,18 +41,20 @@ _NO_LISTS_THERE = "UNIMPLEMENTED"
 
 
 class _ListsGroup(click.Group):
-    """Tells what it means where a server knows nothing of lists."""
+    """Tells what it means where there are no lists at an address."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; a replica's server has none of its calls."""
+        """Runs a command; where a server matches, or is a replica's, it has none of its calls."""
         try:
             return super().invoke(ctx)
         except ServerError as error:
             if error.reason == _NO_LISTS_THERE:
                 raise RefusalError(
-                    "the server at that address keeps no lists: it is a replica, which matches "
-                    "what the builder's machine publishes; name the address of the server that has "
-                    "the catalog, or run this on its machine without --server"
+                    "the server at that address keeps no lists: it may be where a server matches, "
+                    "and its lists have an address of their own (the setting lists_listen; `serve` "
+                    "prints both), or a replica, which matches what the builder's machine "
+                    "publishes; name the address of lists of the server that has the catalog, or "
+                    "run this on its machine without --server"
                 ) from error
             raise
 

@@ -227,8 +227,8 @@ def wipe(ctx: click.Context, session: Session) -> None:
 
     Exit status: 2 where traces are left still.
     """
-    with session.catalog() as catalog:
-        wiped = catalog.wipe_deleted()
+    with session.catalog() as catalog, session.recorded("catalog.wipe", "catalog") as told:
+        wiped = told["traces_wiped"] = catalog.wipe_deleted()
     if wiped:
         note("The catalog was rewritten; no trace of what was purged is left in its file.")
     else:

@@ -169,6 +169,14 @@ def command(
         print_json(_record(report, filled.state, entries, contribution.derived, told))
     else:
         _print(report, filled, contribution.derived, entries.skipped)
+        if report.updated and classification is None:
+            note(
+                counted(report.updated, "entry was", "entries were")
+                + " there already, and what is said here has taken the place of what was said; no "
+                "class was given, so whatever class there was is gone. To set it, add the files "
+                "again with --classification.",
+                style="yellow",
+            )
     ctx.exit(EXIT_NOT_HASHED if told.count else 0)
 
 

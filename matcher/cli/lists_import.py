@@ -91,8 +91,9 @@ def _check_key(ctx: click.Context, option: click.Parameter, key: str | None) -> 
     "--force",
     is_flag=True,
     help="Take a file of Hashwarden that does not follow what the list had of its sender, such as "
-    "an older one, or a delta with a gap before it; also where more than a fifth of the list would "
-    "go since its source lists it by nothing that can be matched. With --full: also where more "
+    "an older one, or a delta with a gap before it, and records that are older than what the list "
+    "has of their entries; also where more than a fifth of the list would go since its source "
+    "lists it by nothing that can be matched. With --full: also where more "
     "than a fifth is not named, records were rejected, or the last import was of another format.",
 )
 @click.option(

@@ -91,6 +91,12 @@ def show(session: Session, *, match_id: str, server: str | None, as_json: bool) 
     help="Only matches that rest on this entry, by its id in the catalog; may be repeated.",
 )
 @click.option("--client", metavar="NAME", default="", help="Only matches of this client.")
+@click.option(
+    "--reference",
+    metavar="NAME",
+    default="",
+    help="Only matches of uploads that their caller gave this name.",
+)
 @_limit
 @options.server
 @options.as_json
@@ -102,13 +108,20 @@ def list_(
     until: datetime | None,
     entries: tuple[int, ...],
     client: str,
+    reference: str,
     limit: int,
     server: str | None,
     as_json: bool,
 ) -> None:
-    """List records of matches, the oldest first."""
+    """List records of matches, the newest first."""
     with _past_matches(session, server) as matches:
-        wanted = matches.list(since=_utc(since), until=_utc(until), entries=entries, client=client)
+        wanted = matches.list(
+            since=_utc(since),
+            until=_utc(until),
+            entries=entries,
+            client=client,
+            reference=reference,
+        )
         found = list(islice(wanted, limit + 1))
     shown = found[:limit]
     if as_json:
@@ -271,6 +284,7 @@ def _print_record(record: RecordAnswer, standings: Sequence[EntryStanding] = ())
         ("client", record.client),
         ("reference", record.reference),
         ("decision", record.decision.value),
+        ("flagged", "all entries were hit far more often than usual" if record.flagged else ""),
         ("revision", str(record.revision)),
         ("policy", f"{record.policy} ({record.policy_version})"),
         ("hasher", record.hasher_version),
@@ -316,6 +330,7 @@ def _record(record: RecordAnswer) -> dict[str, Any]:
         "reference": record.reference,
         "sha256": record.sha256.hex(),
         "decision": record.decision.value,
+        "flagged": record.flagged,
         "revision": record.revision,
         "policy": record.policy,
         "policy_version": record.policy_version,

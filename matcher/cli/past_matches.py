@@ -41,8 +41,9 @@ class PastMatches(Protocol):
         until: datetime | None = None,
         entries: Sequence[int] = (),
         client: str = "",
+        reference: str = "",
     ) -> Iterator[RecordAnswer]:
-        """Records, the oldest first."""
+        """Records, the newest first."""
         ...
 
     def replay(self, match_id: str) -> ReplayedMatch:
@@ -83,11 +84,13 @@ class LocalMatches:
         until: datetime | None = None,
         entries: Sequence[int] = (),
         client: str = "",
+        reference: str = "",
     ) -> Iterator[RecordAnswer]:
         """See `PastMatches`."""
         wanted = RecordFilter(client or None, since, until, frozenset(entries) or None)
         for page in self._store.pages(wanted):
-            yield from map(self._answer, page)
+            found = (each for each in page if reference in {"", each.record.reference})
+            yield from map(self._answer, found)
 
     def replay(self, match_id: str) -> ReplayedMatch:
         """See `PastMatches`."""
@@ -114,7 +117,7 @@ class LocalMatches:
         return answers.record_answer(self._message(stored))
 
     def _message(self, stored: StoredRecord) -> Any:
-        expires = self._store.expires(stored.record)
+        expires = self._store.expires(stored)
         return convert_records.record_to_proto(stored, expires=expires, exact_distances=True)
 
 

@@ -43,8 +43,10 @@ _COMMANDS = {
     "lists": "matcher.cli.lists",
     "exchanges": "matcher.cli.exchanges",
     "index": "matcher.cli.index",
+    "catalog": "matcher.cli.catalog",
     "clients": "matcher.cli.clients",
     "audit": "matcher.cli.audit",
+    "review": "matcher.cli.review",
     "doctor": "matcher.cli.doctor",
 }
 

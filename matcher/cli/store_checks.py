@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashlists.errors import HashlistsError
@@ -11,6 +12,7 @@ from matcher.cli.stores import StoreState, store_states
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hashlists.snapshot.signing import Publication
     from matcher.cli.context import Session
     from matcher.cli.index_state import SnapshotState
 
@@ -25,9 +27,9 @@ def check_stores(session: Session) -> Iterator[Finding]:
         detail = "none: snapshots are neither published nor pulled"
         yield Finding("store", Status.OK, detail)
         return
-    current = read_state(session.settings.snapshots_dir).current
+    current = read_state(session.settings.snapshots_dir, session.vault).current
     for state in states:
-        yield _pulled(state, current) if session.is_replica else _published(state, current)
+        yield _pulled(session, state, current) if session.is_replica else _published(state, current)
 
 
 def _keys(session: Session) -> Iterator[Finding]:
@@ -67,7 +69,7 @@ def _published(state: StoreState, current: SnapshotState | None) -> Finding:
     return Finding("store", Status.WARN, detail)
 
 
-def _pulled(state: StoreState, current: SnapshotState | None) -> Finding:
+def _pulled(session: Session, state: StoreState, current: SnapshotState | None) -> Finding:
     if state.problem:
         detail = f"{state.url}: {state.told}; what was pulled before is matched meanwhile"
         return Finding("store", Status.FAIL, detail)
@@ -75,11 +77,28 @@ def _pulled(state: StoreState, current: SnapshotState | None) -> Finding:
         detail = f"{state.url}: {state.told}; publish from the builder"
         return Finding("store", Status.FAIL, detail)
     detail = f"pulled from {state.url}: {state.told}"
+    if problem := _unopenable(session, state.url, state.publication):
+        detail += f"; it cannot be used here, and what was pulled before is matched: {problem}"
+        return Finding("store", Status.FAIL, detail)
     if current is not None and current.revision == state.publication.revision:
         return Finding("store", Status.OK, detail)
     held = "nothing" if current is None else f"revision {current.revision}"
     detail += f"; here is {held}: a running server pulls it within a minute"
     return Finding("store", Status.WARN, detail)
+
+
+def _unopenable(session: Session, url: str, publication: Publication) -> str:
+    """Why a server here would not pull what is published; empty where it would."""
+    from hashlists.snapshot.latest import HASTY, manifest_of  # noqa: PLC0415  object storage
+    from hashlists.snapshot.objects import Objects  # noqa: PLC0415  as above
+    from hashlists.snapshot.vault import lock_of  # noqa: PLC0415  brings cryptography
+
+    try:
+        manifest = manifest_of(Objects(url, HASTY), publication)
+        lock_of(session.vault, Path(publication.snapshot), manifest)
+    except HashlistsError as error:
+        return str(error)
+    return ""
 
 
 __all__ = ["check_stores"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from matcher.client.unreached import why_unreached
 from matcher.errors import ServerError
 
 if TYPE_CHECKING:
@@ -79,17 +80,26 @@ def status_of(error: Any) -> status_pb2.Status:
 def server_error(status: status_pb2.Status, target: str = "") -> ServerError:
     """The error that a status stands for; `target` where it may be that nobody answered at all."""
     code = next(each for each in grpc.StatusCode if each.value[0] == status.code)
-    reason = ""
+    reason = called = ""
     for detail in status.details:
-        info = error_details_pb2.ErrorInfo()
+        info, about = error_details_pb2.ErrorInfo(), error_details_pb2.RequestInfo()
         if detail.Unpack(info):
             reason = info.reason
+        elif detail.Unpack(about):
+            called = about.request_id
     away = code is grpc.StatusCode.UNAVAILABLE
     # A server of ours says in words what is wrong; of another's words the code says the most.
     message = status.message if reason and status.message else f"{code.name}: {status.message}"
     if away and target and not status.details:  # a server of ours gives details
-        message = f"no server answers at {target}; start one with: hashwarden serve"
+        message = why_unreached(status.message, target)
+    if code is grpc.StatusCode.UNIMPLEMENTED and not reason:
+        message = (
+            f"{code.name}: no such call is answered at that address; a server matches at one and "
+            "keeps lists at another (the settings listen and lists_listen; `serve` prints both)"
+        )
     if code is grpc.StatusCode.CANCELLED:  # by the server; who cancels here gets no status
         message = "the server was shutting down and has not answered; send it again"
-        return ServerError(message, reason=reason or _SHUTTING_DOWN, retryable=True)
-    return ServerError(message, reason=reason or code.name, retryable=away)
+        return ServerError(
+            message, reason=reason or _SHUTTING_DOWN, retryable=True, request_id=called
+        )
+    return ServerError(message, reason=reason or code.name, retryable=away, request_id=called)

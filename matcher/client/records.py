@@ -66,19 +66,21 @@ class RecordCalls:
         until: datetime | None = None,
         entries: Sequence[int] = (),
         client: str = "",
+        reference: str = "",
     ) -> Iterator[RecordAnswer]:
-        """Records, the oldest first.
+        """Records, the newest first.
 
         Args:
             since: those of matches of then and later; None for all.
             until: those of matches before then; None for all.
             entries: only those that rest on one of these; empty for all.
             client: only those of this client, where the caller sees all.
+            reference: only those of uploads of this name, as their caller gave it; empty for all.
 
         Raises:
             ServerError: the server refuses, fails or cannot be reached.
         """
-        request = list_request(since, until, entries, client)
+        request = list_request(since, until, entries, client, reference)
         with self._own_errors:
             for page in self._stub.ListMatchRecords(request):
                 yield from map(record_answer, page.records)
@@ -141,9 +143,10 @@ class AsyncRecordCalls:
         until: datetime | None = None,
         entries: Sequence[int] = (),
         client: str = "",
+        reference: str = "",
     ) -> AsyncIterator[RecordAnswer]:
         """As `RecordCalls.list`."""
-        request = list_request(since, until, entries, client)
+        request = list_request(since, until, entries, client, reference)
         with self._own_errors:
             async for page in responses(self._stub.ListMatchRecords(request)):
                 for each in page.records:
@@ -223,11 +226,15 @@ def token_answers(message: match_pb2.LookupTokensResponse) -> TokenAnswers:
 
 
 def list_request(
-    since: datetime | None, until: datetime | None, entries: Sequence[int], client: str
+    since: datetime | None,
+    until: datetime | None,
+    entries: Sequence[int],
+    client: str,
+    reference: str,
 ) -> match_records_pb2.ListMatchRecordsRequest:
     """Which records are wanted."""
     request = match_records_pb2.ListMatchRecordsRequest(
-        entries=[str(each) for each in entries], client=client
+        entries=[str(each) for each in entries], client=client, reference=reference
     )
     if since is not None:
         request.start_time.FromDatetime(since.astimezone(UTC))
@@ -271,6 +278,7 @@ def record_answer(message: match_records_pb2.MatchRecord) -> RecordAnswer:
         decoder_version=provenance.decoder_version,
         matches=tuple(map(match_of, message.matches)),
         total_matches=message.total_matches,
+        flagged=message.flagged,
         outcome=reported_answer(message.outcome) if message.HasField("outcome") else None,
     )
 

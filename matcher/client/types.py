@@ -148,6 +148,8 @@ class RecordAnswer:
         matches: at most 100; `distance` is None where the server does not tell.
         total_matches: how many there were.
         outcome: what was reported of it; None where nothing was.
+        flagged: `REVIEW` in place of `MATCH`, as all that it rests on is entries that were hit far
+            more often than usual.
     """
 
     match_id: str
@@ -165,6 +167,7 @@ class RecordAnswer:
     matches: tuple[Match, ...]
     total_matches: int
     outcome: ReportedOutcome | None
+    flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

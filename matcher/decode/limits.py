@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+_MOST_NICENESS = 19
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
@@ -45,19 +47,22 @@ class WorkerLimits:
     of those.
 
     Raises:
-        ValueError: a limit is not positive.
+        ValueError: a limit is not positive, or the niceness is none.
     """
 
     memory_bytes: int = 7 * 2**28  # bytes of address space beyond what it begins with
     seconds: float = 16.0  # seconds of wall-clock time for one file
     files: int = 10_000  # after so many it is replaced, so that what codecs leak does not add up
+    niceness: int = 10  # by how much it stands back for whoever answers callers, 0..19
 
     def __post_init__(self) -> None:
         _require_positive(self)
+        if not 0 <= self.niceness <= _MOST_NICENESS:
+            raise ValueError(f"the niceness of decoders is 0 to 19, not {self.niceness!r}")
 
 
 def _require_positive(limits: DecodeLimits | WorkerLimits) -> None:
     for limit in fields(limits):
         value = getattr(limits, limit.name)
-        if not value > 0:
+        if limit.name != "niceness" and not value > 0:
             raise ValueError(f"decode limit {limit.name} must be positive, not {value!r}")

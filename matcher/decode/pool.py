@@ -32,7 +32,7 @@ from matcher.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Decoded = DecodedImage | Undecodable
 
@@ -59,12 +59,23 @@ _LONGEST_SIDE = 2**31 - 1  # pixels
 class DecodePool(Protocol):
     """Runs decoders. Safe to use from several threads."""
 
-    def submit(self, data: bytes, request: DecodeRequest) -> Future[Decoded]:
+    def submit(
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        *,
+        started: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Future[Decoded]:
         """Decodes one upload.
 
         Args:
             data: the file as received.
             request: which views and 64-bit kinds are wanted.
+            started: called once its turn has come, in the thread that decodes or waits for it.
+            meanwhile: called there too, once, before the result is there, unless that is a
+                `DecodersAwayError`: other work on the same bytes, for which no thread need be
+                woken. It raises nothing.
 
         Returns:
             A future whose result is what came of it: what goes wrong with a file is an
@@ -122,9 +133,16 @@ class InProcessPool:
             max_workers=workers or os.cpu_count() or 1, thread_name_prefix="decode"
         )
 
-    def submit(self, data: bytes, request: DecodeRequest) -> Future[Decoded]:
+    def submit(
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        *,
+        started: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Future[Decoded]:
         """As `DecodePool.submit`."""
-        return self._executor.submit(self._decode, data, request)
+        return self._executor.submit(self._decode, data, request, started, meanwhile)
 
     def close(self) -> None:
         """As `DecodePool.close`."""
@@ -142,7 +160,16 @@ class InProcessPool:
         """As `DecodePool.restarts`: a thread cannot be replaced."""
         return {}
 
-    def _decode(self, data: bytes, request: DecodeRequest) -> Decoded:
+    def _decode(
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        started: Callable[[], None] | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> Decoded:
+        for each in (started, meanwhile):
+            if each is not None:
+                each()
         try:
             result = self._decoders.decode(data, request, self._limits)
             return checked(result, request, self._limits)

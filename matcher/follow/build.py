@@ -22,6 +22,7 @@ from hashlists.errors import HashlistsError
 from matcher.errors import in_words
 from matcher.follow.lock import publish_lock
 from matcher.follow.snapshots import build_snapshot, published_name
+from matcher.follow.vaults import make_vault
 from matcher.parent import end_with
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def main() -> int:
 
 def _answer(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        with Catalog.open(arguments["catalog_url"]) as catalog:
+        with Catalog.open(arguments["catalog_url"], make=False) as catalog:
             path = build_snapshot(
                 catalog,
                 Path(arguments["snapshots_dir"]),
                 full=arguments["full"],
                 seen=arguments["seen"],
+                vault=make_vault(arguments["encryption_keys"]),
             )
         if arguments["publish_url"]:
             _push(Path(arguments["snapshots_dir"]), arguments)

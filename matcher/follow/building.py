@@ -26,10 +26,12 @@ class BuildOrder:
         seen: name of the snapshot that was published when this was asked for, empty for none. If
             another one is by the time the builder's turn comes, that one will do.
         full: build everything, although what changed would do; or fetch everything anew.
+        refused: what is current cannot be opened here.
     """
 
     seen: str
     full: bool = False
+    refused: bool = False
 
 
 class SnapshotSource(Protocol):
@@ -50,11 +52,17 @@ class SnapshotSource(Protocol):
         """Whether older snapshots hold what was purged since, and must go."""
         ...
 
-    def refresh(self, *, repair: bool = False) -> bool:
+    @property
+    def looks(self) -> int:
+        """How often it was looked at until now, well or not."""
+        ...
+
+    def refresh(self, *, repair: bool = False, refused: bool = False) -> bool:
         """Makes a newer snapshot the current one, where there is one and a look is due.
 
         Args:
             repair: fetch anew what is current, since it cannot be opened.
+            refused: what is current cannot be opened, so what was before it is to stay.
         """
         ...
 
@@ -80,6 +88,11 @@ class Builder(Protocol):
         """How long the last one took, well or not."""
         ...
 
+    @property
+    def tried(self) -> bool:
+        """Whether the last one was an attempt, and not the outcome of an earlier one again."""
+        ...
+
     def wait(self) -> None:
         """Waits until nothing is under way."""
         ...
@@ -100,6 +113,7 @@ class _Work:
         self._build = build
         self._outcome: Exception | bool | None = None
         self.seconds = 0.0
+        self.tried = True
 
     def outcome(self) -> Exception | bool | None:
         """See `Builder`."""
@@ -201,10 +215,12 @@ class Puller(BackgroundBuilder):
         self._failure: HashlistsError | None = None
 
     def _pull(self, order: BuildOrder) -> None:
+        looks = self._source.looks
         try:
-            self._source.refresh(repair=order.full)
+            self._source.refresh(repair=order.full, refused=order.refused)
         except HashlistsError as error:
             self._failure = error  # raised once; `problem` tells for how long it lasts
+        self.tried = self._source.looks != looks
         if self._source.problem:
             raise self._failure or SnapshotError(self._source.problem)
         self._failure = None

@@ -2,7 +2,7 @@
 
 Invariants: a child that hangs, dies or talks nonsense is an error of that build and of nothing
 else; no more of its answer is read than any answer has. A catalog's URL, which may hold a
-password, goes to the child through a pipe and stands on no command line.
+password, and keys go to the child through a pipe and stand on no command line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from hashlists.snapshot.vault import Vault
     from matcher.follow.building import BuildOrder
 
 #: Nothing that a builder answers is longer.
@@ -54,6 +55,7 @@ class ChildProcess:
         catalog_url: SQLAlchemy URL of the catalog.
         snapshots_dir: where snapshots lie.
         publication: where they go besides, if anywhere.
+        vault: the keys that encrypt them; None for none.
         seconds: after which a child is taken to hang and is killed.
     """
 
@@ -63,8 +65,10 @@ class ChildProcess:
         snapshots_dir: Path,
         *,
         publication: Publication | None = None,
+        vault: Vault | None = None,
         seconds: float = BUILD_SECONDS,
     ) -> None:
+        self._encryption_keys = "" if vault is None else vault.place
         self._catalog_url = catalog_url
         self._snapshots_dir = snapshots_dir
         self._publication = publication
@@ -121,6 +125,7 @@ class ChildProcess:
             "parent": os.getpid(),
             "catalog_url": self._catalog_url,
             "snapshots_dir": str(self._snapshots_dir),
+            "encryption_keys": self._encryption_keys,
             "publish_url": "" if to is None else to.url,
             "signing_key": "" if to is None else str(to.signing_key),
         }

@@ -13,6 +13,8 @@ Invariants:
 * Nothing waits for a build but the very first start. Retractions wait for none at all, nor do ends
   of use.
 * A snapshot counts only for the history whose marks it carries.
+* One catalog is followed: that of what is served, and before anything is, of what is published.
+  Another one in its place, an empty one above all, is a problem and not the newest revision.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
+from hashlists.errors import CatalogError, OtherCatalogError, SnapshotError, SnapshotStoreError
+from hashlists.snapshot.origin import catalog_of, require_same
 from matcher.follow.adopting import carried, caught_up, standing
 from matcher.follow.building import Puller
 from matcher.follow.choosing import Need, fits_in_memory, wants_full_build, withdraws
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import CatalogReader
+    from hashlists.snapshot.vault import Vault
     from matcher.follow.building import SnapshotSource
     from matcher.follow.child import Publication
     from matcher.follow.readable import Readable
@@ -109,6 +113,7 @@ class Follower:
         clock: seconds that never go back.
         wall_clock: seconds since 1970 UTC, by which entries expire.
         wake: called, by some other thread, when a look is worth while at once.
+        vault: the keys of encrypted snapshots; None: what is built is not encrypted.
     """
 
     def __init__(
@@ -127,6 +132,7 @@ class Follower:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
         wake: Callable[[], None] = lambda: None,
+        vault: Vault | None = None,
     ) -> None:
         self._catalog = catalog
         self._snapshots_dir = snapshots_dir
@@ -140,7 +146,7 @@ class Follower:
         self._source = source
         builder = None
         if catalog is not None and source is None:
-            builder = make_builder(catalog, snapshots_dir, catalog_url, publication)
+            builder = make_builder(catalog, snapshots_dir, catalog_url, publication, vault)
         self._making = Making(
             snapshots_dir,
             builder,
@@ -159,6 +165,7 @@ class Follower:
             lock=lock_index,
             prepare=self._caught_up,
             on_opened=wake,
+            vault=vault,
         )
         self._withdrawals = Withdrawals(
             catalog, snapshots_dir, self._problems, background=background
@@ -176,6 +183,7 @@ class Follower:
         self._ends_known_to = 0
         self._withdrawn_at = 0.0  # by the clock
         self._need = Need.NONE
+        self._is_other = False  # the catalog that was read last
         self._lock = threading.Lock()
 
     def state(self) -> FollowerState:
@@ -185,7 +193,7 @@ class Follower:
         making = self._making
         return FollowerState(
             seconds_since_contact=since,
-            behind=view is None or self._need is Need.NOW or self._head != view.revision,
+            behind=view is None or self._is_behind(view),
             problem=self._problems.text,
             revision=self._revision,
             snapshot="" if view is None else view.sealed.name,
@@ -195,6 +203,11 @@ class Follower:
             build_failures=making.failures,
             build_seconds=making.seconds,
         )
+
+    def _is_behind(self, view: View) -> bool:
+        if self._catalog is None and self._opener.refused:
+            return True  # and nothing else tells what it has
+        return self._need is Need.NOW or self._head != view.revision
 
     def refresh(self) -> bool:
         """Serves the newest revision where it is not served yet.
@@ -247,21 +260,39 @@ class Follower:
         fresh = self._opener.other_than(None if self._view is None else self._view.sealed)
         if self._catalog is None:
             self._need = Need.NONE
+            if fresh is None and self._view is None and self._opener.refused:
+                older = self._opener.older()
+                fresh = None if older is None else View.of(older)
             if fresh is not None:
                 self._head = fresh.revision
                 self._serve(self._withdrawals.applied(fresh))
             return
         try:
             with self._catalog.read() as reader:
-                self._head, self._contact = reader.revision, self._clock()
+                self._heard(reader, fresh)
                 view = self._follow(reader, fresh)
         except Exception as error:  # noqa: BLE001 - whatever it is, the catalog cannot be followed
+            self._is_other = isinstance(error, OtherCatalogError)
             self._problems.note(Concern.CATALOG, error)
             self._serve_other(self._without_catalog(fresh, error))
         else:
+            self._is_other = False
             self._problems.solved(Concern.CATALOG)
             self._serve_other(view)
             self._withdrawals.keep()
+
+    def _heard(self, reader: CatalogReader, fresh: View | None = None) -> None:
+        """The catalog has answered.
+
+        Raises:
+            OtherCatalogError: it is not the one that is followed.
+        """
+        view = fresh if self._view is None else self._view
+        if view is None:
+            require_same(reader.catalog_id, catalog_of(self._snapshots_dir))
+        else:
+            require_same(reader.catalog_id, view.sealed.lineage.catalog_id)
+        self._head, self._contact = reader.revision, self._clock()
 
     def _follow(self, reader: CatalogReader, fresh: View | None) -> View | None:
         """The best view of what the reader shows; None where there is none of its history."""
@@ -325,7 +356,7 @@ class Follower:
         if self._clock() - self._withdrawn_at < _WITHDRAWING_SECONDS or self._catalog is None:
             return
         with suppress(Exception), self._catalog.read() as reader:  # a look tells what is wrong
-            self._head, self._contact = reader.revision, self._clock()
+            self._heard(reader)
             self._withdraw(reader)
         self._withdrawn_at = self._clock()
 
@@ -411,6 +442,13 @@ class Follower:
                 _log.warning("near matches only mean review for now: %s", problem)
         self._policy_problems = problems
         self._holder.swap(generation)
+        if self._view is not None and view.revision < self._view.revision:
+            _log.error(
+                "revision %d is served after revision %d: an older state of the catalog was "
+                "restored, and what came after it does not match any more; import that again",
+                view.revision,
+                self._view.revision,
+            )
         before = None if self._view is None else self._view.sealed
         adopted = view.sealed is not before
         self._view, self._due, self._shown_at = view, view.due(now), now
@@ -436,8 +474,8 @@ class Follower:
 
     def _ask_for_build(self) -> bool:
         """Sees to it that a newer snapshot is made where one is needed; whether one was begun."""
-        if self._opener.busy:
-            return False  # a newer one is there already
+        if self._opener.busy or self._is_other:
+            return False  # a newer one is there already, or it would be of another catalog
         if self._source is not None:
             return self._making.pull(repair=self._opener.refused)
         full = self._view is not None and self._wants_full_build(self._view)

@@ -13,6 +13,7 @@ from matcher.follow.snapshots import build_snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hashlists.snapshot.vault import Vault
     from matcher.follow.building import Builder, BuildOrder
     from matcher.follow.child import Publication
     from matcher.follow.readable import Readable
@@ -23,18 +24,21 @@ def make_builder(
     snapshots_dir: Path,
     catalog_url: str,
     publication: Publication | None,
+    vault: Vault | None = None,
 ) -> Builder:
     """A builder over that catalog; without a URL to hand to a child, it is the calling thread."""
     if not catalog_url:
-        return InlineBuilder(partial(_build_here, catalog, snapshots_dir))
-    child = ChildProcess(catalog_url, snapshots_dir, publication=publication)
+        return InlineBuilder(partial(_build_here, catalog, snapshots_dir, vault))
+    child = ChildProcess(catalog_url, snapshots_dir, publication=publication, vault=vault)
     return BackgroundBuilder(
         child.build, is_busy=partial(is_build_locked, snapshots_dir), stop=child.stop
     )
 
 
-def _build_here(catalog: Readable, snapshots_dir: Path, order: BuildOrder) -> None:
-    build_snapshot(catalog, snapshots_dir, full=order.full, seen=order.seen)
+def _build_here(
+    catalog: Readable, snapshots_dir: Path, vault: Vault | None, order: BuildOrder
+) -> None:
+    build_snapshot(catalog, snapshots_dir, full=order.full, seen=order.seen, vault=vault)
 
 
 __all__ = ["make_builder"]

@@ -57,6 +57,7 @@ class Making:
         self.puller = puller
         self._problems = problems
         self._back_off = BackOff(clock)
+        self._repairs = BackOff(clock)
         self.builds = self.failures = 0
         self.seconds = 0.0
         self._publication = publication if builder is not None else None
@@ -107,7 +108,13 @@ class Making:
         """
         if self.puller is None:
             return False
-        return self.puller.start(self._order(full=repair and self._back_off.due))
+        anew = repair and self._repairs.due and self._back_off.due
+        begun = self.puller.start(self._order(full=anew, refused=repair))
+        if not repair:
+            self._repairs.succeeded()
+        elif begun and anew:
+            self._repairs.failed()  # until what was fetched can be used
+        return begun
 
     def build(self, *, needed: bool, full: bool) -> bool:
         """Has one built where it is needed or owed, and may be tried; whether that was begun.
@@ -150,31 +157,33 @@ class Making:
     def _makers(self) -> tuple[Builder, ...]:
         return tuple(each for each in (self.builder, self.puller) if each is not None)
 
-    def _order(self, *, full: bool) -> BuildOrder:
-        return BuildOrder(seen=published_name(self._snapshots_dir), full=full)
+    def _order(self, *, full: bool, refused: bool = False) -> BuildOrder:
+        return BuildOrder(published_name(self._snapshots_dir), full=full, refused=refused)
 
     def _note(self, maker: Builder) -> Exception | bool | None:
         outcome = maker.outcome()
         if outcome is None:
             return None
-        self.seconds += maker.seconds
+        if maker.tried:
+            self.seconds += maker.seconds
         if isinstance(outcome, Exception):
-            self._failed(outcome)
+            self._failed(outcome, tried=maker.tried)
         else:
-            self._made()
+            self._made(tried=maker.tried)
         return outcome
 
-    def _made(self) -> None:
-        self.builds += 1
+    def _made(self, *, tried: bool) -> None:
+        self.builds += tried
         self._problems.solved(self._concern)
         self._back_off.succeeded()
         self._owed = False
         self._published_at = self._clock()
 
-    def _failed(self, error: Exception) -> None:
-        self.failures += 1
+    def _failed(self, error: Exception, *, tried: bool = True) -> None:
         self._problems.note(self._concern, error)
-        self._back_off.failed()
+        if tried:
+            self.failures += 1
+            self._back_off.failed()
         self._owed = self.publishes
 
     @property

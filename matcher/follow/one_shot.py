@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashlists.catalog import Catalog
+    from hashlists.snapshot.vault import Vault
     from matcher.pipeline import Generation
     from matcher.policy.rules import Policy
 
@@ -25,6 +26,7 @@ def open_generation(
     default_policy: str = "default",
     live_entries: int = 50_000,
     add_test_list: bool = True,
+    vault: Vault | None = None,
 ) -> Generation:
     """Opens the catalog's newest revision, for one-shot use; builds in the calling thread.
 
@@ -35,6 +37,7 @@ def open_generation(
         default_policy: the name that an empty one stands for.
         live_entries: as for `Follower`.
         add_test_list: False leaves the catalog just as it is.
+        vault: as for `Follower`.
 
     Raises:
         CatalogError, SnapshotError, OSError: it cannot be read or built.
@@ -50,6 +53,7 @@ def open_generation(
         holder,
         default_policy=default_policy,
         live_entries=live_entries,
+        vault=vault,
     )
     follower.refresh()
     return holder.current

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from hashlists.snapshot.vault import Vault
     from matcher.follow.building import SnapshotSource
     from matcher.follow.problems import Problems
     from matcher.follow.view import View
@@ -36,6 +37,7 @@ class Opener:
         lock: lock what is opened in memory; what cannot be locked is handed out all the same.
         prepare: makes of a snapshot what is handed out; called where it was opened.
         on_opened: called by that thread once it is done.
+        vault: the keys of encrypted snapshots.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Opener:
         lock: bool,
         prepare: Callable[[Sealed], View],
         on_opened: Callable[[], None],
+        vault: Vault | None = None,
     ) -> None:
         self._root = root
+        self._vault = vault
         self._problems = problems
         self._background = background
         self._lock = lock
@@ -107,7 +111,9 @@ class Opener:
 
     def _open(self, name: str, held: Sealed | None) -> View | None:
         self._opened = None
-        opening = _Opening(name, self._root, held, self._prepare, lock=self._lock)
+        opening = _Opening(
+            name, self._root, held, self._prepare, lock=self._lock, vault=self._vault
+        )
         if held is not None and self._background:
             self._opening = opening
             opening.start(self._on_opened)
@@ -139,11 +145,16 @@ class Opener:
             self._problems.note(Concern.LOCKING, error)
 
     def older(self) -> Sealed | None:
-        """The newest snapshot on disk that can be used, published last or not: better than none."""
+        """The newest snapshot on disk that can be used, published last or not: better than none.
+
+        What was published last and has been refused is tried by `other_than` again, not here.
+        """
         folders = self._root.glob("snapshot-*") if self._root.is_dir() else ()
         for folder in sorted(folders, reverse=True):
+            if folder.name == self._refused:
+                continue
             try:
-                sealed = Sealed.of(snapshots.open_snapshot(folder))
+                sealed = Sealed.of(snapshots.open_snapshot(folder, vault=self._vault))
             except SnapshotError as error:
                 self._problems.note(Concern.OPENING, error)
             else:
@@ -162,8 +173,11 @@ class Opener:
         self.sweep()
 
     def sweep(self) -> None:
-        """Clears away old snapshots where that is owed, and it may be tried again."""
-        if not self._sweep_owed or not self._sweeping_back_off.due:
+        """Clears away old snapshots where that is owed, and it may be tried again.
+
+        Not while what is published cannot be used: an older one is all there is for a next start.
+        """
+        if not self._sweep_owed or self.refused or not self._sweeping_back_off.due:
             return
         try:
             snapshots.sweep(self._root, keep_previous=False if self._erase else None)
@@ -184,6 +198,7 @@ class _Opening:
         held: what the snapshot shares with this one is not verified again.
         prepare: makes of the snapshot what is handed out.
         lock: lock it in memory.
+        vault: the keys of encrypted snapshots.
 
     Attributes:
         opened: what is handed out, once it ended well.
@@ -199,8 +214,10 @@ class _Opening:
         prepare: Callable[[Sealed], View],
         *,
         lock: bool,
+        vault: Vault | None,
     ) -> None:
         self.name = name
+        self._vault = vault
         self.opened: View | None = None
         self.error: Exception | None = None
         self.locking_error: OSError | None = None
@@ -214,7 +231,7 @@ class _Opening:
     def run(self) -> None:
         """Opens it in the calling thread."""
         try:
-            sealed = Sealed.open_current(self._root, held=self._held)
+            sealed = Sealed.open_current(self._root, held=self._held, vault=self._vault)
             if sealed is not None:
                 self.locking_error = _locked(sealed) if self._lock else None
                 self.opened = self._prepare(sealed)

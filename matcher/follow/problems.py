@@ -6,7 +6,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING
 
-from hashlists.errors import HashlistsError
+from hashlists.errors import HashlistsError, OtherCatalogError
 from matcher.errors import in_words
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class Problems:
         text = f"{concern.title}: {in_words(error)}"
         if self._texts.get(concern) != text:
             trace = None if isinstance(error, HashlistsError | OSError) else error
-            _log.warning("%s: %s", concern.meaning, text, exc_info=trace)
+            level = logging.ERROR if isinstance(error, OtherCatalogError) else logging.WARNING
+            _log.log(level, "%s: %s", concern.meaning, text, exc_info=trace)
         self._texts[concern] = text
 
     def solved(self, concern: Concern) -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hashlists.catalog import CatalogReader
     from hashlists.model import Classification
     from hashlists.snapshot import Snapshot
+    from hashlists.snapshot.vault import Vault
     from matcher.index.base import Int64Array
 
 
@@ -68,17 +69,23 @@ class Sealed:
         return cls(snapshot, index, lineage)
 
     @classmethod
-    def open_current(cls, root: Path, *, held: Sealed | None = None) -> Sealed | None:
+    def open_current(
+        cls, root: Path, *, held: Sealed | None = None, vault: Vault | None = None
+    ) -> Sealed | None:
         """Opens the published snapshot; None where there is none.
 
         Args:
             root: the folder of snapshots.
             held: what it shares with this one is not verified again.
+            vault: the keys of encrypted snapshots.
 
         Raises:
+            SnapshotLockedError: it is encrypted, and the key is not here.
             SnapshotError: it cannot be used.
         """
-        snapshot = snapshots.open_current(root, held=None if held is None else held.snapshot)
+        snapshot = snapshots.open_current(
+            root, held=None if held is None else held.snapshot, vault=vault
+        )
         return None if snapshot is None else cls.of(snapshot, held=held)
 
     @property

@@ -166,15 +166,16 @@ def qualities(blocks: NDArray[np.float32]) -> NDArray[np.uint8]:
         `(N,) uint8`. Below `matcher.model.QUALITY_FLOOR` a code must not be used.
     """
     _check_blocks(blocks)
-    steps = _percent_steps(blocks, axis=1) + _percent_steps(blocks, axis=2)
+    steps = _percent_steps(blocks[:, 1:] - blocks[:, :-1])
+    steps += _percent_steps(blocks[:, :, 1:] - blocks[:, :, :-1])
     capped: NDArray[np.int64] = np.minimum(steps // _QUALITY_DIVISOR, _QUALITY_MAX)
     return capped.astype(np.uint8)
 
 
-def _percent_steps(blocks: NDArray[np.float32], *, axis: int) -> NDArray[np.int64]:
+def _percent_steps(steps: NDArray[np.float32]) -> NDArray[np.int64]:
     # Whole percents of full contrast between neighbours, cut off as the reference does: in single
     # precision, product first.
-    steps = np.abs(np.diff(blocks, axis=axis))
+    np.abs(steps, out=steps)
     steps *= np.float32(100)
     steps /= np.float32(255)
     totals: NDArray[np.int64] = steps.astype(np.int32).sum(axis=(1, 2), dtype=np.int64)

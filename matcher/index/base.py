@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import index as as_index
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,8 @@ UInt8Array: TypeAlias = "NDArray[np.uint8]"
 Int64Array: TypeAlias = "NDArray[np.int64]"
 UInt32Array: TypeAlias = "NDArray[np.uint32]"
 DistanceArray: TypeAlias = "NDArray[np.uint16] | NDArray[np.uint32]"
+
+_UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,19 @@ class Candidates:
         return len(self.query_rows)
 
 
+def _nothing(dtype: type[np.generic]) -> NDArray[Any]:
+    array = np.empty(0, dtype)
+    array.flags.writeable = False
+    return array
+
+
+_NO_ROWS: Int64Array = _nothing(np.int64)
+_NO_DISTANCES: UInt32Array = _nothing(np.uint32)
+#: What nearly every search gives, made once.
+NO_HITS = Hits(_NO_ROWS, _NO_ROWS, _nothing(np.uint16))
+NO_CANDIDATES = Candidates(_NO_ROWS, _NO_ROWS, _NO_DISTANCES, _NO_DISTANCES)
+
+
 class CodeIndex(Protocol):
     """An exact index over `N` codes of one kind."""
 
@@ -103,13 +118,13 @@ def check_queries(kind: HashKind, queries: UInt8Array, threshold: int) -> tuple[
     """Refuses queries that are not `(Q, kind.nbytes) uint8` and thresholds that mean nothing.
 
     Returns:
-        The queries, C-contiguous and aligned, and the threshold as a plain integer.
+        The queries, C-contiguous, and the threshold as a plain integer.
 
     Raises:
         ValueError: says what was wrong and what is needed.
     """
     dtype, shape = getattr(queries, "dtype", None), getattr(queries, "shape", None)
-    if dtype != np.uint8 or shape is None or len(shape) != 2 or shape[1] != kind.nbytes:  # noqa: PLR2004  # rows and bytes
+    if dtype != _UINT8 or shape is None or len(shape) != 2 or shape[1] != kind.nbytes:  # noqa: PLR2004  # rows and bytes
         raise ValueError(
             f"{kind} queries are an array of shape (Q, {kind.nbytes}) and dtype uint8,"
             f" not {shape} and {dtype}",
@@ -121,7 +136,7 @@ def check_queries(kind: HashKind, queries: UInt8Array, threshold: int) -> tuple[
     if number < 0 or (kind.is_digest and number != 0):
         allowed = "0" if kind.is_digest else "0 or more"
         raise ValueError(f"a threshold for {kind} is {allowed}, not {number}")
-    return np.require(queries, requirements=["C", "A"]), number
+    return np.ascontiguousarray(queries), number  # single bytes are always aligned
 
 
 def expand_ranges(first: Int64Array, count: Int64Array) -> Int64Array:
@@ -134,6 +149,8 @@ def expand_ranges(first: Int64Array, count: Int64Array) -> Int64Array:
 
 
 __all__ = [
+    "NO_CANDIDATES",
+    "NO_HITS",
     "Candidates",
     "CodeIndex",
     "DistanceArray",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matcher.index.base import Hits
+from matcher.index.base import NO_HITS, Hits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class HitCollector:
 
     def hits(self) -> Hits:
         """All that was added; the collector is empty then."""
+        if not self._query_rows and self._distance is np.uint16:
+            return NO_HITS
         return Hits(
             query_rows=_joined(self._query_rows, np.int64),
             code_rows=_joined(self._code_rows, np.int64),

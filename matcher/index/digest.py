@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from matcher.index.base import Hits, UInt8Array, check_queries, expand_ranges
+from matcher.index.base import NO_HITS, Hits, UInt8Array, check_queries, expand_ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +24,12 @@ LEAD_BYTES = 8
 
 def split_digests(digests: UInt8Array) -> tuple[UInt64Array, UInt8Array]:
     """Splits digests `(N, nbytes)` into leads `(N,) uint64` and tails `(N, nbytes - 8) uint8`."""
-    leads = np.ascontiguousarray(digests[:, :LEAD_BYTES]).view(">u8").ravel().astype(np.uint64)
-    return leads, np.ascontiguousarray(digests[:, LEAD_BYTES:])
+    return _leads_of(digests), np.ascontiguousarray(digests[:, LEAD_BYTES:])
+
+
+def _leads_of(digests: UInt8Array) -> UInt64Array:
+    leads: UInt64Array = digests[:, :LEAD_BYTES].view(">u8").astype(np.uint64)[:, 0]
+    return leads
 
 
 class DigestIndex:
@@ -65,12 +69,14 @@ class DigestIndex:
     def search(self, queries: UInt8Array, threshold: int = 0) -> Hits:
         """Finds every equal digest; see `CodeIndex.search`."""
         queries, _ = check_queries(self._kind, queries, threshold)
-        leads, tails = split_digests(queries)
-        first = np.searchsorted(self._leads, leads, side="left").astype(np.int64)
-        count = np.searchsorted(self._leads, leads, side="right") - first
+        leads = _leads_of(queries)
+        first = self._leads.searchsorted(leads, side="left")
+        count = self._leads.searchsorted(leads, side="right") - first
+        if not count.any():  # as with nearly every upload
+            return NO_HITS
         query_rows = np.repeat(np.arange(len(queries), dtype=np.int64), count)
         code_rows = expand_ranges(first, count)
-        equal = (self._tails[code_rows] == tails[query_rows]).all(axis=1)
+        equal = (self._tails[code_rows] == queries[query_rows, LEAD_BYTES:]).all(axis=1)
         return Hits(
             query_rows=query_rows[equal],
             code_rows=code_rows[equal],

@@ -24,13 +24,12 @@ import numpy as np
 
 from hashlists.model import EntryFlag
 from hashlists.snapshot import SnapshotError
-from matcher.index.base import Candidates, check_queries
+from matcher.index.base import NO_CANDIDATES, Candidates, check_queries
 from matcher.index.derivations import DerivationTable
 from matcher.index.documents import IndexedList
 from matcher.index.entries import EntryTable, IndexedEntry
 from matcher.index.overlay import Overlay
 from matcher.index.read import read_index
-from matcher.index.segment import no_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -265,6 +264,8 @@ class MatchIndex:
                 rows = found.entry_rows + start
                 made = self._derivations.rows(number, found.derivation_rows)
                 parts.append(Candidates(found.query_rows, rows, found.distances, made))
+        if not parts:
+            return NO_CANDIDATES
         candidates = self._without_hidden(_join(parts))
         repeats = any(kind in each.codes and each.codes[kind].repeats for each in self._segments)
         return _nearest_by_entry(candidates) if repeats else _by_query(candidates)
@@ -293,8 +294,6 @@ class MatchIndex:
 
 
 def _join(parts: Sequence[Candidates]) -> Candidates:
-    if not parts:
-        return no_candidates()
     return Candidates(
         query_rows=np.concatenate([part.query_rows for part in parts]),
         entry_rows=np.concatenate([part.entry_rows for part in parts]),

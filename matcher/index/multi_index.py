@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import groupby
 from operator import ge
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -64,6 +65,8 @@ _QUERY_SHIFT = np.uint64(40)
 _ROW_SHIFT = np.uint64(8)
 _ROW_MASK = np.uint64(2**32 - 1)
 _DISTANCE_MASK = np.uint64(255)
+#: The codes of a key lie between its offset and the next.
+_THIS_AND_NEXT = np.array([0, 1])
 _SAMPLES = 1024
 _CHECKED = 1 << 18  # elements checked at a time
 
@@ -113,6 +116,7 @@ class MultiIndex:
         self._chunks = tuple(chunks)
         self._bits = tuple(chunk.bits for chunk in chunks)
         self._cost = cost
+        self._probings: dict[tuple[int, ...], _Probing] = {}
 
     @property
     def kind(self) -> HashKind:
@@ -130,10 +134,18 @@ class MultiIndex:
         scanned = np.arange(len(queries))
         plan = self._plan(len(queries), threshold)
         if plan is not None:
-            scanned = _Search(self, plan, threshold, collector).run(queries)
+            probing = self._probing(plan)
+            limit = self._cost.most_candidates(len(self))
+            scanned = _Search(self._words, probing, limit, threshold, collector).run(queries)
         if len(scanned):
             self._flat.collect(queries[scanned], scanned, threshold, collector)
         return collector.hits()
+
+    def _probing(self, plan: ProbePlan) -> _Probing:
+        found = self._probings.get(plan.radii)
+        if found is None:
+            found = self._probings[plan.radii] = _Probing(self._chunks, plan.radii)
+        return found
 
     def _plan(self, queries: int, threshold: int) -> ProbePlan | None:
         """What to probe, or None where scanning all codes is cheaper for the whole batch."""
@@ -148,32 +160,58 @@ class MultiIndex:
         return plan if probing < self._cost.scan(count, queries) else None
 
 
+class _Probing:
+    """What all searches have in common that probe the same keys of an index.
+
+    Attributes:
+        used: the chunks that are probed, each with the bits to flip in its keys.
+        alike: runs of them that have the same bits to flip, with those.
+        reader: reads the keys of those.
+        masks: `(chunks,) int64`, how many keys of each are probed for a query.
+        probes: how many that are in all.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk], radii: Sequence[int]) -> None:
+        self.used = [
+            (chunk, flip_masks(chunk.bits, radius))
+            for chunk, radius in zip(chunks, radii, strict=True)
+            if radius >= 0
+        ]
+        self.alike = list(_alike(self.used))
+        self.reader = _KeyReader([chunk for chunk, _ in self.used])
+        self.masks = np.array([len(masks) for _, masks in self.used])
+        self.probes = int(self.masks.sum())
+
+
+def _alike(used: Sequence[tuple[Chunk, Int64Array]]) -> Iterator[tuple[slice, Int64Array]]:
+    start = 0
+    for _, run in groupby(used, key=lambda each: id(each[1])):  # masks are made once
+        chunks = list(run)
+        yield slice(start, start + len(chunks)), chunks[0][1]
+        start += len(chunks)
+
+
 class _Search:
     """One search by chunks."""
 
     def __init__(
         self,
-        index: MultiIndex,
-        plan: ProbePlan,
+        words: UInt64Array,
+        probing: _Probing,
+        limit: int,
         threshold: int,
         collector: HitCollector,
     ) -> None:
-        self._words = index._words  # noqa: SLF001  # one module's two halves
-        self._used = [
-            (chunk, flip_masks(chunk.bits, radius))
-            for chunk, radius in zip(index._chunks, plan.radii, strict=True)  # noqa: SLF001
-            if radius >= 0
-        ]
-        self._reader = _KeyReader([chunk for chunk, _ in self._used])
-        self._probes = plan.probes
-        self._limit = index._cost.most_candidates(len(index))  # noqa: SLF001
+        self._words = words
+        self._probing = probing
+        self._limit = limit
         self._threshold = np.uint32(threshold)
         self._collector = collector
 
     def run(self, queries: UInt8Array) -> Int64Array:
         """Collects hits; returns the rows of queries that are to be scanned instead."""
         left: list[Int64Array] = []
-        step = max(1, _BLOCK_PROBES // self._probes)
+        step = max(1, _BLOCK_PROBES // self._probing.probes)
         for first in range(0, len(queries), step):
             rows = np.arange(first, min(first + step, len(queries)))
             candidates = self._count(queries[rows])
@@ -191,26 +229,27 @@ class _Search:
 
     def _count(self, queries: UInt8Array) -> _Candidates:
         """Where the candidates of a few queries stand in the chunks; reads offsets only."""
-        starts = np.empty(len(queries) * self._probes, np.uint32)
-        ends = np.empty(len(starts), np.uint32)
+        used = self._probing.used
+        keys = self._probing.reader.read(queries)
+        bounds = np.empty((len(queries) * self._probing.probes, 2), np.uint32)
         at = 0
-        for keys, (chunk, masks) in zip(self._reader.read(queries), self._used, strict=True):
-            probed = np.bitwise_xor(keys[:, np.newaxis], masks).ravel()
-            part = slice(at, at + len(probed))
-            at += len(probed)
-            starts[part] = chunk.offsets[probed]
-            probed += 1
-            ends[part] = chunk.offsets[probed]
-        ends -= starts
-        by_probe = _Runs(starts.astype(np.int64), ends.astype(np.int64))
-        lengths = np.repeat([len(masks) for _, masks in self._used], len(queries))
-        groups = np.diff(by_probe.ends[np.cumsum(lengths) - 1], prepend=0)
-        return _Candidates(by_probe, groups.reshape(len(self._used), len(queries)))
+        for part, masks in self._probing.alike:
+            probed = (keys[part, :, np.newaxis] ^ masks).reshape(part.stop - part.start, -1, 1)
+            for (chunk, _), each in zip(used[part], probed + _THIS_AND_NEXT, strict=True):
+                stop = at + len(each)
+                np.take(chunk.offsets, each, out=bounds[at:stop], mode="clip")  # without a buffer
+                at = stop
+        starts = bounds[:, 0].astype(np.int64)
+        by_probe = _Runs(starts, bounds[:, 1] - starts)
+        last = self._probing.masks.repeat(len(queries)).cumsum() - 1
+        groups = by_probe.ends[last]
+        groups[1:] -= groups[:-1].copy()
+        return _Candidates(by_probe, groups.reshape(len(used), len(queries)))
 
     def _compare(self, queries: UInt8Array, rows: Int64Array, candidates: _Candidates) -> None:
         """Fetches the candidates of a few queries and collects those within the threshold."""
         words = queries.view(np.uint64)
-        owners = np.tile(np.arange(len(queries)), len(self._used))
+        owners = np.arange(candidates.groups.size) % len(queries)
         found: list[UInt64Array] = []
         of_chunks = np.cumsum(candidates.groups.sum(axis=1)).tolist()
         by_query = _Runs(owners, candidates.groups.ravel())
@@ -237,7 +276,7 @@ class _Search:
         """Code rows at places of chunks; candidate `first + i` belongs to the chunk it ends in."""
         rows = np.empty(len(places), np.int64)
         start = 0
-        for (chunk, _), end in zip(self._used, ends, strict=True):
+        for (chunk, _), end in zip(self._probing.used, ends, strict=True):
             stop = min(end - first, len(places))
             if stop > start:
                 part = places[start:stop]

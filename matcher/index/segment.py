@@ -20,6 +20,7 @@ import numpy as np
 
 from hashlists.model import HashKind
 from matcher.index.base import (
+    NO_CANDIDATES,
     Candidates,
     CodeIndex,
     Hits,
@@ -79,6 +80,8 @@ class CodeEntries:
 
     def expand(self, hits: Hits) -> Candidates:
         """Hits of codes -> hits of entries; an entry occurs once for each of its codes."""
+        if not len(hits):  # as with nearly every upload
+            return NO_CANDIDATES
         first = self.offsets[hits.code_rows].astype(np.int64)
         count = self.offsets[hits.code_rows + 1].astype(np.int64) - first
         places = expand_ranges(first, count)
@@ -193,16 +196,8 @@ class Segment:
         """
         codes = self.codes.get(kind)
         if codes is None:
-            return no_candidates()
+            return NO_CANDIDATES
         return codes.expand(codes.index.search(queries, threshold))
-
-
-def no_candidates() -> Candidates:
-    """What a search that found nothing answers."""
-    return Candidates(
-        *(np.empty(0, np.int64), np.empty(0, np.int64)),
-        *(np.empty(0, np.uint32), np.empty(0, np.uint32)),
-    )
 
 
 def code_arrays(kind: HashKind, codes: UInt8Array) -> dict[str, NDArray[Any]]:
@@ -286,5 +281,4 @@ __all__ = [
     "CodeEntries",
     "Segment",
     "code_arrays",
-    "no_candidates",
 ]

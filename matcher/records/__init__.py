@@ -5,6 +5,7 @@ which has no catalog, keeps its own.
 
 - `model`: a record, and its form at rest.
 - `schema`, `store`: the tables, and what is asked of them.
+- `ageing`, `sweeping`: the time that records grow old by, and the end of those that have.
 - `standing`: how the entries of a record stand now, and how it would be judged now.
 """
 

@@ -103,6 +103,7 @@ class MatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         matches: the strongest first, at most `MOST_MATCHES`.
         total_matches: how many there were.
         version: of this form.
+        flagged: as in `MatchResult`.
     """
 
     match_id: str
@@ -120,6 +121,7 @@ class MatchRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     matches: tuple[RecordedMatch, ...]
     total_matches: int
     version: int = _VERSION
+    flagged: bool = False
 
     def __repr__(self) -> str:
         return f"MatchRecord({self.match_id!r})"
@@ -219,6 +221,7 @@ def record_of(result: MatchResult, asked: Asked, *, at: datetime) -> MatchRecord
         decoder_version=asked.decoder_version,
         matches=tuple(map(_recorded, result.recorded or result.matches)),
         total_matches=result.total_matches,
+        flagged=result.flagged,
     )
 
 

@@ -23,6 +23,8 @@ SCHEMA_VERSION = b"1"
 VERSION_NAME = "schema_version"
 #: Name in `meta` of the name of the key that sealed last.
 KEY_NAME = "key"
+#: Name in `meta` of the time that records age by: microseconds, 8 bytes, big-endian, signed.
+TIME_NAME = "time"
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 

@@ -224,6 +224,8 @@ def _differences(
         yield f"policy {record.policy}: there is none by that name now"
     elif now.policy_version != record.policy_version:
         yield f"policy {record.policy}: {record.policy_version} then, {now.policy_version} now"
+    if record.flagged:
+        yield "MATCH became REVIEW, as all entries were hit far more often than usual"
     if then is None:
         yield f"policy {record.policy_version}: what it said is not kept"
     for name, each in (("by the policy of then", then), ("by the policy of now", now)):

@@ -1,8 +1,9 @@
 """The store's one face: records in, found again, reported on, and swept.
 
-Invariants: what is added is there whole or not at all; what is older than `keep` is never given
-out, and is deleted by `sweep`; a store that was sealed with other keys is never written to. Errors
-of the database leave only as `MatchRecordsError`, which tells no value.
+Invariants: what is added is there whole or not at all; what is older than `keep` by the clock is
+not given out, and what is older by `matcher.records.ageing`, too, is deleted by `sweep`; a store
+that was sealed with other keys is never written to. Errors of the database leave only as
+`MatchRecordsError`, which tells no value.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import and_, delete, exists, insert, select, update
+from sqlalchemy import and_, exists, insert, select, update
 
 from matcher.errors import (
     MatchNotFoundError,
@@ -19,6 +20,7 @@ from matcher.errors import (
 )
 from matcher.model import Outcome
 from matcher.records import schema
+from matcher.records.ageing import Ageing, counted_from, noted_time
 from matcher.records.database import insert_or_ignore, open_database, reading, writing
 from matcher.records.model import (
     MatchRecord,
@@ -30,6 +32,7 @@ from matcher.records.model import (
     policy_from_bytes,
     policy_to_bytes,
 )
+from matcher.records.sweeping import sweep
 from matcher.sealing import Sealer
 
 if TYPE_CHECKING:
@@ -39,13 +42,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Engine, Row
 
+    from matcher.records.sweeping import Swept
     from matcher.sealing import KeySource
 
 _RECORDS, _CLIENTS, _ENTRIES = b"match record", b"match client", b"match entry"
 _OUTCOMES, _POLICIES = b"match outcome", b"match policy"
 _MICROSECONDS = 1_000_000
 _PAGE = 200
-_SWEPT = 500
 #: Marks in one statement; databases bound how many values that may hold.
 _MARKS = 200
 
@@ -57,11 +60,14 @@ class StoredRecord:
     Attributes:
         number: counts up with time; for paging.
         record: what it says.
+        counted_from: when its days begin, in microseconds since 1970 UTC: when it says, but for one
+            that was dated by a clock that was wrong.
         reported: what was reported of it; None where nothing was.
     """
 
     number: int
     record: MatchRecord
+    counted_from: int
     reported: Reported | None = None
 
 
@@ -91,11 +97,13 @@ class RecordStore:
         keys: KeySource,
         keep: timedelta,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         """Use `RecordStore.open`."""
         self._engine = engine
         self._keep = int(keep.total_seconds() * _MICROSECONDS)
         self._clock = clock
+        self._ageing = Ageing(steady)
         self._records = Sealer(keys, _RECORDS)
         self._clients = Sealer(keys, _CLIENTS)
         self._entries = Sealer(keys, _ENTRIES)
@@ -110,6 +118,7 @@ class RecordStore:
         *,
         keep: timedelta,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
     ) -> Self:
         """Opens the store at an SQLAlchemy URL, and makes it where there is none.
 
@@ -118,6 +127,7 @@ class RecordStore:
             keys: what is sealed with. A file of them is made where there is none.
             keep: how long records are kept.
             clock: seconds since 1970 UTC.
+            steady: seconds that never go back, and that nobody sets.
 
         Raises:
             MatchRecordsError: it cannot be opened, holds something else, or is of a newer build.
@@ -125,7 +135,7 @@ class RecordStore:
         """
         keys.prepare()
         engine = open_database(url)
-        store = cls(engine, keys, keep, clock)
+        store = cls(engine, keys, keep, clock, steady)
         try:
             with reading(engine) as connection:
                 store._check_key(connection)
@@ -173,8 +183,9 @@ class RecordStore:
                 mark = self._policies.mark(version.encode())
                 row = {"mark": mark, "used_at": now, "sealed": sealed}
                 insert_or_ignore(connection, schema.policies, row)
+            noted = noted_time(connection, now)
             for record in records:
-                self._add(connection, record)
+                self._add(connection, record, counted_from(record.at, noted))
             for version in {each.policy_version for each in records}:
                 marks = self._policies.marks(version.encode())
                 used = update(schema.policies).where(schema.policies.c.mark.in_(marks))
@@ -196,12 +207,15 @@ class RecordStore:
         if found is None or (client is not None and found.record.client != client):
             raise MatchNotFoundError(
                 "no record of a match by that id is kept: it is older than records are kept, was "
-                "not written yet or lost, or is not yours"
+                "not written yet or lost, is not yours, or was found by the command line without "
+                "--server, which keeps none"
             )
         return found
 
     def pages(self, wanted: RecordFilter) -> Iterator[list[StoredRecord]]:
-        """The records that are wanted, oldest first, some at a time and never none.
+        """The records that are wanted, newest first, some at a time and never none.
+
+        Those that rest on some of very many entries come in portions, each newest first.
 
         Each page is read by itself, so that nothing is held while somebody reads slowly. A record
         that cannot be opened ends it: nothing is passed over in silence.
@@ -299,30 +313,21 @@ class RecordStore:
             counts.setdefault(name, dict.fromkeys(Outcome, 0))[Outcome(outcome)] = matches
         return counts
 
-    def sweep(self) -> int:
-        """Deletes what is older than records are kept, and tells how many records that were."""
-        swept = 0
-        while True:
-            with writing(self._engine) as connection:
-                table = schema.records.c
-                old = select(table.number).where(table.at < self._oldest()).limit(_SWEPT)
-                numbers = list(connection.execute(old).scalars())
-                if numbers:
-                    _delete(connection, numbers)
-                if len(numbers) < _SWEPT:
-                    _delete_unused(connection, self._oldest())
-            swept += len(numbers)
-            if len(numbers) < _SWEPT:
-                return swept
+    def sweep(self) -> Swept:
+        """Deletes what is older than records are kept; where they are kept for no days, all.
 
-    def expires(self, record: MatchRecord) -> int:
+        Of a process's sweeps the first only looks what time it is: see `matcher.records.ageing`.
+        """
+        return sweep(self._engine, self._ageing, clock=self._now(), keep=self._keep)
+
+    def expires(self, stored: StoredRecord) -> int:
         """When a record is gone, in microseconds since 1970 UTC."""
-        return record.at + self._keep
+        return stored.counted_from + self._keep
 
-    def _add(self, connection: Connection, record: MatchRecord) -> None:
+    def _add(self, connection: Connection, record: MatchRecord, at: int) -> None:
         row = {
             "match_id": record.match_id,
-            "at": record.at,
+            "at": at,
             "client_mark": self._clients.mark(record.client.encode()),
             "sealed": self._records.seal(record.to_bytes(), record.match_id.encode()),
         }
@@ -347,10 +352,10 @@ class RecordStore:
     ) -> Iterator[list[StoredRecord]]:
         earlier: set[bytes] = set()
         for some in _portions(marks):
-            after = 0
+            before = None
             while True:
                 with reading(self._engine) as connection:
-                    rows = connection.execute(self._query(wanted, some, after)).all()
+                    rows = connection.execute(self._query(wanted, some, before)).all()
                     page = [self._opened(each) for each in rows]
                     # What rests on several entries comes once, by the first of them.
                     again = _resting_on(connection, page, earlier)
@@ -358,12 +363,14 @@ class RecordStore:
                     yield new
                 if len(rows) < _PAGE:
                     break
-                after = page[-1].number
+                before = page[-1].number
             earlier.update(some or ())
 
-    def _query(self, wanted: RecordFilter, marks: list[bytes] | None, after: int) -> Any:
+    def _query(self, wanted: RecordFilter, marks: list[bytes] | None, before: int | None) -> Any:
         table = schema.records.c
-        conditions: list[ColumnElement[bool]] = [table.number > after, table.at >= self._oldest()]
+        conditions: list[ColumnElement[bool]] = [table.at >= self._oldest()]
+        if before is not None:
+            conditions.append(table.number < before)
         if wanted.client is not None:
             conditions.append(table.client_mark.in_(self._clients.marks(wanted.client.encode())))
         if wanted.since is not None:
@@ -374,7 +381,7 @@ class RecordStore:
             resting = schema.record_entries.c
             rests = and_(resting.number == table.number, resting.mark.in_(marks))
             conditions.append(exists().where(rests))
-        return _rows().where(*conditions).order_by(table.number).limit(_PAGE)
+        return _rows().where(*conditions).order_by(table.number.desc()).limit(_PAGE)
 
     def _row(self, connection: Connection, match_id: str) -> Row[Any] | None:
         table = schema.records.c
@@ -387,7 +394,7 @@ class RecordStore:
         reported = None
         if row.reported is not None:
             reported = Reported.from_bytes(self._outcomes.open(row.reported, about))
-        return StoredRecord(row.number, record, reported)
+        return StoredRecord(row.number, record, row.at, reported)
 
     def _check_key(self, connection: Connection) -> None:
         """Refuses keys among which the one that sealed last is not.
@@ -422,6 +429,7 @@ def _rows() -> Any:
     columns = (
         table.c.number,
         table.c.match_id,
+        table.c.at,
         table.c.sealed,
         reported.c.sealed.label("reported"),
     )
@@ -458,17 +466,6 @@ def _count(connection: Connection, list_name: str, outcome: Outcome, change: int
     insert_or_ignore(connection, table, row)
     at = and_(table.c.list_name == list_name, table.c.outcome == outcome.value)
     connection.execute(update(table).where(at).values(matches=table.c.matches + change))
-
-
-def _delete(connection: Connection, numbers: Sequence[int]) -> None:
-    for table in (schema.record_entries, schema.outcomes, schema.records):
-        connection.execute(delete(table).where(table.c.number.in_(numbers)))
-
-
-def _delete_unused(connection: Connection, oldest: int) -> None:
-    resting = exists().where(schema.record_entries.c.mark == schema.entries.c.mark)
-    connection.execute(delete(schema.entries).where(~resting))
-    connection.execute(delete(schema.policies).where(schema.policies.c.used_at < oldest))
 
 
 __all__ = ["RecordFilter", "RecordStore", "StoredRecord"]

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from hashlists.errors import HashlistsError
-from matcher.errors import MatcherError
+from matcher.errors import CallRefusedError, MatcherError
 from matcher.service.errors import abort, status_of
 from matcher.service.gate import Caller, Gate, let_in
 from matcher.service.handlers import Handler, behavior_of, with_behavior
+from matcher.service.request_ids import id_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from matcher.service.metrics import ServiceMetrics
+    from matcher.service.refusals import Refusals
 
 _log = logging.getLogger(__name__)
 _REFUSALS = (MatcherError, HashlistsError)
@@ -37,11 +39,13 @@ class AccessControl(grpc.aio.ServerInterceptor):
     Args:
         gate: decides.
         metrics: where refusals are counted.
+        refusals: where they are added up for the audit.
     """
 
-    def __init__(self, gate: Gate, metrics: ServiceMetrics) -> None:
+    def __init__(self, gate: Gate, metrics: ServiceMetrics, refusals: Refusals) -> None:
         self._gate = gate
         self._metrics = metrics
+        self._refusals = refusals
         self._guarded: dict[str, Handler] = {}
         self._refusing: dict[str, Handler] = {}
 
@@ -55,21 +59,18 @@ class AccessControl(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or self._gate.is_open(path):
             return handler
-        if self._is_hopeless(path, handler_call_details.invocation_metadata):
+        if self._gate.is_hopeless(path, handler_call_details.invocation_metadata):
             return self._refusing.setdefault(path, self._refusal(path))
         if path not in self._guarded:
-            self._guarded[path] = _behind(handler, _Door(self._gate, self._metrics, path))
+            self._guarded[path] = _behind(handler, self._door(path))
         return self._guarded[path]
 
-    def _is_hopeless(self, path: str, metadata: Any) -> bool:
-        try:
-            return self._gate.is_hopeless(path, metadata)
-        except HashlistsError:
-            return True
+    def _door(self, path: str) -> _Door:
+        return _Door(self._gate, self._metrics, self._refusals, path)
 
     def _refusal(self, path: str) -> Handler:
         """A handler that reads nothing of a call, whatever kind of call it is."""
-        door = _Door(self._gate, self._metrics, path)
+        door = self._door(path)
 
         async def refuse(_: Any, context: Context) -> None:
             await door.admit(context)
@@ -82,9 +83,10 @@ class AccessControl(grpc.aio.ServerInterceptor):
 class _Door:
     """The gate at one method."""
 
-    def __init__(self, gate: Gate, metrics: ServiceMetrics, path: str) -> None:
+    def __init__(self, gate: Gate, metrics: ServiceMetrics, refusals: Refusals, path: str) -> None:
         self._gate = gate
         self._metrics = metrics
+        self._refusals = refusals
         self._path = path
         self._method = path.rpartition("/")[2]
 
@@ -103,12 +105,19 @@ class _Door:
         self._gate.check_again(self._path, caller)
 
     async def refuse(self, context: Context, error: MatcherError | HashlistsError) -> None:
-        """Ends a call, and counts it."""
+        """Ends a call, counts it, and has it added up for the audit."""
+        id_of(context)  # from here on the log names it
         code = status_of(error).code
         name = next(each.name for each in grpc.StatusCode if each.value[0] == code)
         self._metrics.requests.labels(self._method, name).inc()
-        self._metrics.refused.labels(error.reason.lower()).inc()
-        _log.info("a call of %s from %s is refused: %s", self._method, context.peer(), error.reason)
+        why, whose, level = error.reason, "", logging.INFO
+        if isinstance(error, CallRefusedError):
+            why, whose = error.why, f" of {error.client}" if error.client else ""
+            if not self._refusals.add(context.peer(), self._method, error):
+                level = logging.DEBUG
+        self._metrics.refused.labels(why.lower()).inc()
+        said = (self._method, whose, context.peer(), why)
+        _log.log(level, "a call of %s%s from %s is refused: %s", *said)
         await abort(context, error)
 
 

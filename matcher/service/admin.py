@@ -82,7 +82,11 @@ class AdminServer:
         self._listener = listener
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._end()
+            raise
 
     def close(self) -> None:
         """Ends what runs and frees the port."""
@@ -94,6 +98,9 @@ class AdminServer:
         while not self._closing:
             # `poll`: `select` fails in a process that has more than 1,024 files open.
             wasyncore.loop(timeout=_WAKE_SECONDS, use_poll=True, map=self._map, count=1)
+        self._end()
+
+    def _end(self) -> None:
         self._server.task_dispatcher.shutdown(timeout=_WAKE_SECONDS)
         wasyncore.close_all(self._map, ignore_all=True)
         self._listener.close()

@@ -1,16 +1,16 @@
 """Bounds how often one place may try credentials that are wrong.
 
-A place is an address, or a network of 64 bits with IPv6. Once it has failed too often its calls are
-refused for a while, whatever they bring, so that nothing is learnt by trying. Clients that it has
-already called for are not held up: behind one address are many machines, and what one of them does
-wrong must not keep the uploads of another from being looked at.
+A place is an address, or a network of 64 bits with IPv6. Once it has failed too often, all that is
+wrong is refused for a while without a word of why. What is right is never asked about here: tokens
+hold 256 bits, so nobody guesses one, and behind one address are many machines, with some load
+balancers all: what one does wrong must not keep the uploads of another from being looked at.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.service.callers import place_of
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 #: Failures that a place has at once, and seconds after which it has one more.
 BURST, REFILL_SECONDS = 10, 6.0
 _MOST_PLACES = 10_000
-_MOST_CLIENTS = 64
 
 
 @dataclass(slots=True)
 class _Place:
     left: float
     at: float
-    clients: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
 
 class Attempts:
@@ -54,19 +52,6 @@ class Attempts:
         """Counts a failure."""
         place = self._place(peer)
         place.left, place.at = max(0.0, self._refilled(place) - 1), self._clock()
-
-    def succeeded(self, peer: str, client: str) -> None:
-        """Remembers that a client calls from there."""
-        clients = self._place(peer).clients
-        clients[client] = None
-        clients.move_to_end(client)
-        if len(clients) > _MOST_CLIENTS:
-            clients.popitem(last=False)
-
-    def knows(self, peer: str, client: str) -> bool:
-        """Whether a client has called from there before."""
-        place = self._places.get(place_of(peer))
-        return place is not None and client in place.clients
 
     def _place(self, peer: str) -> _Place:
         name = place_of(peer)

@@ -45,6 +45,7 @@ def record_to_proto(stored: StoredRecord, *, expires: int, exact_distances: bool
             match_to_proto(each.match(), exact_distances=exact_distances) for each in record.matches
         ],
         total_matches=record.total_matches,
+        flagged=record.flagged,
     )
     if stored.reported is not None:
         message.outcome.CopyFrom(reported_to_proto(stored.reported))

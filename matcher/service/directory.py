@@ -10,16 +10,18 @@ import hmac
 import logging
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from hashlists.access.database import AccessDatabase
 from hashlists.access.model import ClientState
 from hashlists.access.tokens import key_mark, load_key, token_digest, token_id_of
 from hashlists.errors import AccessDatabaseError, HashlistsError, TokenKeyError
+from matcher.service.wall_clock import WallClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from hashlists.access.audit_head import HeadFile
@@ -32,6 +34,21 @@ _NO_DIGEST = bytes(32)
 _NO_KEY = bytes(32)
 #: In place of a revision, where not all of it could be used.
 _LOOK_AGAIN = -1
+
+
+class Unfit(StrEnum):
+    """Why credentials do not do, for the audit alone."""
+
+    NONE = "NO_CREDENTIALS"
+    TOKEN = "TOKEN_UNKNOWN"  # noqa: S105 - the name of a reason
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105 - as above
+    CERTIFICATE = "CERTIFICATE_UNKNOWN"
+    EXPIRED = "CLIENT_EXPIRED"
+    REVOKED = "CLIENT_REVOKED"
+    ENDED = "CREDENTIALS_ENDED"  # while a call lasted
+
+
+_UNFIT = {ClientState.EXPIRED: Unfit.EXPIRED, ClientState.REVOKED: Unfit.REVOKED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,7 @@ class Directory:
         url: of the access database.
         head_file: where the end of the audit is kept.
         key_file: the key that tokens are digested with.
-        clock: the present, in UTC.
+        clock: the present, in UTC; by default one that goes back with no setting of the machine's.
     """
 
     def __init__(
@@ -75,12 +92,12 @@ class Directory:
         head_file: HeadFile,
         key_file: Path,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._url = url
         self._head_file = head_file
         self._key_file = key_file
-        self._clock = clock
+        self._clock = clock or WallClock()
         self._using = threading.RLock()
         self._closed = False
         self._database: AccessDatabase | None = None
@@ -168,11 +185,8 @@ class Directory:
         Raises:
             AccessDatabaseError: the clients were never read.
         """
-        view = self._read()
-        found = view.tokens.get(token_id_of(text) or "")
-        stored = _NO_DIGEST if found is None else found[1].digest
-        same = hmac.compare_digest(token_digest(view.key, text), stored)
-        if found is None or not same:
+        found = self._token(text)
+        if found is None:
             return None
         client, token = found
         now = self._clock()
@@ -181,21 +195,44 @@ class Directory:
         ends = [each for each in (client.expires_at, token.expires_at) if each is not None]
         return Known(client, min(ends, default=None), token.token_id)
 
+    def why_no_token(self, text: str) -> tuple[Unfit, str]:
+        """Why a token does not do, and whose it is; only who has all of it shows that client."""
+        found = self._token(text)
+        if found is None:
+            return Unfit.TOKEN, ""
+        return _UNFIT.get(found[0].state(self._clock()), Unfit.TOKEN_EXPIRED), found[0].name
+
+    def _token(self, text: str) -> tuple[Client, Token] | None:
+        view = self._read()
+        found = view.tokens.get(token_id_of(text) or "")
+        stored = _NO_DIGEST if found is None else found[1].digest
+        same = hmac.compare_digest(token_digest(view.key, text), stored)
+        return found if same else None
+
     def by_identities(self, names: Iterable[str]) -> Known | None:
         """The client with one of a certificate's names; None where that is not exactly one.
 
         Raises:
             AccessDatabaseError: the clients were never read.
         """
+        client = self._identity(names)
+        if client is None or client.state(self._clock()) is not ClientState.ACTIVE:
+            return None
+        return Known(client, client.expires_at)
+
+    def why_no_identity(self, names: Iterable[str]) -> tuple[Unfit, str]:
+        """Why a certificate does not do, and whose it is."""
+        client = self._identity(names)
+        if client is None:
+            return Unfit.CERTIFICATE, ""
+        return _UNFIT.get(client.state(self._clock()), Unfit.CERTIFICATE), client.name
+
+    def _identity(self, names: Iterable[str]) -> Client | None:
         view = self._read()
         found = {
             each.name: each for name in names if (each := view.identities.get(name)) is not None
         }
-        if len(found) != 1:
-            return None
-        (client,) = found.values()
-        active = client.state(self._clock()) is ClientState.ACTIVE
-        return Known(client, client.expires_at) if active else None
+        return next(iter(found.values())) if len(found) == 1 else None
 
     def renewed(self, known: Known) -> Known | None:
         """The same client as it stands now; None where what it showed counts no longer."""
@@ -232,4 +269,4 @@ def _identities(known: KnownClients) -> dict[str, Client]:
     return {each.identity: each for each in by_age if each.identity is not None}
 
 
-__all__ = ["Directory", "Known"]
+__all__ = ["Directory", "Known", "Unfit"]

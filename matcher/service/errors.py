@@ -12,6 +12,8 @@ from grpc_status import rpc_status
 
 from hashlists import errors as lists
 from matcher import errors as match
+from matcher.service.request_ids import HEADER, id_of
+from matcher.telemetry import request_id
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -37,6 +39,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (match.NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (match.OverloadedError, grpc.StatusCode.UNAVAILABLE),
+    (match.ClimbingError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (match.ThrottledError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (match.DecodersAwayError, grpc.StatusCode.UNAVAILABLE),
     (match.UnprotectedError, grpc.StatusCode.FAILED_PRECONDITION),
@@ -90,9 +93,13 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (lists.DecryptionKeyError, grpc.StatusCode.INVALID_ARGUMENT),
     (lists.ImportProcessError, grpc.StatusCode.UNAVAILABLE),
     (lists.ExportProcessError, grpc.StatusCode.UNAVAILABLE),
+    (lists.SnapshotLockedError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.SnapshotError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotStoreError, grpc.StatusCode.UNAVAILABLE),
     (lists.SnapshotKeyError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.EncryptionKeyError, grpc.StatusCode.FAILED_PRECONDITION),
+    (lists.EncryptedFileError, grpc.StatusCode.DATA_LOSS),
+    (lists.BackupError, grpc.StatusCode.FAILED_PRECONDITION),
     (lists.CatalogError, grpc.StatusCode.UNAVAILABLE),
 )
 
@@ -124,10 +131,24 @@ def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2
         seconds = getattr(error, "retry_seconds", _RETRY_SECONDS)
         delay = duration_pb2.Duration(seconds=seconds)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    if called := request_id.get():
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=called))
     return status
+
+
+def reason_of(status: status_pb2.Status) -> str:
+    """The reason that a status of ours tells, one of a closed set; empty where it tells none."""
+    told = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        if detail.Unpack(told) and told.domain == DOMAIN:
+            return str(told.reason)
+    return ""
 
 
 async def abort(context: ServicerContext[Any, Any], error: Exception) -> NoReturn:
     """Ends an RPC with the status of `error`."""
-    await context.abort_with_status(rpc_status.to_status(status_of(error)))
+    called = id_of(context)  # first: it stands in the status, too
+    status: Any = rpc_status.to_status(status_of(error))  # a named tuple, which its type hides
+    trailing = (*status.trailing_metadata, (HEADER, called))
+    await context.abort_with_status(status._replace(trailing_metadata=trailing))
     raise AssertionError("abort_with_status always raises")

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from hashlists.errors import ExportProcessError
 from hashlists.exporting.frames import HEADER, PIECE_BYTES, FrameKind, read_header
 from hashlists.exporting.request import request_to_dict
-from matcher.admission import Admission
+from matcher.admission import Places
 from matcher.errors import ExportNotAllowedError, InvalidRequestError
 from matcher.service.child_errors import error_of
 from matcher.service.gate import current_caller
+from matcher.service.uploads import whose_share
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from matcher.admission import Place
 
 _COMMAND: Final = (sys.executable, "-m", "hashlists.export_process")
-_ANY_SIZE: Final = 1 << 62
 #: For a child to end by itself.
 _GRACE_SECONDS: Final = 5.0
 
@@ -43,13 +43,13 @@ class ExportSettings:
     Attributes:
         catalog_url: what the child process opens.
         allowed: whether anything is exported at all.
-        parallel: exports at once; further ones are refused.
+        parallel: exports at once, one less of one caller; further ones are refused.
         idle_seconds: longest that a caller may take over a piece before the export is given up.
     """
 
     catalog_url: str
     allowed: bool
-    parallel: int = 2
+    parallel: int = 3
     idle_seconds: float = 60.0
 
 
@@ -58,7 +58,7 @@ class Exports:
 
     def __init__(self, settings: ExportSettings) -> None:
         self._settings = settings
-        self._places = Admission(max_items=settings.parallel, max_bytes=_ANY_SIZE)
+        self._places = Places(settings.parallel)
 
     def check_allowed(self) -> None:
         """Lists go to known clients; to others only on this machine, or where that is insisted on.
@@ -86,7 +86,7 @@ class Exports:
                 whole file.
         """
         self.check_allowed()
-        place = self._places.take(0)
+        place = self._places.take(whose_share())
         try:
             async with _child(self._settings.catalog_url, request) as child:
                 while isinstance(content := await _next_frame(child), bytes):

@@ -7,12 +7,17 @@ whether a token exists, has expired or was revoked.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hashlists.access.model import IDENTITY_KINDS, Role
+from hashlists.errors import AccessDatabaseError
 from matcher.errors import RoleMissingError, TooManyAttemptsError, UnauthenticatedError
+from matcher.service.callers import place_of
+from matcher.service.directory import Unfit
 from matcher.service.roles import EVERYBODY, ROLES_OF
 
 if TYPE_CHECKING:
@@ -67,6 +72,8 @@ class Caller:
         return self.known is not None
 
 
+#: Whose share the calls are of that show nothing of use.
+_STRANGERS = ""
 #: On an address where nobody is asked: by default this machine's own.
 UNASKED = Caller("", frozenset(Role), None)
 #: Where no gate was passed nobody may anything.
@@ -92,6 +99,7 @@ class Gate:
         attempts: bounds failures; shared by the addresses of a server.
         required: callers must be clients.
         certificates: clients may be told by their certificates.
+        one_place: all calls come from the same place, this machine.
         roles_of: which roles may call which method.
     """
 
@@ -102,12 +110,14 @@ class Gate:
         *,
         required: bool,
         certificates: bool,
+        one_place: bool = False,
         roles_of: Mapping[str, Roles | None] = ROLES_OF,
     ) -> None:
         self._directory = directory
         self._attempts = attempts
         self._required = required
         self._certificates = certificates
+        self._one_place = one_place
         self._roles_of = roles_of
 
     def is_open(self, method: str) -> bool:
@@ -117,21 +127,47 @@ class Gate:
     def is_hopeless(self, method: str, metadata: Metadata) -> bool:
         """Whether a call need not be read, as what it shows cannot do.
 
-        Raises:
-            AccessDatabaseError: the clients were never read.
+        Nothing does where the clients were never read; `admit` says so.
         """
         token = _token(metadata)
         if token is None:
             return self._required and not self._certificates
-        known = self._directory.by_token(token)
+        try:
+            known = self._directory.by_token(token)
+        except AccessDatabaseError:
+            return True
         return known is None or not self._may(known.client.roles, method)
+
+    def share_shown(self, metadata: Metadata) -> str | None:
+        """Whose share of the room a call is of, as its metadata tells; None where they do not.
+
+        Like `share_of` it decides nothing: who shows what is wrong is refused by `admit`, which
+        counts that. All of those have one share together.
+        """
+        token = _token(metadata)
+        if token is None:
+            may_differ = self._certificates or not (self._required or self._one_place)
+            return None if may_differ else _STRANGERS
+        try:
+            return _share(self._directory.by_token(token))
+        except AccessDatabaseError:
+            return _STRANGERS
+
+    def share_of(self, context: Context) -> str:
+        """Whose share of the room a call is of: a client's, or that of the place it comes from."""
+        if self._certificates:
+            with suppress(AccessDatabaseError):
+                known = self._directory.by_identities(_identities(context))
+                if known is not None:
+                    return _share(known)
+        return place_of(context.peer())
 
     def admit(self, method: str, context: Context) -> Caller:
         """Who calls, where they may call that method.
 
         Raises:
             UnauthenticatedError: what they show does not do.
-            TooManyAttemptsError: nor did what others showed from there.
+            TooManyAttemptsError: nor did much else that was shown from there.
             RoleMissingError: they may not.
             AccessDatabaseError: the clients were never read.
         """
@@ -141,7 +177,8 @@ class Gate:
             raise RoleMissingError(
                 f"the client {caller.name!r} may not call this; it takes one of the roles {needed}"
                 if needed
-                else "nobody may call this method"
+                else "nobody may call this method",
+                client=caller.name,
             )
         return caller
 
@@ -156,44 +193,62 @@ class Gate:
         if known is None:
             return
         if self._directory.has_expired(known):
-            raise UnauthenticatedError(_WHAT_TO_SHOW)
+            raise _unauthenticated(Unfit.ENDED, caller.name)
         if caller.state is self._directory.state:
             return
         now = self._directory.renewed(known)
         if now is None:
-            raise UnauthenticatedError(_WHAT_TO_SHOW)
+            raise _unauthenticated(Unfit.ENDED, caller.name)
         if not self._may(now.client.roles, method):
-            raise RoleMissingError(f"the client {caller.name!r} may not call this any more")
+            raise RoleMissingError(
+                f"the client {caller.name!r} may not call this any more", client=caller.name
+            )
 
     def _may(self, roles: Roles, method: str) -> bool:
         return bool(roles & (self._roles_of.get(method) or frozenset()))
 
     def _identified(self, context: Context) -> Caller:
+        directory = self._directory
         token = _token(context.invocation_metadata())
         if token is not None:
-            return self._told(context, lambda: self._directory.by_token(token))
+            look_up, why_not = directory.by_token, directory.why_no_token
+            return self._told(context, partial(look_up, token), partial(why_not, token))
         names = list(_identities(context)) if self._certificates else []
         if names:
-            return self._told(context, lambda: self._directory.by_identities(names))
+            named, why_none = directory.by_identities, directory.why_no_identity
+            return self._told(context, partial(named, names), partial(why_none, names))
         if self._required:
-            raise UnauthenticatedError(_WHAT_TO_SHOW)
+            raise _unauthenticated(Unfit.NONE)
         return UNASKED
 
-    def _told(self, context: Context, look_up: Callable[[], Known | None]) -> Caller:
+    def _told(
+        self,
+        context: Context,
+        look_up: Callable[[], Known | None],
+        why_not: Callable[[], tuple[Unfit, str]],
+    ) -> Caller:
         peer: str = context.peer()
         state = self._directory.state
-        known, wait = look_up(), self._attempts.wait(peer)
-        if known is None or (wait and not self._attempts.knows(peer, known.client.name)):
-            if wait:
-                raise TooManyAttemptsError(
-                    "too many calls with wrong credentials came from your address; try again later",
-                    retry_seconds=int(wait) + 1,
-                )
-            self._attempts.failed(peer)
-            raise UnauthenticatedError(_WHAT_TO_SHOW)
-        client = known.client
-        self._attempts.succeeded(peer, client.name)
-        return Caller(client.name, client.roles, client.policy, known, state)
+        known = look_up()
+        if known is not None:  # whatever others have shown from there
+            client = known.client
+            return Caller(client.name, client.roles, client.policy, known, state)
+        if wait := self._attempts.wait(peer):
+            raise TooManyAttemptsError(
+                "too many calls with wrong credentials came from your address, and yours are wrong",
+                retry_seconds=int(wait) + 1,
+            )
+        self._attempts.failed(peer)
+        raise _unauthenticated(*why_not())
+
+
+def _share(known: Known | None) -> str:
+    return _STRANGERS if known is None else f"client:{known.client.name}"
+
+
+def _unauthenticated(why: Unfit, client: str = "") -> UnauthenticatedError:
+    """The refusal of who is not known: one text, and the reason for the audit beside it."""
+    return UnauthenticatedError(_WHAT_TO_SHOW, why=why, client=client)
 
 
 def _token(metadata: Metadata) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
 Handler = Any  # grpc.RpcMethodHandler is generic over what mypy cannot see here
 Behavior = Any  # a coroutine function, or one of an asynchronous generator
+Deserializer = Callable[[bytes], Any]
 
 
 def behavior_of(handler: Handler) -> Behavior:
@@ -17,8 +19,16 @@ def behavior_of(handler: Handler) -> Behavior:
     )
 
 
-def with_behavior(handler: Handler, behavior: Behavior) -> Handler:
-    """A handler of the same kind of call and the same messages that does something else."""
+def with_behavior(
+    handler: Handler, behavior: Behavior, deserializer: Deserializer | None = None
+) -> Handler:
+    """A handler of the same kind of call that does something else.
+
+    Args:
+        handler: says what kind.
+        behavior: what to do instead.
+        deserializer: of its messages; None for the handler's own.
+    """
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -27,6 +37,6 @@ def with_behavior(handler: Handler, behavior: Behavior) -> Handler:
     }[handler.request_streaming, handler.response_streaming]
     return make(
         behavior,
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=deserializer or handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )

@@ -37,12 +37,18 @@ class Order:
         supervisor: process id of who is to be outlived by nobody.
         settings: as the supervisor resolved them, with this process's share.
         trial: only see whether these settings serve: load everything, answer nobody, and end.
+        memory: descriptor of the socket by which it asks for what the supervisor has decrypted;
+            None for none.
+        peers: descriptor of the socket by which it and its siblings tell each other what they
+            notice; None for none.
     """
 
     number: int
     supervisor: int
     settings: Settings
     trial: bool = False
+    memory: int | None = None
+    peers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,13 @@ class Report:
 def order_to_json(order: Order) -> bytes:
     """The order as one JSON document."""
     values = {each.name: _encoded(getattr(order.settings, each.name)) for each in fields(Settings)}
-    about = {"number": order.number, "supervisor": order.supervisor, "trial": order.trial}
+    about = {
+        "number": order.number,
+        "supervisor": order.supervisor,
+        "trial": order.trial,
+        "memory": order.memory,
+        "peers": order.peers,
+    }
     return json.dumps(about | {"settings": values}).encode()
 
 
@@ -79,6 +91,8 @@ def order_from_json(data: bytes) -> Order:
         document["supervisor"],
         Settings(**values),
         trial=bool(document["trial"]),
+        memory=None if document["memory"] is None else int(document["memory"]),
+        peers=None if document["peers"] is None else int(document["peers"]),
     )
 
 

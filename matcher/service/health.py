@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 LIVE = "live"
 #: Seconds between beats, and without one after which a loop counts as stuck.
 BEAT_SECONDS, STUCK_SECONDS = 1.0, 30.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -32,7 +34,7 @@ class Health:
     """
 
     def __init__(self, services: tuple[str, ...]) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = HealthServicer()
         self._ready_names = ("", *services)
         self._ready = False
 
@@ -43,21 +45,70 @@ class Health:
 
     async def start(self) -> None:
         """Live, not ready."""
-        await self.servicer.set(LIVE, _SERVING)
-        await self._set_ready(_NOT_SERVING)
+        self.servicer.tell(LIVE, _SERVING)
+        self._set_ready(_NOT_SERVING)
 
     async def ready(self) -> None:
         """Loaded and self-tested."""
-        await self._set_ready(_SERVING)
+        self._set_ready(_SERVING)
 
     async def drain(self) -> None:
-        """No new traffic, please."""
-        await self._set_ready(_NOT_SERVING)
+        """No new traffic, please. Who watches is told so, and not waited for."""
+        self._set_ready(_NOT_SERVING)
+        self.servicer.end()
 
-    async def _set_ready(self, status: int) -> None:
+    def _set_ready(self, status: int) -> None:
         self._ready = status == _SERVING
         for name in self._ready_names:
-            await self.servicer.set(name, status)
+            self.servicer.tell(name, status)
+
+
+class HealthServicer(health_pb2_grpc.HealthServicer):
+    """Tells what it was told last. Single event loop only.
+
+    The one of grpcio-health-checking has watchers watch on when the server ends, so that each of
+    them holds up its end for as long as accepted work may take.
+    """
+
+    def __init__(self) -> None:
+        self._statuses: dict[str, int] = {}
+        self._changed = asyncio.Event()
+        self._ended = False
+
+    def tell(self, name: str, status: int) -> None:
+        """What to say of a service from now on."""
+        self._statuses[name] = status
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Nothing will change any more."""
+        self._ended = True
+        self._changed.set()
+
+    async def Check(  # noqa: N802 - named by the proto
+        self, request: health_pb2.HealthCheckRequest, context: Any
+    ) -> health_pb2.HealthCheckResponse:
+        """What is to be said now."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(  # noqa: N802 - named by the proto
+        self, request: health_pb2.HealthCheckRequest, _: Any
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """What is to be said now, and whenever that changes, until the server ends."""
+        said = None
+        while True:
+            changed, ended = self._changed, self._ended
+            status = self._statuses.get(request.service, _UNKNOWN)
+            if status != said:
+                said = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            if ended:
+                return
+            await changed.wait()
 
 
 class Pulse:

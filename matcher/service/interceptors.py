@@ -1,31 +1,43 @@
-"""Counts and times the calls of our own services, and notes where each comes from.
+"""Counts, times and traces the calls of our own services; notes where each comes from, and its id.
 
 The servicers know nothing of it.
 
 Calls of health and reflection pass untouched: probes would drown the figures. Only status codes,
 decisions and reasons are read from answers.
+
+gRPC and interceptors hold on to the message of a call until that has ended, and to the last message
+of a stream until the next one has come, however long that takes. So they are given each in a list,
+out of which it is taken here: what a method does not keep of a message is held by nobody.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.rpc import code_pb2
+from google.rpc import code_pb2, status_pb2
 
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
 from matcher.service.callers import note_place
+from matcher.service.errors import reason_of
 from matcher.service.handlers import Handler, behavior_of, with_behavior
+from matcher.service.request_ids import note_request
+from matcher.service.tracing import NoTracing
+from matcher.service.validation import MAX_REQUEST_ID_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 
     from matcher.service.metrics import ServiceMetrics
+    from matcher.service.tracing import Tracing
 
 Context = Any
+_STATUS = "grpc-status-details-bin"
+_log = logging.getLogger(__name__)
 
 
 class CallObserver(grpc.aio.ServerInterceptor):
@@ -34,10 +46,17 @@ class CallObserver(grpc.aio.ServerInterceptor):
     Args:
         metrics: where to count.
         services: full names of the services whose calls are counted.
+        tracing: where spans of them go.
     """
 
-    def __init__(self, metrics: ServiceMetrics, services: Collection[str]) -> None:
+    def __init__(
+        self,
+        metrics: ServiceMetrics,
+        services: Collection[str],
+        tracing: Tracing | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._tracing = tracing or NoTracing()
         self._services = frozenset(services)
         self._wrapped: dict[str, Handler] = {}
 
@@ -55,7 +74,8 @@ class CallObserver(grpc.aio.ServerInterceptor):
         service, _, method = path.removeprefix("/").partition("/")
         if handler is None or service not in self._services:
             return handler
-        return self._wrapped.setdefault(path, _around(handler, _Method(self._metrics, method)))
+        counted = _Method(self._metrics, self._tracing, method)
+        return self._wrapped.setdefault(path, _around(handler, counted))
 
 
 def _around(handler: Handler, method: _Method) -> Handler:
@@ -64,18 +84,20 @@ def _around(handler: Handler, method: _Method) -> Handler:
 
     async def answered_once(request: Any, context: Context) -> Any:
         note_place(context.peer())
+        note_request(context)
         with method.call(context):
             start = time.perf_counter()
-            response = await behavior(request, context)
+            response = await behavior(request.pop(), context)
             method.seconds.observe(time.perf_counter() - start)
             method.read(response)
             return response
 
     async def answered_often(request: Any, context: Context) -> AsyncIterator[Any]:
         note_place(context.peer())
+        note_request(context)
         with method.call(context):
             items = _Items(request, method) if handler.request_streaming else None
-            answers = behavior(request if items is None else items, context)
+            answers = behavior(request.pop() if items is None else items, context)
             async with aclosing(answers):
                 async for response in answers:
                     if items is not None:
@@ -83,13 +105,20 @@ def _around(handler: Handler, method: _Method) -> Handler:
                     method.read(response)
                     yield response
 
-    return with_behavior(handler, answered_often if handler.response_streaming else answered_once)
+    answered = answered_often if handler.response_streaming else answered_once
+    read = handler.request_deserializer
+    return with_behavior(handler, answered, lambda message: [read(message)])
 
 
 class _Items:
-    """The items of a stream, timed from when they were read to when they are answered."""
+    """The items of a stream, timed from when they were read to when they are answered.
 
-    def __init__(self, requests: AsyncIterator[Any], method: _Method) -> None:
+    Args:
+        requests: each in a list of its own.
+        method: whose they are.
+    """
+
+    def __init__(self, requests: AsyncIterator[list[Any]], method: _Method) -> None:
         self._requests = requests  # begun only once it is read
         self._seconds = method.seconds
         self._started: dict[str, float] = {}
@@ -98,9 +127,11 @@ class _Items:
         return self
 
     async def __anext__(self) -> Any:
-        request = await anext(self._requests)
+        request = (await anext(self._requests)).pop()
         if isinstance(request, match_pb2.MatchImagesRequest):
-            self._started[request.request_id] = time.perf_counter()
+            request_id = request.request_id
+            if len(request_id) <= MAX_REQUEST_ID_BYTES:  # else it is answered without one
+                self._started[request_id] = time.perf_counter()
         return request
 
     def answered(self, response: Any) -> None:
@@ -113,8 +144,9 @@ class _Items:
 class _Method:
     """The numbers of one method."""
 
-    def __init__(self, metrics: ServiceMetrics, name: str) -> None:
+    def __init__(self, metrics: ServiceMetrics, tracing: Tracing, name: str) -> None:
         self._metrics = metrics
+        self._tracing = tracing
         self._name = name
         self._in_flight = metrics.in_flight.labels(name)
         self.seconds = metrics.seconds.labels(name)
@@ -123,7 +155,9 @@ class _Method:
     def call(self, context: Context) -> Iterator[None]:
         """Around one call: it is in flight, and then it ended with a code."""
         code = grpc.StatusCode.CANCELLED  # where it ends by neither of the two ways below
-        with self._in_flight.track_inprogress():
+        start = time.perf_counter()
+        traced = self._tracing.call(self._name, context.invocation_metadata())
+        with self._in_flight.track_inprogress(), traced as told:
             try:
                 yield
                 code = _code(context, grpc.StatusCode.OK)
@@ -132,6 +166,12 @@ class _Method:
                 raise
             finally:
                 self._metrics.requests.labels(self._name, code.name).inc()
+                if code is not grpc.StatusCode.OK:
+                    self._rejected(_told_status(context))
+                told(code.name)
+                _log.debug(
+                    "%s ended %s after %.6f s", self._name, code.name, time.perf_counter() - start
+                )
 
     def read(self, response: Any) -> None:
         """Counts what was decided."""
@@ -151,6 +191,11 @@ class _Method:
         else:
             name = code_pb2.Code.Name(item.status.code)
             self._metrics.item_errors.labels(name).inc()
+            self._rejected(item.status)
+
+    def _rejected(self, status: status_pb2.Status | None) -> None:
+        if status is not None and (reason := reason_of(status)):
+            self._metrics.rejects.labels(reason.lower()).inc()
 
     def _result(self, result: match_pb2.MatchResult) -> None:
         self._metrics.decisions.labels(wire.DECISION_OF[result.decision].value).inc()
@@ -160,6 +205,14 @@ class _Method:
         if answer.HasField("not_hashable"):
             reason = wire.REASON_OF[answer.not_hashable.reason]
             self._metrics.not_hashable.labels(reason.value).inc()
+
+
+def _told_status(context: Context) -> status_pb2.Status | None:
+    """The status with which a handler of ours ended a call; None where it told none."""
+    for key, value in context.trailing_metadata() or ():
+        if key == _STATUS:
+            return status_pb2.Status.FromString(value)
+    return None
 
 
 def _code(context: Context, default: grpc.StatusCode) -> grpc.StatusCode:

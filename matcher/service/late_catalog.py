@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hashlists.catalog import Catalog
-from hashlists.errors import CatalogAwayError, CatalogError
+from hashlists.errors import CatalogAwayError, CatalogError, OtherCatalogError
 from matcher.builtin_list import ensure_test_list
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hashlists.catalog import CatalogReader
 
 _PAUSE_SECONDS = 1.0
+_KINDS = (CatalogAwayError, OtherCatalogError)
 
 
 class LateCatalog:
@@ -35,11 +36,23 @@ class LateCatalog:
 
     Args:
         url: of the catalog.
+        make: make a catalog that is missing; not where lists of it are published, as an empty one
+            would take their place.
+        catalog_id: the identity that it must have, likewise; empty: any.
         clock: seconds that never go back.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        make: bool = True,
+        catalog_id: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._url = url
+        self._make = make
+        self._catalog_id = catalog_id
         self._clock = clock
         self._next_try = -math.inf
         self._catalog: Catalog | None = None
@@ -57,11 +70,11 @@ class LateCatalog:
         if self._clock() < self._next_try:
             raise self._failure(self._why)  # in the same words, so that a log tells it once
         try:
-            self._catalog = _open(self._url)
+            self._catalog = _open(self._url, make=self._make, catalog_id=self._catalog_id)
         except Exception as error:
             self._why = str(error)
-            away = isinstance(error, CatalogAwayError)
-            self._failure = CatalogAwayError if away else CatalogError
+            kinds = (each for each in _KINDS if isinstance(error, each))
+            self._failure = next(kinds, CatalogError)
             self._next_try = self._clock() + _PAUSE_SECONDS
             raise
         return self._catalog
@@ -92,9 +105,9 @@ class LateCatalog:
             self._catalog.close()
 
 
-def _open(url: str) -> Catalog:
+def _open(url: str, *, make: bool, catalog_id: str) -> Catalog:
     with contextlib.ExitStack() as undo:
-        catalog = undo.enter_context(Catalog.open(url))
+        catalog = undo.enter_context(Catalog.open(url, make=make, catalog_id=catalog_id))
         catalog.sweep()
         ensure_test_list(catalog)
         undo.pop_all()

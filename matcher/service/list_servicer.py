@@ -17,7 +17,7 @@ from hashlists.catalog.match_days import first_of
 from hashlists.words import counted
 from matcher._proto.hashwarden.lists.v1 import lists_pb2 as pb
 from matcher._proto.hashwarden.lists.v1 import lists_pb2_grpc
-from matcher.admission import Admission
+from matcher.admission import Places
 from matcher.errors import InvalidRequestError
 from matcher.service import convert, list_files
 from matcher.service.auditing import event_of
@@ -25,6 +25,7 @@ from matcher.service.errors import abort
 from matcher.service.gate import current_caller
 from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
+from matcher.service.uploads import whose_share
 from matcher.service.validation import (
     check_author,
     check_days,
@@ -56,7 +57,6 @@ _MAX_PAGE = 1000
 _MOST_DIGITS = 18  # of a revision's number: fits 63 bits
 _THREADS = 4
 _MOST_PENDING = 64
-_ANY_SIZE = 1 << 62
 #: What the audit keeps of reports.
 _TOLD = ("revision", "read", "added", "updated", "retracted", "rejected")
 _TOLD_OF_EXPORTS = ("revision", "entries", "retracted", "bytes")
@@ -72,7 +72,8 @@ class ImportSettings:
         max_file_bytes: the largest list file.
         max_rejected_share: where the caller does not say.
         parallel: imports at once; further ones wait for their turn.
-        waiting: uploads of list files that are open at once; further ones are refused.
+        waiting: uploads of list files that are open at once, one less of one caller; further ones
+            are refused.
         idle_seconds: longest silence of an upload before it is given up.
     """
 
@@ -115,7 +116,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         self._auditing = auditing
         self._changed = changed
         self._turn = asyncio.Semaphore(imports.parallel)
-        self._uploads = Admission(max_items=imports.waiting, max_bytes=_ANY_SIZE)
+        self._uploads = Places(imports.waiting)
         self._threads = Threads("catalog", workers=_THREADS, max_pending=_MOST_PENDING)
         self._spooling = Threads("spool", workers=1, max_pending=_MOST_PENDING)
 
@@ -360,7 +361,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> AsyncIterator[pb.ImportHashListResponse]:
         """Imports one file as one revision."""
         try:
-            with self._uploads.admit(0):
+            with self._uploads.held(whose_share()):
                 async for response in self._import(requests, context):
                     yield response
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees

@@ -1,8 +1,9 @@
 """What a server process counts and measures, in a Prometheus registry of its own.
 
-No label holds a hash, a client's words or the name of a list: labels are methods, status codes,
-decisions, reasons and segments, so their number is bounded. What is known anyway (revision, sizes,
-age) is read when somebody asks, not kept up all the time.
+No label holds a hash or a client's words: labels are methods, status codes, decisions, reasons,
+stages and segments, so their number is bounded. The name of a list is one only where the operator
+asks for it (`metrics_list_names`). What is known anyway (revision, sizes, age) is read when
+somebody asks, not kept up all the time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from prometheus_client.registry import Collector
 
 from matcher import __version__
 from matcher.decode.protection import EVERY_PROTECTION
+from matcher.errors import RoleMissingError, TooManyAttemptsError
 from matcher.model import Decision, NotHashableReason
+from matcher.service.directory import Unfit
+from matcher.service.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +38,16 @@ if TYPE_CHECKING:
 
 #: Seconds; a lookup takes a fraction of a millisecond, a large picture seconds.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+#: Items of a batch; `max_batch` is 64 unless it was set.
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+#: Known beforehand, since alert rules ask for them.
+_EXPECTED_REJECTS = (
+    "overloaded",
+    "client_throttled",
+    "decoders_away",
+    "not_ready",
+    "queries_too_similar",
+)
 _COUNTS = {
     "swaps": "Times that something else began to be served.",
     "throttled_images": "Images refused because their client's keep taking decoders down.",
@@ -43,6 +57,11 @@ _COUNTS = {
     "match_records_kept": "Records of matches that were written.",
     "match_records_lost": "Records of matches that were not, as too many waited or time ran out.",
     "tokens_unsealed": "Tokens of uploads that answers lack, as there was no key.",
+    "hot_entries_flagged": "Entries that were flagged as hit far more often than usual.",
+    "hot_entry_reviews": "Answers that are REVIEW since all they rest on is flagged entries.",
+    "climbing_series": "Series of near-identical queries by one client that were noticed.",
+    "climbing_refused": "Queries of such series that were refused.",
+    "audit_events_lost": "Events noticed while matching that could not be recorded.",
     "snapshot_pulls": "Looks at the store of snapshots that ended well.",
     "snapshot_pull_failures": "Looks at the store of snapshots that failed.",
     "snapshot_pull_seconds": "Time that pulling snapshots took, failures included.",
@@ -65,7 +84,14 @@ class IndexStatus:
         protection: what protects against decoders that a file took over; None while not known.
         decoder_restarts: decoders that had to be replaced, by cause.
         throttled_clients: clients that are held back, since their images take decoders down.
+        index_age_seconds: since this process began to serve that revision; infinite before it did.
+        queues: uploads that wait, by what for.
+        hot_entries: entries that are flagged as hit far more often than usual.
+        list_ages: seconds since each list that decides was changed last; empty while not known.
+        tell_list_names: whether lists are told by name.
         counts: what adds up since the start, by its name among `_COUNTS`.
+        certificate_ends: when what TLS rests on ends, in seconds since 1970 UTC, by what it is;
+            empty without TLS.
     """
 
     ready: bool
@@ -79,7 +105,13 @@ class IndexStatus:
     protection: Protection | None
     decoder_restarts: Mapping[str, int]
     throttled_clients: int
+    index_age_seconds: float
+    queues: Mapping[str, int]
+    hot_entries: int
+    list_ages: Mapping[str, float]
+    tell_list_names: bool
     counts: Mapping[str, float]
+    certificate_ends: Mapping[str, float]
 
 
 class ServiceMetrics:
@@ -130,8 +162,27 @@ class ServiceMetrics:
         )
         self.refused = Counter(
             "hashwarden_refused_calls",
-            "Calls that were refused for who called, by reason.",
+            "Calls that were refused for who called, by reason as the audit tells it.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.stalled = Counter(
+            "hashwarden_stalled_calls",
+            "Calls that were ended since their client neither sent nor took what was due.",
+            registry=self.registry,
+        )
+        self.rejects = Counter(
+            "hashwarden_rejects",
+            "Calls, items and lookups that were answered with an error of ours, by its reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.stages = StageTimes(_BUCKETS)
+        self.registry.register(self.stages)
+        self.batch_items = Histogram(
+            "hashwarden_batch_items",
+            "Uploads that were hashed and looked up together.",
+            buckets=_BATCHES,
             registry=self.registry,
         )
         self.match_records = Gauge(
@@ -144,6 +195,11 @@ class ServiceMetrics:
             self.decisions.labels(decision.value)
         for reason in NotHashableReason:
             self.not_hashable.labels(reason.value)
+        self.item_errors.labels("INTERNAL")
+        for reason_of_ours in _EXPECTED_REJECTS:
+            self.rejects.labels(reason_of_ours)
+        for why in (*Unfit, RoleMissingError.reason, TooManyAttemptsError.reason):
+            self.refused.labels(why.lower())
         if status is not None:
             self.registry.register(_StatusCollector(status))
 
@@ -178,6 +234,16 @@ class _StatusCollector(Collector):
             ),
             ("items_in_flight", "Uploads and lookups not yet answered.", now.items_in_flight),
             (
+                "index_age_seconds",
+                "Since this process began to serve that revision.",
+                now.index_age_seconds,
+            ),
+            (
+                "hot_entries",
+                "Entries that are flagged as hit far more often than usual.",
+                float(now.hot_entries),
+            ),
+            (
                 "throttled_clients",
                 "Clients held back, since their images take decoders down.",
                 now.throttled_clients,
@@ -190,9 +256,43 @@ class _StatusCollector(Collector):
         for segment, entries in now.segments.items():
             segments.add_metric([segment], entries)
         yield segments
+        queues = GaugeMetricFamily(
+            "hashwarden_queue_items", "Uploads that wait, by what for.", labels=["queue"]
+        )
+        for queue, items in now.queues.items():
+            queues.add_metric([queue], items)
+        yield queues
+        certificates = GaugeMetricFamily(
+            "hashwarden_certificate_not_after_timestamp_seconds",
+            "When what TLS rests on ends, in seconds since 1970 UTC, by what it is.",
+            labels=["of"],
+        )
+        for of, end in now.certificate_ends.items():
+            certificates.add_metric([of], end)
+        yield certificates
+        yield from _ages(now)
         yield from _decoders(now)
         for name, count in now.counts.items():
             yield CounterMetricFamily(f"hashwarden_{name}", _COUNTS[name], value=count)
+
+
+def _ages(now: IndexStatus) -> Iterator[Metric]:
+    ages = now.list_ages
+    for which, last, of in (("newest", "last", min), ("oldest", "longest ago", max)):
+        told = GaugeMetricFamily(
+            f"hashwarden_{which}_list_age_seconds",
+            f"Since the list that changed {last} did, among those that decide.",
+        )
+        if ages:  # what is not known has no value, but stands on the page
+            told.add_metric([], of(ages.values()))
+        yield told
+    if now.tell_list_names:
+        each_list = GaugeMetricFamily(
+            "hashwarden_list_age_seconds", "Since a list was changed last.", labels=["list"]
+        )
+        for name, age in ages.items():
+            each_list.add_metric([name], age)
+        yield each_list
 
 
 def _decoders(now: IndexStatus) -> Iterator[Metric]:

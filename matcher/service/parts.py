@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import threading
+import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from grpc_health.v1 import health_pb2_grpc
@@ -22,6 +25,7 @@ from hashlists.errors import (
     TokenKeyError,
 )
 from hashlists.snapshot import current_name
+from hashlists.snapshot.origin import catalog_of, has_snapshots
 from matcher import hashing, selftest
 from matcher._proto.hashwarden.lists.v1 import lists_pb2, lists_pb2_grpc
 from matcher._proto.hashwarden.match.v1 import (
@@ -39,38 +43,52 @@ from matcher.errors import NotReadyError, SealingKeyError
 from matcher.follow.child import Publication
 from matcher.follow.follower import Follower
 from matcher.follow.snapshots import build_snapshot
+from matcher.follow.vaults import make_vault
 from matcher.index.holder import Holder
 from matcher.policy.rules import policies_from_dict
 from matcher.sealing import KeySource
 from matcher.service.attempts import Attempts
 from matcher.service.auditing import Auditing
+from matcher.service.certificate_ends import ServedCertificates
 from matcher.service.directory import Directory
 from matcher.service.exports import Exports, ExportSettings
 from matcher.service.gate import Gate
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
+from matcher.service.list_ages import ListAges
 from matcher.service.list_servicer import ImportSettings, ListServicer
 from matcher.service.match_counts import MatchCounting
 from matcher.service.match_servicer import MatchLimits, MatchServicer
 from matcher.service.metrics import IndexStatus, ServiceMetrics
+from matcher.service.noticing import Noticing, NoticingSettings
 from matcher.service.overload import OverloadGate
 from matcher.service.record_keeping import RecordKeeping
 from matcher.service.record_servicer import RecordServicer
+from matcher.service.refusals import Refusals
 from matcher.service.remembering import Remembering
 from matcher.service.revision_log import RevisionLog
 from matcher.service.stream import Drain
 from matcher.service.threads import Threads, on_loop
+from matcher.service.tls import certificate_files
 from matcher.service.token_lookup import TokenLookup
+from matcher.service.tracing import tracing_to
 from matcher.service.uploads import Uploads
+from matcher.settings import is_loopback
 from matcher.tokens import Tokens
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import grpc
 
     from hashlists.snapshot.replica import Replica
+    from hashlists.snapshot.vault import SharedMemory, Vault
     from matcher.follow.follower import FollowerState
     from matcher.pipeline import Generation
+    from matcher.service.patience import Patience
+    from matcher.service.peers import Peers
     from matcher.settings import Settings
+    from matcher.stages import Spell, Stage
 
 _log = logging.getLogger(__name__)
 MATCHING = match_pb2.DESCRIPTOR.services_by_name["MatchService"].full_name
@@ -97,12 +115,19 @@ class Parts:
         settings: everything that can be set.
         catalog: belongs to the parts from now on; None for a replica that only pulls snapshots,
             which has no service for hash lists.
+        shared: where encrypted snapshots are decrypted for several processes; None for nowhere.
 
     Attributes:
         services: full names of the services of ours that are offered.
     """
 
-    def __init__(self, settings: Settings, catalog: LateCatalog | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: LateCatalog | None,
+        *,
+        shared: SharedMemory | None = None,
+    ) -> None:
         self.settings = settings
         self.catalog = catalog
         self.services = (*MATCHING_SERVICES, *(() if catalog is None else (LISTS,)))
@@ -110,7 +135,8 @@ class Parts:
         self.pulse = Pulse()
         self.drain = Drain()
         self.holder: Holder[Generation] = Holder()
-        self._source = _source(settings)
+        self._vault = make_vault(settings.encryption_keys, shared)
+        self._source = _source(settings, self._vault)
         self._policies = policies_from_dict(settings.policy_document, origin=settings.policy_origin)
         self.follower = Follower(
             catalog,
@@ -124,7 +150,9 @@ class Parts:
             source=self._source,
             publication=_publication(settings),
             wake=self._wake,
+            vault=self._vault,
         )
+        self.tracing = tracing_to(settings.trace_endpoint, share=settings.trace_share)
         # After what a mistake in the settings may end: these are processes and threads.
         self.pool = choosing.decode_pool(
             DecodeLimits(**settings.decode_limits),
@@ -140,18 +168,29 @@ class Parts:
             refill_seconds=settings.fatal_image_seconds,
             places=max(1, settings.decode_workers // 2),
         )
-        self.uploads = Uploads(
-            *(self.holder, self.pool, self.admission, self.throttle), max_batch=settings.max_batch
-        )
         self.metrics = ServiceMetrics(self.status)
+        self.uploads = Uploads(
+            *(self.holder, self.pool, self.admission, self.throttle),
+            max_batch=settings.max_batch,
+            batch_seconds=settings.max_batch_seconds,
+            decoders=settings.decode_workers,
+            observe_batch=self.metrics.batch_items.observe,
+            observe_stages=self._observe_stages,
+        )
         self.metrics.match_records.set_function(lambda: self.keeping.waiting)
         self.directory = Directory(
             settings.access_url, HeadFile(settings.audit_head_file), settings.token_key_file
         )
+        self._noticing = Noticing(
+            NoticingSettings(**settings.noticing), self.directory.database, actor=_actor()
+        )
+        self._certificates = ServedCertificates(certificate_files(settings))
         self._attempts = Attempts()
+        self.refusals = Refusals(self.directory.database, server=_actor())
         self._auditing = Auditing(self.directory.database)
         self._knowing = Threads("clients", workers=1, max_pending=2)
         self._swaps = 0
+        self._served_since: tuple[int, float] | None = None
         self._revision_log = RevisionLog()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -175,14 +214,19 @@ class Parts:
         self._records: RecordServicer | None = None
         # A replica has no catalog to count in.
         self._counting = None if catalog is None else MatchCounting(catalog)
+        self._ages = None if catalog is None else ListAges(catalog, self.holder)
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
+    def open(cls, settings: Settings, *, shared: SharedMemory | None = None) -> Self:
         """Opens the catalog and clears away what a crash left.
 
         Where the catalog cannot be opened and a snapshot is published, the parts go on without:
         they serve the snapshot, stale, and follow the catalog once it can be opened. Without a
         snapshot they wait for a catalog whose server is away, and a replica for its store.
+
+        Args:
+            settings: everything that can be set.
+            shared: as for the class.
 
         Raises:
             SettingsError: the data folder cannot be made.
@@ -193,21 +237,29 @@ class Parts:
         if settings.snapshot_pull_url and not _has_snapshot(settings):
             _check_store(settings)
         if not settings.keeps_lists:
-            return cls(settings, None)
-        catalog = LateCatalog(settings.catalog_url)
+            return cls(settings, None, shared=shared)
+        catalog = LateCatalog(
+            settings.catalog_url,
+            make=not has_snapshots(settings.snapshots_dir),
+            catalog_id=catalog_of(settings.snapshots_dir),
+        )
         try:
             catalog.open()
         except HashlistsError as error:
             if not _has_snapshot(settings):
                 if isinstance(error, CatalogAwayError):
-                    return cls(settings, catalog)  # `load` waits, and says so
+                    return cls(settings, catalog, shared=shared)  # `load` waits, and says so
                 raise
             _log.error(
                 "the catalog cannot be opened; lists are served as they were published last, and "
                 "cannot be changed, until it can: %s",
                 error,
             )
-        return cls(settings, catalog)
+        return cls(settings, catalog, shared=shared)
+
+    def join(self, peers: Peers) -> None:
+        """Notices together with other processes from now on; on the event loop."""
+        self._noticing.join(peers)
 
     def know_clients(self) -> None:
         """Reads the clients for the first time, before anybody calls.
@@ -243,9 +295,10 @@ class Parts:
             self._attempts,
             required=self.settings.requires_clients(address),
             certificates=self.settings.tls_client_ca is not None,
+            one_place=is_loopback(address),
         )
 
-    def overload_gate(self) -> OverloadGate:
+    def overload_gate(self, gate: Gate, patience: Patience) -> OverloadGate:
         """What refuses calls that there is no room for."""
         return OverloadGate(
             self.admission,
@@ -253,6 +306,9 @@ class Parts:
             services=self.services,
             unary=_MATCHING_ONE_BY_ONE,
             max_calls=self.settings.max_rpcs,
+            max_unary=self.settings.max_unary_rpcs,
+            gate=gate,
+            patience=patience,
         )
 
     def register_matching(self, server: grpc.aio.Server) -> None:
@@ -270,10 +326,14 @@ class Parts:
             self.drain,
             remembering=self._remembering,
             token_lookup=self._token_lookup,
+            noticing=self._noticing,
             count=self._counting.add if self._counting is not None else None,
         )
         if self._counting is not None:
             self._counting.start()
+        if self._ages is not None:
+            self._ages.start()
+        self._noticing.start()
         file = self.settings.match_records_file
         if self.keeping.is_on or file is None or file.exists():  # else nothing is to be swept
             self.keeping.start()
@@ -323,7 +383,7 @@ class Parts:
         await self._following.run(self._tell_protection)
         await self.health.ready()
         versions = {name: each.version for name, each in self._policies.items()}
-        await self._auditing.note_policies(versions, f"server:{socket.gethostname()}")
+        await self._auditing.note_policies(versions, _actor())
 
     def _tell_protection(self) -> None:
         """Says once what protects against files that take decoders over."""
@@ -385,12 +445,16 @@ class Parts:
             with self.catalog.read() as reader:
                 small = reader.changed_count(0) <= self.settings.live_entries
             if small:
-                build_snapshot(self.catalog.open(), self.settings.snapshots_dir, seen="")
+                build_snapshot(
+                    self.catalog.open(), self.settings.snapshots_dir, seen="", vault=self._vault
+                )
 
     async def _refresh(self) -> None:
         self._swaps += await self._following.run(self.follower.refresh)
         index = self.holder.current.index
         self._revision_log.look(self.follower.state(), len(index.entries) - len(index.hidden))
+        if self._served_since is None or self._served_since[0] != index.revision:
+            self._served_since = index.revision, time.monotonic()
 
     def provenance(self) -> match_pb2.Provenance:
         """What every answer says of versions and age."""
@@ -399,6 +463,10 @@ class Parts:
             hasher_version=hashing.HASHER_VERSION,
             decoder_version=self.pool.versions(),
         )
+
+    def _observe_stages(self, spells: Mapping[Stage, Spell]) -> None:
+        self.metrics.stages.observe(spells)
+        self.tracing.upload(spells)
 
     def _stale(self, state: FollowerState) -> bool:
         late = state.seconds_since_contact > self.settings.stale_after_seconds
@@ -426,8 +494,21 @@ class Parts:
             protection=self.pool.protection() if self.health.is_ready else None,
             decoder_restarts=self.pool.restarts(),
             throttled_clients=self.throttle.held_back,
+            index_age_seconds=self._index_age(),
+            queues={
+                "decoder": max(0, self.uploads.undecoded - self.settings.decode_workers),
+                "batch": self.uploads.unbatched,
+            },
+            hot_entries=self._noticing.hot_entries,
+            list_ages={} if self._ages is None else self._ages.seconds,
+            tell_list_names=self.settings.metrics_list_names,
             counts=self._counts(state),
+            certificate_ends=self._certificates.ends(),
         )
+
+    def _index_age(self) -> float:
+        since = self._served_since
+        return math.inf if since is None else time.monotonic() - since[1]
 
     def _counts(self, state: FollowerState) -> dict[str, float]:
         made = "pull" if self.settings.snapshot_pull_url else "build"
@@ -440,6 +521,7 @@ class Parts:
             "match_records_kept": self.keeping.kept,
             "match_records_lost": self.keeping.lost,
             "tokens_unsealed": self._remembering.unsealed,
+            **self._noticing.counts,
         }
 
     async def close(self) -> None:
@@ -450,7 +532,12 @@ class Parts:
             last_first.push_async_callback(asyncio.to_thread, self.pool.close)
             last_first.push_async_callback(self._close_directory)
             last_first.push_async_callback(self._auditing.close)
+            last_first.push_async_callback(self._noticing.close)
+            last_first.push_async_callback(self.refusals.close)
+            last_first.push_async_callback(asyncio.to_thread, self.tracing.close)
             last_first.callback(self._knowing.close)
+            if self._ages is not None:
+                last_first.callback(self._ages.close)
             if self._lists is not None:
                 last_first.callback(self._lists.close)
             if self._records is not None:
@@ -477,6 +564,11 @@ class Parts:
         await asyncio.to_thread(closing.join, _CLOSE_SECONDS)
 
 
+def _actor() -> str:
+    """Who this server is, for the audit."""
+    return f"server:{socket.gethostname()}"
+
+
 def _has_snapshot(settings: Settings) -> bool:
     """Whether anything is published here, as far as can be told without opening it."""
     try:
@@ -500,12 +592,13 @@ def _check_store(settings: Settings) -> None:
     load_verify_keys(settings.snapshot_verify_key)
 
 
-def _source(settings: Settings) -> Replica | None:
+def _source(settings: Settings, vault: Vault | None) -> Replica | None:
     """Where snapshots are pulled from instead of being built."""
     if not settings.snapshot_pull_url:
         return None
     # What it brings along (object storage, signatures) is for replicas alone.
     from hashlists.snapshot.replica import Replica  # noqa: PLC0415
+    from hashlists.snapshot.vault import lock_of  # noqa: PLC0415
 
     assert settings.snapshot_verify_key is not None
     return Replica(
@@ -513,6 +606,7 @@ def _source(settings: Settings) -> Replica | None:
         settings.snapshots_dir,
         verify_key=settings.snapshot_verify_key,
         pull_seconds=settings.snapshot_pull_seconds,
+        check=partial(lock_of, vault),
     )
 
 

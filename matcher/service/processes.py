@@ -21,9 +21,12 @@ from matcher.errors import NotReadyError, SettingsError
 from matcher.service.handover import Order, Report, order_to_json, report_from_json
 
 if TYPE_CHECKING:
+    import socket
     from asyncio.subprocess import Process
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
+    from matcher.service.peers import Switchboard
+    from matcher.service.shared_memory import Broker
     from matcher.settings import Settings
 
 #: Beyond `drain_seconds`, before a process that was told to end is killed.
@@ -54,6 +57,8 @@ class ServerProcess:
         settings: this process's own.
         on_restart: called before an ended process is started again.
         backoff: the pauses between starts.
+        broker: decrypts snapshots for it; None where it does so itself.
+        switchboard: connects it with its siblings; None where it has none.
     """
 
     def __init__(
@@ -63,7 +68,11 @@ class ServerProcess:
         *,
         on_restart: Callable[[], None],
         backoff: Backoff | None = None,
+        broker: Broker | None = None,
+        switchboard: Switchboard | None = None,
     ) -> None:
+        self._broker = broker
+        self._switchboard = switchboard
         self.number = number
         self.settings = settings
         self.admin = ""
@@ -146,9 +155,12 @@ class ServerProcess:
         self._wake.clear()
         if self._begun.done():
             self._begun = _future()
+        ends: dict[str, socket.socket] = {}
         try:
-            process = self._process = await _spawn()
+            self._connect(ends)
+            process = self._process = await _spawn([*ends.values()])
         except OSError as error:
+            _close(ends)
             begun = self._begun
             why = f"it cannot be started: {error.strerror or error}"
         else:
@@ -157,7 +169,7 @@ class ServerProcess:
             begun = self._begun
             if self._ending.is_set():
                 self._end()
-            complaint = await self._attend(process, begun)
+            complaint = await self._attend(process, begun, ends)
             status = await process.wait()
             self.is_up = False
             why = complaint or f"it ended with {_described(status)}"
@@ -165,10 +177,28 @@ class ServerProcess:
             begun.set_result(False)
         return why
 
-    async def _attend(self, process: Process, begun: asyncio.Future[bool]) -> str:
+    def _connect(self, ends: dict[str, socket.socket]) -> None:
+        """Adds the process's ends of the connections that it is to have, named as in an order."""
+        if self._broker is not None and self.settings.encryption_keys:
+            ends["memory"] = self._broker.connect()
+        if self._switchboard is not None:
+            ends["peers"] = self._switchboard.connect()
+
+    async def _attend(
+        self, process: Process, begun: asyncio.Future[bool], ends: Mapping[str, socket.socket]
+    ) -> str:
         """Gives the process its order and hears it out; returns its complaint, if any."""
         assert process.stdout is not None
-        await _hand_over(process, Order(self.number, os.getpid(), self.settings))
+        descriptors = {name: end.fileno() for name, end in ends.items()}
+        order = Order(
+            self.number,
+            os.getpid(),
+            self.settings,
+            memory=descriptors.get("memory"),
+            peers=descriptors.get("peers"),
+        )
+        _close(ends)  # the process has its own by now
+        await _hand_over(process, order)
         error = ""
         while line := await process.stdout.readline():
             report = _report(line)
@@ -243,6 +273,7 @@ def shares(settings: Settings, count: int) -> list[Settings]:
             processes=1,
             decode_workers=max(1, decoders + (number < more)),
             max_in_flight=-(-settings.max_in_flight // count),
+            max_unary_rpcs=-(-settings.max_unary_rpcs // count),
             max_in_flight_bytes=max(settings.image_bytes, settings.max_in_flight_bytes // count),
             admin_listen=_admin_of(settings.admin_listen, number),
         )
@@ -262,15 +293,21 @@ def _admin_of(address: str, number: int) -> str:
     return f"{host}:{mine}"
 
 
-async def _spawn() -> Process:
+async def _spawn(ends: Sequence[socket.socket] = ()) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "matcher.service.worker",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        pass_fds=[each.fileno() for each in ends],
         start_new_session=True,  # a terminal's signals reach the supervisor alone
     )
+
+
+def _close(ends: Mapping[str, socket.socket]) -> None:
+    for each in ends.values():
+        each.close()
 
 
 def _report(line: bytes) -> Report:

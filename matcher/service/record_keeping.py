@@ -36,7 +36,10 @@ _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 1.0
 #: After a failure.
 RETRY_SECONDS = 5.0
-SWEEP_SECONDS = 3_600.0
+#: A process that ends before the second of its sweeps has deleted nothing.
+SWEEP_SECONDS = 600.0
+#: Nobody has to hear of a clock that is ahead, or behind, by less.
+_WRONG = timedelta(days=1)
 _CLOSE_SECONDS = 5.0
 #: Records of one transaction.
 _BATCH = 500
@@ -78,6 +81,7 @@ class RecordKeeping:
         self._task: asyncio.Task[None] | None = None
         self._full = False
         self._next_sweep = 0.0
+        self._told_wrong = False
         self.kept = 0
         self.lost = 0
         self.problem = ""
@@ -221,7 +225,15 @@ class RecordKeeping:
             raise
 
     def _sweep_store(self) -> None:
-        self._opened().sweep()
+        ahead = self._opened().sweep().ahead
+        if ahead > _WRONG and not self._told_wrong:
+            _log.warning(
+                "the clock is %s days ahead of the time that servers were seen to run; records of "
+                "matches are deleted later for that. If the clock is wrong, set it; if no server "
+                "ran for so long, all is well",
+                ahead.days,
+            )
+        self._told_wrong = ahead > _WRONG
 
     def _close_store(self) -> None:
         if self._store is not None:

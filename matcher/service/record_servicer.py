@@ -72,12 +72,16 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
     async def ListMatchRecords(  # noqa: N802 - named by the proto
         self, request: pb.ListMatchRecordsRequest, context: Context
     ) -> AsyncIterator[pb.ListMatchRecordsResponse]:
-        """Records, the oldest first."""
+        """Records, the newest first."""
         try:
             wanted = _filter(request)
+            named = validation.check_reference(request.reference)
+            del request  # while answers are taken it would be held
             store = await self._store()
             async for page in self._drawn(store.pages(wanted)):
-                for some in _cut(page):
+                # References are sealed, so that no query finds them.
+                found = [each for each in page if named in {"", each.record.reference}]
+                for some in _cut(found):
                     records = [self._shown(store, each) for each in some]
                     yield pb.ListMatchRecordsResponse(records=records)
         except Exception as error:  # noqa: BLE001 - the table says what the caller sees
@@ -121,6 +125,7 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
         """Matches that rest on entries which are no longer what they were."""
         try:
             wanted = RecordFilter(client=_whose(), since=_moment(request, "start_time"))
+            del request
             store, generation = await self._store(), self._holder.current
             async for page in self._drawn(undone(store, generation.index, wanted)):
                 for some in _cut(page):
@@ -152,7 +157,7 @@ class RecordServicer(match_records_pb2_grpc.MatchRecordServiceServicer):
 
     def _shown(self, store: RecordStore, stored: StoredRecord) -> pb.MatchRecord:
         return convert_records.record_to_proto(
-            stored, expires=store.expires(stored.record), exact_distances=self._exact_distances()
+            stored, expires=store.expires(stored), exact_distances=self._exact_distances()
         )
 
 

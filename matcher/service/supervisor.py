@@ -4,7 +4,9 @@ The supervisor holds the port and accepts nothing on it: each process listens th
 (SO_REUSEPORT), and the kernel spreads connections over them. A process that ends is started again
 while the others serve on; a signal to end drains all. SIGHUP reads the settings again, has another
 process try them out, and only then replaces one process after the other, the next only when the one
-before serves. The kernel ends the processes of a supervisor that was killed.
+before serves. The kernel ends the processes of a supervisor that was killed. Where snapshots are
+encrypted, it decrypts them once for all processes (`matcher.service.shared_memory`). What a process
+notices of uploads and clients it passes on to the others (`matcher.service.peers`).
 
 No library does this for gRPC: gunicorn, uvicorn and hypercorn hand accepted sockets to workers of
 their own, which gRPC cannot take, by fork or pickle; supervisord, circus and honcho start programs,
@@ -30,7 +32,9 @@ from matcher.service.admin import AdminServer, admin_listener
 from matcher.service.health import Pulse
 from matcher.service.listening import check_listen, choose_lists, reserved
 from matcher.service.metrics import SupervisorMetrics
+from matcher.service.peers import Switchboard
 from matcher.service.processes import Backoff, ServerProcess, shares, try_out
+from matcher.service.shared_memory import Broker
 from matcher.settings import SAME
 
 if TYPE_CHECKING:
@@ -102,12 +106,16 @@ class Fleet:
         count = settings.process_count
         self.metrics = SupervisorMetrics(count)
         self.pulse = Pulse()
+        self.broker = Broker(settings)
+        self.switchboard = Switchboard()
         self.processes = [
             ServerProcess(
                 number,
                 share,
                 on_restart=self.metrics.restarts.labels(str(number)).inc,
                 backoff=backoff,
+                broker=self.broker,
+                switchboard=self.switchboard,
             )
             for number, share in enumerate(shares(settings, count))
         ]
@@ -166,6 +174,7 @@ class Fleet:
         if problem := await try_out(parts[0]):
             _refuse(problem)
             return
+        self.broker.use(new)
         for each, share in zip(self.processes, parts, strict=True):
             if not await each.replace(share):
                 _log.error(
@@ -183,6 +192,8 @@ class Fleet:
         for each in self.processes:
             each.stop()
         await asyncio.gather(*self._keeping, return_exceptions=True)
+        self.broker.close()
+        self.switchboard.close()
 
     def live(self) -> tuple[bool, Mapping[str, object]]:
         """Whether the supervisor itself runs; from any thread."""

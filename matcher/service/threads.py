@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -50,7 +51,8 @@ class Threads:
             raise OverloadedError(f"the {self._purpose} is busy; try again, with back-off")
         loop = asyncio.get_running_loop()
         self._pending += 1
-        call = self._executor.submit(partial(function, *arguments, **named))
+        work = partial(function, *arguments, **named)
+        call = self._executor.submit(copy_context().run, work)  # what it logs names the call
         call.add_done_callback(lambda _: on_loop(loop, self._ended))
         return await asyncio.wrap_future(call)
 
@@ -61,7 +63,7 @@ class Threads:
         **named: Arguments.kwargs,
     ) -> None:
         """Calls `function` in a thread, whatever is pending; nobody waits for it."""
-        self._executor.submit(partial(function, *arguments, **named))
+        self._executor.submit(copy_context().run, partial(function, *arguments, **named))
 
     def _ended(self) -> None:
         self._pending -= 1

@@ -128,15 +128,22 @@ class Reloading:
         return loaded
 
 
+def certificate_files(settings: Settings) -> CertificateFiles | None:
+    """What TLS rests on; None without TLS."""
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return CertificateFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
 def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     """What a port is opened with; None without TLS.
 
     Raises:
         SettingsError: the certificate cannot be used.
     """
-    if settings.tls_certificate is None or settings.tls_key is None:
+    files = certificate_files(settings)
+    if files is None:
         return None
-    files = CertificateFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     try:
         reloading = Reloading(files)
     except CredentialsError as error:
@@ -149,4 +156,4 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     )
 
 
-__all__ = ["CertificateFiles", "Reloading", "server_credentials"]
+__all__ = ["CertificateFiles", "Reloading", "certificate_files", "server_credentials"]

@@ -20,6 +20,8 @@ from hashlists.errors import HashlistsError
 from matcher.errors import MatcherError
 from matcher.parent import end_with
 from matcher.service.handover import Order, Report, order_from_json, report_to_json
+from matcher.service.peers import Peers
+from matcher.service.shared_memory import SupervisorMemory
 from matcher.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -65,7 +67,16 @@ async def _serve(order: Order, report: int) -> None:
         seconds = order.settings.drain_seconds + SELF_KILL_SECONDS
         faulthandler.dump_traceback_later(seconds, exit=True)
 
-    await serve(order.settings, share_port=True, on_ready=ready, on_stop=stop)
+    shared = None if order.memory is None else SupervisorMemory(order.memory)
+    peers = None if order.peers is None else Peers(order.peers)
+    await serve(
+        order.settings,
+        share_port=True,
+        shared=shared,
+        peers=peers,
+        on_ready=ready,
+        on_stop=stop,
+    )
 
 
 async def _try(settings: Settings) -> None:

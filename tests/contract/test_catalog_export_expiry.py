@@ -15,6 +15,7 @@ from hashlists.catalog.export import EXPIRED
 from hashlists.catalog.records import to_microseconds
 from hashlists.model import Handling
 from tests.catalog_support import CLASS_1, CLASS_2, DEMO, Item, bring, ids_by_name, items
+from tests.clocks import Clock
 
 if TYPE_CHECKING:
     from hashlists.catalog import Catalog
@@ -25,19 +26,10 @@ DAYS = [datetime(2100 + number, 1, 1, tzinfo=UTC) for number in range(4)]
 UNTIL = [Handling("us", ("a",), day) for day in DAYS]
 
 
-class Clock:
-    """The moment at which the catalog is read; commits have their own, real one."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2099, 1, 1, tzinfo=UTC)
-
-    def __call__(self) -> int:
-        return to_microseconds(self.now)
-
-
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    clock = Clock()
+    """The moment at which the catalog is read; commits have their own, real one."""
+    clock = Clock(datetime(2099, 1, 1, tzinfo=UTC), told=to_microseconds)
     monkeypatch.setattr("hashlists.catalog.catalog.now_microseconds", clock)
     return clock
 

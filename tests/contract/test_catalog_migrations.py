@@ -11,8 +11,11 @@ import pytest
 from alembic import command
 
 from hashlists.catalog import Catalog
+from hashlists.catalog.backup import back_up, restore
 from hashlists.catalog.engine import migrator, open_engine
 from hashlists.catalog.migrate import alembic_config, fill
+from hashlists.catalog.schema import SCHEMA_VERSION
+from hashlists.encryption.keys import KeySource
 from hashlists.model import Handling, HashKind, SaidHandling
 from tests.catalog_support import (
     DEMO,
@@ -174,3 +177,15 @@ def test_a_catalog_without_such_records_owes_no_wipe(url):
         assert rows(catalog, "SELECT full_due_at FROM exchanges WHERE full_due_at > 0") == []
         made = catalog.create_list(replace(DEMO, name="new"), author="a person")
         assert made.first_handling == DEMO.handling
+
+
+def test_a_backup_of_an_earlier_version_is_brought_up_to_date(tmp_path):
+    file, keys = tmp_path / "catalog.sqlite3", KeySource("keys:" + "11" * 32)
+    make(f"sqlite:///{file}", "0007", "SELECT 1")
+    assert back_up(file, tmp_path / "backup", keys).schema == "0007"
+    restored = tmp_path / "restored" / "catalog.sqlite3"
+    with (tmp_path / "backup").open("rb") as backup:
+        restore(backup, restored, keys)
+    with Catalog.open(f"sqlite:///{restored}") as catalog:
+        assert catalog.head() == 0
+    assert back_up(restored, tmp_path / "newer", keys).schema == SCHEMA_VERSION

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,7 @@ from hashlists.catalog.migrate import VERSION_TABLE, alembic_config
 from hashlists.catalog.on_sqlite import _prepare_connection
 from hashlists.catalog.records import from_microseconds, to_microseconds
 from hashlists.catalog.schema import SCHEMA_VERSION, metadata
-from hashlists.errors import CatalogError, ImportInProgressError
+from hashlists.errors import CatalogError, ImportInProgressError, OtherCatalogError
 from hashlists.model import Classification, HashKind
 from tests.catalog_support import (
     DEMO,
@@ -66,10 +67,11 @@ def file(tmp_path):
     return tmp_path / "deep" / "folder" / "catalog.db"
 
 
+CATALOG_ID = "INSERT INTO meta VALUES ('catalog_id', x'00112233445566778899aabbccddeeff')"
 #: Two revisions, and a change that was given up, as the first version of the schema had them.
 FIRST_VERSION = (
     "INSERT INTO head VALUES (1, 2)",
-    "INSERT INTO meta VALUES ('catalog_id', x'00112233445566778899aabbccddeeff')",
+    CATALOG_ID,
     "INSERT INTO handlings VALUES (1, '[\"\",[],null]', NULL)",
     "INSERT INTO hash_lists VALUES (1, 'demo', 'test', 's', '', '', 'live', 1, 0)",
     "INSERT INTO changes VALUES (1, 1, 'import', 'a', '', 'committed', 1, 0, 0, 'o')",
@@ -116,6 +118,49 @@ class TestFile:
         (tmp_path / "catalog.db").mkdir()
         with pytest.raises(CatalogError, match="cannot be opened: it is no file"):
             Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+
+    def test_a_file_that_is_missing_is_only_made_where_it_should_be(self, url, file):
+        with pytest.raises(CatalogError, match="cannot be opened: No such file"):
+            Catalog.open(url, make=False)
+        assert not file.parent.exists() or not list(file.parent.iterdir())
+        Catalog.open(url).close()
+        Catalog.open(url, make=False).close()
+
+    def test_nothing_is_committed_into_a_file_that_was_moved(self, url, file):
+        """Nobody would find it there: it is told, and was not done."""
+        with Catalog.open(url) as catalog:
+            away = file.with_name("away")
+            with writer(catalog._engine).connect() as connection:
+                connection.execute(text("UPDATE head SET revision = 99"))
+                file.rename(away)
+                with pytest.raises(CatalogError, match="moved away or replaced; nothing was"):
+                    connection.commit()
+            with pytest.raises(CatalogError, match="is away"):
+                catalog.head()
+            assert not file.exists()
+            away.rename(file)
+            assert catalog.head() == 0
+
+    def test_a_copy_in_its_place_is_read_from_then_on(self, url, file):
+        with Catalog.open(url) as catalog:
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("VACUUM INTO ?", (f"{file}-copy",))
+            catalog.create_list(DEMO, author="a person")
+            assert catalog.head() == 1
+            self.put(file, Path(f"{file}-copy"))
+            assert catalog.head() == 0
+
+    def test_another_one_in_its_place_is_not(self, url, file):
+        with Catalog.open(url) as catalog:
+            Catalog.open(f"{url}-other").close()
+            self.put(file, Path(f"{file}-other"))
+            with pytest.raises(OtherCatalogError):
+                catalog.head()
+
+    def put(self, file, other):
+        other.replace(file)
+        for left in ("-wal", "-shm"):
+            Path(f"{file}{left}").unlink()
 
     def test_opening_it_again_keeps_what_others_may_not_undo(self, url, file):
         """A process that opens it twice keeps its locks, so no other one deletes the log."""
@@ -278,6 +323,7 @@ class TestSchema:
             connection.exec_driver_sql(
                 "INSERT INTO handlings VALUES (1, x'00', '[\"\",[],null]', NULL)"
             )
+            connection.exec_driver_sql(CATALOG_ID)
             connection.exec_driver_sql(FIRST_VERSION[3])
             for number in (1, 2):
                 connection.exec_driver_sql(

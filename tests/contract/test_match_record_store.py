@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import ExitStack
 from datetime import timedelta
 
@@ -12,10 +13,10 @@ from sqlalchemy import delete
 
 from matcher.errors import MatchNotFoundError
 from matcher.model import Outcome
-from matcher.records import RecordFilter, RecordStore, Reported, database, schema, store
+from matcher.records import RecordFilter, RecordStore, Reported, database, schema, store, sweeping
 from matcher.records.model import micros_of
 from matcher.sealing import KeySource
-from tests.record_support import KEEP, KEY, OTHER_KEY, START, Clock, ids, record, recorded
+from tests.record_support import KEEP, KEY, OTHER_KEY, START, ids, record, record_clock, recorded
 
 IDS = [f"m{number}" for number in range(6)]
 CLIENTS = ["", "a", "b"]
@@ -52,11 +53,19 @@ def url(request, tmp_path):
     return server.url(server.make_database())
 
 
+years = itertools.count(step=365 * 86_400)
+
+
+def long_after():
+    """A steady clock by which years pass from one look to the next."""
+    return float(next(years))
+
+
 class Model:
     """What should be there."""
 
     def __init__(self):
-        self.clock = Clock()
+        self.clock = record_clock()
         self.keys = KEY
         self.records = {}
         self.counts = {}
@@ -121,14 +130,14 @@ def test_a_store_is_what_a_dictionary_would_be(url, page, steps):
 
     def opened():
         keys = KeySource(f"keys:{model.keys}")
-        current = RecordStore.open(url, keys, keep=KEEP, clock=model.clock)
+        current = RecordStore.open(url, keys, keep=KEEP, clock=model.clock, steady=long_after)
         closing.callback(current.close)
         return current
 
     with pytest.MonkeyPatch.context() as patch, ExitStack() as closing:
         patch.setattr(store, "_PAGE", page)
         patch.setattr(store, "_MARKS", page)
-        patch.setattr(store, "_SWEPT", page)
+        patch.setattr(sweeping, "_SWEPT", page)
         empty(url)
         current = opened()
         for name, *rest in steps:
@@ -157,7 +166,8 @@ def test_a_store_is_what_a_dictionary_would_be(url, page, steps):
             elif name == "pass":
                 model.clock.now += timedelta(days=rest[0])
             elif name == "sweep":
-                assert current.sweep() == model.sweep()
+                swept = current.sweep().records + current.sweep().records
+                assert swept == model.sweep()
                 versions = {each.policy_version for each, _ in model.records.values()}
                 assert all(current.policy(version) for version in versions)
                 met = {each.entry for held, _ in model.records.values() for each in held.matches}
@@ -175,16 +185,30 @@ def empty(url):
         for table in reversed(schema.metadata.sorted_tables):
             if table not in {schema.meta, schema.head}:
                 connection.execute(delete(table))
-        connection.execute(delete(schema.meta).where(schema.meta.c.name == schema.KEY_NAME))
+        kept = (schema.KEY_NAME, schema.TIME_NAME)
+        connection.execute(delete(schema.meta).where(schema.meta.c.name.in_(kept)))
     engine.dispose()
 
 
 def test_two_that_open_it_at_once_share_it(url):
     with (
-        RecordStore.open(url, KeySource(f"keys:{KEY}"), keep=KEEP, clock=Clock()) as one,
-        RecordStore.open(url, KeySource(f"keys:{KEY}"), keep=KEEP, clock=Clock()) as other,
+        RecordStore.open(url, KeySource(f"keys:{KEY}"), keep=KEEP, clock=record_clock()) as one,
+        RecordStore.open(url, KeySource(f"keys:{KEY}"), keep=KEEP, clock=record_clock()) as other,
     ):
         one.add([record("m")], {"v1": {}})
         other.add([record("n"), record("m")], {"v1": {}})
-        assert ids(one.pages(RecordFilter())) == ids(other.pages(RecordFilter())) == ["m", "n"]
+        assert ids(one.pages(RecordFilter())) == ids(other.pages(RecordFilter())) == ["n", "m"]
         assert one.get("n").record.moment == START
+
+
+def test_the_time_that_records_age_by_is_kept_with_them(url):
+    """A store that was just opened deletes nothing by its clock's word alone."""
+    clock, keys = record_clock(), KeySource(f"keys:{KEY}")
+    with RecordStore.open(url, keys, keep=KEEP, clock=clock, steady=clock) as opened:
+        opened.add([record("m"), record("n", at=clock.now + KEEP)])
+        clock.now += timedelta(days=20_000)
+        assert opened.sweep().records == 0
+    with RecordStore.open(url, keys, keep=KEEP, clock=clock, steady=clock) as again:
+        assert again.sweep().ahead == timedelta(days=20_000) - KEEP
+        clock.now += timedelta(seconds=1)
+        assert again.sweep().records == 1

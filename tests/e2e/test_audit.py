@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import pytest_asyncio
@@ -13,11 +17,12 @@ from hashlists.access.model import NewClient, Role
 from hashlists.access.tokens import load_or_make_key
 from hashlists.exporting.request import ExportRequest
 from hashlists.model import EntrySelection, Handling, Harm, HashList, SaidHandling
-from matcher import settings
+from matcher import cli, settings
 from matcher.client import AsyncClient
 from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
 from matcher.model import Decision
+from matcher.service import refusals
 from matcher.service.server import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -165,3 +170,53 @@ async def test_policies_are_recorded_when_they_are_others(begun_data):
         ["default", "strict"],
     ]
     assert found[0].actor.startswith("server:")
+
+
+async def test_who_was_refused_is_found_in_the_audit(begun_data, monkeypatch, capsys):
+    """Tried at a running server with all that can be wrong, and told while it runs, in sums."""
+    monkeypatch.setattr(refusals, "TICK_SECONDS", 0.05)
+    chosen = replace(load(begun_data), authentication="required")
+    key = load_or_make_key(chosen.token_key_file)
+    with open_database(chosen) as database:
+        tokens = {
+            name: database.add_client(
+                NewClient(name, frozenset({Role.EXPORT})), actor="test", key=key
+            )
+            for name in ("gone", "lost", "exporter")
+        }
+        database.revoke_client("gone", actor="test")
+        database.rotate_token("lost", actor="test", key=key, overlap=timedelta())
+        shown = {"none": None, "wrong": "nonsense", **tokens}
+        async with running(chosen) as server:
+            await asyncio.wait_for(server.ready, 60)
+            for token in shown.values():
+                async with AsyncClient(server.address, token=token) as client:
+                    for _ in range(2):
+                        with pytest.raises(ServerError):
+                            await client.match_image(published_test_image().data)
+            async with asyncio.timeout(60):
+                while len(of_refusals(database)) < len(shown):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.05)
+        found = of_refusals(database)
+        assert database.verify_audit() is None
+    added = Counter()
+    for each in found:
+        added[each.actor, each.details["reason_code"]] += each.details["calls"]
+    assert added == {
+        ("unknown:127.0.0.1", "NO_CREDENTIALS"): 2,
+        ("unknown:127.0.0.1", "TOKEN_UNKNOWN"): 2,
+        ("client:gone", "CLIENT_REVOKED"): 2,
+        ("client:lost", "TOKEN_EXPIRED"): 2,
+        ("client:exporter", "ROLE_MISSING"): 2,
+    }
+    assert {each.subject for each in found} == {"MatchImage"}
+    told = json.dumps([dict(each.details) for each in found])
+    assert not any(token in told for token in (*tokens.values(), "nonsense"))
+    command = ["--data", str(begun_data), "audit", "show", "--json"]
+    assert await asyncio.to_thread(cli.main, command) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "client:gone" in {each["who"] for each in printed if each["act"] == "call.refused"}
+
+
+def of_refusals(database):
+    return [each.event for each in database.records() if each.event.act == "call.refused"]

@@ -8,6 +8,8 @@ from functools import partial
 
 import pytest
 
+from hashlists.access.audit_head import HeadFile
+from hashlists.access.database import AccessDatabase
 from hashlists.catalog import Catalog
 from hashlists.exchanges.fetching import FetchOrder
 from hashlists.exchanges.retrying import RetryLimits
@@ -300,6 +302,13 @@ def test_the_harm_of_a_kind_that_says_it_is_left_out(cli, server):
     assert (status, "leave --harm out" in told) == (2, True)
 
 
+def audited(folder):
+    """What the audit of a data folder holds."""
+    head = HeadFile(folder / "data" / "audit.head")
+    with AccessDatabase.open(f"sqlite:///{folder}/data/access.sqlite3", head) as database:
+        return [each.event for each in database.records()]
+
+
 def test_feedback_goes_where_the_entry_came_from(cli, server, tmp_path):
     assert add(cli, server, "--harm", "csam")[0] == 0
     assert cli("fetch")[0] == 0
@@ -318,6 +327,11 @@ def test_feedback_goes_where_the_entry_came_from(cli, server, tmp_path):
     assert (
         f"<negative><reasonIds><guid>{GUID}</guid></reasonIds></negative>".encode() in second.body
     )
+    told = [each for each in audited(tmp_path) if each.act == "exchange.feedback"]
+    assert [each.outcome for each in told] == ["begun", "done"] * 2
+    assert told[-1].subject == "a-feed"
+    said = {"entry": int(entry), "kind": "pdq", "opinion": "negative", "reasons": [GUID]}
+    assert told[-1].details.items() >= said.items()
     assert cli("feedback", "a-feed", "negative", *named)[0] == 2
     status, _, told = cli("feedback", "a-feed", "negative", *named, "--reason", "<x>")
     assert (status, "GUID" in told) == (2, True)

@@ -167,8 +167,11 @@ class TestRecords:
         await server.follows(fill(server.data, KNOWN))
         found = await server.lookup(*KNOWN, reference="r")
         records = await server.listed()
-        assert [each.match_id for each in records] == [each.match_id for each in found]
-        assert [each.reference for each in records] == [f"r{n}" for n in range(len(KNOWN))]
+        newest_first = records[::-1]
+        assert [each.match_id for each in newest_first] == [each.match_id for each in found]
+        assert [each.reference for each in newest_first] == [f"r{n}" for n in range(len(KNOWN))]
+        (named,) = await server.listed(reference="r3")
+        assert named.match_id == found[3].match_id
         entry = found[3].matches[0].entry
         (one,) = await server.listed(entries=[entry])
         assert one.match_id == found[3].match_id

@@ -152,7 +152,7 @@ def test_all_processes_of_a_replica_wait(tmp_path, store):
             stdout=subprocess.PIPE,
             stderr=stream,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(settings.__file__).parents[1])} | named,
+            env=os.environ | {"PYTHONPATH": str(Path(settings.__file__).parents[2])} | named,
         )
     try:
         while "waiting for the first hash lists" not in log.read_text():

@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 import obstore
 import pytest
 
-from hashlists.errors import SnapshotConflictError, SnapshotError, SnapshotStoreError
+from hashlists.errors import (
+    OtherCatalogError,
+    SnapshotConflictError,
+    SnapshotError,
+    SnapshotStoreError,
+)
 from hashlists.snapshot import current_name, open_current, sweep
+from hashlists.snapshot.accepted import ACCEPTED_FILE
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, OBJECTS, PART_BYTES, Objects
 from hashlists.snapshot.receive import pull
 from hashlists.snapshot.replica import Replica
@@ -163,6 +169,40 @@ def test_an_older_snapshot_published_on_purpose_is_pulled(site):
     site.publish(3)  # as after the catalog was restored from a backup
     assert site.pull().changed
     assert revision_of_arrays(site.folder / "replica") == 3
+
+
+def test_a_store_stays_with_one_catalog(site):
+    """A builder whose folder was lost would publish a new, empty catalog."""
+    site.publish(7)
+    new = build(site.folder / "begun anew", 1, catalog="another")
+    with pytest.raises(OtherCatalogError, match="what the store shows"):
+        push(new, site.url, signing_key=site.keys.private, options=HASTY)
+    assert site.pull().revision == 7
+    site.publish(8, purge="one")  # of the same catalog
+    assert site.pull().revision == 8
+
+
+def test_a_replica_stays_with_one_catalog_unless_told(site):
+    site.publish(7)
+    pulled = site.pull()
+    new = build(site.folder / "begun anew", 1, catalog="another")
+    forget(site)
+    push(new, site.url, signing_key=site.keys.private, options=HASTY)
+    replica = Replica(site.url, site.folder / "replica", verify_key=site.keys.public, options=HASTY)
+    with pytest.raises(OtherCatalogError, match="what was pulled before"):
+        replica.refresh(repair=True)
+    assert replica.problem
+    assert replica.seconds_since_contact == float("inf")
+    assert folders(site.folder / "replica") == [pulled.name]
+    assert site.pull("empty").revision == 1
+    (site.folder / "replica" / ACCEPTED_FILE).unlink()
+    assert site.pull().revision == 1
+
+
+def forget(site):
+    """Has the store show what nobody signed."""
+    objects = Objects(site.url, HASTY)
+    objects.replace(CURRENT, b"no signature", objects.read(CURRENT, 1 << 20))
 
 
 def test_of_two_builders_one_publishes(site):

@@ -25,6 +25,7 @@ from matcher._proto.hashwarden.match.v1 import match_pb2, match_pb2_grpc
 from matcher.client import Client
 from matcher.demo_data import published_test_image
 from matcher.model import Decision
+from tests.monitoring import OF_REPLICAS, asked_metrics, told_metrics
 
 SOURCE = Path(matcher.__file__).parents[1]
 IMAGE = published_test_image().data
@@ -174,6 +175,9 @@ def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
         assert "server process 0: it ended with SIGKILL; it is started again in 0.5 s" in (
             server.told()
         )
+        # What the dashboard and the alert rules ask for is told by what runs.
+        pages = (metrics, *(server.get("/metrics", process=each)[1] for each in range(2)))
+        assert asked_metrics() - OF_REPLICAS <= set().union(*map(told_metrics, pages))
 
         renew_without_a_failed_call(server, {again, same})
         refuse_what_cannot_serve(server)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
+import time
+from datetime import timedelta
 from functools import partial
 
 import grpc
+import httpx
 import pytest
 import pytest_asyncio
 from cryptography import x509
@@ -109,6 +113,15 @@ async def test_clients_are_told_by_names_in_their_certificates(started, authorit
     assert await asyncio.to_thread(tried, server.address, None) == "UNAVAILABLE"
 
 
+async def days_told(server):
+    """For how many days the server's certificate still counts, as its metrics tell it."""
+    async with httpx.AsyncClient() as client:
+        page = (await client.get(f"http://{server.admin}/metrics")).text
+    name = "hashwarden_certificate_not_after_timestamp_seconds"
+    (end,) = re.findall(rf'^{name}{{of="server"}} (\S+)$', page, re.MULTILINE)
+    return round((float(end) - time.time()) / timedelta(days=1).total_seconds())
+
+
 async def test_a_certificate_is_changed_under_a_running_server(begun_data, tmp_path, caplog):
     """The new one counts for new connections; what is half changed or wrong changes nothing."""
     folders = [tmp_path / "one", tmp_path / "two"]
@@ -138,11 +151,14 @@ async def test_a_certificate_is_changed_under_a_running_server(begun_data, tmp_p
         async with AsyncClient(server.address, credentials=trust["one"]) as before:
             await before.match_image(IMAGE)
             assert await trusted() == {"one"}
-            renewed = two.issue_for_this_machine("server")
+            assert await days_told(server) == 1
+            renewed = two.issue_for_this_machine("server", lasts=timedelta(days=9))
             put(renewed, key_too=False)
             assert await trusted() == {"one"}
             assert "stays as it was" in caplog.text
+            assert await days_told(server) == 1
             put(renewed)
+            assert await days_told(server) == 9
             assert await trusted() == {"two"}
             await before.match_image(IMAGE)  # its connection is from before
             key.write_text("nonsense")

@@ -111,6 +111,29 @@ async def test_it_matches_without_postgresql_and_follows_once_that_is_back(tmp_p
         assert (await readiness(server))[1]["problem"] == ""
 
 
+async def test_postgresql_that_goes_away_and_comes_back_holds_up_no_match(tmp_path, mortal):
+    chosen = load_settings(
+        tmp_path, catalog_url=mortal.url(mortal.make_database()), stale_after_seconds=1
+    )
+    async with served(chosen) as (server, client):
+        await until(client, Decision.MATCH)
+        mortal.kill()
+        await goes_on_stale(server, client)
+        mortal.start()
+        await follows(client)
+
+
+async def goes_on_stale(server, client):
+    """Matching goes on, and tells that it cannot know of anything new."""
+    async with asyncio.timeout(60):
+        while not (answer := await client.match_image(IMAGE)).stale:
+            assert answer.result.decision is Decision.MATCH
+            await asyncio.sleep(0.02)
+    assert answer.result.decision is Decision.MATCH
+    status, told = await readiness(server)
+    assert (status, told["ready"], told["stale"]) == (200, True, True)
+
+
 async def test_without_a_snapshot_it_waits_for_postgresql(tmp_path, mortal, caplog):
     chosen = load_settings(tmp_path, catalog_url=mortal.url(mortal.make_database()))
     mortal.kill()

@@ -26,7 +26,7 @@ def test_mutated_files_end_in_results(target):
 
 
 def test_mutations_are_deterministic(target):
-    corpus = target.seeds()
+    corpus = list(target.seeds().values())
     assert [target.mutated(corpus, 3, n) for n in range(40)] == [
         target.mutated(corpus, 3, n) for n in range(40)
     ]

@@ -133,7 +133,7 @@ async def test_a_full_disk_is_told_and_matching_goes_on(begun_data, monkeypatch)
         assert (await readiness(server))[0] == 200
         full[0] = False
         await until_told(server, "kept")
-        assert [each.match_id async for each in client.records.list()] == found
+        assert [each.match_id async for each in client.records.list()] == found[::-1]
 
 
 async def test_other_keys_write_nothing_and_matching_goes_on(begun_data, monkeypatch):
@@ -189,4 +189,4 @@ async def test_a_database_that_goes_away_and_comes_back_loses_nothing(begun_data
         with contextlib.closing(sqlite3.connect(file)) as connection:
             connection.execute("ALTER TABLE away RENAME TO records")
         await until_told(server, "kept")
-        assert [each.match_id async for each in client.records.list()] == [first, second]
+        assert [each.match_id async for each in client.records.list()] == [second, first]

@@ -77,7 +77,7 @@ async def told(call):
 REFUSED = (grpc.StatusCode.UNAVAILABLE, "OVERLOADED", 1)
 
 
-@pytest.mark.parametrize("bound", ["max_rpcs", "max_in_flight"])
+@pytest.mark.parametrize("bound", ["max_rpcs", "max_unary_rpcs", "max_in_flight"])
 async def test_a_call_too_many_is_told_to_try_again(begun_data, gate, bound):
     async with served(begun_data, gate, **{bound: 2}) as channel:
         stub = match_pb2_grpc.MatchServiceStub(channel)
@@ -90,6 +90,20 @@ async def test_a_call_too_many_is_told_to_try_again(begun_data, gate, bound):
         for call in held:
             assert (await call).result.matches
         assert (await stub.MatchImage(REQUEST)).result.matches
+
+
+async def test_streams_are_taken_where_no_more_unary_calls_are(begun_data, gate):
+    async with served(begun_data, gate, max_unary_rpcs=1) as channel:
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        held = stub.MatchImage(REQUEST)
+        await begun(gate)
+        assert await told(stub.MatchImage(REQUEST)) == REFUSED
+        stream = stub.MatchImages()
+        await stream.write(match_pb2.MatchImagesRequest(request_id="1", image=REQUEST.image))
+        await begun(gate)
+        gate.set()
+        assert (await stream.read()).result.matches
+        assert (await held).result.matches
 
 
 async def test_health_is_answered_however_many_call(begun_data, gate):
@@ -110,12 +124,31 @@ async def test_who_goes_away_makes_room(begun_data, gate):
         await begun(gate)
         silent = stub.MatchImages()
         await silent.wait_for_connection()
-        refused = await told(stub.MatchImage(REQUEST))
-        while refused != REFUSED:  # the stream may not have come yet
-            refused = await told(stub.MatchImage(REQUEST))
+        nothing = match_pb2.LookupHashesRequest()  # is answered at once, whoever decodes
+        async with asyncio.timeout(60):
+            while await told(stub.LookupHashes(nothing)) != REFUSED:  # the stream may come yet
+                if silent.done():  # one of these had come before it, and it was refused
+                    silent = stub.MatchImages()
         decoding.cancel()
         silent.cancel()
         gate.set()
         async with asyncio.timeout(60):
             while await stub.MatchImage(REQUEST).code() is not grpc.StatusCode.OK:
                 pass
+
+
+async def test_nothing_is_decoded_for_callers_whose_deadline_has_passed(begun_data, gate):
+    async with served(begun_data, gate, decode_workers=1, max_rpcs=2) as channel:
+        stub = match_pb2_grpc.MatchServiceStub(channel)
+        before = stub.MatchImage(REQUEST)
+        await begun(gate)
+        late = stub.MatchImage(REQUEST, timeout=0.2)
+        assert await late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        async with asyncio.timeout(60):  # until the server knows of it, and has room for a call
+            while await told(stub.LookupHashes(match_pb2.LookupHashesRequest())) == REFUSED:
+                pass
+        gate.set()
+        assert (await before).result.matches
+        assert (await stub.MatchImage(REQUEST)).result.matches
+        await begun(gate)  # that of the last call
+        assert not gate.begun.acquire(blocking=False)

@@ -22,7 +22,8 @@ import pytest
 from hashlists.errors import SnapshotError, SnapshotStoreError
 from hashlists.snapshot import open_current, sweep
 from hashlists.snapshot.objects import OBJECTS, Objects, StoreOptions
-from hashlists.snapshot.receive import pull
+from hashlists.snapshot.pointer import readable_pointer
+from hashlists.snapshot.receive import pull, try_pull
 from hashlists.snapshot.store import push
 from tests.snapshot_store_support import (
     HASTY,
@@ -138,7 +139,15 @@ class TestDisk:
             "pull(sys.argv[1], Path(sys.argv[2]), verify_key=Path(sys.argv[3]))"
         )
         done = subprocess.run(
-            [sys.executable, "-c", script, local.url, str(local.root), str(local.keys.public)],
+            [
+                sys.executable,
+                "-B",
+                "-c",
+                script,
+                local.url,
+                str(local.root),
+                str(local.keys.public),
+            ],
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
             capture_output=True,
             text=True,
@@ -201,6 +210,42 @@ pull(sys.argv[1], Path(sys.argv[2]), verify_key=Path(sys.argv[3]))
         assert local.pull().erase_previous
         sweep(local.root, keep_previous=False)
         assert not local.pull().erase_previous
+
+
+class TestWhatCannotBeOpened:
+    def test_what_is_fetched_again_and_again_leaves_the_one_before(self, local):
+        (first,) = (each.name for each in local.root.glob("snapshot-*"))
+        for _ in range(3):
+            local.pull(repair=True)
+            sweep(local.root)
+        assert readable_pointer(local.root).previous == first
+        assert len(list(local.root.glob("snapshot-*"))) == 2
+
+    def test_none_of_several_that_cannot_be_opened_takes_the_place_of_one_that_can(self, local):
+        (first,) = (each.name for each in local.root.glob("snapshot-*"))
+        local.pull()
+        for number in (3, 4):
+            local.publish(number)
+            try_pull(local.url, local.root, verify_key=local.keys.public, refused=True)
+            sweep(local.root, keep_previous=True)
+            pointer = readable_pointer(local.root)
+            assert (pointer.revision, pointer.previous) == (number, first)
+        assert len(list(local.root.glob("snapshot-*"))) == 2
+
+    def test_what_a_check_refuses_is_not_fetched(self, local):
+        def refuse(folder, manifest):
+            raise SnapshotError(f"{folder.name}: {manifest['revision']} is not for here")
+
+        for repair in (False, True):
+            with pytest.raises(SnapshotError, match="2 is not for here"):
+                try_pull(
+                    local.url,
+                    local.root,
+                    verify_key=local.keys.public,
+                    repair=repair,
+                    check=refuse,
+                )
+            local.still_serves_the_first()
 
 
 class TestPublishing:

@@ -116,9 +116,10 @@ def is_baseline(row):
 
 
 def ncmec_key(row):
-    """Where it is made of member and id, as the reader of NCMEC's makes it."""
+    """Where it is made of member and the source's id, as the reader of NCMEC's makes it."""
+    own = f"/{row.source_id}".encode()
     is_own = row.key.startswith(TEXT_KEY_TAG) and re.match(rb"[0-9]{1,20}/.", row.key[1:])
-    return row.key if is_own else ANYTHING
+    return row.key if is_own and row.key.endswith(own) else ANYTHING
 
 
 def ncmec_id(row):
@@ -180,16 +181,20 @@ def entries(draw, number):
     handling = row.handling
     if handling.expires_at is not None:  # what has expired never goes out
         handling = dataclasses.replace(handling, expires_at=LATER)
-    own_key = TEXT_KEY_TAG + f"42/own{number}".encode()
+    own_key, case_key = (
+        TEXT_KEY_TAG + f"{text}{number}".encode() for text in ("42/own", "2024/case")
+    )
+    key = draw(st.sampled_from([row.key, row.key, own_key, case_key]))
+    ids = [None, row.source_id, str(number), "007", "=1"]
     return dataclasses.replace(
         row,
-        key=draw(st.sampled_from([row.key, row.key, own_key])),
+        key=key,
         classification=draw(
             st.sampled_from(
                 [None, BASELINE_CLASS, row.classification, *(Classification(*x) for x in classes)]
             )
         ),
-        source_id=draw(st.sampled_from([None, row.source_id, str(number), "007", "=1"])),
+        source_id=f"own{number}" if key == own_key else draw(st.sampled_from(ids)),
         updated_at=draw(texts),
         handling=handling,
     )

@@ -27,6 +27,9 @@ class Context:
     def peer(self):
         return "ipv4:127.0.0.1:1"
 
+    def invocation_metadata(self):
+        return ()
+
     async def abort_with_status(self, status):
         self.code = status.code
         raise AbortedError
@@ -49,8 +52,6 @@ class Gate:
         return self._open
 
     def is_hopeless(self, *_):
-        if isinstance(self._hopeless, Exception):
-            raise self._hopeless
         return self._hopeless
 
     def admit(self, *_):
@@ -81,12 +82,20 @@ def metrics():
     return ServiceMetrics()
 
 
-async def handler_of(gate, metrics, handler=ONCE):
+class Refusals(list):
+    """What would be added up for the audit."""
+
+    def add(self, *refusal):
+        self.append(refusal)
+
+
+async def handler_of(gate, metrics, handler=ONCE, refusals=None):
     async def continuation(_):
         return handler
 
     details = SimpleNamespace(method=PATH, invocation_metadata=())
-    return await AccessControl(gate, metrics).intercept_service(continuation, details)
+    access = AccessControl(gate, metrics, Refusals() if refusals is None else refusals)
+    return await access.intercept_service(continuation, details)
 
 
 async def two_messages():
@@ -108,9 +117,9 @@ async def test_who_is_let_in_is_known_to_the_handler(metrics):
     assert await handler.unary_unary("a", Context()) == ("a", UNASKED)
 
 
-@pytest.mark.parametrize("hopeless", [True, AccessDatabaseError("away")])
-async def test_what_is_hopeless_is_refused_unread(metrics, hopeless):
-    handler = await handler_of(Gate(hopeless=hopeless, refusal=UnauthenticatedError("x")), metrics)
+async def test_what_is_hopeless_is_refused_unread(metrics):
+    refusal = UnauthenticatedError("x", why="TOKEN_UNKNOWN")
+    handler = await handler_of(Gate(hopeless=True, refusal=refusal), metrics)
     assert handler.request_streaming  # whatever kind of call it is, no message is asked for
 
     class Unread:
@@ -121,7 +130,17 @@ async def test_what_is_hopeless_is_refused_unread(metrics, hopeless):
     with pytest.raises(AbortedError):
         await handler.stream_stream(Unread(), context)
     assert context.code == grpc.StatusCode.UNAUTHENTICATED
-    assert refused(metrics, "unauthenticated") == 1
+    assert refused(metrics, "token_unknown") == 1
+
+
+async def test_what_is_refused_is_added_up_for_the_audit_but_not_what_cannot_be_judged(metrics):
+    error, away = RoleMissingError("x", client="a"), AccessDatabaseError("away")
+    refusals = Refusals()
+    for each in (error, away):
+        handler = await handler_of(Gate(refusal=each), metrics, refusals=refusals)
+        with pytest.raises(AbortedError):
+            await handler.unary_unary("a", Context())
+    assert refusals == [("ipv4:127.0.0.1:1", "Call", error)]
 
 
 async def test_what_comes_to_count_in_that_moment_may_be_tried_again(metrics):

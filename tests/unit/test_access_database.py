@@ -70,7 +70,8 @@ class TestClients:
 
     def test_no_token_stands_in_the_database(self, database, file, tmp_path):
         token = database.add_client(new(), **ME, key=KEY)
-        secret = token.rpartition("_")[2].encode()
+        secret = token.split("_", 2)[2].encode()  # which may hold the sign itself
+        assert len(secret) == 43
         assert not any(secret in each.read_bytes() for each in tmp_path.iterdir())
         assert secret.decode() not in repr(database.known_clients())
         assert file.stat().st_mode & 0o777 == 0o600
@@ -101,8 +102,17 @@ class TestClients:
         left = [round((each - now) / timedelta(hours=1)) for each in ends[1:]]
         assert left == [4, 3, 3]  # none of them is given more time than it had
         database.rotate_token("uploads", **ME, key=KEY, overlap=timedelta())
-        database.rotate_token("uploads", **ME, key=KEY, overlap=timedelta())
-        assert len(database.client("uploads").tokens) == 1  # what has ended is cleared away
+        _, *ended = database.client("uploads").tokens
+        assert len(ended) == 4  # it can still be told whose they were
+        assert not any(each.counts(each.created_at) for each in ended)  # by whatever clock
+
+    def test_what_ended_long_ago_is_cleared_away(self, database, monkeypatch):
+        database.add_client(new(), **ME, key=KEY)
+        for day in (0, 89, 100, 180):
+            now = round((datetime.now(UTC) + timedelta(days=day)).timestamp() * 1_000_000)
+            monkeypatch.setattr("hashlists.access.database._now", lambda now=now: now)
+            database.rotate_token("uploads", **ME, key=KEY, overlap=timedelta(hours=1))
+        assert len(database.client("uploads").tokens) == 3
 
     def test_what_is_changed_and_what_stays(self, database):
         database.add_client(new(policy="strict"), **ME, key=KEY)

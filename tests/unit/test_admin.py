@@ -6,6 +6,7 @@ import http.client
 import json
 import math
 import socket
+import threading
 import time
 
 import pytest
@@ -14,8 +15,11 @@ from matcher import settings as settings_module
 from matcher.decode.protection import Protection
 from matcher.errors import SettingsError
 from matcher.service import admin
+from matcher.service import server as server_module
 from matcher.service.admin import AdminServer, address_of, admin_listener
 from matcher.service.metrics import IndexStatus, ServiceMetrics, SupervisorMetrics
+from matcher.service.parts import Parts
+from matcher.service.server import running
 
 
 def load_settings(data, **overrides):
@@ -35,7 +39,13 @@ def status(**changes):
         "protection": Protection.MEMORY | Protection.SYSTEM_CALLS,
         "decoder_restarts": {"ended": 2, "time": 0},
         "throttled_clients": 1,
+        "index_age_seconds": 12.5,
+        "queues": {"decoder": 4, "batch": 0},
+        "hot_entries": 1,
+        "list_ages": {},
+        "tell_list_names": False,
         "counts": {"swaps": 2},
+        "certificate_ends": {},
     }
     return IndexStatus(**(known | changes))
 
@@ -168,6 +178,51 @@ def test_closing_frees_the_port(tmp_path):
     assert server.address == address
     server.close()
     socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))).close()
+
+
+class NoMoreThreads(threading.Thread):
+    """As where the system lets a process have no more of them."""
+
+    def start(self):
+        if self.name == "admin":
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+
+def named_threads():
+    """But for those that anything may start, and keep."""
+    return {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+
+
+async def test_a_server_that_cannot_tell_its_health_leaves_nothing_open(tmp_path, monkeypatch):
+    listeners, closed, opened, close = [], [], [], Parts.close
+
+    async def noting(parts):
+        closed.append(parts)
+        await close(parts)
+
+    def listening(settings):
+        listeners.append(admin_listener(settings))
+        return listeners[0]
+
+    def opening(settings, *, shared):
+        opened.append(open_parts(settings, shared=shared))
+        return opened[0]
+
+    open_parts = Parts.open
+    monkeypatch.setattr(Parts, "close", noting)
+    monkeypatch.setattr(Parts, "open", opening)
+    monkeypatch.setattr(server_module, "admin_listener", listening)
+    monkeypatch.setattr(threading, "Thread", NoMoreThreads)
+    before = named_threads()
+    settings = load_settings(tmp_path, listen="127.0.0.1:0", admin_listen="127.0.0.1:0")
+    with pytest.raises(RuntimeError, match="new thread"):
+        async with running(settings):
+            pytest.fail("nobody could look after it")
+    assert len(opened) == 1
+    assert closed == opened
+    assert listeners[0].fileno() == -1
+    assert named_threads() <= before
 
 
 class TestWhereItListens:

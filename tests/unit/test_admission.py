@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matcher import admission as admission_module
-from matcher.admission import Admission, Throttle
+from matcher.admission import Admission, Places, Room, Throttle
 from matcher.errors import OverloadedError, ThrottledError
+from tests.clocks import Clock
 
 
 def test_refuses_past_the_number_of_items_and_recovers():
@@ -43,12 +46,95 @@ def test_a_failing_item_gives_its_place_back():
     assert admission.items == 0
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
+def alone(room, who="a"):
+    """How much a caller is given that takes one after the other."""
+    given = 0
+    while room.has(1, who):
+        room.take(1, who)
+        given += 1
+    return given
 
-    def __call__(self):
-        return self.now
+
+class TestRoom:
+    def test_one_alone_has_nine_tenths_and_another_one_still_some(self):
+        room = Room(100)
+        assert [alone(room, who) for who in ("a", "b", "c", "d", "e", "f")] == [90, 5, 3, 1, 1, 0]
+        assert room.is_full
+
+    @pytest.mark.parametrize("size", range(5))
+    def test_so_little_is_not_shared(self, size):
+        room = Room(size)
+        assert alone(room) == size
+        assert room.is_full
+
+    def test_defaults_leave_one_alone_what_it_had_before_room_was_shared(self):
+        assert [alone(Room(size)) for size in (72, 36, 144)] == [65, 33, 130]
+
+    def test_nobody_in_particular_is_given_all(self):
+        assert alone(Room(100), None) == 100
+
+    def test_who_has_much_is_given_more_once_others_have_left(self):
+        room = Room(20)
+        assert alone(room, "a") == 18
+        leave = room.take(1, "b")
+        assert not room.has(1, "a")
+        leave()
+        assert not room.has(1, "a")
+        assert room.has(1, "c")
+
+    def test_shares_even_out_while_all_ask_again_and_again(self):
+        """A greedy caller has all it can get, and is always first to ask for more."""
+        room = Room(100)
+        held = {"greedy": [], "modest": []}
+
+        def take_all(who):
+            while room.has(1, who):
+                held[who].append(room.take(1, who))
+
+        take_all("greedy")
+        for _ in range(200):
+            held["greedy"].pop(0)()
+            take_all("greedy")
+            take_all("modest")
+        assert len(held["modest"]) == 20
+
+    def test_what_is_given_back_is_forgotten(self):
+        room = Room(10)
+        held = [room.take(1, "a") for _ in range(9)]
+        for give_back in held:
+            give_back()
+        assert (room.taken, room._shared) == (0, {})
+
+    @given(st.integers(1, 60), st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9))))
+    def test_never_more_than_there_is_and_what_is_left_is_for_a_newcomer(self, size, asked):
+        room, held = Room(size), []
+        for who, amount in asked:
+            if held and amount % 3 == 0:
+                held.pop(0)()
+            elif room.has(amount, who):
+                held.append(room.take(amount, who))
+            assert 0 <= room.taken <= size
+            assert room.is_full or room.has(1, "newcomer")
+        for give_back in held:
+            give_back()
+        assert (room.taken, room._shared) == (0, {})
+
+
+def test_items_and_bytes_are_shared_out_among_callers():
+    admission = Admission(max_items=1_000, max_bytes=100)
+    places = []
+    while admission.has_room(1, "a"):
+        places.append(admission.take(1, "a"))
+    assert len(places) == 90
+    with pytest.raises(OverloadedError, match="90 items"):
+        admission.take(1, "a")
+    with admission.admit(5, "b"):
+        assert admission.is_short
+        assert not admission.is_full
+    for each in places:
+        each.release()
+        each.release()
+    assert (admission.items, admission.is_short) == (0, False)
 
 
 class TestThrottle:
@@ -126,3 +212,24 @@ class TestThrottle:
         for client in "abac":
             self.kill(throttle, 3, client)
         assert sorted(throttle._buckets) == ["a", "c"]
+
+
+class TestPlaces:
+    def test_no_caller_has_the_last_one_too(self):
+        places = Places(3)
+        first, _ = places.take("greedy"), places.take("greedy")
+        with pytest.raises(OverloadedError, match="2 are under way"):
+            places.take("greedy")
+        with places.held("modest"), pytest.raises(OverloadedError):
+            places.take("another")
+        first.release()
+        first.release()
+        places.take("greedy")
+        with pytest.raises(OverloadedError):
+            places.take("greedy")
+
+    def test_one_alone_is_for_whoever_comes_first(self):
+        places = Places(1)
+        with places.held("a"), pytest.raises(OverloadedError, match="1 is under way"):
+            places.take("b")
+        places.take("b")

@@ -1,4 +1,4 @@
-"""Wrong credentials are limited by place, and nobody else is kept out for it."""
+"""Wrong credentials are limited by place."""
 
 from __future__ import annotations
 
@@ -6,15 +6,9 @@ import pytest
 
 from matcher.service import attempts
 from matcher.service.attempts import BURST, REFILL_SECONDS, Attempts
+from tests.clocks import Clock
 
 HERE = "ipv4:192.0.2.1:1234"
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture
@@ -50,21 +44,9 @@ def test_the_wait_ends(tried, clock):
     assert tried.wait(HERE) > 0
 
 
-def test_who_has_called_from_there_is_remembered(tried):
-    assert not tried.knows(HERE, "a")
-    tried.succeeded(HERE, "a")
-    assert tried.knows("ipv4:192.0.2.1:77", "a")
-    assert not tried.knows(HERE, "b")
-    assert not tried.knows("ipv4:192.0.2.3:1", "a")
-
-
 def test_what_is_remembered_is_bounded(clock, monkeypatch):
     monkeypatch.setattr(attempts, "_MOST_PLACES", 3)
-    monkeypatch.setattr(attempts, "_MOST_CLIENTS", 2)
     made = Attempts(clock)
     for number in range(5):
         made.failed(f"ipv4:192.0.2.{number}:1")
     assert len(made._places) == 3
-    for name in "abc":
-        made.succeeded(HERE, name)
-    assert [made.knows(HERE, name) for name in "abc"] == [False, True, True]

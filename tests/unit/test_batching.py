@@ -93,6 +93,87 @@ async def test_a_caller_who_gives_up_during_work_harms_nobody():
     await batcher.close()
 
 
+class Expecting:
+    """Whether more items are to come, and a batcher's clock, which shows when it has looked."""
+
+    def __init__(self, *, more):
+        self.more, self.now, self.looks = more, 0.0, threading.Semaphore(0)
+
+    def __call__(self):
+        return self.more
+
+    def clock(self):
+        self.looks.release()
+        return self.now
+
+    async def has_waited(self):
+        for _ in range(2):  # when the wait began, and how much of it is left
+            assert await asyncio.to_thread(self.looks.acquire, timeout=100)
+
+
+def gathering(work, expecting, *, max_size=64):
+    return Batcher(
+        work, max_size=max_size, max_seconds=1000, expects=expecting, clock=expecting.clock
+    )
+
+
+async def test_a_batch_waits_for_items_that_are_sure_to_come():
+    work, expecting = Work(), Expecting(more=True)
+    work.gate.set()
+    batcher = gathering(work, expecting)
+    first = asyncio.create_task(batcher.submit(1))
+    await expecting.has_waited()
+    assert not work.begun.is_set()
+    expecting.more = False  # this is the last
+    assert await batcher.submit(2) == 2
+    assert await first == 1
+    assert work.batches == [[1, 2]]
+    await batcher.close()
+
+
+async def test_a_batch_that_is_full_waits_no_longer():
+    work, expecting = Work(), Expecting(more=True)
+    work.gate.set()
+    batcher = gathering(work, expecting, max_size=2)
+    assert await asyncio.gather(batcher.submit(1), batcher.submit(2)) == [1, 2]
+    assert work.batches == [[1, 2]]
+    await batcher.close()
+
+
+async def test_no_item_waits_longer_than_it_may():
+    work, expecting = Work(), Expecting(more=True)
+    work.gate.set()
+    batcher = Batcher(work, max_seconds=0.01, expects=expecting)  # and none ever comes
+    assert await batcher.submit(1) == 1
+    await batcher.close()
+
+
+async def test_an_idle_service_adds_no_delay():
+    work, expecting = Work(), Expecting(more=False)
+    work.gate.set()
+    batcher = gathering(work, expecting)  # nothing is to come, so a wait would have no end here
+    assert await batcher.submit(1) == 1
+    await batcher.close()
+
+
+async def test_close_waits_for_nothing_more():
+    work, expecting = Work(), Expecting(more=True)
+    work.gate.set()
+    batcher = gathering(work, expecting)
+    waiting = asyncio.create_task(batcher.submit(1))
+    await expecting.has_waited()
+    await batcher.close()
+    assert await waiting == 1
+
+
+async def test_the_loop_is_told_of_each_batch_once_it_is_done():
+    sizes = []
+    batcher = Batcher(lambda items: items, observe=sizes.append)
+    await asyncio.gather(*(batcher.submit(i) for i in range(5)))
+    await batcher.close()
+    assert sum(sizes) == 5
+
+
 async def test_close_answers_what_waits():
     batcher = Batcher(lambda items: items)
     waiting = [asyncio.create_task(batcher.submit(i)) for i in range(5)]

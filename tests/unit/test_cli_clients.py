@@ -156,3 +156,9 @@ def test_a_person_is_told_what_the_token_is(run, monkeypatch):
 
     monkeypatch.setattr(clients, "is_terminal", lambda **_: True)
     assert "not shown again" in run("add", "uploads", "--role", "match").err
+
+
+def test_a_client_that_has_expired_already_is_not_added(run):
+    told = run("add", "uploads", "--role", "match", "--expires", "2020-01-01", status=2)
+    assert (told.out, "is in the past" in told.err) == ("", True)
+    assert "nobody was added" in run("show", status=2).err

@@ -78,13 +78,15 @@ class InProcess:
 
     published: ClassVar[list] = []
 
-    def __init__(self, catalog_url, snapshots_dir, *, publication=None):
-        self._url, self._root = catalog_url, snapshots_dir
+    def __init__(self, catalog_url, snapshots_dir, *, publication=None, vault=None):
+        self._url, self._root, self._vault = catalog_url, snapshots_dir, vault
         self.published.append(publication)
 
     def build(self, order):
         with Catalog.open(self._url) as catalog:
-            return build_snapshot(catalog, self._root, full=order.full, seen=order.seen).name
+            return build_snapshot(
+                catalog, self._root, full=order.full, seen=order.seen, vault=self._vault
+            ).name
 
 
 @pytest.fixture(autouse=True)
@@ -525,3 +527,53 @@ def test_parameters_of_a_search_are_told_in_words():
     method = {"method": "multi_index", "chunk_bits": [24] + [23] * 10 + [2]}
     assert index_output._method(method) == "multi_index 1 x 24 + 10 x 23 + 1 x 2 bits"
     assert index_output._method({"method": "other", "depth": 3}) == "other depth 3"
+
+
+class TestTheCatalogIsGone:
+    """Beside published lists none is made, and none but theirs is used."""
+
+    @pytest.fixture
+    def gone(self, built, data):
+        file = data / "catalog.sqlite3"
+        file.rename(data / "away")
+        return file
+
+    def test_doctor_fails_and_says_what_to_do(self, gone, run):
+        told = run("doctor", "--json", status=1).out
+        (found,) = (x for x in map(json.loads, told.splitlines()) if x["check"] == "catalog")
+        assert found["status"] == "fail"
+        assert str(gone) in found["detail"]
+        assert "catalog restore" in found["detail"]
+        assert "lists import" not in found["detail"]
+        assert not gone.exists()
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            ("lists", "create", "new", "--harm", "csam", "--source", "us"),
+            ("lists", "show"),
+            ("index", "build", "--full"),
+            ("lists", "wipe"),
+            ("exchanges", "status"),
+        ],
+        ids=lambda command: " ".join(command[:2]),
+    )
+    def test_no_command_makes_one(self, gone, run, command):
+        told = " ".join(run(*command, status=2).err.split())
+        assert f"the catalog {gone} is gone, while a snapshot of its lists is in" in told
+        assert not gone.exists()
+
+    def test_another_one_is_used_by_no_command(self, gone, run, records):
+        Catalog.open(f"sqlite:///{gone}").close()
+        for command in (("lists", "show"), ("index", "build"), ("lists", "wipe")):
+            assert "another catalog is in the place" in run(*command, status=2).err
+        (state,) = records("status", status=1)
+        assert not state["catalog"]["same_history"]
+        told = run("doctor", "--json", status=1).out
+        (found,) = (x for x in map(json.loads, told.splitlines()) if x["check"] == "catalog")
+        assert (found["status"], "put the right one" in found["detail"]) == ("fail", True)
+
+    def test_one_may_be_begun_anew_once_the_snapshots_are_moved_away(self, gone, run, data):
+        (data / "snapshots").rename(data / "old")
+        run("lists", "create", "new", "--harm", "csam", "--source", "us")
+        assert gone.exists()

@@ -214,6 +214,13 @@ def test_import_for_a_person_tells_coverage_and_rejects(run, tmp_path):
     assert "and 10 more" in captured.err
 
 
+def test_a_table_without_a_record_is_told(run, tmp_path):
+    empty = write_csv(tmp_path / "a.csv", [])
+    assert "No record was found" in run("lists", "import", empty, *NEW_LIST, *MD5_COLUMN).err
+    one = write_csv(tmp_path / "b.csv", [f"{digest(1)},1"])
+    assert "No record was found" not in run("lists", "import", one, *NEW_LIST, *MD5_COLUMN).err
+
+
 def test_too_many_rejects_import_nothing(run, records, tmp_path):
     file = write_csv(tmp_path / "a.csv", [f"{digest(n)},1" for n in range(10)] + ["x,1"])
     limit = ("--max-rejected-share", "0")

@@ -300,6 +300,16 @@ def test_files_added_again_keep_their_crops_and_gain_further_ones(add, pictures,
     assert add(file, "--crops", "0.02,0.05").items() >= {"revision": 0, "unchanged": 1}.items()
 
 
+def test_a_class_that_is_gone_is_told(add, run, pictures, catalog):
+    file = pictures / "1.png"
+    add(file, "--classification", "vics/US/1")
+    told = run("lists", "add", file, "--list", "own").err
+    assert "1 entry was there already" in " ".join(told.split())
+    assert only_entry(catalog).classification is None
+    told = run("lists", "add", file, "--list", "own", "--classification", "vics/US/1").err
+    assert "there already" not in " ".join(told.split())
+
+
 def test_codes_of_crops_are_purged_with_their_entry_and_stay_away(add, run, pictures, catalog):
     file = pictures / "1.png"
     add(file, "--crops", "0.02")

@@ -67,6 +67,35 @@ def test_the_report_for_people(run, tmp_path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_why_nothing_went_out(run, tmp_path):
+    for number, (more, why) in enumerate(
+        (
+            (
+                ("--format", "csv", "--classification", "uk//B"),
+                "have none in force, of the classes",
+            ),
+            (("--format", "vics", "--option", "profile=US", "--kind", "pdq"), "no hash that vics"),
+        )
+    ):
+        _, told = run(*EXPORT, *more, "--own-copy", "--to", tmp_path / str(number))
+        assert "nothing went out; the file holds no entry: " in told
+        assert why in told
+
+
+def test_a_list_that_is_nearly_named(run, tmp_path):
+    _, told = run(
+        "lists", "export", "--list", "dmeo", "--format", "csv", "--own-copy",
+        "--to", tmp_path / "out", status=2,
+    )  # fmt: skip
+    assert "no list named 'dmeo'; did you mean demo? `lists show` names those there are" in told
+
+
+def test_a_recipients_name_is_one_name(run):
+    words = ("lists", "handling", "demo", "--releasable-to", "unit-b;unit-d", "--reason", "r")
+    _, told = run(*words, status=2)
+    assert "give each name by itself, as --releasable-to ONE --releasable-to OTHER" in told
+
+
 def test_a_recipient_whom_no_entry_names(run, tmp_path):
     target = tmp_path / "out.csv"
     _, told = run(*EXPORT, "--format", "csv", "--recipient", "unit-A", "--to", target)

@@ -79,6 +79,7 @@ def test_a_match_is_shown(run, matched):
     assert record["match_id"] == match_id
     assert record["matches"][0]["entry"] == entry
     assert record["outcome"] is None
+    assert record["flagged"] is False
 
 
 def test_matches_are_listed(run, matched):
@@ -164,3 +165,10 @@ def test_there_are_more_than_are_shown(run, matched, data):
         store.add([record("other", at=datetime.now(UTC))])
     listed = run("matches", "list", "--limit", 1)
     assert "more than 1 match" in listed.err
+
+
+def test_the_matches_of_one_upload_are_found_by_its_name(run, matched):
+    match_id, _ = matched
+    for name, found in (("post-7", [match_id]), ("post-", []), ("post-77", [])):
+        listed = objects(run("matches", "list", "--reference", name, "--json"))
+        assert [each["match_id"] for each in listed] == found

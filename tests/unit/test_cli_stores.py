@@ -27,12 +27,15 @@ COLUMNS = ("--column=md5=md5", "--column=source_id=id")
 class InProcess:
     """Builds and publishes here rather than in a child process."""
 
-    def __init__(self, catalog_url, snapshots_dir, *, publication=None):
+    def __init__(self, catalog_url, snapshots_dir, *, publication=None, vault=None):
         self._url, self._root, self._to = catalog_url, snapshots_dir, publication
+        self._vault = vault
 
     def build(self, order):
         with Catalog.open(self._url) as catalog:
-            path = build_snapshot(catalog, self._root, full=order.full, seen=order.seen)
+            path = build_snapshot(
+                catalog, self._root, full=order.full, seen=order.seen, vault=self._vault
+            )
         if self._to is not None:
             to = {"publish_url": self._to.url, "signing_key": str(self._to.signing_key)}
             build._push(self._root, to)

@@ -277,8 +277,14 @@ def test_kinds_by_the_names_of_columns():
         "md5sum",
         "hash",
         "sha512",
+        "File MD5",
+        "hash_sha256",
+        "Hash (SHA-1)",
+        "parent md5",
+        "file hash",
     ]
     kinds = ["pdq", "pdq", "sha1", "sha1", "phash", "ahash", "md5", None, None]
+    kinds += ["md5", "sha256", "sha1", None, None]
     assert list(map(kind_named, names)) == kinds
 
 

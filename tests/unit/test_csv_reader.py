@@ -6,6 +6,7 @@ import base64
 import gc
 import io
 import random
+import re
 
 import pytest
 
@@ -235,6 +236,13 @@ def test_wrong_options_say_what_is_allowed(options, message):
     with pytest.raises(OptionsError) as caught:
         open_reader(io.BytesIO(b"a,b,b\n"), format="csv", options=options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("sign", "option"), [(";", ";"), ("\t", "tab"), ("|", "|")])
+def test_another_delimiter_is_named_where_it_parts_the_names_of_columns(sign, option):
+    data = f"File MD5{sign}Note\n".encode()
+    with pytest.raises(OptionsError, match=re.escape(f"say --option 'delimiter={option}'")):
+        open_reader(io.BytesIO(data), format="csv", options={"columns.md5": "File MD5"})
 
 
 def test_a_missing_header_line_does_not_show_hashes():

@@ -6,8 +6,10 @@ import json
 import os
 import resource
 import sys
+import tomllib
 from concurrent.futures import Future
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -82,6 +84,14 @@ def test_an_extra_that_is_missing_is_told_and_is_no_fault(monkeypatch):
     assert {finding.status for finding in found.values()} == {Status.OK}
     assert "pip install 'hashwarden[parquet]'" in found["extra parquet"].detail
     assert found["extra postgresql"].detail.startswith("psycopg ")
+
+
+def test_every_extra_is_told_of():
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    assert set(extras) == set(checks._EXTRAS)
+    for extra, (name, _) in checks._EXTRAS.items():
+        assert any(each.startswith(name) for each in extras[extra])
 
 
 def test_our_packages_alone_are_well(monkeypatch):
@@ -236,6 +246,25 @@ def test_a_network_disk_fails(folder, tmp_path, monkeypatch, kind):
 def test_a_disk_of_unknown_kind_is_no_fault(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "_MOUNTS", tmp_path / "none")
     assert data_findings(folder)["data disk"].status is Status.OK
+
+
+@pytest.mark.parametrize(
+    ("free", "held", "status"),
+    [
+        (63, 0, Status.FAIL),
+        (65, 0, Status.WARN),
+        (1023, 0, Status.WARN),
+        (1024, 0, Status.OK),
+        (1024, 1025, Status.WARN),
+        (1025, 1025, Status.OK),
+    ],
+)
+def test_room_for_another_snapshot_is_looked_for(tmp_path, monkeypatch, free, held, status):
+    room = SimpleNamespace(f_bavail=free << 8, f_frsize=1 << 12)
+    monkeypatch.setattr(os, "statvfs", lambda _: room)
+    large = SimpleNamespace(lstat=lambda: SimpleNamespace(st_blocks=held << 11))
+    monkeypatch.setattr(checks, "_files_in", lambda _: [large])
+    assert data_findings(tmp_path / "not" / "there")["disk space"].status is status
 
 
 EXPOSED = {
@@ -498,3 +527,12 @@ def test_a_server_that_logs_values_is_told(postgresql_server, postgresql_url, tm
 def clerk(url):
     """The URL for a role that is no superuser, as the catalog's should be."""
     return make_url(url).set(username="clerk").render_as_string(hide_password=False)
+
+
+@pytest.mark.parametrize(("hard", "status"), [(1024, "warn"), (1 << 20, "ok")])
+def test_how_many_files_may_be_open(monkeypatch, hard, status):
+    monkeypatch.setattr(checks, "limits", lambda: (1024, hard))
+    (found,) = checks.check_open_files(session())
+    assert found.status.value == status
+    assert f"raises to {hard:,}" in found.detail
+    assert ("LimitNOFILE" in found.detail) == (status == "warn")

@@ -20,7 +20,7 @@ from hashlists.exchanges.base import next_query
 from hashlists.exchanges.credentials import find_credentials
 from hashlists.exchanges.http import Http, require_url
 from hashlists.exchanges.registry import ExchangeSettings, check_settings, make_client
-from hashlists.exchanges.times import read_moment, utc_text
+from hashlists.moments import read_moment, utc_text
 from tests.certificates import make_certificate
 from tests.exchange_servers import SECRETS, Feed, serve
 from tests.proxy_server import PASSWORD, USER, serve_proxy

@@ -290,7 +290,8 @@ def test_two_installations_whose_lists_have_one_name_withdraw_each_their_own(tmp
         def carry(catalog, step, **more):
             path = tmp_path / f"{step}.out"
             export_lists(catalog, path, request(list_names=["demo"], format=name, **more))
-            return read_back(taker, path, "demo", name)
+            forced = name == "ncmec"  # its deltas beside another sender are refused otherwise
+            return read_back(taker, path, "demo", name, force=forced)
 
         assert [carry(each, number).added for number, each in enumerate((one, other))] == [2, 2]
         assert carry(one, "again").unchanged == 2

@@ -277,7 +277,7 @@ class TestNothingChanged:
                 "csv": f",delta_since_{since}\r\n",
                 "jsonl": f'"since":{since}}}\n',
                 "stix": f'"since":{since}}}',
-                "ncmec": f'<?hashwarden since="{since}"?>',
+                "ncmec": f' since="{since}"?>',
             }[name]
             assert told in data.decode()
         assert str(since) in told
@@ -300,7 +300,7 @@ class TestNothingChanged:
 def test_what_lost_its_last_hash_for_the_format_is_withdrawn(demo, name):
     md5, both = (HashKind.MD5,), (HashKind.MD5, HashKind.DHASH)
     kept, lost = (
-        Item(f"42/{own}", kinds, handling=Handling("", ("unit-a",)))
+        Item(f"42/{own}", kinds, handling=Handling("", ("unit-a",)), source_id=own)
         for own, kinds in (("kept", md5), ("lost", both))
     )
     bring(demo, [kept, lost])

@@ -6,6 +6,7 @@ import gc
 import itertools
 import json
 import logging
+import shutil
 import threading
 import weakref
 from contextlib import nullcontext
@@ -19,7 +20,7 @@ import pytest
 from hashlists import snapshot
 from hashlists.catalog import Catalog, EntryColumns
 from hashlists.catalog.entry_columns import EXPIRED_KEPT_SECONDS
-from hashlists.errors import CatalogError, SnapshotError, SnapshotStoreError
+from hashlists.errors import CatalogError, OtherCatalogError, SnapshotError, SnapshotStoreError
 from hashlists.importer import import_file
 from hashlists.model import (
     CODE64_KINDS,
@@ -400,10 +401,54 @@ def test_another_catalog_of_the_same_revision_is_not_mistaken(rig):
     fill(other, rig.folder, [2])
     assert other.head() == rig.catalog.head()
     rig.catalog.close()
-    rig.catalog = other
+    own, rig.catalog = rig.catalog, other
     rig.start()
     rig.follower.refresh()
-    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [False, True]
+    assert [is_known(rig.holder.current, n) for n in (1, 2)] == [True, False]
+    state = rig.follower.state()
+    assert "is not the one" in state.problem
+    assert state.seconds_since_contact == float("inf")
+    rig.catalog = own
+
+
+def test_another_catalog_takes_no_place_while_following(rig, monkeypatch, caplog):
+    """Also where its revision is later, and nothing is published here any more."""
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    rig.now += 7.0
+    with Catalog.open(f"sqlite:///{rig.folder / 'other.sqlite3'}") as other:
+        for n in (2, 3):
+            fill(other, rig.folder, [n], name=f"list-{n}")
+        monkeypatch.setattr(rig.catalog, "read", other.read)
+        shutil.rmtree(rig.folder / "snapshots")
+        for _ in range(2):
+            rig.follower.refresh()
+            assert [is_known(rig.holder.current, n) for n in (1, 2, 3)] == [True, False, False]
+        assert "is not the one" in rig.follower.state().problem
+        assert rig.follower.state().seconds_since_contact == 7.0
+        assert not (rig.folder / "snapshots").exists()  # and none is built of it
+        (told,) = (each for each in caplog.records if "is not the one" in each.message)
+        assert told.levelname == "ERROR"
+        monkeypatch.undo()
+    fill(rig.catalog, rig.folder, [4], name="more")
+    rig.follower.refresh()
+    assert is_known(rig.holder.current, 4)
+    assert "is not the one" not in rig.follower.state().problem
+
+
+def test_without_a_usable_snapshot_another_catalog_is_no_start(rig, monkeypatch):
+    """What is published cannot be opened, but says which catalog it is of."""
+    fill(rig.catalog, rig.folder, [1])
+    rig.follower.refresh()
+    built = rig.folder / "snapshots" / snapshot.current_name(rig.folder / "snapshots")
+    arrays = (each for each in built.iterdir() if each.suffix != ".json")
+    largest = max(arrays, key=lambda each: each.stat().st_size)
+    largest.write_bytes(bytes(largest.stat().st_size))
+    with Catalog.open(f"sqlite:///{rig.folder / 'other.sqlite3'}") as other:
+        monkeypatch.setattr(rig.catalog, "read", other.read)
+        rig.start()
+        with pytest.raises(OtherCatalogError):
+            rig.follower.refresh()
 
 
 def test_a_catalog_restored_from_a_backup_is_followed_back(rig):
@@ -668,10 +713,17 @@ class Source:
         self.problem = ""
         self.seconds_since_contact = float("inf")
         self.erase_previous = False
+        self.looks = 0
+        self.is_due = True
         self.repaired = []
+        self.refused = []
 
-    def refresh(self, *, repair=False):
+    def refresh(self, *, repair=False, refused=False):
+        if not (self.is_due or repair):
+            return False
+        self.looks += 1
         self.repaired.append(repair)
+        self.refused.append(refused)
         if self.problem:
             error = getattr(self, "error", SnapshotError(self.problem))
             if error is None:
@@ -725,6 +777,45 @@ class TestReplica:
         source.problem = ""
         self.look(rig)
         assert rig.follower.state().problem == ""
+
+    def test_a_failure_that_lasts_is_counted_once_for_each_look(self, rig, source):
+        fill(rig.catalog, rig.folder, [1])
+        self.start(rig, source)
+        rig.follower.refresh()
+        self.look(rig)
+        well, source.problem = source.looks, "the store is away"
+        while source.looks < 20:
+            self.look(rig)
+        looks, source.is_due = source.looks, False
+        for _ in range(5):
+            self.look(rig)
+        assert source.looks == looks
+        state = rig.follower.state()
+        assert (state.builds, state.build_failures) == (well, looks - well)
+        assert "the store is away" in state.problem
+
+    def test_a_start_serves_the_one_before_where_the_last_cannot_be_opened(self, rig, source):
+        fill(rig.catalog, rig.folder, [1])
+        first = build_snapshot(rig.catalog, rig.snapshots)
+        fill(rig.catalog, rig.folder, [2])
+        last = build_snapshot(rig.catalog, rig.snapshots)
+        whole = (last / "manifest.json").read_bytes()
+        (last / "manifest.json").write_text("nonsense")
+        source.problem, source.erase_previous = "the store is away", True
+        self.start(rig, source)
+        assert rig.follower.refresh()
+        self.look(rig)
+        state = rig.follower.state()
+        assert (is_known(rig.holder.current, 1), state.snapshot) == (True, first.name)
+        assert (state.behind, last.name in state.problem) == (True, True)
+        assert source.refused[-1]
+        assert first.is_dir()  # whatever must go: there is nothing else for a next start
+        (last / "manifest.json").write_bytes(whole)
+        rig.now += 120
+        self.look(rig)
+        assert is_known(rig.holder.current, 2)
+        assert not rig.follower.state().behind
+        assert not first.exists()
 
     def test_nothing_pulled_at_the_start_is_an_error(self, rig, source):
         source.problem = "the store is away"

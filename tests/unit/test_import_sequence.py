@@ -12,8 +12,10 @@ from hashlists.importer import FullList, import_files
 from hashlists.importing.sequence import SECOND_SENDER, WITHOUT_BASE
 from matcher import cli
 from tests.catalog_support import DEMO, bring, items
+from tests.unit.test_import_older import FIRST, LATER, ncmec
 
-FORMATS = ("csv", "jsonl", "parquet")
+FORMATS = ("csv", "jsonl", "parquet", "stix", "ncmec")
+TABLES = FORMATS[:3]
 
 
 class Sender:
@@ -61,7 +63,7 @@ def taker(opened):
 def take(catalog, *paths, fmt="jsonl", **more):
     return import_files(
         catalog, paths, list_name="demo", format=fmt, importer="a person",
-        options={"columns": "hashwarden"}, **more,
+        options={"columns": "hashwarden"} if fmt in TABLES else {}, **more,
     )  # fmt: skip
 
 
@@ -138,7 +140,45 @@ def test_one_of_an_earlier_version_is_noted(sender, taker):
     assert take(taker, delta).notes == {}
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+def test_where_no_key_is_another_senders_lists_go_side_by_side(sender, opened, tmp_path, taker):
+    fmt = "stix"
+    other = Sender(opened("two"), tmp_path, "two")
+    for each in (sender, other):
+        bring(each.catalog, items("a", "b"))
+    assert take(taker, sender.file("whole", fmt=fmt), fmt=fmt).notes == {}
+    assert take(taker, other.file("whole", fmt=fmt), fmt=fmt).notes == {}
+    since = sender.catalog.head()
+    bring(sender.catalog, gone=items("a"))
+    assert take(taker, sender.file("delta", since=since, fmt=fmt), fmt=fmt).retracted == 1
+    assert in_force(taker) == 3
+    bring(other.catalog, gone=items("a"))
+    bring(other.catalog, gone=items("b"))
+    late = other.file("late", since=other.catalog.head() - 1, fmt=fmt)
+    with pytest.raises(FileOrderError, match="ask for one since"):
+        take(taker, late, fmt=fmt)
+
+
+def test_what_two_senders_have_of_ncmec_has_one_key(sender, opened, tmp_path, taker):
+    """Member and id are NCMEC's own, whoever hands the entry on."""
+    page = tmp_path / "page"
+    page.write_text(ncmec(FIRST), encoding="utf-8")
+    other = Sender(opened("two"), tmp_path, "two")
+    for each in (sender, other):
+        take(each.catalog, page, fmt="ncmec")
+    assert take(taker, sender.file("whole", fmt="ncmec"), fmt="ncmec").added == 1
+    report = take(taker, other.file("whole", fmt="ncmec"), fmt="ncmec")
+    assert (report.unchanged, report.notes) == (1, {SECOND_SENDER: 1})
+    since = sender.catalog.head()
+    page.write_text(ncmec(LATER, gone=True), encoding="utf-8")
+    assert take(sender.catalog, page, fmt="ncmec").retracted == 1
+    delta = sender.file("delta", since=since, fmt="ncmec")
+    with pytest.raises(FileOrderError, match="what the one withdraws the other may hold"):
+        take(taker, delta, fmt="ncmec")
+    assert in_force(taker) == 1
+    assert take(taker, delta, fmt="ncmec", force=True).retracted == 1
+
+
+@pytest.mark.parametrize("fmt", TABLES)
 def test_what_one_sender_withdraws_another_keeps(sender, opened, tmp_path, taker, fmt):
     other = Sender(opened("two"), tmp_path, "two")
     for each in (sender, other):

@@ -55,6 +55,14 @@ def command(told, start):
 
 
 class TestWhatIsNotRead:
+    @pytest.mark.parametrize("name", ["bytes", "File_Size", "mediasize"])
+    def test_a_column_of_sizes_is_told(self, inspect, write, name):
+        path = write("a.csv", table(f"md5,{name}", *(f"{md5(n)},{n}" for n in range(20))))
+        _, told = inspect(path)
+        assert f"where '{name}' is the size in bytes: --column 'size={name}'" in told.out
+        _, told = inspect(path, "--column", "md5=md5", "--column", f"size={name}")
+        assert "is the size in bytes" not in told.out
+
     def test_the_sample_of_the_docs_is_asked_about(self, inspect, write):
         path = write("hashes.csv", SAMPLES["csv"]["text"])
         status, told = inspect(path)

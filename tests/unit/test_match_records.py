@@ -14,7 +14,7 @@ from matcher.errors import (
     SealingKeyError,
 )
 from matcher.model import Outcome
-from matcher.records import RecordFilter, Reported, model, store
+from matcher.records import RecordFilter, Reported, model, store, sweeping
 from matcher.records.model import micros_of
 from matcher.sealing import KeySource
 from tests.record_support import (
@@ -22,11 +22,11 @@ from tests.record_support import (
     KEY,
     OTHER_KEY,
     START,
-    Clock,
     entry,
     ids,
     open_store,
     record,
+    record_clock,
     recorded,
 )
 
@@ -36,7 +36,7 @@ WRONG = Reported(Outcome.WRONG, "a dog", micros_of(START), "c")
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return record_clock()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class TestKeeping:
     def test_what_is_there_already_stays(self, records):
         records.add([record("m")])
         records.add([record("m", client="other"), record("n")])
-        assert ids(records.pages(RecordFilter())) == ["m", "n"]
+        assert ids(records.pages(RecordFilter())) == ["n", "m"]
         assert records.get("m").record.client == "c"
 
     def test_nothing_is_to_be_read_in_the_file(self, tmp_path, records):
@@ -115,7 +115,7 @@ class TestFinding:
         records.add([record(str(number), entries=(number,)) for number in range(5)])
         pages = list(records.pages(RecordFilter()))
         assert [len(page) for page in pages] == [2, 2, 1]
-        assert ids(pages) == list("01234")
+        assert ids(pages) == list("43210")  # newest first
         assert {each.entry_id for _, each in records.entries()} == set(range(5))
 
     def test_those_of_a_client(self, records):
@@ -125,7 +125,7 @@ class TestFinding:
     def test_those_of_a_time(self, records):
         records.add([record(str(day), at=START + timedelta(days=day)) for day in range(4)])
         wanted = RecordFilter(since=START + timedelta(days=1), until=START + timedelta(days=3))
-        assert ids(records.pages(wanted)) == ["1", "2"]
+        assert ids(records.pages(wanted)) == ["2", "1"]
 
     def test_those_that_rest_on_an_entry_of_any_class(self, records):
         records.add(
@@ -136,7 +136,7 @@ class TestFinding:
             ]
         )
         wanted = RecordFilter(entries=frozenset({1, 2}))
-        assert ids(records.pages(wanted)) == ["m", "n"]
+        assert ids(records.pages(wanted)) == ["n", "m"]
         assert ids(records.pages(RecordFilter(entries=frozenset({9})))) == []
 
     @pytest.mark.parametrize("at_once", [1, 2, 200])
@@ -199,16 +199,17 @@ class TestExpiry:
                 act("m")
 
     def test_it_is_swept_with_all_that_goes_with_it(self, tmp_path, records, clock, monkeypatch):
-        monkeypatch.setattr(store, "_SWEPT", 2)
+        monkeypatch.setattr(sweeping, "_SWEPT", 2)
         old = [record(str(number), entries=(1, 2)) for number in range(5)]
         records.add(old, {"v1": {"policies": {}}})
         records.report("0", WRONG)
+        assert records.sweep().records == 0
         clock.now = START + timedelta(days=20)
         new = record("new", at=clock.now, entries=(2, 3), policy_version="v2")
         records.add([new], {"v2": {"policies": {}}})
-        assert records.sweep() == 0
+        assert records.sweep().records == 0
         clock.now = START + KEEP + timedelta(seconds=1)
-        assert records.sweep() == 5
+        assert records.sweep().records == 5
         assert ids(records.pages(RecordFilter())) == ["new"]
         assert {each.entry_id for _, each in records.entries()} == {2, 3}
         assert raw(tmp_path, "SELECT count(*) FROM record_entries") == [(2,)]
@@ -228,7 +229,146 @@ class TestExpiry:
         records.add([record("m")])
         clock.now += timedelta(seconds=1)
         with open_store(tmp_path, clock, keep=timedelta()) as none:
-            assert none.sweep() == 1
+            assert none.sweep().records == 1
+
+
+class TestClocksThatAreWrong:
+    """Records are deleted by the time that passes, whatever a clock says of it."""
+
+    @pytest.fixture
+    def steady(self):
+        return record_clock()
+
+    @pytest.fixture
+    def passing(self, clock, steady):
+        def passed(**time):
+            for each in (clock, steady):
+                each.now += timedelta(**time)
+
+        return passed
+
+    @pytest.fixture
+    def records(self, tmp_path, clock, steady):
+        with open_store(tmp_path, clock, steady=steady) as opened:
+            opened.add([record("m", at=START - timedelta(days=20)), record("n")], {"v1": {}})
+            opened.sweep()
+            yield opened
+
+    def held(self, folder):
+        return {name for (name,) in raw(folder, "SELECT match_id FROM records")}
+
+    @pytest.mark.parametrize("ahead", [timedelta(days=100), timedelta(days=20_000)])
+    def test_a_jump_ahead_deletes_nothing(self, tmp_path, records, clock, passing, ahead):
+        clock.now += ahead
+        for _ in range(24):
+            passing(hours=1)
+            swept = records.sweep()
+        assert swept.records == 0
+        assert swept.ahead == ahead - timedelta(days=1)
+        clock.now -= ahead
+        assert records.sweep().ahead == timedelta()  # it was a day too far, and comes back
+        assert ids(records.pages(RecordFilter())) == ["n", "m"]
+        assert records.policy("v1") == {}
+
+    def test_nor_does_one_that_every_start_finds(self, tmp_path, records, clock):
+        clock.now += timedelta(days=20_000)
+        for number in range(5):
+            with open_store(tmp_path, clock) as started:
+                started.add([record(str(number), at=clock.now)])
+                assert started.sweep().records == 0
+        assert self.held(tmp_path) == {"m", "n", *"01234"}
+
+    def test_nor_where_no_time_was_noted_yet(self, tmp_path, records, clock):
+        """As an earlier version leaves the database."""
+        raw(tmp_path, "DELETE FROM meta WHERE name = 'time'")
+        clock.now += timedelta(days=20_000)
+        with open_store(tmp_path, clock) as started:
+            started.add([record("late", at=clock.now)])
+            for _ in range(2):
+                assert started.sweep().records == 0
+        assert self.held(tmp_path) == {"m", "n", "late"}
+
+    def test_a_clock_that_stays_wrong_ages_them_twice_as_fast(
+        self, tmp_path, records, clock, passing
+    ):
+        clock.now += timedelta(days=20_000)
+        passing(days=4, hours=23)
+        assert records.sweep().records == 0
+        passing(hours=2)
+        assert records.sweep().records == 1
+        assert self.held(tmp_path) == {"n"}
+
+    def test_several_processes_age_them_no_faster(self, tmp_path, records, clock, steady, passing):
+        clock.now += timedelta(days=20_000)
+        with (
+            open_store(tmp_path, clock, steady=steady) as one,
+            open_store(tmp_path, clock, steady=steady) as other,
+        ):
+            for _ in range(4 * 24):
+                passing(hours=1)
+                for each in (records, one, other):
+                    assert each.sweep().records == 0
+
+    def test_after_a_pause_it_is_made_up_for(self, tmp_path, clock, steady, passing, records):
+        passing(days=15)
+        with open_store(tmp_path, clock, steady=steady) as started:
+            assert started.sweep().ahead == timedelta(days=15)
+            passing(days=5)
+            assert started.sweep().records == 0
+            passing(hours=1)
+            assert started.sweep().records == 1
+            passing(days=10)
+            assert started.sweep().ahead == timedelta()
+
+    def test_what_a_clock_that_is_behind_has_dated_is_kept(self, tmp_path, records, clock, passing):
+        right = clock.now
+        clock.now = datetime(1970, 1, 1, tzinfo=UTC)
+        passing(minutes=5)
+        records.add([record("early", at=clock.now)])
+        records.sweep()
+        clock.now = right
+        passing(days=29)
+        assert records.sweep().records == 1  # "m", whose days are over
+        found = records.get("early")
+        assert found.record.moment.year == 1970
+        assert records.expires(found) > micros_of(clock.now)
+        passing(days=2)
+        records.sweep()
+        assert self.held(tmp_path) == set()
+
+    def test_a_first_record_of_1970_keeps_none_for_decades(self, tmp_path, clock, steady, passing):
+        """As where a machine without a clock of its own has not been told the time yet."""
+        right, clock.now = clock.now, datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+        with open_store(tmp_path, clock, steady=steady) as opened:
+            opened.add([record("early", at=clock.now)])
+            opened.sweep()
+            clock.now = right
+            opened.add([record("n", at=clock.now)])
+            for _ in range(150):
+                passing(days=1)
+                opened.sweep()
+        assert self.held(tmp_path) == set()
+
+    def test_a_clock_that_was_behind_for_long_is_believed_in_the_end(self, records, clock, passing):
+        clock.now -= timedelta(days=2)
+        passing(days=1)
+        records.sweep()
+        clock.now += timedelta(days=2)
+        passing(days=10)
+        assert records.sweep() == sweeping.Swept(1, timedelta())
+
+    def test_what_is_kept_for_no_days_goes_whatever_the_time_is(self, tmp_path, records, clock):
+        clock.now -= timedelta(days=20_000)
+        with open_store(tmp_path, clock, keep=timedelta()) as none:
+            assert none.sweep().records == 2
+
+    def test_where_nothing_is_kept_the_clock_is_believed(self, tmp_path, clock):
+        with open_store(tmp_path, clock) as empty:
+            empty.sweep()
+            clock.now += timedelta(days=20_000)
+            assert empty.sweep().ahead == timedelta()
+            empty.add([record("m", at=clock.now)])
+            assert empty.sweep().ahead == timedelta()
 
 
 class TestKeys:
@@ -253,11 +393,11 @@ class TestKeys:
         records.report("m", RIGHT)
         with open_store(tmp_path, clock, keys=f"{OTHER_KEY},{KEY}") as both:
             both.add([record("n", entries=(1,))], {"v1": {}})
-            assert ids(both.pages(RecordFilter(client="c"))) == ["m", "n"]
-            assert ids(both.pages(RecordFilter(entries=frozenset({1})))) == ["m", "n"]
+            assert ids(both.pages(RecordFilter(client="c"))) == ["n", "m"]
+            assert ids(both.pages(RecordFilter(entries=frozenset({1})))) == ["n", "m"]
             marks = [mark for mark, _ in both.entries()]
             assert len(marks) == 2
-            assert ids(both.resting_on(marks, RecordFilter())) == ["m", "n"]
+            assert ids(both.resting_on(marks, RecordFilter())) == ["n", "m"]
             assert both.policy("v1") == {}
             assert both.report("m", WRONG) == WRONG
         with pytest.raises(SealingKeyError):

@@ -134,6 +134,33 @@ def test_answer_to_a_search_for_objects(wrap, block):
     assert [each.key[1:].decode() for each in found.retractions] == [uuid(3), uuid(30)]
 
 
+def test_single_objects_of_an_answer_are_put_together():
+    found = [
+        {"Object": item(at, attribute(at + 100, "md5"), Event={"distribution": "3"})}
+        for at in range(1, 60)
+    ]
+    found[30]["Object"]["uuid"] = 7
+    data = json.dumps({"response": found}).encode()
+    batches = list(open_reader(io.BytesIO(data), format="misp"))
+    assert len(batches) == 1
+    (batch,) = batches
+    assert [batch.place_at(row).number for row in (0, 29, 30, 57)] == [1, 30, 32, 59]
+    assert [each.place.number for each in batch.rejections] == [31]
+
+
+def test_what_is_put_together_has_one_context_and_bounds():
+    events = [
+        event(attribute(at, "md5"), uuid=uuid(at), Tag=[{"name": f"tlp:{colour}"}])
+        for at, colour in enumerate(["red", "red", "white", "red"], start=1)
+    ]
+    data = json.dumps({"response": events}).encode()
+
+    for block, expected in ((1 << 16, [2, 1, 1]), (100, [1, 1, 1, 1])):
+        limits = ImportLimits(block_bytes=block)
+        batches = list(open_reader(io.BytesIO(data), format="misp", limits=limits))
+        assert [batch.rows for batch in batches] == expected
+
+
 def test_what_a_search_told_is_withdrawn_with_its_object(tmp_path):
     told = {"response": {"Attribute": [attribute(n, object_relation="x") for n in (1, 2, 3, 4)]}}
     objects = [

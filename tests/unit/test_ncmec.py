@@ -16,6 +16,7 @@ from hashlists.limits import ImportLimits
 from hashlists.model import Classification, ExtraHash, HashKind, Retraction
 from hashlists.validate import TEXT_KEY_TAG, validate
 from tests import export_support as support
+from tests.catalog_support import untimed
 
 NAMESPACE = "https://hashsharing.ncmec.org/hashsharing/v2"
 
@@ -107,11 +108,25 @@ def test_deletions_of_images_and_videos_are_retractions():
     data = page(entry(), deleted, videos=f"<videos>{video}</videos>")
     rows, retractions, rejections, _ = run(data)
     assert len(rows) == 1
-    assert retractions == [
+    assert untimed(retractions) == [
         Retraction(TEXT_KEY_TAG + b"42/gone", "deletedImage"),
         Retraction(TEXT_KEY_TAG + b"7/v", "deletedVideo"),
     ]
     assert rejections == []
+
+
+@pytest.mark.parametrize("own", [" image1", "image1 ", "\n  image1\n", "\u00a0image1\t"])
+def test_blanks_around_an_id_are_no_part_of_it(own):
+    rows, _, rejections, _ = run(page(entry(own=own)))
+    assert [(row.key, row.source_id) for row in rows] == [(TEXT_KEY_TAG + b"42/image1", "image1")]
+    assert rejections == []
+    (gone,) = run(page(entry(kind="deletedImage", own=own)))[1]
+    assert gone.key == TEXT_KEY_TAG + b"42/image1"
+
+
+def test_an_id_of_blanks_is_none():
+    _, _, (rejection,), _ = run(page(entry(own="  ")))
+    assert rejection.reason == "the entry has no id"
 
 
 def test_a_deletion_holds_whatever_else_is_wrong_with_it():
@@ -157,7 +172,7 @@ def test_an_entry_that_nothing_can_match_is_counted_and_withdrawn(hashes):
     rows, retractions, rejections, notes = run(data)
     assert [row.source_id for row in rows] == ["image1", "b"]
     reason = "listed by nothing that can be matched"
-    assert retractions == [Retraction(TEXT_KEY_TAG + b"42/v", reason, unmatchable=True)]
+    assert untimed(retractions) == [Retraction(TEXT_KEY_TAG + b"42/v", reason, unmatchable=True)]
     assert (rejections, notes[UNMATCHABLE]) == ([], 1)
 
 
@@ -210,7 +225,7 @@ def test_a_delta_is_one_whatever_its_mark_says(mark, since):
 def test_a_deletion_with_links_is_a_deletion():
     gone = entry(f"<fingerprints>{LINK}</fingerprints>", kind="deletedImage")
     _, retractions, _, notes = run(page(gone))
-    assert retractions == [Retraction(TEXT_KEY_TAG + b"42/image1", "deletedImage")]
+    assert untimed(retractions) == [Retraction(TEXT_KEY_TAG + b"42/image1", "deletedImage")]
     assert UNMATCHABLE not in notes
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hashlists.errors import OptionsError
@@ -127,3 +129,17 @@ def test_nothing_at_all_is_an_empty_page():
     data, losses = support.write([], "ncmec")
     assert losses == {}
     assert support.read(data, "ncmec") == support.ReadBack()
+
+
+def test_a_key_with_a_stroke_is_no_member_and_id():
+    """Nor is it one where the entry is withdrawn, and its id is told for that alone."""
+    drawn = [row(1), row(2, key=TEXT_KEY_TAG + b"2024/17", source_id=None)]
+    for gone in (False, True):
+        batch = support.export_batch(drawn, retracted=[gone, gone])
+        data, losses = support.write([batch], "ncmec")
+        text = data.decode()
+        assert '<member id="42"></member><id>own1</id>' in text
+        assert '<member id="0"></member><id>2</id>' in text
+        assert "2024" not in text
+        assert losses == {"key": 1}
+    assert support.write([replace(batch, key_ids=None)], "ncmec")[1] == {"key": 2}

@@ -62,6 +62,19 @@ def test_a_column_of_sha256_is_taken():
     assert open_reader_version(data) == "2"
 
 
+@pytest.mark.parametrize("end", ["", "\r\n"])
+@pytest.mark.parametrize("code", ['"M"', "M", '"m "'])
+def test_malicious_files_are_no_known_good(code, end):
+    bad = line(2).removesuffix('""') + code
+    for lines, kept in (([line(1), bad, line(3)], [1, 3]), ([line(1), bad], [1]), ([bad], [])):
+        outcome = read(document(*lines, end="\n").rstrip() + end.encode(), "nsrl-csv")
+        assert outcome.keys == [
+            KEY_TAGS[HashKind.SHA1] + value(HashKind.SHA1, seed) for seed in kept
+        ]
+        assert outcome.rejections == []
+        assert outcome.notes["record of a known malicious file left aside"] == 1
+
+
 @pytest.mark.parametrize(
     "name",
     ['a "quoted" name', "a,b", '","', "été.txt", "", '"', "a\x85b\x1cc", '",123,"'],

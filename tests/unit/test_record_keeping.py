@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from matcher.errors import MatchRecordsError, NoMatchRecordsError
 from matcher.model import Outcome
 from matcher.policy.rules import default_policy
 from matcher.records import RecordFilter, RecordStore, Reported
+from matcher.records.sweeping import Swept
 from matcher.sealing import KeySource
 from matcher.service import record_keeping
 from matcher.service.record_keeping import RecordKeeping
@@ -38,7 +40,7 @@ def now_record(match_id, **said):
 def held(folder):
     url = f"sqlite:///{folder / 'records.sqlite3'}"
     with RecordStore.open(url, KeySource(f"keys:{KEY}"), keep=KEEP) as store:
-        return ids(store.pages(RecordFilter()))
+        return ids(store.pages(RecordFilter()))[::-1]
 
 
 async def until(condition):
@@ -161,6 +163,20 @@ async def test_none_is_kept_where_none_is_wanted(tmp_path):
     assert await keeper.outcomes() is None
     assert keeper.state == "off"
     await until(lambda: held(tmp_path) == [])
+    await keeper.close()
+
+
+async def test_a_clock_that_is_far_ahead_is_told_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(record_keeping, "SWEEP_SECONDS", 0)
+    swept = iter([timedelta(days=3, hours=5)] * 3 + [timedelta(hours=1), timedelta(days=4)])
+    monkeypatch.setattr(RecordStore, "sweep", lambda _: Swept(0, next(swept)))
+    keeper = keeping(tmp_path)
+    for told in (1, 1, 1, 1, 2):
+        keeper.add(now_record("m"), POLICY)
+        await keeper.flushed()
+        assert keeper.state == "kept"
+        assert caplog.text.count("ahead of the time that servers were seen to run") == told
+    assert "3 days ahead" in caplog.text
     await keeper.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("hashlists", "matcher")
-SETTINGS = ROOT / "matcher" / "settings.py"
+SETTINGS = ROOT / "matcher" / "settings"
 GENERATED = ROOT / "matcher" / "_proto"
 MIGRATIONS = ROOT / "hashlists" / "catalog" / "migrations"
 
@@ -178,11 +178,11 @@ def test_the_pickle_rule_sees_what_it_should(source: str, found: bool) -> None:
 
 def test_there_is_something_to_check() -> None:
     assert len(PRODUCT) > 20
-    assert SETTINGS in PRODUCT
+    assert SETTINGS / "loading.py" in PRODUCT
 
 
 def test_only_the_settings_read_environment_and_toml() -> None:
-    found = {name_of(p): environment_readers(facts_of(p)) for p in PRODUCT if p != SETTINGS}
+    found = {name_of(p): environment_readers(facts_of(p)) for p in PRODUCT if p.parent != SETTINGS}
     assert {name: readers for name, readers in found.items() if readers} == {}
 
 

@@ -8,14 +8,7 @@ import pytest
 
 from matcher.follow.follower import FollowerState
 from matcher.service.revision_log import RevisionLog
-
-
-class Clock:
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
+from tests.clocks import Clock
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ class TestSources:
         assert ONE[:8] not in str(caught.value)
 
     def test_a_command_that_hangs_is_ended(self, monkeypatch):
-        monkeypatch.setattr("matcher.sealing._COMMAND_SECONDS", 0.01)
+        monkeypatch.setattr("hashlists.encryption.keys._COMMAND_SECONDS", 0.01)
         with pytest.raises(SealingKeyError, match="took over"):
             KeySource("command:sleep 60").prepare()
 

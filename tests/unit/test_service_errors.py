@@ -14,6 +14,7 @@ from matcher.service.errors import DOMAIN, STATUS_OF, status_of
 NOT_TOLD = {
     lists.HashlistsError,
     match.MatcherError,
+    match.CallRefusedError,
     match.SettingsError,
     match.ServerError,
     match.DecoderContractError,

@@ -145,7 +145,7 @@ async def test_who_takes_nothing_is_given_up_and_holds_no_place(plant):
 
 async def test_few_run_at_once(plant):
     plant(BEGIN + WAIT)
-    some = runner(parallel=2)
+    some = runner(parallel=3)
     first, second = some.run(REQUEST), some.run(REQUEST)
     await anext(first)
     await anext(second)

@@ -13,7 +13,7 @@ from hashlists.limits import DEFAULT_LIMITS
 from matcher import settings as settings_module
 from matcher.decode.limits import DecodeLimits
 from matcher.errors import SettingsError
-from matcher.settings import CONFIG_NAME, KNOBS, Settings, exchange_proxy, load_settings
+from matcher.settings import CONFIG_NAME, KNOBS, Settings, exchange_proxy, load_settings, machine
 
 MIB = 1024**2
 
@@ -415,7 +415,7 @@ class TestCpuQuota:
             (place / "cpu.max").write_text(text)
         membership = folder / "membership"
         membership.write_text(f"1:name=other:/x\n0::{group}\n")
-        return settings_module._cpu_quota(membership, root)
+        return machine.cpu_quota(membership, root)
 
     @pytest.mark.parametrize(
         ("granted", "cpus"),
@@ -442,10 +442,10 @@ class TestCpuQuota:
         assert found == 3
 
     def test_without_groups_there_is_no_quota(self, tmp_path):
-        assert settings_module._cpu_quota(tmp_path / "none", tmp_path) is None
+        assert machine.cpu_quota(tmp_path / "none", tmp_path) is None
 
     def test_it_bounds_the_processors_that_are_used(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(settings_module, "_cpu_quota", lambda *_: 1)
+        monkeypatch.setattr(machine, "cpu_quota", lambda *_: 1)
         loaded = settings_module.load_settings(tmp_path, environ={})
         assert (loaded.decode_workers, loaded.process_count) == (1, 1)
 

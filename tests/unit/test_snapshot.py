@@ -471,7 +471,7 @@ class TestRefusals:
         (folder / "manifest.json").write_bytes(content)
         refused(folder, "manifest.json", "damaged")
 
-    @pytest.mark.parametrize("version", [2, 0, "1", None, True, 1.0])
+    @pytest.mark.parametrize("version", [3, 0, "1", None, True, 1.0])
     def test_another_version(self, tmp_path, version):
         folder = publish(tmp_path)
         rewrite_manifest(folder, lambda manifest: manifest.update(version=version))

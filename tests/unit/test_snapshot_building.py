@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 
 from hashlists import snapshot as snapshots
 from hashlists.catalog import Catalog, DerivedAction, DerivedHash
+from hashlists.errors import OtherCatalogError
 from hashlists.model import HashKind
 from hashlists.snapshot import current_name
 from hashlists.snapshot.objects import CURRENT, MANIFESTS, Objects
@@ -88,6 +90,7 @@ class Machine:
         """What the child process of a build does, and answers."""
         arguments = {
             "catalog_url": f"sqlite:///{self.folder}/catalog.db",
+            "encryption_keys": "",
             "snapshots_dir": str(self.root),
             "full": False,
             "seen": None,
@@ -179,10 +182,15 @@ class TestPurgedHashesOnDisk:
         machine.build()
         assert len(folders(machine.root)) == 2
 
-    def test_another_catalog_does_not_vouch_for_the_one_before(self, machine, tmp_path):
-        machine.build()
+    @pytest.mark.parametrize("full", [False, True])
+    def test_another_catalog_takes_no_place(self, machine, tmp_path, full):
+        built = machine.build()
         with Catalog.open(f"sqlite:///{tmp_path}/other.db") as other:
             other.create_list(DEMO, author="a person")
+            with pytest.raises(OtherCatalogError, match="is not the one"):
+                build_snapshot(other, machine.root, full=full)
+            assert folders(machine.root) == [built.name]
+            shutil.rmtree(machine.root)  # as who begins anew
             path = build_snapshot(other, machine.root)
         assert folders(machine.root) == [path.name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 import grpc
 import pytest
@@ -103,7 +104,60 @@ async def test_a_client_that_reads_no_answers_is_not_read_from():
 async def test_a_missing_or_overlong_id_is_an_answer_for_the_item(bad_id):
     window = Window(Source(["a", bad_id, "b"]), echo, size=5, drain=Drain())
     answers = {each.request_id: each.status.code for each in await collect(window)}
-    assert answers == {"a": 0, "b": 0, bad_id: grpc.StatusCode.INVALID_ARGUMENT.value[0]}
+    assert answers == {"a": 0, "b": 0, "": grpc.StatusCode.INVALID_ARGUMENT.value[0]}
+
+
+class Message:
+    """Of protobuf's own there are no weak references."""
+
+    def __init__(self, request_id):
+        self.request_id = request_id
+
+
+async def test_nothing_of_a_message_is_held_but_what_its_answer_needs():
+    """Not while it is worked on, nor while the next one is waited for."""
+    held, never = [], asyncio.Event()
+
+    class Large(Source):
+        async def __anext__(self):
+            request = Message((await super().__anext__()).request_id)
+            held.append(weakref.ref(request))
+            return request
+
+    def answer(request):
+        return slow(request.request_id)
+
+    async def slow(request_id):
+        await never.wait()
+        return pb.MatchImagesResponse(request_id=request_id)
+
+    window = Window(Large(["a", "b", "c"], forever=True), answer, size=5, drain=Drain())
+    task = asyncio.create_task(collect(window))
+    await settled()
+    assert [each() for each in held] == [None, None, None]
+    task.cancel()
+    await window.close()
+
+
+async def test_a_drainable_stream_holds_no_message_while_it_waits_for_the_next():
+    held = []
+
+    async def requests():
+        request = Message("a")
+        held.append(weakref.ref(request))
+        carried = [request]
+        del request
+        yield carried.pop()
+        await asyncio.Event().wait()
+
+    async def work():
+        async for request in Drain().unless_started(requests()):
+            del request
+
+    task = asyncio.create_task(work())
+    await settled()
+    assert [each() for each in held] == [None]
+    task.cancel()
 
 
 async def test_a_repeated_id_is_an_answer_for_the_item():

@@ -23,6 +23,7 @@ from matcher.service import handover, listening, processes, worker
 from matcher.service.handover import Order, Report
 from matcher.service.processes import Backoff, ServerProcess, shares
 from matcher.service.supervisor import Fleet, supervise
+from matcher.settings import model
 
 QUICK = Backoff(first=0.01, longest=0.04, steady=60)
 READ = "import sys, json; order = json.loads(sys.stdin.buffer.read()); "
@@ -42,7 +43,7 @@ def programs(monkeypatch):
     """What is started in place of server processes: the last one again and again."""
     waiting = [SERVES]
 
-    async def spawn():
+    async def spawn(memory=None):
         program = waiting.pop(0) if len(waiting) > 1 else waiting[0]
         if isinstance(program, OSError):
             raise program
@@ -200,10 +201,10 @@ class TestServerProcess:
         programs[:] = [SERVES.replace("'admin': ''", "'admin': order['settings']['listen']")]
         quick, starting, go_on = processes._spawn, asyncio.Event(), asyncio.Event()
 
-        async def slow():
+        async def slow(memory=None):
             starting.set()
             await go_on.wait()
-            return await quick()
+            return await quick(memory)
 
         async with Kept(load_settings(tmp_path)) as kept:
             assert await kept.process.begun()
@@ -402,10 +403,11 @@ class answering:  # noqa: N801 - reads as a phrase
 
 class TestShares:
     def test_decoders_and_room_are_shared_out(self, tmp_path):
-        settings = load_settings(tmp_path, decode_workers=7, max_in_flight=10)
+        settings = load_settings(tmp_path, decode_workers=7, max_in_flight=10, max_unary_rpcs=8)
         parts = shares(settings, 3)
         assert [each.decode_workers for each in parts] == [3, 2, 2]
         assert {each.max_in_flight for each in parts} == {4}
+        assert {each.max_unary_rpcs for each in parts} == {3}
         assert {each.max_in_flight_bytes for each in parts} == {settings.max_in_flight_bytes // 3}
         assert {each.processes for each in parts} == {1}
 
@@ -434,7 +436,7 @@ class TestShares:
 
     def test_four_processors_to_a_process(self, tmp_path, monkeypatch):
         for usable, expected in ((1, 1), (7, 1), (8, 2), (64, 16)):
-            monkeypatch.setattr(settings_module, "_usable_cpus", lambda usable=usable: usable)
+            monkeypatch.setattr(model, "usable_cpus", lambda usable=usable: usable)
             assert load_settings(tmp_path, processes=0).process_count == expected
         assert load_settings(tmp_path, processes=3).process_count == 3
 

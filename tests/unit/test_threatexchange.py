@@ -14,6 +14,7 @@ from hashlists.formats.registry import find_format
 from hashlists.limits import ImportLimits
 from hashlists.model import Classification, Handling, HashKind, Retraction
 from hashlists.validate import KEY_TAGS, TEXT_KEY_TAG
+from tests.catalog_support import untimed
 from tests.export_support import Row, value
 from tests.page_support import UNMATCHABLE, run
 
@@ -87,7 +88,7 @@ def test_other_types_are_counted_and_left_out():
         "indicator of another type left aside: uri": 1,
     }
     assert found.reader.page.checkpoint == "1595000004"
-    assert found.retractions == [
+    assert untimed(found.retractions) == [
         Retraction(TEXT_KEY_TAG + key, UNMATCHABLE, unmatchable=True) for key in (b"1", b"2", b"3")
     ]
 
@@ -121,13 +122,13 @@ def test_an_indicator_of_another_type_without_an_id_is_left_aside():
 )
 def test_withdrawals(members, reason):
     found = run(page(record(1, **members), record(2)), "threatexchange")
-    assert found.retractions == [Retraction(TEXT_KEY_TAG + b"1", reason)]
+    assert untimed(found.retractions) == [Retraction(TEXT_KEY_TAG + b"1", reason)]
     assert [row.source_id for row in found.rows] == ["2"]
 
 
 def test_a_withdrawal_needs_its_id_alone():
     found = run(page({"id": 5, "should_delete": True}), "threatexchange")
-    assert found.retractions == [Retraction(TEXT_KEY_TAG + b"5", "should_delete")]
+    assert untimed(found.retractions) == [Retraction(TEXT_KEY_TAG + b"5", "should_delete")]
 
 
 @pytest.mark.parametrize("name", ["HASH_TMK", "URI", "HASH_PDQ_2", "", None])
@@ -141,7 +142,7 @@ def test_a_withdrawal_needs_its_id_alone():
 )
 def test_a_withdrawal_counts_whatever_its_type_is_called(name, members, reason):
     found = run(page(record(1, type=name, **members), record(2)), "threatexchange")
-    assert found.retractions == [Retraction(TEXT_KEY_TAG + b"1", reason)]
+    assert untimed(found.retractions) == [Retraction(TEXT_KEY_TAG + b"1", reason)]
     assert [row.source_id for row in found.rows] == ["2"]
     assert found.notes == {}
 

@@ -62,7 +62,7 @@ def check(raw, handling=NO_ONWARD_SHARING, **limits):
     assert len(entries) + len(result.rejections) == raw.rows + len(raw.rejections)
     assert result.retractions == ()
     for name in entries.__slots__:
-        if name not in {"hashes", "extra_hashes", "place_at"}:
+        if name not in {"hashes", "extra_hashes", "place_at", "stamped"}:
             assert len(getattr(entries, name)) == len(entries), name
     for kind, values in entries.hashes.items():
         assert len(values) == len(entries)
@@ -252,6 +252,12 @@ def test_declared_key_kinds_are_binding():
         names=FieldNames(key="K"),
     )
     assert rejected(raw) == [(2, "K", "the record has no key")]
+
+
+def test_blanks_at_the_ends_of_an_id_are_padding():
+    raw = md5s(4, key_texts=[" a", "b \u00a0", "c d", "  "], names=FieldNames(key="K"))
+    assert [key[1:] for key in check(raw).entries.keys] == [b"a", b"b", b"c d"]
+    assert rejected(raw) == [(4, "K", "the record has no key")]
 
 
 def test_text_keys():

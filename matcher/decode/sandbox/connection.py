@@ -17,6 +17,7 @@ from matcher.errors import DecoderContractError
 if TYPE_CHECKING:
     import mmap
     import socket
+    from collections.abc import Callable
 
     from matcher.model import DecodedImage, DecodeRequest, Undecodable
 
@@ -72,7 +73,13 @@ class Worker:
             raise DecoderContractError("the decoder broke its contract: its greeting") from None
 
     def ask(
-        self, data: bytes, request: DecodeRequest, *, seconds: float, views: int
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        *,
+        seconds: float,
+        views: int,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> DecodedImage | Undecodable:
         """Has one file decoded; what comes back has the right form and is otherwise unjudged.
 
@@ -81,6 +88,7 @@ class Worker:
             request: what is wanted of it.
             seconds: for the whole of it.
             views: most that there may be.
+            meanwhile: called once the question is asked.
 
         Raises:
             WorkerGoneError, TooSlowError: no answer came.
@@ -90,12 +98,17 @@ class Worker:
         begun = time.monotonic()
         self.files += 1
         try:
-            return self._ask(data, request, begun + seconds, views)
+            return self._ask(data, request, begun + seconds, views, meanwhile)
         finally:
             self.busy_seconds += time.monotonic() - begun
 
     def _ask(
-        self, data: bytes, request: DecodeRequest, until: float, views: int
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        until: float,
+        views: int,
+        meanwhile: Callable[[], None],
     ) -> DecodedImage | Undecodable:
         number = self.files % frames.NUMBERS
         question = frames.pack_request(request, len(data), number)
@@ -104,6 +117,7 @@ class Worker:
         else:
             question += data
         self._write(question, until)
+        meanwhile()
         head = bytes(self._read(frames.ANSWER_HEAD_BYTES, until))
         body = self._read(frames.body_bytes(head, number, views=views), until)
         return frames.unpack_answer(head, body, request)

@@ -20,11 +20,14 @@ class Ceilings:
         limits: for one file.
         memory_bytes: of address space beyond what it begins with.
         cpu_seconds: in all.
+        niceness: what it adds to its own; whoever answers callers goes first, since even a refusal
+            would wait where decoders fill the machine.
     """
 
     limits: DecodeLimits
     memory_bytes: int
     cpu_seconds: int
+    niceness: int
 
 
 __all__ = ["MESSAGE_BYTES", "Ceilings"]

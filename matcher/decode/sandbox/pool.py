@@ -5,7 +5,8 @@ it. A worker that ends, runs out of memory, says nonsense or does not answer is 
 A file whose worker did so is tried once more, in a new worker; one whose worker ran out of time is
 not, for it would only take as long again. Callers who gave up are dropped before work is spent.
 
-Each worker has a thread here that waits for it, and does nothing else.
+Each worker has a thread here that waits for it. What its caller wants done with the same bytes is
+done there while the worker is at work.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from matcher.errors import DecoderContractError, DecodersAwayError
 from matcher.model import NotHashableReason, Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from matcher.decode.protection import Protection
     from matcher.decode.sandbox.connection import Worker
@@ -48,11 +49,19 @@ _CAUSES: Mapping[type[Exception], str] = {
 _AWAY_SECONDS = (0.1, 1.0, 3.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     data: bytes = field(repr=False)
     request: DecodeRequest
     future: Future[Decoded]
+    started: Callable[[], None] | None
+    meanwhile: Callable[[], None] | None
+
+    def use_the_time(self) -> None:
+        """Does what the caller wants done meanwhile, unless that was done."""
+        work, self.meanwhile = self.meanwhile, None
+        if work is not None:
+            work()
 
 
 class SandboxPool:
@@ -75,8 +84,10 @@ class SandboxPool:
     ) -> None:
         self._limits = limits or DecodeLimits()
         self._worker_limits = worker_limits or WorkerLimits()
-        seconds, memory = self._worker_limits.seconds, self._worker_limits.memory_bytes
-        ceilings = Ceilings(self._limits, memory, cpu_seconds(seconds))
+        own = self._worker_limits
+        ceilings = Ceilings(
+            self._limits, own.memory_bytes, cpu_seconds(own.seconds), niceness=own.niceness
+        )
         self._forks = Forkserver(ceilings, program=program)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -90,13 +101,20 @@ class SandboxPool:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, data: bytes, request: DecodeRequest) -> Future[Decoded]:
+    def submit(
+        self,
+        data: bytes,
+        request: DecodeRequest,
+        *,
+        started: Callable[[], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Future[Decoded]:
         """As `DecodePool.submit`."""
         future: Future[Decoded] = Future()
         with self._lock:  # nothing comes after the word that it closes
             if self._closing.is_set():
                 raise RuntimeError("the pool is closed")
-            self._jobs.put(_Job(data, request, future))
+            self._jobs.put(_Job(data, request, future, started, meanwhile))
         return future
 
     def close(self) -> None:
@@ -138,8 +156,12 @@ class SandboxPool:
         seat = self._seat()
         while (job := self._jobs.get()) is not None:
             if job.future.set_running_or_notify_cancel():
+                if job.started is not None:
+                    job.started()
                 try:
-                    job.future.set_result(self._answer(seat, job))
+                    result = self._answer(seat, job)
+                    job.use_the_time()  # where no worker was asked
+                    job.future.set_result(result)
                 except DecodersAwayError as error:
                     _log.error("%s", error)
                     job.future.set_exception(error)
@@ -193,7 +215,9 @@ class SandboxPool:
             OutOfMemoryError: it says that memory ran out.
         """
         seconds, views = self._worker_limits.seconds, self._limits.codes
-        answer = worker.ask(job.data, job.request, seconds=seconds, views=views)
+        answer = worker.ask(
+            job.data, job.request, seconds=seconds, views=views, meanwhile=job.use_the_time
+        )
         return checked(answer, job.request, self._limits)
 
     def _worker(self, seat: Seat, *, threads: bool) -> Worker:

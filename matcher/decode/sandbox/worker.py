@@ -33,8 +33,6 @@ _STANDARD = range(3)
 #: would keep.
 _TRIM_SECONDS = 0.2
 _MOST_DESCRIPTORS = 1 << 20
-#: Whoever answers callers goes first: where decoders fill the machine, even a refusal would wait.
-_NICENESS = 5
 
 
 def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, threads: bool) -> None:
@@ -50,7 +48,7 @@ def run(connection: int, shared: int, ceilings: Ceilings, *, parent: int, thread
     trim = _trim_of_the_c_library()
     with mmap.mmap(shared, 0, access=mmap.ACCESS_READ) as memory:
         _let_go_of_all_but(connection)
-        os.nice(_NICENESS)
+        os.nice(ceilings.niceness)
         had = confinement.limit(
             memory_bytes=ceilings.memory_bytes, cpu_seconds=ceilings.cpu_seconds, threads=threads
         )

@@ -43,6 +43,7 @@ JPEG_LEAST_SIDE = 1024
 #: Bytes per pixel of Pillow's own image, its RGB conversion, and the array that is made of it.
 _PIXEL_BYTES = 4 + 4 + 3
 
+_WITH_PALETTE = frozenset({"P", "PA"})
 _PILLOW_NAMES = {
     Format.AVIF: "AVIF",
     Format.BMP: "BMP",
@@ -247,6 +248,8 @@ def load_pixels(image: ImageFile.ImageFile) -> bool:
         # The TIFF codec reports damage only after it has decoded what comes before.
         if image.tile or image._im is None:  # noqa: SLF001 - `im` itself would decode again
             raise
+        if image.mode not in _WITH_PALETTE:
+            image.palette = None  # of a header that a later one took back: it would fail again
         return True
     return False
 

@@ -279,8 +279,16 @@ def test_pillow_never_warns(lab, photo):
         (kind, field.name)
         for kind in (DecodeLimits, WorkerLimits)
         for field in dataclasses.fields(kind)
+        if field.name != "niceness"
     ],
 )
 def test_limits_must_be_positive(kind, field):
     with pytest.raises(ValueError, match=field):
         kind(**{field: 0})
+
+
+@pytest.mark.parametrize("niceness", [-1, 20])
+def test_decoders_stand_back_and_never_press_forward(niceness):
+    assert WorkerLimits(niceness=0).niceness == 0
+    with pytest.raises(ValueError, match="0 to 19"):
+        WorkerLimits(niceness=niceness)

@@ -106,6 +106,14 @@ def test_pool_keeps_to_its_limits(lab, photo):
     pool.close()
 
 
+def test_other_work_is_done_once_and_before_the_result(lab, pool, photo):
+    for data in (lab.encoded(photo, "PNG"), b"no image"):
+        done = []
+        future = pool.submit(data, REQUEST, meanwhile=lambda done=done: done.append(1))
+        future.result()
+        assert done == [1]
+
+
 def test_pool_names_its_decoders(pool):
     assert pool.versions() == worker.versions()
 

@@ -150,3 +150,13 @@ def test_uniform_whole_picture_is_not_malformed(lab):
     result = lab.decoded(lab.encoded(Image.new("RGB", (50, 40), "teal"), "PNG"))
     assert isinstance(result, DecodedImage)
     assert not result.truncated
+
+
+def test_palette_of_a_header_that_another_takes_back_hides_no_picture(lab, photo):
+    """A PNG with two headers: the first one, and its colours, are of a picture with a palette."""
+    indexed, plain = lab.encoded(photo.quantize(16), "PNG"), lab.encoded(photo, "PNG")
+    both = indexed[: indexed.index(b"IDAT") - 4] + plain[8:]
+    result = lab.decoded(both)
+    assert isinstance(result, DecodedImage)
+    assert result.truncated
+    assert lab.distance(lab.code_of_block(result.views[0].luma), lab.reference(photo)) == 0

@@ -385,6 +385,24 @@ def test_a_large_picture_leaves_no_memory_behind(made):
     assert worker.memory_info().rss < before + 64 * 2**20
 
 
+@pytest.mark.parametrize("what", ["pid", "segfault"])
+def test_other_work_is_done_once_and_before_the_result(made, what):
+    done = []
+    made().submit(planted(what), REQUEST, meanwhile=lambda: done.append(1)).result(SECONDS)
+    assert done == [1]
+
+
+def test_other_work_is_done_where_no_worker_is_asked(made):
+    done = []
+    pool = SandboxPool(DecodeLimits(encoded_bytes=10), workers=1)
+    try:
+        result = pool.submit(bytes(11), REQUEST, meanwhile=lambda: done.append(1)).result(SECONDS)
+    finally:
+        pool.close()
+    assert result.reason is NotHashableReason.OVER_LIMIT
+    assert done == [1]
+
+
 def test_an_idle_worker_that_is_killed_costs_no_file_anything(made):
     pool = made(files=100)
     pid = pid_of(pool)
@@ -461,9 +479,11 @@ def test_a_worker_has_nothing_that_it_does_not_need(made, monkeypatch):
     assert sorted(each.partition(":")[0] for each in opened) == [*["/dev/null"] * 3, "socket"]
 
 
-def test_who_answers_callers_goes_first(made):
-    pool = made()
-    assert psutil.Process(pid_of(pool)).nice() == min(19, psutil.Process().nice() + 5)
+@pytest.mark.parametrize("chosen", [{}, {"niceness": 3}])
+def test_who_answers_callers_goes_first(made, chosen):
+    pool = made(**chosen)
+    more = chosen.get("niceness", WorkerLimits().niceness)
+    assert psutil.Process(pid_of(pool)).nice() == min(19, psutil.Process().nice() + more)
 
 
 def test_one_thread_forks(made):

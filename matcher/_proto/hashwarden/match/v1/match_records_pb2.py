@@ -26,45 +26,45 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from matcher._proto.hashwarden.match.v1 import match_pb2 as hashwarden_dot_match_dot_v1_dot_match__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hashwarden/match/v1/match_records.proto\x12\x13hashwarden.match.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhashwarden/match/v1/match.proto\"\x95\x03\n\x0bMatchRecord\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12/\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0e\x32\x1d.hashwarden.match.v1.Decision\x12\x33\n\nprovenance\x18\x08 \x01(\x0b\x32\x1f.hashwarden.match.v1.Provenance\x12+\n\x07matches\x18\t \x03(\x0b\x32\x1a.hashwarden.match.v1.Match\x12\x15\n\rtotal_matches\x18\n \x01(\x05\x12\x35\n\x07outcome\x18\x0b \x01(\x0b\x32$.hashwarden.match.v1.ReportedOutcome\"\x93\x01\n\x0fReportedOutcome\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x1c.hashwarden.match.v1.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reporter\x18\x04 \x01(\t\")\n\x15GetMatchRecordRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\"J\n\x16GetMatchRecordResponse\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\"\x98\x01\n\x17ListMatchRecordsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\"M\n\x18ListMatchRecordsResponse\x12\x31\n\x07records\x18\x01 \x03(\x0b\x32 .hashwarden.match.v1.MatchRecord\"&\n\x12ReplayMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\"\x8e\x02\n\x13ReplayMatchResponse\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\x12\x33\n\x0e\x62y_policy_then\x18\x02 \x01(\x0b\x32\x1b.hashwarden.match.v1.Replay\x12\x32\n\rby_policy_now\x18\x03 \x01(\x0b\x32\x1b.hashwarden.match.v1.Replay\x12\x35\n\tstandings\x18\x04 \x03(\x0e\x32\".hashwarden.match.v1.EntryStanding\x12\x13\n\x0b\x64ifferences\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\"f\n\x06Replay\x12/\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1d.hashwarden.match.v1.Decision\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"g\n\x14ReportOutcomeRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.hashwarden.match.v1.Outcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\"N\n\x15ReportOutcomeResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0b\x32$.hashwarden.match.v1.ReportedOutcome\"J\n\x18ListUndoneMatchesRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x19ListUndoneMatchesResponse\x12\x31\n\x07matches\x18\x01 \x03(\x0b\x32 .hashwarden.match.v1.UndoneMatch\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x8c\x01\n\x0bUndoneMatch\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\x12\x35\n\tstandings\x18\x02 \x03(\x0e\x32\".hashwarden.match.v1.EntryStanding\x12\x14\n\x0cnothing_left\x18\x03 \x01(\x08*L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_CONFIRMED\x10\x01\x12\x11\n\rOUTCOME_WRONG\x10\x02*\x8c\x01\n\rEntryStanding\x12\x1e\n\x1a\x45NTRY_STANDING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45NTRY_STANDING_UNCHANGED\x10\x01\x12\x1f\n\x1b\x45NTRY_STANDING_RECLASSIFIED\x10\x02\x12\x1c\n\x18\x45NTRY_STANDING_WITHDRAWN\x10\x03\x32\xb2\x04\n\x12MatchRecordService\x12i\n\x0eGetMatchRecord\x12*.hashwarden.match.v1.GetMatchRecordRequest\x1a+.hashwarden.match.v1.GetMatchRecordResponse\x12q\n\x10ListMatchRecords\x12,.hashwarden.match.v1.ListMatchRecordsRequest\x1a-.hashwarden.match.v1.ListMatchRecordsResponse0\x01\x12`\n\x0bReplayMatch\x12\'.hashwarden.match.v1.ReplayMatchRequest\x1a(.hashwarden.match.v1.ReplayMatchResponse\x12\x66\n\rReportOutcome\x12).hashwarden.match.v1.ReportOutcomeRequest\x1a*.hashwarden.match.v1.ReportOutcomeResponse\x12t\n\x11ListUndoneMatches\x12-.hashwarden.match.v1.ListUndoneMatchesRequest\x1a..hashwarden.match.v1.ListUndoneMatchesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hashwarden/match/v1/match_records.proto\x12\x13hashwarden.match.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fhashwarden/match/v1/match.proto\"\xa6\x03\n\x0bMatchRecord\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\x12/\n\x08\x64\x65\x63ision\x18\x07 \x01(\x0e\x32\x1d.hashwarden.match.v1.Decision\x12\x33\n\nprovenance\x18\x08 \x01(\x0b\x32\x1f.hashwarden.match.v1.Provenance\x12+\n\x07matches\x18\t \x03(\x0b\x32\x1a.hashwarden.match.v1.Match\x12\x15\n\rtotal_matches\x18\n \x01(\x05\x12\x35\n\x07outcome\x18\x0b \x01(\x0b\x32$.hashwarden.match.v1.ReportedOutcome\x12\x0f\n\x07\x66lagged\x18\x0c \x01(\x08\"\x93\x01\n\x0fReportedOutcome\x12-\n\x07outcome\x18\x01 \x01(\x0e\x32\x1c.hashwarden.match.v1.Outcome\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12/\n\x0breport_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08reporter\x18\x04 \x01(\t\")\n\x15GetMatchRecordRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\"J\n\x16GetMatchRecordResponse\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\"\xab\x01\n\x17ListMatchRecordsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\t\x12\x0e\n\x06\x63lient\x18\x04 \x01(\t\x12\x11\n\treference\x18\x05 \x01(\t\"M\n\x18ListMatchRecordsResponse\x12\x31\n\x07records\x18\x01 \x03(\x0b\x32 .hashwarden.match.v1.MatchRecord\"&\n\x12ReplayMatchRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\"\x8e\x02\n\x13ReplayMatchResponse\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\x12\x33\n\x0e\x62y_policy_then\x18\x02 \x01(\x0b\x32\x1b.hashwarden.match.v1.Replay\x12\x32\n\rby_policy_now\x18\x03 \x01(\x0b\x32\x1b.hashwarden.match.v1.Replay\x12\x35\n\tstandings\x18\x04 \x03(\x0e\x32\".hashwarden.match.v1.EntryStanding\x12\x13\n\x0b\x64ifferences\x18\x05 \x03(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\"f\n\x06Replay\x12/\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1d.hashwarden.match.v1.Decision\x12\x16\n\x0epolicy_version\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"g\n\x14ReportOutcomeRequest\x12\x10\n\x08match_id\x18\x01 \x01(\t\x12-\n\x07outcome\x18\x02 \x01(\x0e\x32\x1c.hashwarden.match.v1.Outcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\"N\n\x15ReportOutcomeResponse\x12\x35\n\x07outcome\x18\x01 \x01(\x0b\x32$.hashwarden.match.v1.ReportedOutcome\"J\n\x18ListUndoneMatchesRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x19ListUndoneMatchesResponse\x12\x31\n\x07matches\x18\x01 \x03(\x0b\x32 .hashwarden.match.v1.UndoneMatch\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x8c\x01\n\x0bUndoneMatch\x12\x30\n\x06record\x18\x01 \x01(\x0b\x32 .hashwarden.match.v1.MatchRecord\x12\x35\n\tstandings\x18\x02 \x03(\x0e\x32\".hashwarden.match.v1.EntryStanding\x12\x14\n\x0cnothing_left\x18\x03 \x01(\x08*L\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11OUTCOME_CONFIRMED\x10\x01\x12\x11\n\rOUTCOME_WRONG\x10\x02*\x8c\x01\n\rEntryStanding\x12\x1e\n\x1a\x45NTRY_STANDING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x45NTRY_STANDING_UNCHANGED\x10\x01\x12\x1f\n\x1b\x45NTRY_STANDING_RECLASSIFIED\x10\x02\x12\x1c\n\x18\x45NTRY_STANDING_WITHDRAWN\x10\x03\x32\xb2\x04\n\x12MatchRecordService\x12i\n\x0eGetMatchRecord\x12*.hashwarden.match.v1.GetMatchRecordRequest\x1a+.hashwarden.match.v1.GetMatchRecordResponse\x12q\n\x10ListMatchRecords\x12,.hashwarden.match.v1.ListMatchRecordsRequest\x1a-.hashwarden.match.v1.ListMatchRecordsResponse0\x01\x12`\n\x0bReplayMatch\x12\'.hashwarden.match.v1.ReplayMatchRequest\x1a(.hashwarden.match.v1.ReplayMatchResponse\x12\x66\n\rReportOutcome\x12).hashwarden.match.v1.ReportOutcomeRequest\x1a*.hashwarden.match.v1.ReportOutcomeResponse\x12t\n\x11ListUndoneMatches\x12-.hashwarden.match.v1.ListUndoneMatchesRequest\x1a..hashwarden.match.v1.ListUndoneMatchesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'matcher._proto.hashwarden.match.v1.match_records_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=1960
-  _globals['_OUTCOME']._serialized_end=2036
-  _globals['_ENTRYSTANDING']._serialized_start=2039
-  _globals['_ENTRYSTANDING']._serialized_end=2179
+  _globals['_OUTCOME']._serialized_start=1996
+  _globals['_OUTCOME']._serialized_end=2072
+  _globals['_ENTRYSTANDING']._serialized_start=2075
+  _globals['_ENTRYSTANDING']._serialized_end=2215
   _globals['_MATCHRECORD']._serialized_start=131
-  _globals['_MATCHRECORD']._serialized_end=536
-  _globals['_REPORTEDOUTCOME']._serialized_start=539
-  _globals['_REPORTEDOUTCOME']._serialized_end=686
-  _globals['_GETMATCHRECORDREQUEST']._serialized_start=688
-  _globals['_GETMATCHRECORDREQUEST']._serialized_end=729
-  _globals['_GETMATCHRECORDRESPONSE']._serialized_start=731
-  _globals['_GETMATCHRECORDRESPONSE']._serialized_end=805
-  _globals['_LISTMATCHRECORDSREQUEST']._serialized_start=808
-  _globals['_LISTMATCHRECORDSREQUEST']._serialized_end=960
-  _globals['_LISTMATCHRECORDSRESPONSE']._serialized_start=962
-  _globals['_LISTMATCHRECORDSRESPONSE']._serialized_end=1039
-  _globals['_REPLAYMATCHREQUEST']._serialized_start=1041
-  _globals['_REPLAYMATCHREQUEST']._serialized_end=1079
-  _globals['_REPLAYMATCHRESPONSE']._serialized_start=1082
-  _globals['_REPLAYMATCHRESPONSE']._serialized_end=1352
-  _globals['_REPLAY']._serialized_start=1354
-  _globals['_REPLAY']._serialized_end=1456
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1458
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1561
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1563
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1641
-  _globals['_LISTUNDONEMATCHESREQUEST']._serialized_start=1643
-  _globals['_LISTUNDONEMATCHESREQUEST']._serialized_end=1717
-  _globals['_LISTUNDONEMATCHESRESPONSE']._serialized_start=1719
-  _globals['_LISTUNDONEMATCHESRESPONSE']._serialized_end=1815
-  _globals['_UNDONEMATCH']._serialized_start=1818
-  _globals['_UNDONEMATCH']._serialized_end=1958
-  _globals['_MATCHRECORDSERVICE']._serialized_start=2182
-  _globals['_MATCHRECORDSERVICE']._serialized_end=2744
+  _globals['_MATCHRECORD']._serialized_end=553
+  _globals['_REPORTEDOUTCOME']._serialized_start=556
+  _globals['_REPORTEDOUTCOME']._serialized_end=703
+  _globals['_GETMATCHRECORDREQUEST']._serialized_start=705
+  _globals['_GETMATCHRECORDREQUEST']._serialized_end=746
+  _globals['_GETMATCHRECORDRESPONSE']._serialized_start=748
+  _globals['_GETMATCHRECORDRESPONSE']._serialized_end=822
+  _globals['_LISTMATCHRECORDSREQUEST']._serialized_start=825
+  _globals['_LISTMATCHRECORDSREQUEST']._serialized_end=996
+  _globals['_LISTMATCHRECORDSRESPONSE']._serialized_start=998
+  _globals['_LISTMATCHRECORDSRESPONSE']._serialized_end=1075
+  _globals['_REPLAYMATCHREQUEST']._serialized_start=1077
+  _globals['_REPLAYMATCHREQUEST']._serialized_end=1115
+  _globals['_REPLAYMATCHRESPONSE']._serialized_start=1118
+  _globals['_REPLAYMATCHRESPONSE']._serialized_end=1388
+  _globals['_REPLAY']._serialized_start=1390
+  _globals['_REPLAY']._serialized_end=1492
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1494
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1597
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1599
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1677
+  _globals['_LISTUNDONEMATCHESREQUEST']._serialized_start=1679
+  _globals['_LISTUNDONEMATCHESREQUEST']._serialized_end=1753
+  _globals['_LISTUNDONEMATCHESRESPONSE']._serialized_start=1755
+  _globals['_LISTUNDONEMATCHESRESPONSE']._serialized_end=1851
+  _globals['_UNDONEMATCH']._serialized_start=1854
+  _globals['_UNDONEMATCH']._serialized_end=1994
+  _globals['_MATCHRECORDSERVICE']._serialized_start=2218
+  _globals['_MATCHRECORDSERVICE']._serialized_end=2780
 # @@protoc_insertion_point(module_scope)

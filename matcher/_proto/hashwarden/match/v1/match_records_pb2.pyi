@@ -85,6 +85,7 @@ class MatchRecord(_message.Message):
     MATCHES_FIELD_NUMBER: _builtins.int
     TOTAL_MATCHES_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
+    FLAGGED_FIELD_NUMBER: _builtins.int
     match_id: _builtins.str
     client: _builtins.str
     """The client that asked; empty where nobody was asked who calls."""
@@ -95,6 +96,10 @@ class MatchRecord(_message.Message):
     decision: _match_pb2.Decision.ValueType
     total_matches: _builtins.int
     """How many matched in all."""
+    flagged: _builtins.bool
+    """It is REVIEW in place of MATCH, since all that it rests on is entries that were hit far more
+    often than usual.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -125,10 +130,11 @@ class MatchRecord(_message.Message):
         matches: _abc.Iterable[_match_pb2.Match] | None = ...,
         total_matches: _builtins.int = ...,
         outcome: Global___ReportedOutcome | None = ...,
+        flagged: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "outcome", b"outcome", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "create_time", b"create_time", "decision", b"decision", "expire_time", b"expire_time", "match_id", b"match_id", "matches", b"matches", "outcome", b"outcome", "provenance", b"provenance", "reference", b"reference", "sha256", b"sha256", "total_matches", b"total_matches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "create_time", b"create_time", "decision", b"decision", "expire_time", b"expire_time", "flagged", b"flagged", "match_id", b"match_id", "matches", b"matches", "outcome", b"outcome", "provenance", b"provenance", "reference", b"reference", "sha256", b"sha256", "total_matches", b"total_matches"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,8 +217,11 @@ class ListMatchRecordsRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     """Only those of this client, for a caller who sees all."""
+    reference: _builtins.str
+    """Only those of uploads of this name, as their caller gave it; empty for all."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Those of matches since then; absent for all."""
@@ -232,10 +241,11 @@ class ListMatchRecordsRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         entries: _abc.Iterable[_builtins.str] | None = ...,
         client: _builtins.str = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "end_time", b"end_time", "entries", b"entries", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "end_time", b"end_time", "entries", b"entries", "reference", b"reference", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

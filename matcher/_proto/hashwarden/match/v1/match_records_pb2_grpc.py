@@ -72,7 +72,7 @@ class MatchRecordServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMatchRecords(self, request, context):
-        """Records, the oldest first.
+        """Records, the newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

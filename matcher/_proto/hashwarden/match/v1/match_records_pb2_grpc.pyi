@@ -39,7 +39,7 @@ class MatchRecordServiceStub:
     GetMatchRecord: _grpc.UnaryUnaryMultiCallable[_match_records_pb2.GetMatchRecordRequest, _match_records_pb2.GetMatchRecordResponse]
     """One record."""
     ListMatchRecords: _grpc.UnaryStreamMultiCallable[_match_records_pb2.ListMatchRecordsRequest, _match_records_pb2.ListMatchRecordsResponse]
-    """Records, the oldest first."""
+    """Records, the newest first."""
     ReplayMatch: _grpc.UnaryUnaryMultiCallable[_match_records_pb2.ReplayMatchRequest, _match_records_pb2.ReplayMatchResponse]
     """Judges a recorded match anew: by the policy of then and by that of now."""
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_match_records_pb2.ReportOutcomeRequest, _match_records_pb2.ReportOutcomeResponse]
@@ -56,7 +56,7 @@ class MatchRecordServiceAsyncStub(MatchRecordServiceStub):
     GetMatchRecord: _aio.UnaryUnaryMultiCallable[_match_records_pb2.GetMatchRecordRequest, _match_records_pb2.GetMatchRecordResponse]  # type: ignore[assignment]
     """One record."""
     ListMatchRecords: _aio.UnaryStreamMultiCallable[_match_records_pb2.ListMatchRecordsRequest, _match_records_pb2.ListMatchRecordsResponse]  # type: ignore[assignment]
-    """Records, the oldest first."""
+    """Records, the newest first."""
     ReplayMatch: _aio.UnaryUnaryMultiCallable[_match_records_pb2.ReplayMatchRequest, _match_records_pb2.ReplayMatchResponse]  # type: ignore[assignment]
     """Judges a recorded match anew: by the policy of then and by that of now."""
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_match_records_pb2.ReportOutcomeRequest, _match_records_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
@@ -82,7 +82,7 @@ class MatchRecordServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _match_records_pb2.ListMatchRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_match_records_pb2.ListMatchRecordsResponse], _abc.AsyncIterator[_match_records_pb2.ListMatchRecordsResponse]]:
-        """Records, the oldest first."""
+        """Records, the newest first."""
 
     @_abc_1.abstractmethod
     def ReplayMatch(

@@ -1,0 +1,1 @@
+"""Encryption of what lies on disk: keys, and streams of authenticated chunks."""

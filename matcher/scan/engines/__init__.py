@@ -1,0 +1,1 @@
+"""What carries batches out: this process, or a cluster."""

@@ -1,0 +1,1 @@
+"""What a scan found, as files for programs and a page for people."""

@@ -74,6 +74,12 @@ def _parse(text: str, what: str) -> _Recipient:
     return found
 
 
+def encrypted(content: bytes, recipients: Sequence[_Recipient]) -> bytes:
+    """A short content, encrypted to all recipients; each of them alone can read it."""
+    sealed: bytes = pyrage.encrypt(content, list(recipients))
+    return sealed
+
+
 class AgeSink:
     """Encrypts what it is given to all recipients; each of them alone can read it."""
 
@@ -184,4 +190,4 @@ class _Out:
         """Nothing waits here."""
 
 
-__all__ = ["AgeSink", "parse_recipients", "recipients_in"]
+__all__ = ["AgeSink", "encrypted", "parse_recipients", "recipients_in"]

@@ -33,6 +33,8 @@ _HEAD_BYTES: Final = 4096
 _MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 #: In memory, for each file of a set.
 _MEMORY_BYTES: Final = 256 * 1024
+#: What pyrage says where the content is for others.
+_NO_KEY: Final = "No matching keys"
 _BY_HAND: Final = "age -d -i KEY_FILE FILE > DECRYPTED_FILE"
 
 
@@ -132,6 +134,22 @@ def decrypted(
     return SealedStream(spool)
 
 
+def decrypted_bytes(content: bytes, identities: Sequence[Identity]) -> bytes:
+    """What a short encrypted content holds.
+
+    Raises:
+        DecryptionKeyError: none of the keys opens it.
+        FormatError: it is damaged.
+    """
+    try:
+        opened: bytes = pyrage.decrypt(content, list(identities))
+    except pyrage.DecryptError as error:
+        if _NO_KEY in str(error):
+            raise DecryptionKeyError("no key that was given opens it") from None
+        raise FormatError("the encrypted content is damaged") from None
+    return opened
+
+
 def _require_key(head: bytes, identities: Sequence[Identity]) -> None:
     if _header(head).startswith(_PASSPHRASE):
         raise FormatError(
@@ -175,4 +193,4 @@ class _Out:
         """Nothing waits here."""
 
 
-__all__ = ["Identity", "decrypted", "identities_in", "is_age"]
+__all__ = ["Identity", "decrypted", "decrypted_bytes", "identities_in", "is_age"]

@@ -1,0 +1,75 @@
+"""The runs of a scan as rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy import insert, select, update
+
+from matcher.scan.state import schema
+from matcher.scan.state.summary import Run, RunEnd, changes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_RUNS = schema.runs.c
+
+
+def begin(connection: Connection, run: Run) -> int:
+    """Writes a run down as begun; its number. Those that have not ended were killed."""
+    connection.execute(update(schema.runs).where(_RUNS.how == "").values(how=RunEnd.KILLED.value))
+    number: int = connection.execute(
+        insert(schema.runs)
+        .values(
+            began_at=run.began_at,
+            ended_at=0.0,
+            how="",
+            revision=run.revision,
+            policy=run.policy,
+            policy_version=run.policy_version,
+            hashed=msgspec.msgpack.encode(run.hashed),
+            objects=0,
+        )
+        .returning(_RUNS.number)
+    ).scalar_one()
+    return number
+
+
+def add(connection: Connection, number: int, objects: int, *, at: float) -> None:
+    """Counts what a run has finished at that time."""
+    connection.execute(
+        update(schema.runs)
+        .where(_RUNS.number == number)
+        .values(objects=_RUNS.objects + objects, ended_at=at)
+    )
+
+
+def end(connection: Connection, number: int, how: RunEnd, *, at: float) -> None:
+    """Writes down how a run has ended."""
+    connection.execute(
+        update(schema.runs).where(_RUNS.number == number).values(how=how.value, ended_at=at)
+    )
+
+
+def all_of(connection: Connection) -> tuple[Run, ...]:
+    """All runs, the first one first."""
+    told: list[Run] = []
+    for row in connection.execute(select(schema.runs).order_by(_RUNS.number)):
+        run = Run(
+            number=row.number,
+            began_at=row.began_at,
+            revision=row.revision,
+            policy=row.policy,
+            policy_version=row.policy_version,
+            hashed=msgspec.msgpack.decode(row.hashed, type=tuple[str, ...]),
+            ended_at=row.ended_at if row.how else 0.0,
+            how=row.how,
+            objects=row.objects,
+        )
+        told.append(replace(run, changed=changes(told[-1] if told else None, run)))
+    return tuple(told)
+
+
+__all__ = ["add", "all_of", "begin", "end"]

@@ -20,7 +20,7 @@ from matcher.scan.state.packing import KeptContent
 from matcher.sealing import Sealer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Engine, Row
 
@@ -180,11 +180,11 @@ def _count(connection: Connection, objects: int, *, traces: bool = False) -> Non
 
 
 def _next(engine: Engine, number: int) -> Row[Any] | None:
-    query = select(_KEPT.number, _KEPT.objects, _KEPT.sealed, _FINISHED.source)
+    columns: list[Any] = [_KEPT.number, _KEPT.objects, _KEPT.sealed, _FINISHED.source]
+    query = select(*columns)
     query = query.select_from(_JOINED).where(_KEPT.number > number).order_by(_KEPT.number)
     with reading(engine) as connection:
-        rows: Sequence[Row[Any]] = connection.execute(query.limit(1)).all()
-    return rows[0] if rows else None
+        return connection.execute(query.limit(1)).one_or_none()
 
 
 def _opened(row: Row[Any], document: ScanDocument, sealer: Sealer) -> KeptBatch:

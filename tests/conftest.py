@@ -33,11 +33,14 @@ from matcher.decode.pool import InProcessPool
 from tests.compiled_once import arguments_of, compile_once
 from tests.postgresql_server import PostgresqlServer, find_binaries
 from tests.ready_schema import make_tables, run_migrations
+from tests.s3_server import s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection, Engine
+
+    from tests.s3_server import S3Server
 
 # Modules are compiled once, whatever the environment says: else each run would compile every test,
 # and each of the many processes that tests start all of the product.
@@ -407,3 +410,10 @@ def postgresql_url(
         _empty(connection)
         fill(connection)
     return postgresql_server.url(postgresql_database)
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server; tests empty the buckets that they use."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server

@@ -38,6 +38,7 @@ _OUR_PACKAGES = ("matcher", "hashlists")
 #: Distributions that the product cannot work without, by the name under which each is published.
 _NEEDED = (
     "alembic",
+    "botocore",
     "click",
     "cryptography",
     "faiss-cpu",
@@ -49,6 +50,7 @@ _NEEDED = (
     "msgspec",
     "numpy",
     "obstore",
+    "pathspec",
     "pi-heif",
     "pillow",
     "platformdirs",

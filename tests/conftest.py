@@ -130,6 +130,15 @@ _MOST_OPEN_FILES = 512  # far above what any module needs, and half of what most
 _MOST_LEFT_OPEN = 128
 
 
+class LeftBehindError(AssertionError):
+    """What earlier tests left: `.ci/steady_tests.py` knows that no test finds this alone."""
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise LeftBehindError(problem)
+
+
 def _open_files() -> Counter[str]:
     """What this process has open, by the name it was opened under."""
     names: Counter[str] = Counter()
@@ -144,7 +153,7 @@ def _open_before() -> Iterator[list[tuple[str, Counter[str]]]]:
     """What was open when a module began, with its name."""
     modules: list[tuple[str, Counter[str]]] = []
     yield modules
-    assert _open_files().total() <= _MOST_OPEN_FILES
+    _require(_open_files().total() <= _MOST_OPEN_FILES, "too many files are open at the end")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,8 +171,9 @@ def _no_files_left_open(
             gc.collect()  # mapped arrays in cycles are nobody's leak
             now = _open_files()
         left = now - before
-        assert left.total() <= _MOST_LEFT_OPEN, f"{module} left open: {left.most_common(5)}"
-        assert now.total() <= _MOST_OPEN_FILES, f"after {module}: {now.most_common(5)}"
+        most = left.most_common(5)
+        _require(left.total() <= _MOST_LEFT_OPEN, f"{module} left open: {most}")
+        _require(now.total() <= _MOST_OPEN_FILES, f"after {module}: {now.most_common(5)}")
     _open_before.append((request.node.nodeid, now))
 
 

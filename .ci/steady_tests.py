@@ -1,0 +1,169 @@
+"""Runs pytest, and tests that fail once more: `steady_tests.py run ARGUMENTS`; counts reports.
+
+On a machine with much else to do, a test fails now and then though nothing is wrong. Where few
+tests failed, those are run alone, one after the other, three times over; if each passes every time,
+the run counts as passed, and says that they were unsteady. Nothing else is let through: no test
+that fails again, no run that broke off, no coverage below what is required, and nothing that
+earlier tests left behind, since the test that found it would not find it alone.
+
+`steady_tests.py count REPORT...` prints how many tests passed, failed and were skipped, and fails
+where any failed or a report has none that passed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: More than these are no accident.
+MOST_UNSTEADY = 5
+ROUNDS = 3
+#: What pytest returns where tests failed, and for no other reason.
+_TESTS_FAILED = 1
+#: The error of what earlier tests left behind, as `tests/conftest.py` names it.
+_LEFT_BEHIND = "LeftBehindError"
+_REPORT = "--junitxml="
+
+
+def outcomes_of(report: Path) -> Counter[str]:
+    """How many tests of a report `passed`, `failed` (or had an error) and were `skipped`.
+
+    A test that fails and cannot be cleared away, either, is in a report twice and counts once.
+
+    Raises:
+        OSError: if the report cannot be read.
+        xml.etree.ElementTree.ParseError: if it is cut off.
+    """
+    worst: dict[tuple[str, str], str] = {}
+    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - our own
+        name = (case.get("classname", ""), case.get("name", ""))
+        told = {each.tag for each in case}
+        if told & {"failure", "error"}:
+            worst[name] = "failed"
+        elif worst.get(name) != "failed":
+            worst[name] = "skipped" if "skipped" in told else "passed"
+    return Counter(worst.values())
+
+
+def count(reports: Iterable[Path]) -> bool:
+    """Prints the outcomes of all reports, unsteady tests first; tells whether all is well."""
+    total, well = Counter[str](), True
+    for report in reports:
+        outcomes, unsteady = outcomes_of(report), _noted(report)
+        outcomes.update(passed=len(unsteady), failed=-len(unsteady))
+        for test in unsteady:
+            print(_told(test))
+        well &= outcomes["passed"] > 0 and outcomes["failed"] == 0
+        total.update(outcomes)
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return well
+
+
+def run(arguments: list[str]) -> int:
+    """Runs pytest with these arguments, which name its report; what it returned, or 0 in the end.
+
+    Raises:
+        SystemExit: if the arguments name no report.
+    """
+    named = [each.removeprefix(_REPORT) for each in arguments if each.startswith(_REPORT)]
+    if not named:
+        sys.exit(f"steady_tests.py: a report is needed: {_REPORT}FILE")
+    report = Path(named[-1])
+    _notes(report).unlink(missing_ok=True)
+    cache = report.with_suffix(".cache")
+    shutil.rmtree(cache, ignore_errors=True)
+    status = _pytest([*arguments, "-o", f"cache_dir={cache.absolute()}"])
+    if status != _TESTS_FAILED:
+        return status
+    failed = _failed(cache)
+    problem = _problem(arguments, report, failed) or _problem_again(report, failed)
+    if problem:
+        print(f"the failures stand: {problem}")
+        return status
+    _notes(report).write_text(json.dumps(failed), encoding="utf-8")
+    for test in failed:
+        print(_told(test))
+    return 0
+
+
+def _problem(arguments: list[str], report: Path, failed: list[str]) -> str:
+    """Why what failed need not be tried again, empty if it may be."""
+    if not failed:
+        return "they are not of tests"
+    if len(failed) > MOST_UNSTEADY:
+        return f"{len(failed)} tests failed, and more than {MOST_UNSTEADY} are no accident"
+    if outcomes_of(report)["failed"] != len(failed):
+        return "the report tells of other failures"
+    if _LEFT_BEHIND in report.read_text(encoding="utf-8"):
+        return "tests left something behind"
+    measured = any(each.startswith("--cov") for each in arguments)
+    if measured and _quiet([sys.executable, "-m", "coverage", "report"]):
+        return "the coverage is less than required"
+    return ""
+
+
+def _problem_again(report: Path, failed: list[str]) -> str:
+    """What came of trying those tests again, empty if each passed in every round."""
+    again = report.with_suffix(".again.xml")
+    for number in range(1, ROUNDS + 1):
+        print(f"\n=== {len(failed)} failed; alone, {number} of {ROUNDS}", flush=True)
+        again.unlink(missing_ok=True)
+        if _pytest([f"{_REPORT}{again}", "-p", "no:cacheprovider", *failed]):
+            return f"of {len(failed)} tests, one or more failed again"
+        if outcomes_of(again) != {"passed": len(failed)}:
+            return "a test was not run again"
+    return ""
+
+
+def _failed(cache: Path) -> list[str]:
+    """The tests that failed in a run that had this new cache, by pytest's names."""
+    try:
+        return sorted(json.loads((cache / "v/cache/lastfailed").read_bytes()))
+    except FileNotFoundError:
+        return []
+
+
+def _notes(report: Path) -> Path:
+    return report.with_suffix(".unsteady.json")
+
+
+def _noted(report: Path) -> list[str]:
+    """The tests of a report that failed once and passed when they were run again."""
+    notes = _notes(report)
+    return json.loads(notes.read_bytes()) if notes.exists() else []
+
+
+def _told(test: str) -> str:
+    return f"unsteady: {test} failed once, then passed three times"
+
+
+def _pytest(arguments: list[str]) -> int:
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], check=False).returncode  # noqa: S603 - a fixed program, no shell
+
+
+def _quiet(command: list[str]) -> int:
+    return subprocess.run(command, check=False, capture_output=True).returncode  # noqa: S603 - a fixed program, no shell
+
+
+def main() -> None:
+    """Ends with the status of the run, or of the count."""
+    match sys.argv[1:]:
+        case ["run", *arguments]:
+            sys.exit(run(arguments))
+        case ["count", _, *_] as given:
+            sys.exit(not count(map(Path, given[1:])))
+        case _:
+            sys.exit("usage: steady_tests.py run ARGUMENTS | count REPORT...")
+
+
+if __name__ == "__main__":
+    main()

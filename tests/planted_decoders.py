@@ -106,7 +106,7 @@ def do_half(rest, *_):
 
 def do_late(rest, *_):
     """Says what the file does, long after anybody waits for it."""
-    time.sleep(4)
+    time.sleep(10)
     os.write(_state["connection"], _numbered(rest, _state["number"]))
 
 

@@ -206,11 +206,11 @@ def answered(answers):
 def of_grpc(place, method, token):
     lists, stub = place.lists, {"ServerReflectionInfo": REFLECTION}.get(method, HEALTH)
     calls = {
-        "Check": lambda it: it.Check(health_pb2.HealthCheckRequest(), timeout=30),
-        "List": lambda it: it.List(health_pb2.HealthListRequest(), timeout=30),
-        "Watch": lambda it: first(it.Watch(WATCHED, timeout=30)),
+        "Check": lambda it: it.Check(health_pb2.HealthCheckRequest(), timeout=100),
+        "List": lambda it: it.List(health_pb2.HealthListRequest(), timeout=100),
+        "Watch": lambda it: first(it.Watch(WATCHED, timeout=100)),
         "ServerReflectionInfo": lambda it: first(
-            it.ServerReflectionInfo(iter([ASKED]), timeout=30)
+            it.ServerReflectionInfo(iter([ASKED]), timeout=100)
         ),
     }
     return raw(place, lists, token, stub, calls[method])

@@ -94,7 +94,7 @@ def server(data):
         assert ready.startswith("serving on 127.0.0.1:"), process.stderr.read()
         yield ready.split()[-1]
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=170)
         assert process.returncode == 0, told
         assert "Traceback" not in told
 
@@ -345,7 +345,7 @@ def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_p
     before = lines(data, "match", hashed["path"], "--server", server)
     assert before[0]["decision"] == "NO_KNOWN_MATCH"
     lines(data, "lists", "import", str(file), *described)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 100
     while time.monotonic() < deadline:
         out, *_ = run_any(data, "match", hashed["path"], "--server", server, "--json")
         if json.loads(out)["decision"] == "MATCH":
@@ -409,7 +409,7 @@ def on_a_terminal(data, *arguments, typed=b""):
             while chunk := os.read(ours, 65536):
                 seen += chunk
         os.close(ours)
-        return process.wait(60), seen.decode()
+        return process.wait(170), seen.decode()
 
 
 def test_a_person_sees_a_table_in_colour(data, folder):

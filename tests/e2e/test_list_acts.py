@@ -45,12 +45,12 @@ COMMON = "list-0"
 #: For as many tests as ask for a list of their own.
 OWN = tuple(f"list-{number}" for number in range(1, 10))
 COLUMNS = {"columns.sha256": "sha256", "columns.source_id": "id"}
-FOLLOW_SECONDS = 60.0
+FOLLOW_SECONDS = 600.0
 #: Two seconds are promised; a machine that runs the tests of others too may take longer. That it is
 #: far less than `FOLLOW_SECONDS` shows that the act woke the server.
-SOON_SECONDS = 15.0
+SOON_SECONDS = 60.0
 #: What was purged is erased once a process has built another snapshot.
-ERASED_SECONDS = 50.0
+ERASED_SECONDS = 150.0
 WHY = "the issuer's correction"
 SEARCH = """
 import contextlib, pathlib, sys

@@ -66,7 +66,7 @@ def readiness(server):
 
 
 def ask(admin):
-    connection = http.client.HTTPConnection(admin, timeout=30)
+    connection = http.client.HTTPConnection(admin, timeout=100)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -79,7 +79,7 @@ def at(server):
     return ("--server", server.address)
 
 
-async def until(condition, *, seconds=30):
+async def until(condition, *, seconds=100):
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - the servers have no event for a test
             await asyncio.sleep(0.05)

@@ -840,7 +840,7 @@ class TestIsolation:
 
         def slow(data, request, limits):
             started.append(len(data))
-            gate.wait(30)
+            gate.wait(100)
             return worker_decode(data, request, limits)
 
         worker_decode = worker.decode

@@ -115,7 +115,7 @@ async def test_matching_following_and_deadlines_take_no_notice(tmp_path, jump):
     clock = Clock(tmp_path / "clock")
     data = tmp_path / "data"
     with served(data, clock, CLIENT_SECONDS=5, KEEPALIVE_SECONDS=2) as (address, admin):
-        async with AsyncClient(address, timeout=20) as client:
+        async with AsyncClient(address, timeout=PATIENCE) as client:
             before = await client.match_image(KNOWN, seal_token=True)
             assert before.result.decision is Decision.MATCH
             stream = asyncio.Event()

@@ -59,7 +59,7 @@ async def served(data, **overrides):
 
 async def readiness(server):
     def ask():
-        connection = http.client.HTTPConnection(server.admin, timeout=10)
+        connection = http.client.HTTPConnection(server.admin, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", "/readyz")
             response = connection.getresponse()

@@ -33,7 +33,7 @@ def test_a_taken_port_is_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with started(tmp_path, "--listen", address) as process:
-            out, told = process.communicate(timeout=60)
+            out, told = process.communicate(timeout=170)
     assert (process.returncode, out) == (2, "")
     assert told == (
         f"error: listen: cannot listen on {address}: Address already in use; choose another with "
@@ -68,7 +68,7 @@ def test_the_address_is_told_once_and_open_doors_loudly(tmp_path, host):
     with started(tmp_path, "--listen", f"{host}:0", **insist) as process:
         ready = process.stdout.readline().strip()
         process.send_signal(signal.SIGTERM)
-        out, told = process.communicate(timeout=60)
+        out, told = process.communicate(timeout=170)
     assert ready.startswith(f"serving on {host}:")
     assert out == ""
     assert ready.split()[-1] not in told

@@ -58,7 +58,7 @@ def plan(count: int, *, streamed: bool = False, in_flight: int = 0, seconds: flo
     )
 
 
-async def sent_to(target: str, what: Plan, *, timeout: float = 10.0, contents=CONTENTS):  # noqa: ASYNC109
+async def sent_to(target: str, what: Plan, *, timeout: float = 100.0, contents=CONTENTS):  # noqa: ASYNC109
     return await send(target, what, Images(contents, 0), connections=1, timeout_seconds=timeout)
 
 
@@ -146,7 +146,7 @@ async def test_a_closed_plan_keeps_so_many_under_way():
         return pb.MatchImageResponse()
 
     async with serving(image=image) as target:
-        sent = await sent_to(target, plan(5, in_flight=3, seconds=0.3))
+        sent = await sent_to(target, plan(5, in_flight=3, seconds=1.5))
     assert most == 3
     assert len(sent.asked) > 5
     assert {each.outcome for each in sent.asked} == {Outcome.ANSWERED}
@@ -201,7 +201,7 @@ async def test_a_stream_that_breaks_off_fails_its_own_and_another_takes_the_rest
             yield pb.MatchImagesResponse(request_id=each.request_id)
 
     async with serving(images=images) as target:
-        sent = await sent_to(target, plan(20, streamed=True, seconds=0.5))
+        sent = await sent_to(target, plan(20, streamed=True, seconds=2))
     outcomes = [each.outcome for each in sent.asked]
     assert outcomes[0] is Outcome.FAILED
     assert outcomes[-1] is Outcome.ANSWERED
@@ -230,7 +230,7 @@ async def test_streams_of_a_closed_plan():
             yield pb.MatchImagesResponse(request_id=each.request_id)
 
     async with serving(images=images) as target:
-        sent = await sent_to(target, plan(5, streamed=True, in_flight=2))
+        sent = await sent_to(target, plan(5, streamed=True, in_flight=2, seconds=1))
     assert len(sent.asked) > 2
     assert {each.outcome for each in sent.asked} == {Outcome.ANSWERED}
 

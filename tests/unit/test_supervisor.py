@@ -523,7 +523,7 @@ class TestWorker:
             [sys.executable, "-m", "matcher.service.worker"],
             input=order,
             capture_output=True,
-            timeout=60,
+            timeout=170,
             check=False,
         )
 

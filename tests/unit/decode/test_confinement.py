@@ -47,7 +47,7 @@ os._exit(0)
 def tried(attempt, *, threads=False):
     program = PROGRAM.format(attempt=attempt, threads=threads)
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=True, timeout=60, text=True
+        [sys.executable, "-c", program], capture_output=True, check=True, timeout=170, text=True
     )
     return done.stdout
 

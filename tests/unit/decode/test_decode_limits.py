@@ -20,6 +20,9 @@ from PIL import Image
 from matcher.decode.limits import DecodeLimits, WorkerLimits
 from matcher.model import ALL_VIEWS, DecodedImage, DecodeRequest, NotHashableReason, Undecodable
 
+#: Of processor time; unpacking what is refused would take far more.
+CPU_SECONDS = 2.0
+
 
 def _chunk(name, content):
     return (
@@ -152,10 +155,10 @@ worker.supported_formats()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 answers = {}
 for name, data in prepared.items():
-    started = time.perf_counter()
+    started = time.process_time()
     answer = worker.decode(bytes.fromhex(data), DecodeRequest(ALL_VIEWS), DecodeLimits())
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    answers[name] = [str(getattr(answer, "reason", "")), time.perf_counter() - started, grown]
+    answers[name] = [str(getattr(answer, "reason", "")), time.process_time() - started, grown]
 print(json.dumps(answers))
 """
     run = subprocess.run(
@@ -163,13 +166,13 @@ print(json.dumps(answers))
         input=json.dumps(prepared),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=170,
         check=True,
     )
     assert run.stderr == ""
     for name, (reason, seconds, grown) in json.loads(run.stdout).items():
         assert reason == NotHashableReason.OVER_LIMIT, name
-        assert seconds < 0.5, name
+        assert seconds < CPU_SECONDS, name
         assert grown < 8 * 1024, name  # KiB; the least of the bombs would take 130 MB
 
 
@@ -233,11 +236,11 @@ def test_scans_of_a_progressive_jpeg(lab, photo):
 
 
 def test_monstrous_later_frame_does_not_hide_the_first(lab):
-    started = time.perf_counter()
+    started = time.process_time()
     result = lab.decoded(gif_bomb(first=(50, 50), later=(60_000, 60_000)), DecodeRequest(ALL_VIEWS))
     assert isinstance(result, DecodedImage)
     assert "frame:1" in result.views_left_out
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < CPU_SECONDS
 
 
 def test_monstrous_later_page_does_not_hide_the_first(lab, photo):

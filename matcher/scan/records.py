@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hashlists.model import HashKind
 from matcher.errors import BrokenSealError
 from matcher.model import Decision, Digests, ImageHashes, NotHashableReason, Undecodable
-from matcher.scan.model import FOUND, KeptHashes, MatchRecord, Outcome, Record, Way
+from matcher.scan.model import FOUND, Answer, KeptHashes, MatchRecord, Outcome, Record, Way
 from matcher.tokens import from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from matcher.model import Match, MatchResult
-    from matcher.scan.model import Answer, Batch, FailureReason, Listed
+    from matcher.scan.model import Batch, FailureReason, Listed
 
 _OUTCOMES: Final = {
     Decision.MATCH: Outcome.MATCHED,
@@ -203,6 +205,47 @@ def kept_hashes(
     )
 
 
+def kept_again(kept: KeptHashes, batch: Batch, row: int) -> KeptHashes:
+    """What an earlier scan has kept of an object, or a member of it, as this scan keeps it.
+
+    Args:
+        kept: of the object, or the member.
+        batch: of this scan, in which the object is.
+        row: of the object in the batch, from 0.
+    """
+    member_number = int(kept.id.partition(_MEMBER)[2] or 0)
+    return msgspec.structs.replace(
+        kept, id=record_id(batch, row, member_number), source=batch.source
+    )
+
+
+def record_of_kept(
+    kept: KeptHashes, hashes: ImageHashes, result: MatchResult, *, gaps: tuple[str, ...] = ()
+) -> Record:
+    """The record of an object that was looked up by its kept hashes, and not fetched.
+
+    Args:
+        kept: of the object; its id becomes the record's.
+        hashes: that it holds, of `opened_hashes`.
+        result: what looking them up gave.
+        gaps: what was not looked at, beside what was not then.
+    """
+    added = tuple(each for each in gaps if each not in kept.gaps)
+    answer = Answer(
+        digests_of(hashes), result, hashes, format=kept.format, gaps=(*kept.gaps, *added)
+    )
+    return judged_record(
+        kept.id,
+        kept.source,
+        kept.listed,
+        answer,
+        result,
+        attempts=0,
+        way=Way.UNCHANGED,
+        member=kept.member,
+    )
+
+
 def opened_hashes(kept: KeptHashes) -> tuple[float, ImageHashes]:
     """When an object was read, in seconds since 1970 UTC, and its hashes as they were then.
 
@@ -254,10 +297,12 @@ __all__ = [
     "digests_of",
     "failed_record",
     "judged_record",
+    "kept_again",
     "kept_hashes",
     "object_id_of",
     "opened_hashes",
     "outcome_of",
     "record_id",
     "record_of",
+    "record_of_kept",
 ]

@@ -84,11 +84,17 @@ def sealed(scan_id: str, result: BatchResult, sealer: Sealer) -> dict[str, Any] 
 
 
 def each(
-    engine: Engine, document: ScanDocument, sealer: Sealer, *, now: float
+    engine: Engine,
+    document: ScanDocument,
+    sealer: Sealer,
+    *,
+    now: float,
+    after: int = 0,
+    source: int | None = None,
 ) -> Iterator[KeptBatch]:
     """The kept hashes, batch by batch; of those that have expired, none."""
-    number = 0
-    while (row := _next(engine, number)) is not None and _counts(document, now):
+    number = after
+    while (row := _next(engine, number, source)) is not None and _counts(document, now):
         number = row.number
         yield _opened(row, document, sealer)
 
@@ -179,10 +185,12 @@ def _count(connection: Connection, objects: int, *, traces: bool = False) -> Non
     connection.execute(update(schema.scan).values(values))
 
 
-def _next(engine: Engine, number: int) -> Row[Any] | None:
+def _next(engine: Engine, number: int, source: int | None = None) -> Row[Any] | None:
     columns: list[Any] = [_KEPT.number, _KEPT.objects, _KEPT.sealed, _FINISHED.source]
     query = select(*columns)
     query = query.select_from(_JOINED).where(_KEPT.number > number).order_by(_KEPT.number)
+    if source is not None:
+        query = query.where(_FINISHED.source == source)
     with reading(engine) as connection:
         return connection.execute(query.limit(1)).one_or_none()
 

@@ -359,14 +359,23 @@ class ScanState:
         for row in self._each_finished(schema.finished.c.content):
             yield from packing.unpack_records(row.content, identities)
 
-    def kept(self, sealer: Sealer) -> Iterator[KeptBatch]:
+    def kept(
+        self, sealer: Sealer, *, after: int = 0, source: int | None = None
+    ) -> Iterator[KeptBatch]:
         """The kept hashes, batch by batch in their order; of those that have expired, none.
+
+        Args:
+            sealer: `kept.scan_sealer`.
+            after: number of the batch behind which to begin.
+            source: number of the place of which they are; None for all.
 
         Raises:
             StateError: a key that sealed them is not here, or the state is damaged.
             SealingKeyError: no key can be read.
         """
-        return keeping.each(self._engine, self.document, sealer, now=self._clock())
+        return keeping.each(
+            self._engine, self.document, sealer, now=self._clock(), after=after, source=source
+        )
 
     def kept_of(self, number: int, sealer: Sealer) -> KeptBatch | None:
         """The kept hashes of one batch; None where there are none. Raises as `kept`."""

@@ -17,6 +17,7 @@ import queue
 import threading
 from collections import Counter
 from concurrent.futures import Future
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from matcher.model import NotHashableReason, Undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextvars import Context
 
     from matcher.decode.protection import Protection
     from matcher.decode.sandbox.connection import Worker
@@ -56,6 +58,8 @@ class _Job:
     future: Future[Decoded]
     started: Callable[[], None] | None
     meanwhile: Callable[[], None] | None
+    #: Of the call that the file came with: what is told of the file is told as that call's.
+    context: Context = field(default_factory=copy_context, repr=False)
 
     def use_the_time(self) -> None:
         """Does what the caller wants done meanwhile, unless that was done."""
@@ -181,7 +185,8 @@ class SandboxPool:
         except DecodersAwayError:
             raise
         except Exception as error:  # noqa: BLE001 - a thread that ended would answer nobody
-            _log.error("decoding failed on our side: this is a bug (%s)", type(error).__name__)
+            bug = "decoding failed on our side: this is a bug (%s)"
+            job.context.run(_log.error, bug, type(error).__name__)
             seat.clear()
             return broken_down(error)
 
@@ -199,7 +204,7 @@ class SandboxPool:
                 return self._ask(worker, job)
             except tuple(_CAUSES) as error:
                 failure = error
-            seat.replace(_CAUSES[type(failure)], threads=threads)
+            job.context.run(seat.replace, _CAUSES[type(failure)], threads=threads)
             if isinstance(failure, TooSlowError):
                 return _failed("decoding took too long and was stopped")
         if isinstance(failure, OutOfMemoryError):

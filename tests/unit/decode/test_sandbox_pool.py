@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
+import logging
 import mmap
 import os
 import pickle
@@ -40,6 +42,7 @@ from matcher.model import (
     Undecodable,
     ViewBlocks,
 )
+from matcher.telemetry import JsonFormatter, request_id
 from tests.planted_decoders import NUMBER, planted
 
 REQUEST = DecodeRequest(ALL_VIEWS, frozenset(CODE64_KINDS), crops=(0.02, 0.05))
@@ -222,6 +225,38 @@ def harm_by(pool, word, reason):
         assert all(isinstance(each.result(SECONDS), DecodedImage) for each in others)
 
     return restarts_over(pool, work)
+
+
+@pytest.fixture
+def logged():
+    """What the seats of workers log, as a server writes it."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger(seats.__name__)
+    logger.addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+
+
+def test_the_log_tells_with_which_call_the_file_came(pool, logged):
+    """And with none where a worker was gone before the next file was there."""
+    for called in ("first", "second"):
+        mark = request_id.set(called)
+        answers = [pool.submit(planted("exit"), REQUEST), pool.submit(PICTURE, REQUEST)]
+        request_id.reset(mark)
+        for each in answers:
+            each.result(SECONDS)
+    assert [each["request_id"] for each in logged()] == ["first"] * 2 + ["second"] * 2
+    pid = pid_of(pool)
+    os.kill(pid, signal.SIGKILL)
+    wait_for_end(pid)
+    mark = request_id.set("third")
+    asked(pool, PICTURE)
+    request_id.reset(mark)
+    *_, last = logged()
+    assert "is replaced" in last["message"]
+    assert "request_id" not in last
 
 
 def test_a_file_that_a_fresh_worker_decodes_is_decoded(pool):

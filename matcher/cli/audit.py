@@ -10,7 +10,7 @@ import click
 from hashlists.access.audit_head import AuditHead
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
-from matcher.cli.output import note, print_json, print_table
+from matcher.cli.output import is_terminal, note, print_json, print_paragraphs, print_table
 
 if TYPE_CHECKING:
     from hashlists.access.audit import AuditRecord
@@ -52,6 +52,9 @@ def show(session: Session, *, after: int | None, limit: int, as_json: bool) -> N
     if as_json:
         for each in records:
             print_json(_record(each))
+        return
+    if is_terminal():  # details are as long as they are
+        print_paragraphs(map(_paragraph, records))
         return
     columns = ("number", "at", "who", "act", "subject", "outcome", "details")
     print_table(columns, map(_row, records))
@@ -119,6 +122,15 @@ def _record(record: AuditRecord) -> dict[str, Any]:
         "details": dict(event.details),
         "sha256": record.digest.hex(),
     }
+
+
+def _paragraph(record: AuditRecord) -> tuple[str, list[str]]:
+    """What was done, and what came of it; below it by whom, and each of the details."""
+    event = record.event
+    what = " ".join(filter(None, (event.act, event.subject)))
+    heading = f"{record.number}  {record.at:%Y-%m-%d %H:%M:%S} UTC  {what}: {event.outcome.value}"
+    details = [f"{name}: {value}" for name, value in event.details.items()]
+    return heading, [f"by {event.actor}", *details]
 
 
 def _row(record: AuditRecord) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 
@@ -126,6 +127,23 @@ def test_records_are_shown_newest_or_from_a_number(run, show, filled):
     header, first, *_ = run("audit", "show").out.splitlines()
     assert header.split("\t")[:3] == ["number", "at", "who"]
     assert first.split("\t")[0] == "1"
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_a_person_reads_records_in_a_narrow_terminal(run, filled, monkeypatch, columns):
+    """No word is broken, and nothing is left out."""
+    reason = "a reason of many words that no narrow terminal has room for beside all else"
+    run("lists", "demote", "demo", "--reason", reason)
+    monkeypatch.setattr("matcher.cli.audit.is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [line.rstrip() for line in run("audit", "show").out.splitlines()]
+    assert max(map(len, lines)) <= columns
+    heads = [line for line in lines if not line.startswith("  ")]
+    assert re.fullmatch(r"3  [-\d]{10} [:\d]{8} UTC  list.demote demo: begun", heads[-2])
+    assert heads[-1].endswith("list.demote demo: done")
+    told = " ".join(" ".join(lines[lines.index(heads[-2]) : lines.index(heads[-1])]).split())
+    assert f"reason: {reason}" in told
+    assert " by account:" in told
 
 
 def test_a_broken_record_is_named(run, filled, tmp_path):

@@ -10,9 +10,9 @@ from hashlists.model import CODE64_KINDS, HashKind
 from matcher.cli import options
 from matcher.cli.context import Session, pass_session
 from matcher.cli.files import HashedFile, UnreadableFile, as_text, hash_files
-from matcher.cli.gaps import Gaps
 from matcher.cli.output import is_terminal, print_json, print_pretty_json, progress
 from matcher.cli.views import split_views
+from matcher.gaps import Gaps
 from matcher.model import DecodeRequest, Digests, Undecodable, ViewHashes
 
 if TYPE_CHECKING:

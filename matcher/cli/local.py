@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matcher.cli.files import HashedFile, UnreadableFile, hash_files
-from matcher.cli.gaps import NO_GAPS, Gaps
 from matcher.cli.matching import FileOutcome
 from matcher.cli.results import Failure, Outcome
+from matcher.gaps import NO_GAPS, Gaps
 from matcher.model import QUALITY_FLOOR, DecodedImage
 from matcher.pipeline import Generation, MatchOptions, match_items
 

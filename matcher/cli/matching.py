@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from matcher.cli.gaps import Gaps
     from matcher.cli.results import Outcome
+    from matcher.gaps import Gaps
     from matcher.model import ImageHashes
 
 

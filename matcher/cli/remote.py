@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from hashlists.model import HashKind
 from matcher.cli.files import LoadedFile, UnreadableFile, load_file, too_large
-from matcher.cli.gaps import NO_GAPS, Gaps
 from matcher.cli.matching import FileOutcome
 from matcher.cli.output import note
 from matcher.cli.results import Failure, Outcome
@@ -26,6 +25,7 @@ from matcher.errors import (
     UnknownPolicyError,
     UnknownViewError,
 )
+from matcher.gaps import NO_GAPS, Gaps
 from matcher.model import Decision, ImageHashes, MatchResult, NotHashableReason, Undecodable
 
 if TYPE_CHECKING:

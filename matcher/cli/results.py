@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from hashlists.model import Harm, HashKind
 from hashlists.words import counted
-from matcher.cli.gaps import NO_GAPS
 from matcher.cli.output import is_terminal, note, print_json, print_row, print_table, without_hashes
+from matcher.gaps import NO_GAPS
 from matcher.model import Basis, Decision, Match, MatchResult
 
 if TYPE_CHECKING:
     from hashlists.model import Classification
-    from matcher.cli.gaps import Gaps
+    from matcher.gaps import Gaps
 
 EXIT_FOUND = 1
 EXIT_UNDECIDED = 2

@@ -41,6 +41,14 @@ class ReportError(ScanError):
     reason = "SCAN_REPORT"
 
 
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error among those of tasks that ended together."""
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
 __all__ = [
     "EngineError",
     "ReportError",
@@ -48,4 +56,5 @@ __all__ = [
     "SelectionError",
     "SourceError",
     "StateError",
+    "first_of",
 ]

@@ -242,7 +242,7 @@ class BatchResult:
         records: one for each object of the batch, in its order, each followed by those of its
             members where it is an archive that was opened.
         kept: for each record that has hashes; empty where none are kept.
-        fetched_bytes: that were read, those of failed tries included.
+        fetched_bytes: that were read, but for tries that broke off.
         seconds: from when its first object was begun until its last one was done.
     """
 

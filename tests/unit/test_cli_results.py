@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from hashlists.model import Classification, HashKind
-from matcher.cli.gaps import Gaps
 from matcher.cli.results import Failure, Report, to_record
+from matcher.gaps import Gaps
 from matcher.model import Basis, Closeness, Decision, Match, MatchResult, NotHashableReason
 
 MATCH = Match(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from matcher.cli.gaps import NO_GAPS, Gaps
 from matcher.client import ImageInfo
+from matcher.gaps import NO_GAPS, Gaps
 
 
 def gaps(frames, *hashed, truncated=False):

@@ -1,0 +1,257 @@
+"""The local engine: each object has its record, whatever is wrong with it or its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from matcher.decode.pool import InProcessPool
+from matcher.errors import DecodersAwayError, UnknownPolicyError
+from matcher.hashing.digests import digest_bytes
+from matcher.model import NotHashableReason
+from matcher.pipeline import MatchOptions, match_items
+from matcher.scan.engines.local import LocalEngine, LocalOptions
+from matcher.scan.errors import EngineError
+from matcher.scan.events import Retried, Throttled
+from matcher.scan.fetching import Patience
+from matcher.scan.judging.local import LocalJudge
+from matcher.scan.model import Batch, FailureReason, FetchError, Outcome, Way
+from matcher.scan.records import opened_hashes
+from tests.scan_support import MemorySource, generation_of, hashes_of, picture
+
+MAX_BYTES = 200_000
+PICTURES = {f"p/{n:03}.png": picture(n) for n in range(40)}
+KNOWN = [picture(n) for n in (3, 17)]
+BRIEF = Patience(attempts=3, first_seconds=0.001, longest_seconds=0.002)
+
+
+@pytest.fixture(scope="module")
+def generation(tmp_path_factory):
+    return generation_of(tmp_path_factory.mktemp("snapshots"), KNOWN)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = InProcessPool(workers=2)
+    yield pool
+    pool.close()
+
+
+class CountingPool:
+    """Counts what is decoded; is away as often as `away` says."""
+
+    def __init__(self, pool):
+        self._pool = pool
+        self.decoded = Counter()
+        self.away = 0
+
+    def submit(self, data, request, **options):
+        self.decoded[digest_bytes(data).sha256] += 1
+        if self.away:
+            self.away -= 1
+            failed = self._pool.submit(b"", request)
+            failed.result()
+            gone = type(failed)()
+            gone.set_exception(DecodersAwayError("no decoder can be started"))
+            return gone
+        return self._pool.submit(data, request, **options)
+
+
+@pytest.fixture
+def counting(pool):
+    return CountingPool(pool)
+
+
+@pytest.fixture
+async def judge(generation, counting):
+    async def at_once(seconds):
+        pass
+
+    judge = LocalJudge(
+        generation, counting, MatchOptions(within=None), max_bytes=MAX_BYTES, sleep=at_once
+    )
+    yield judge
+    await judge.close()
+
+
+def batch_of(source, *keys, number=1):
+    return Batch(number, 0, tuple(source.listed(key) for key in keys or source.objects))
+
+
+async def scan(source, judge, *batches, events=None, **options):
+    engine = LocalEngine(
+        [source], judge, LocalOptions(patience=BRIEF, **options), events=events or (lambda _: 0)
+    )
+    try:
+        return await asyncio.gather(*(engine.scan(each) for each in batches))
+    finally:
+        await engine.close()
+
+
+async def scanned(source, judge, **options):
+    (result,) = await scan(source, judge, batch_of(source), **options)
+    return {record.key: record for record in result.records}
+
+
+async def test_records_tell_what_looking_each_file_up_by_itself_does(judge, generation):
+    """The oracle hashes and looks up one file after the other."""
+    records = await scanned(MemorySource(PICTURES), judge)
+    assert list(records) == list(PICTURES)
+    for key, hashes in zip(PICTURES, hashes_of(PICTURES.values()), strict=True):
+        (result,) = match_items(generation, [hashes], [MatchOptions(within=None)])
+        record = records[key]
+        assert record.outcome == result.decision.lower().replace("match", "matched").replace(
+            "no_known_matched", "no_known_match"
+        )
+        assert record.total_matches == result.total_matches
+        assert (record.format, record.way, record.attempts) == ("png", Way.FETCHED, 1)
+        assert (record.size, record.etag) == (len(PICTURES[key]), f"e-{key}")
+    matched = [key for key, each in records.items() if each.outcome is Outcome.MATCHED]
+    assert matched == ["p/003.png", "p/017.png"]
+    assert records["p/003.png"].sha256 == digest_bytes(PICTURES["p/003.png"]).sha256.hex()
+
+
+async def test_what_is_wrong_with_one_object_is_its_own(judge):
+    source = MemorySource(
+        PICTURES
+        | {
+            "broken": b"\x89PNG\r\n\x1a\n" + b"\0" * 50,
+            "empty": b"",
+            "large": bytes(MAX_BYTES + 1),
+            "text": b"some words",
+        }
+    )
+    source.faults["p/000.png"].append(FetchError(FailureReason.FORBIDDEN, "it may not be read"))
+    source.faults["p/001.png"].append(ZeroDivisionError())
+    batch = batch_of(source)
+    del source.objects["p/002.png"]
+    (result,) = await scan(source, judge, batch)
+    records = {each.key: each for each in result.records}
+    assert [each.key for each in batch.objects] == list(records)
+    told = {key: (each.outcome, each.reason) for key, each in records.items()}
+    assert told["broken"] == (Outcome.NOT_HASHABLE, NotHashableReason.MALFORMED)
+    assert told["empty"] == (Outcome.NOT_HASHABLE, NotHashableReason.MALFORMED)
+    assert told["large"] == (Outcome.NOT_HASHABLE, NotHashableReason.OVER_LIMIT)
+    assert told["text"] == (Outcome.NOT_HASHABLE, NotHashableReason.UNSUPPORTED)
+    assert told["p/000.png"] == (Outcome.FAILED, FailureReason.FORBIDDEN)
+    assert told["p/001.png"] == (Outcome.FAILED, FailureReason.STORE_ERROR)
+    assert "this is a bug (ZeroDivisionError)" in records["p/001.png"].detail
+    assert told["p/002.png"] == (Outcome.FAILED, FailureReason.VANISHED)
+    assert told["p/003.png"] == (Outcome.MATCHED, "")
+    counts = Counter(outcome for outcome, _ in told.values())
+    assert counts[Outcome.NO_KNOWN_MATCH] == 35
+    read = [len(source.objects[k]) for k, each in records.items() if each.outcome != "failed"]
+    assert result.fetched_bytes == sum(read)
+
+
+async def test_faults_that_pass_are_tried_again_and_counted(judge):
+    source, heard = MemorySource(PICTURES), []
+    slow = FetchError(FailureReason.THROTTLED, "slow down", transient=True, throttled=True)
+    error = FetchError(FailureReason.STORE_ERROR, "500", transient=True)
+    source.faults["p/003.png"].extend([slow, error])
+    source.faults["p/004.png"].extend([error] * 5)
+    records = await scanned(source, judge, events=heard.append)
+    assert (records["p/003.png"].outcome, records["p/003.png"].attempts) == ("matched", 3)
+    failed = records["p/004.png"]
+    assert (failed.outcome, failed.reason, failed.attempts) == ("failed", "store_error", 3)
+    assert [each.at_once for each in heard if isinstance(each, Throttled)] == [4]
+    told = Counter(each.reason for each in heard if isinstance(each, Retried))
+    assert told == {FailureReason.THROTTLED: 1, FailureReason.STORE_ERROR: 3}
+
+
+async def test_the_same_bytes_are_decoded_once_and_each_has_its_record(judge, counting):
+    source = MemorySource(
+        {f"{n:03}": (KNOWN[0], PICTURES["p/005.png"], b"no picture")[n % 3] for n in range(150)}
+        | {"large-1": bytes(MAX_BYTES + 9), "large-2": bytes(MAX_BYTES + 9)}
+    )
+    keys = list(source.objects)
+    batches = [batch_of(source, *keys[at : at + 50], number=at + 1) for at in range(0, 152, 50)]
+    results = await scan(source, judge, *batches)
+    assert set(counting.decoded.values()) == {1}
+    records = [record for each in results for record in each.records]
+    assert [each.key for each in records] == keys
+    assert Counter(each.way for each in records) == {Way.FETCHED: 4, Way.REPEAT: 148}
+    matched = [each for each in records if each.outcome is Outcome.MATCHED]
+    assert len(matched) == len({each.match_id for each in matched}) == 50
+    assert len({(each.matches, each.format, each.detail) for each in matched}) == 1
+    assert Counter(each.reason for each in records if each.reason) == {
+        "unsupported": 50,
+        "over_limit": 2,
+    }
+
+
+async def test_kept_hashes_give_the_hashes(judge):
+    source = MemorySource(dict(list(PICTURES.items())[:3]) | {"text": b"words", "twin": KNOWN[0]})
+    source.objects["z-twin"] = KNOWN[0]
+    (result,) = await scan(source, judge, batch_of(source), keep_hashes=True)
+    assert [each.id for each in result.kept] == [each.id for each in result.records]
+    kept = {each.listed.key: opened_hashes(each)[1] for each in result.kept}
+    assert kept["twin"] == kept["z-twin"] == hashes_of(KNOWN[:1])[0]
+    assert kept["text"].undecodable.reason is NotHashableReason.UNSUPPORTED
+    (result,) = await scan(source, judge, batch_of(source))
+    assert result.kept == ()
+
+
+async def test_decoders_that_are_away_are_waited_for(judge, counting):
+    counting.away = 2
+    source = MemorySource({"a": KNOWN[0]})
+    assert (await scanned(source, judge))["a"].outcome is Outcome.MATCHED
+    counting.away = 100
+    record = (await scanned(source, judge))["a"]
+    assert (record.outcome, record.reason) == (Outcome.FAILED, FailureReason.DECODERS_AWAY)
+    assert record.attempts == 1
+    counting.away = 0
+
+
+async def test_a_twin_of_what_got_no_answer_is_judged_by_itself(judge, counting):
+    counting.away = 4  # all tries of the first
+    source = MemorySource({"a": KNOWN[0], "b": KNOWN[0]})
+    records = await scanned(source, judge)
+    outcomes = Counter(each.outcome for each in records.values())
+    assert outcomes == {Outcome.FAILED: 1, Outcome.MATCHED: 1}
+
+
+async def test_memory_is_bounded(judge):
+    source = MemorySource({f"{n:03}": bytes([n]) * 60_000 for n in range(40)})
+    await scan(source, judge, batch_of(source), most_bytes=200_000)
+    assert 1 < source.most_at_once <= 3
+
+
+async def test_a_judge_that_is_gone_ends_the_scan():
+    class Gone:
+        max_bytes, tells_hashes = MAX_BYTES, False
+
+        async def judge(self, data, digests):
+            raise EngineError("the server refuses")
+
+    source = MemorySource(PICTURES)
+    with pytest.raises(EngineError, match="refuses"):
+        await scan(source, Gone(), batch_of(source))
+
+
+async def test_a_scan_that_is_cancelled_leaves_nothing_under_way(judge):
+    source = MemorySource(PICTURES)
+    reached = asyncio.Event()
+
+    async def stuck():
+        reached.set()
+        await asyncio.Event().wait()
+
+    source.faults["p/020.png"].append(stuck)
+    engine = LocalEngine([source], judge)
+    task = asyncio.create_task(engine.scan(batch_of(source)))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.at_once == 0
+    (result,) = await asyncio.gather(engine.scan(batch_of(source)))
+    assert len(result.records) == 40
+    await engine.close()
+
+
+def test_a_policy_that_is_not_there_is_told_at_once(generation, pool):
+    with pytest.raises(UnknownPolicyError):
+        LocalJudge(generation, pool, MatchOptions("none", within=None), max_bytes=1)

@@ -1,0 +1,217 @@
+"""What an earlier scan kept stands for an object of its very key and version, and for no other."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from matcher.model import NotHashableReason
+from matcher.scan.document import Place
+from matcher.scan.errors import StateError
+from matcher.scan.model import Batch, BatchResult, Listed
+from matcher.scan.records import kept_again, opened_hashes
+from matcher.scan.state import ScanState
+from matcher.scan.unchanged import Earlier, is_same, not_hashed
+from tests.scan_state_support import (
+    READ_AT,
+    RUN,
+    batches,
+    document,
+    hashes,
+    kept,
+    listed,
+    records,
+    result,
+    sealer,
+)
+
+SEALER = sealer()
+HASHED = ("pdq", "upright")
+PLACES = (Place("/a"), Place("s3://b", endpoint="http://store"))
+NUMBERS = range(0, 60, 2)
+changed = msgspec.structs.replace
+
+
+def order(key):
+    return key
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """Even numbers of both places, all of which have hashes but every fifth."""
+    with ScanState.create(tmp_path / "out", document(places=PLACES, hashes_until=1e12)) as state:
+        state.begin_run(**RUN, hashed=HASHED)
+        for source in (0, 1):
+            made = batches(NUMBERS, first=state.next_number, source=source)
+            state.plan(source, "c", made, done=True)
+            for each in made:
+                state.finish(result(each, keep=True), sealer=SEALER)
+        yield state
+
+
+def opened(state, places=PLACES, *, archives=False, hashed=HASHED, opener=SEALER):
+    return Earlier(state, opener, places, [order] * len(places), archives=archives, hashed=hashed)
+
+
+def is_kept(number):
+    return number in NUMBERS and number % 5 != 4
+
+
+def test_objects_are_found_in_the_order_of_the_listing(earlier):
+    known = opened(earlier)
+    assert known.problem == ""
+    for source in (1, 0):  # places do not depend on each other
+        for number in range(70):
+            found = known.find(source, listed(number))
+            assert len(found) == is_kept(number)
+            if found:
+                assert found[0].listed == listed(number)
+                assert opened_hashes(found[0]) == (READ_AT, hashes(listed(number).key))
+
+
+def test_what_was_asked_for_may_be_asked_for_again(earlier):
+    known = opened(earlier)
+    assert known.find(0, listed(10)) == known.find(0, listed(10)) != ()
+
+
+def test_what_comes_late_is_not_found(earlier):
+    known = opened(earlier)
+    assert known.find(0, listed(30))
+    assert known.find(0, listed(10)) == ()
+    assert known.find(0, listed(32))
+
+
+def test_places_are_told_by_their_url_and_endpoint(earlier):
+    swapped = (PLACES[1], PLACES[0], Place("s3://b"))
+    known = opened(earlier, swapped)
+    assert [bool(known.find(source, listed(10))) for source in range(3)] == [True, True, False]
+    assert known.find(0, listed(10))[0].source == 1
+
+
+def test_nothing_stands_for_other_places(earlier):
+    known = opened(earlier, (Place("/elsewhere"),))
+    assert known.problem == "the earlier scan was of other places"
+    assert known.find(0, listed(10)) == ()
+
+
+def test_nothing_stands_where_less_was_hashed(earlier):
+    known = opened(earlier, hashed=(*HASHED, "phash"))
+    assert known.problem == "the earlier scan has not hashed: phash"
+    assert known.find(0, listed(10)) == ()
+    assert not_hashed(earlier, ("mirrored", "phash", "pdq")) == ("mirrored", "phash")
+
+
+def test_every_run_must_have_hashed_it(earlier):
+    earlier.begin_run(**RUN, hashed=("pdq",))
+    assert not_hashed(earlier, HASHED) == ()  # nothing was finished in it
+    (more,) = batches([100], first=earlier.next_number)
+    earlier.plan(0, "d", [more])
+    earlier.finish(result(more, keep=True), sealer=SEALER)
+    assert not_hashed(earlier, HASHED) == ("upright",)
+
+
+def test_nothing_stands_where_nothing_is_kept(earlier):
+    earlier.forget(None)
+    assert "kept no hashes" in opened(earlier).problem
+
+
+def test_a_forgotten_prefix_does_not_stand(earlier):
+    earlier.forget(SEALER, prefix="k0001")
+    known = opened(earlier)
+    assert not known.find(0, listed(10))
+    assert known.find(0, listed(20))
+
+
+def test_keys_that_are_not_here_are_told(earlier):
+    with pytest.raises(StateError, match="match_keys"):
+        opened(earlier, opener=sealer(b"another"))
+
+
+SEEN = Listed("k00003", 10, 1_000.0, "tag", "v1")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "stands"),
+    [
+        (SEEN, SEEN, True),
+        (SEEN, changed(SEEN, key="k00004"), False),
+        (SEEN, changed(SEEN, raw=b"k\xff"), False),
+        (SEEN, changed(SEEN, size=11), False),
+        (SEEN, changed(SEEN, size=None), False),
+        (SEEN, changed(SEEN, etag="other"), False),
+        (SEEN, changed(SEEN, etag=""), False),
+        (SEEN, changed(SEEN, version="v2"), False),
+        (SEEN, changed(SEEN, version=""), True),  # listings seldom tell it
+        (SEEN, changed(SEEN, modified=1_000.4), True),  # a listing tells it finer than a reading
+        (SEEN, changed(SEEN, modified=1_002.0), False),  # written again, with the same content
+        (SEEN, changed(SEEN, modified=None), True),
+        (Listed("k00003", 10, 1_000.0), Listed("k00003", 10, 1_000.0), True),
+        (Listed("k00003", 10, 1_000.0), Listed("k00003", 10, 1_000.1), False),
+        (Listed("k00003", 10), Listed("k00003", 10), False),
+        (Listed("k00003", None, 1_000.0), Listed("k00003", None, 1_000.0), False),
+        # it may have been written again in the tick in which it was read
+        (Listed("k00003", 10, READ_AT - 1), Listed("k00003", 10, READ_AT - 1), False),
+        (Listed("k00003", 10, READ_AT + 9), Listed("k00003", 10, READ_AT + 9), False),
+        (Listed("k00003"), Listed("k00003"), False),
+        (Listed("k00003", version="v"), Listed("k00003", version="v"), False),
+    ],
+)
+def test_only_the_very_version_stands(then, now, stands):
+    assert is_same(kept(Batch(1, 0, (then,)), 0), now) is stands
+
+
+def finish_archives(state, *, partly=False):
+    """An archive of two members, the second of which may have no hashes."""
+    batch = Batch(state.next_number, 0, (listed(200),))
+    members = [
+        msgspec.structs.replace(records(batch)[0], id=f"{batch.number}-1.{at}", member="m")
+        for at in (1, 2)
+    ]
+    its = [kept(batch, 0), kept(batch, 0, member="m", member_number=1)]
+    if not partly:
+        its.append(kept(batch, 0, member="m", member_number=2))
+    state.plan(0, "d", [batch])
+    state.finish(BatchResult(batch.number, (*records(batch), *members), tuple(its)), sealer=SEALER)
+
+
+def archived(folder, **changes):
+    return ScanState.create(folder, document(places=PLACES, hashes_until=1e12, **changes))
+
+
+def test_an_archive_stands_with_all_its_members(tmp_path):
+    with archived(tmp_path / "x", archives=True) as state:
+        state.begin_run(**RUN, hashed=HASHED)
+        finish_archives(state)
+        found = opened(state, archives=True).find(0, listed(200))
+        assert [each.id for each in found] == ["1-1", "1-1.1", "1-1.2"]
+        again = Batch(7, 1, (listed(5), listed(200)))
+        assert [kept_again(each, again, 1).id for each in found] == ["7-2", "7-2.1", "7-2.2"]
+        assert {kept_again(each, again, 1).source for each in found} == {1}
+        assert len(opened(state, archives=False).find(0, listed(200))) == 1
+
+
+def test_an_archive_of_which_a_member_has_no_hashes_does_not_stand(tmp_path):
+    with archived(tmp_path / "x", archives=True) as state:
+        state.begin_run(**RUN, hashed=HASHED)
+        finish_archives(state, partly=True)
+        assert opened(state, archives=True).find(0, listed(200)) == ()
+
+
+def test_what_may_be_an_archive_does_not_stand_once_they_are_opened(earlier):
+    known = opened(earlier, archives=True)
+    assert known.find(0, listed(0))  # a picture
+    assert known.find(0, listed(2)) == ()  # nothing that could be decoded
+    assert known.find(0, listed(6))
+
+
+def test_what_a_decoder_failed_at_is_tried_again(tmp_path):
+    with archived(tmp_path / "x") as state:
+        state.begin_run(**RUN, hashed=HASHED)
+        (one,) = batches([2, 5], size=2)
+        failed = str(NotHashableReason.DECODER_FAILED)
+        first = changed(kept(one, 0), undecodable=(failed, "took too long"))
+        state.plan(0, "c", [one])
+        state.finish(BatchResult(1, records(one), (first, kept(one, 1))), sealer=SEALER)
+        known = opened(state)
+        assert known.find(0, listed(2)) == ()
+        assert known.find(0, listed(5))

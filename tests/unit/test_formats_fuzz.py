@@ -12,7 +12,7 @@ from hashlists.formats.registry import FORMATS
 
 FOLDER = Path(__file__).resolve().parents[1] / "fuzz"
 #: Every fuzzer of a list format, named as its module is; dashes of the format are underscores.
-_OTHERS = {"fuzz_decode", "fuzz_unpacking"}
+_OTHERS = {"fuzz_decode", "fuzz_scan_archives", "fuzz_unpacking"}
 NAMES = sorted(path.stem for path in FOLDER.glob("fuzz_*.py") if path.stem not in _OTHERS)
 INPUTS = 500
 

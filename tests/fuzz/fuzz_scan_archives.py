@@ -20,9 +20,12 @@ import zipfile
 from matcher.scan.model import Content, Listed
 from matcher.scan.sources.archives import ArchiveLimits, ArchiveProblem, members
 
-#: Small, so that they are met.
-LIMITS = ArchiveLimits(
-    members=20, member_bytes=2000, total_bytes=200_000, ratio=1, slack_bytes=12_000
+#: The first lets the whole corpus pass; the others are met.
+LIMITS = (
+    ArchiveLimits(member_bytes=2000, total_bytes=200_000, slack_bytes=50_000, members=20),
+    ArchiveLimits(member_bytes=100, members=3),
+    ArchiveLimits(total_bytes=3_200),
+    ArchiveLimits(slack_bytes=1_000, ratio=1),
 )
 _DATA = random.Random(1).randbytes(3000)
 _TOKENS = (
@@ -101,21 +104,21 @@ def _mend(data):
             data[start + 148 : start + 156] = b"%06o\0 " % total
 
 
-def read(data):
+def read(data, limits=LIMITS[0]):
     """Opens one input and checks what came of it."""
     total, outcome = 0, "whole"
-    for count, each in enumerate(members(Content(Listed("x.gz"), data), LIMITS), 1):
-        assert count <= LIMITS.members + 1
+    for count, each in enumerate(members(Content(Listed("x.gz"), data), limits), 1):
+        assert count <= limits.members + 1
         if isinstance(each, ArchiveProblem):
             assert each.detail
             outcome = each.reason.value
             continue
         assert each.path
-        assert (each.data is None) == (each.size > LIMITS.member_bytes)
+        assert (each.data is None) == (each.size > limits.member_bytes)
         assert (each.digests is None) != (each.data is None)
         assert each.size == (each.digests.size if each.data is None else len(each.data))
         total += each.size
-    assert total <= LIMITS.total_bytes
+    assert total <= limits.total_bytes
     return outcome
 
 
@@ -125,7 +128,7 @@ def fuzz(inputs, seed, only=None):
     findings, outcomes = [], {}
     for number in range(inputs) if only is None else [only]:
         try:
-            outcome = read(mutated(files, seed, number))
+            outcome = read(mutated(files, seed, number), LIMITS[number % len(LIMITS)])
         except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
             findings.append(number)
             sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")

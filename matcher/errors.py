@@ -99,6 +99,12 @@ class ClimbingError(ThrottledError):
     reason = "QUERIES_TOO_SIMILAR"
 
 
+class UploadTooSlowError(MatcherError):
+    """The upload of a list file brings too little in the time that it may take."""
+
+    reason = "UPLOAD_TOO_SLOW"
+
+
 class ExportNotAllowedError(MatcherError):
     """This server exports nothing to callers over the network."""
 

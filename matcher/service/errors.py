@@ -43,6 +43,7 @@ STATUS_OF: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (match.ThrottledError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (match.DecodersAwayError, grpc.StatusCode.UNAVAILABLE),
     (match.UnprotectedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (match.UploadTooSlowError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (match.ExportNotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
     (match.UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
     (match.RoleMissingError, grpc.StatusCode.PERMISSION_DENIED),

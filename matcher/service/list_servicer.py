@@ -25,6 +25,7 @@ from matcher.service.errors import abort
 from matcher.service.gate import current_caller
 from matcher.service.imports import ImportOrder, Spool, run_import
 from matcher.service.threads import Threads
+from matcher.service.upload_pace import Pace
 from matcher.service.uploads import whose_share
 from matcher.service.validation import (
     check_author,
@@ -74,7 +75,7 @@ class ImportSettings:
         parallel: imports at once; further ones wait for their turn.
         waiting: uploads of list files that are open at once, one less of one caller; further ones
             are refused.
-        idle_seconds: longest silence of an upload before it is given up.
+        upload_seconds: in which an upload has to make progress before it is given up; see `Pace`.
     """
 
     catalog_url: str
@@ -83,7 +84,7 @@ class ImportSettings:
     max_rejected_share: float
     parallel: int = 1
     waiting: int = 4
-    idle_seconds: float = 60.0
+    upload_seconds: float = 60.0
 
 
 class ListServicer(lists_pb2_grpc.HashListServiceServicer):
@@ -372,10 +373,11 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
     ) -> AsyncIterator[pb.ImportHashListResponse]:
         spool: Spool | None = None
         try:
-            order = await self._order(requests, context)
+            pace = Pace(requests, self._imports.upload_seconds)
+            order = self._order(await pace.start(), context)
             await self._threads.run(self._catalog.get_list, order.list_name)
             spool = Spool(self._imports.spool_dir, order, max_bytes=self._imports.max_file_bytes)
-            while (request := await _next(requests, self._imports.idle_seconds)) is not None:
+            while (request := await pace.next()) is not None:
                 await self._spooling.run(spool.write, request.chunk)
             file = spool.finish()
             async with self._turn, self._recorded_import(order, context) as told:
@@ -402,10 +404,7 @@ class ListServicer(lists_pb2_grpc.HashListServiceServicer):
         async with self._auditing.act(event) as told:
             yield told
 
-    async def _order(
-        self, requests: AsyncIterator[pb.ImportHashListRequest], context: Context
-    ) -> ImportOrder:
-        first = await _next(requests, self._imports.idle_seconds)
+    def _order(self, first: pb.ImportHashListRequest | None, context: Context) -> ImportOrder:
         if first is None or first.WhichOneof("payload") != "start":
             raise InvalidRequestError("is the first message of an import", field="start")
         author = _author(first.start.author, context, field="start.author")
@@ -463,23 +462,6 @@ def _log_export(what: str, report: Any) -> None:
         counted(report["retracted"], "withdrawal"),
         report["held_back"]["entries"],
     )
-
-
-async def _next(
-    requests: AsyncIterator[pb.ImportHashListRequest], seconds: float
-) -> pb.ImportHashListRequest | None:
-    """The next message; None at the end.
-
-    Raises:
-        InvalidRequestError: none came for so long.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            return await anext(requests, None)
-    except TimeoutError:
-        raise InvalidRequestError(
-            f"no chunk came for {seconds:g} seconds; nothing is imported", field="chunk"
-        ) from None
 
 
 def _author(named: str, context: Context, *, field: str = "author") -> str:

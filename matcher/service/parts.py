@@ -351,6 +351,7 @@ class Parts:
             spool_dir=self.settings.spool_dir,
             max_file_bytes=self.settings.import_file_bytes,
             max_rejected_share=self.settings.max_rejected_share,
+            upload_seconds=self.settings.upload_seconds,
         )
         exports = ExportSettings(
             catalog_url=self.settings.catalog_url, allowed=self.settings.may_export

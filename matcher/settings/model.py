@@ -106,6 +106,8 @@ class Settings:
             clients spread over processes and machines.
         client_seconds: how long a call waits for its client, to send its one message or to take an
             answer, before it is ended.
+        upload_seconds: in which an upload of a list file has to bring its first message, and then
+            each 64 KiB or its end, before it is given up.
         keepalive_seconds: silence of a connection after which its other end is asked whether it is
             there; after as long again without a word it is closed.
         danger_listen_without_tls: accept another address than loopback without TLS or credentials:
@@ -228,6 +230,7 @@ class Settings:
     server_token_file: Path | None = knob(path_or_none, None)  # noqa: RUF009 - a field
     max_connection_age_seconds: float = knob(real(1, 86_400, "seconds"), 600.0)
     client_seconds: float = knob(real(0.1, 86_400, "seconds"), 60.0)
+    upload_seconds: float = knob(real(1, 86_400, "seconds"), 60.0)
     keepalive_seconds: float = knob(real(1, 86_400, "seconds"), 30.0)
     danger_listen_without_tls: bool = knob(boolean, default=False)
     danger_export_without_tls: bool = knob(boolean, default=False)

@@ -10,7 +10,6 @@ import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
-from functools import partial
 
 import grpc
 import psutil
@@ -34,7 +33,6 @@ from matcher.errors import ServerError, SettingsError
 from matcher.follow.follower import Follower
 from matcher.hashing import golden
 from matcher.model import Basis, Closeness, Decision, HashKind, NotHashableReason
-from matcher.service import list_servicer
 from matcher.service.server import running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -724,7 +722,7 @@ class TestImportHashList:
         requests = (self.start(), self.chunk(self.CSV))
         await self.run(fresh_channel, *requests)
         assert (begun_data / "spool").is_dir()
-        assert not list((begun_data / "spool").iterdir())
+        assert list(begun_data.glob("spool/*")) == []
 
     async def test_an_upload_outlives_the_start_of_another_server(self, begun_data):
         async def cut_in_two():
@@ -757,23 +755,31 @@ class TestImportHashList:
             await self.run(channel, self.start(**fields), self.chunk(self.CSV))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    async def test_an_upload_that_falls_silent_is_given_up(self, begun_data, monkeypatch):
-        quick = partial(list_servicer.ImportSettings, idle_seconds=0.1)
-        monkeypatch.setattr("matcher.service.parts.ImportSettings", quick)
+    @pytest.mark.parametrize("begun", [False, True])
+    async def test_an_upload_that_trickles_is_given_up(self, begun_data, begun):
+        """Also one that is silent altogether, and before its first message."""
 
-        async def silent():
-            yield self.start()
-            await asyncio.sleep(30)
+        async def trickling():
+            if begun:
+                yield self.start()
+                yield self.chunk(b"md5,id\n")
+                for _ in range(1000):
+                    await asyncio.sleep(0.1)
+                    yield self.chunk(b"\n")
+            await asyncio.Event().wait()
 
         async with (
-            running(load_settings(begun_data)) as server,
+            running(load_settings(begun_data, upload_seconds=1)) as server,
             grpc.aio.insecure_channel(server.address) as channel,
         ):
             stub = lists_pb2_grpc.HashListServiceStub(channel)
-            with pytest.raises(grpc.aio.AioRpcError, match="no chunk came"):
-                async for _ in stub.ImportHashList(silent()):
+            short = "less than 64 KiB came" if begun else "no message came"
+            with pytest.raises(grpc.aio.AioRpcError, match=f"{short} in 1 seconds") as caught:
+                async for _ in stub.ImportHashList(trickling()):
                     pass
-        assert not list((begun_data / "spool").iterdir())
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert details_of(caught.value)["ErrorInfo"].reason == "UPLOAD_TOO_SLOW"
+        assert list(begun_data.glob("spool/*")) == []
 
     async def test_uploads_that_are_open_at_once_are_bounded(self, fresh_server, fresh_channel):
         stub = lists_pb2_grpc.HashListServiceStub(fresh_channel)

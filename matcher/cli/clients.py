@@ -117,6 +117,7 @@ def add(
         key = None if new.identity else session.token_key()
         token = database.add_client(new, actor=session.actor, key=key)
         _tell_token(database.client(name), token, as_json=as_json)
+    _warn_of_identity(session, new.identity)
 
 
 @command.command()
@@ -144,6 +145,7 @@ def change(
         raise click.UsageError("say what is to be changed")
     with session.access_database() as database:
         _tell([database.change_client(name, actor=session.actor, **said)], as_json=as_json)
+    _warn_of_identity(session, given["identity"])
 
 
 @command.command()
@@ -210,6 +212,16 @@ def _moment(given: datetime | None) -> datetime | None:
     if given is None:
         return None
     return given.replace(tzinfo=UTC) if given.tzinfo is None else given
+
+
+def _warn_of_identity(session: Session, identity: str | None) -> None:
+    """Says so where no server with these settings could know that identity."""
+    if identity and session.settings.tls_client_ca is None:
+        note(
+            "Nobody is known by a certificate yet: tls_client_ca is not set here. Set it where the "
+            "servers run.",
+            style="yellow",
+        )
 
 
 def _tell_token(client: Client, token: str, *, as_json: bool) -> None:

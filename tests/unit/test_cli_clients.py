@@ -37,6 +37,19 @@ def database(tmp_path):
     return AccessDatabase.open(url, HeadFile(tmp_path / "audit.head"))
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_an_identity_that_no_server_could_know_is_told(run, tmp_path, monkeypatch, known):
+    if known:
+        for name in ("CLIENT_CA", "CERTIFICATE", "KEY"):
+            monkeypatch.setenv(f"HASHWARDEN_TLS_{name}", str(tmp_path / "its.pem"))
+    told = run("add", "a", "--role", "match", "--identity", "dns:a.test").err
+    assert ("tls_client_ca is not set" in told) is not known
+    told = run("change", "a", "--identity", "dns:b.test").err
+    assert ("tls_client_ca is not set" in told) is not known
+    assert "tls_client_ca" not in run("change", "a", "--role", "import").err
+    assert "tls_client_ca" not in run("add", "b", "--role", "match").err
+
+
 def test_a_token_is_shown_once(run, show, tmp_path):
     token = run("add", "uploads", "--role", "match").out.strip()
     with database(tmp_path) as opened:

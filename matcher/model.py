@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 #: Perceptual codes below this PDQ quality are not used (PDQ README: discard 49 and below).
 QUALITY_FLOOR = 50
+#: Of the formats of the allow-list, by their names.
+MEDIA_TYPES: Mapping[str, str] = {
+    **{name: f"image/{name}" for name in ("jpeg", "png", "gif", "webp", "avif", "bmp", "tiff")},
+    "heic": "image/heic",
+    "mpo": "image/jpeg",
+    "ico": "image/vnd.microsoft.icon",
+    "jpeg2000": "image/jp2",
+    "jpegxl": "image/jxl",
+}
 
 
 class Decision(StrEnum):
@@ -352,6 +361,7 @@ __all__ = [
     "ALL_VIEWS",
     "CODE64_KINDS",
     "DEFAULT_VIEWS",
+    "MEDIA_TYPES",
     "QUALITY_FLOOR",
     "Basis",
     "Classification",

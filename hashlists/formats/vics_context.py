@@ -26,6 +26,10 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 _SHOWN_CHARS: Final = 64
+_WRITTEN: Final = (
+    "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{profile}/$metadata#Media"
+)
+_WRITTEN_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,25 @@ class Context:
         return FileHeader("vics", self.version, "vics", self.profile or assumed_profile)
 
 
+def is_written_profile(text: str) -> bool:
+    """Whether a file may be written whose categories are of this profile."""
+    return _WRITTEN_PROFILE.fullmatch(text) is not None
+
+
+def written_context(profile: str) -> str:
+    """The context of a hash set of version 2.0, which is what is written.
+
+    Raises:
+        OptionsError: the profile is none.
+    """
+    if not is_written_profile(profile):
+        raise OptionsError(
+            "VICS needs the option profile, which says whose categories are written: letters "
+            "and digits, e.g. profile=US, UK or Default"
+        )
+    return _WRITTEN.format(profile=profile)
+
+
 def find_contexts(members: Mapping[str, object]) -> Sequence[object]:
     """The contexts among the members of the file's object, under either name."""
     return [members[key] for key in CONTEXT_KEYS if key in members]
@@ -86,4 +109,11 @@ def parse_context(context: object) -> Context:
     return Context(version, match["profile"] or "", entity_set == "cases")
 
 
-__all__ = ["CONTEXT_KEYS", "Context", "find_contexts", "parse_context"]
+__all__ = [
+    "CONTEXT_KEYS",
+    "Context",
+    "find_contexts",
+    "is_written_profile",
+    "parse_context",
+    "written_context",
+]

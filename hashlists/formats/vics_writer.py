@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
-from hashlists.errors import OptionsError
 from hashlists.formats import losses
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.options import refuse_unknown_options
 from hashlists.formats.shared_keys import SharedKeys
+from hashlists.formats.vics_context import written_context
 from hashlists.model import EntryFlag, HashKind
 
 if TYPE_CHECKING:
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 
     from hashlists.model import EntryBatch, ExportBatch, ExtraHash
 
-_CONTEXT: Final = (
-    "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/{profile}/$metadata#Media"
-)
-_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.\-]{0,63}")
 _MAX_MEDIA_ID: Final = 2**31 - 1
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _MAX_CATEGORY: Final = 255
@@ -112,17 +108,12 @@ class VicsWriter:
     ) -> None:
         refuse_unknown_options(options, ("profile",), "vics")
         self._profile = options.get("profile", "")
-        if not _PROFILE.fullmatch(self._profile):
-            raise OptionsError(
-                "VICS needs the option profile, which says whose categories are written: letters "
-                "and digits, e.g. profile=US, UK or Default"
-            )
+        context = _encode(written_context(self._profile))
         self._is_delta = bool(origin.since)
         self._stream = stream
         self._losses: Counter[str] = Counter()
         self._behind_first = False
         self._shared = SharedKeys()
-        context = _encode(_CONTEXT.format(profile=self._profile))
         stream.write(b'{"@odata.context":%b,"value":[' % context)
 
     @property

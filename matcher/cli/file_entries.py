@@ -15,21 +15,20 @@ from hashlists.model import DIGEST_KINDS, Classification, HashKind, Place
 from hashlists.validate import why_degenerate
 from matcher.cli.files import HashedFile, UnreadableFile
 from matcher.cli.media_signs import is_picture_or_video
-from matcher.model import QUALITY_FLOOR, DecodedImage, NotHashableReason, Undecodable, View
+from matcher.model import (
+    MEDIA_TYPES,
+    QUALITY_FLOOR,
+    DecodedImage,
+    NotHashableReason,
+    Undecodable,
+    View,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matcher.model import ViewHashes
 
-_MEDIA_TYPES: Mapping[str, str] = {
-    **{name: f"image/{name}" for name in ("jpeg", "png", "gif", "webp", "avif", "bmp", "tiff")},
-    "heic": "image/heic",
-    "mpo": "image/jpeg",
-    "ico": "image/vnd.microsoft.icon",
-    "jpeg2000": "image/jp2",
-    "jpegxl": "image/jxl",
-}
 _NO_MEDIA = "neither a picture nor a video by its first bytes; --all-files takes it by its digests"
 _NO_CLASS = Classification("", "", "")
 
@@ -176,7 +175,7 @@ def _column(kind: HashKind, values: Sequence[bytes | None]) -> HashColumn:
 
 def _media_type(file: HashedFile) -> str | None:
     decoded = file.decoded
-    return _MEDIA_TYPES.get(decoded.format) if isinstance(decoded, DecodedImage) else None
+    return MEDIA_TYPES.get(decoded.format) if isinstance(decoded, DecodedImage) else None
 
 
 __all__ = ["FileEntries", "FileProblem", "usable_codes"]

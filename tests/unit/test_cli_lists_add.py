@@ -372,5 +372,6 @@ def test_a_list_is_needed(memory):
 
 def test_media_types_are_those_of_the_decoder():
     from matcher.decode.worker.sniff import Format
+    from matcher.model import MEDIA_TYPES
 
-    assert {each.value for each in Format} <= file_entries._MEDIA_TYPES.keys()
+    assert {each.value for each in Format} <= MEDIA_TYPES.keys()

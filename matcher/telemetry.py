@@ -146,6 +146,12 @@ def _plain(value: object, *, whole: bool) -> object:
     return str(value) if whole else redact(str(value))
 
 
+def is_for_people(log_format: str, stream: TextIO | None = None) -> bool:
+    """Whether lines are for people; `log_format` and `stream` are those of `configure_logging`."""
+    out = sys.stderr if stream is None else stream
+    return log_format == "human" or (log_format == "auto" and out.isatty())
+
+
 def configure_logging(
     *, level: str = "info", log_format: str = "auto", stream: TextIO | None = None
 ) -> None:
@@ -157,7 +163,7 @@ def configure_logging(
         stream: where to write; standard error by default, since standard output is for results.
     """
     out = sys.stderr if stream is None else stream
-    human = log_format == "human" or (log_format == "auto" and out.isatty())
+    human = is_for_people(log_format, out)
     handler = logging.StreamHandler(out)
     handler.set_name(_HANDLER_NAME)
     handler.setFormatter(HumanFormatter() if human else JsonFormatter())
@@ -177,6 +183,7 @@ __all__ = [
     "HumanFormatter",
     "JsonFormatter",
     "configure_logging",
+    "is_for_people",
     "redact",
     "request_id",
     "trace_id",

@@ -31,11 +31,15 @@ def command(session: Session, listen: str | None) -> None:
     """
     import asyncio  # noqa: PLC0415  none of the other commands needs it
 
-    from matcher.service.listening import check_free  # noqa: PLC0415
-    from matcher.telemetry import configure_logging  # noqa: PLC0415
+    from matcher.settings import silence_grpc  # noqa: PLC0415
+    from matcher.telemetry import configure_logging, is_for_people  # noqa: PLC0415
 
     settings = session.load_settings(listen=listen)
     configure_logging(level=settings.log_level, log_format=settings.log_format)
+    if not is_for_people(settings.log_format):
+        silence_grpc()
+    from matcher.service.listening import check_free  # noqa: PLC0415  may bring grpc
+
     check_free(settings.listen)
     open_doors = [each for each in settings.addresses if not settings.is_protected(each)]
     if open_doors and settings.danger_listen_without_tls:

@@ -17,6 +17,7 @@ from matcher.settings.environment import (
     exchange_credentials,
     exchange_proxy,
     exchange_variable,
+    silence_grpc,
 )
 from matcher.settings.files import load_mapping
 from matcher.settings.loading import load_settings
@@ -48,4 +49,5 @@ __all__ = [
     "is_loopback",
     "load_mapping",
     "load_settings",
+    "silence_grpc",
 ]

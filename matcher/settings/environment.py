@@ -32,6 +32,15 @@ def environment_to_start(environ: Mapping[str, str] | None = None) -> dict[str, 
     }
 
 
+def silence_grpc() -> None:
+    """Has gRPC's core write nothing to standard error by itself, where the environment is silent.
+
+    Its lines have a form of their own, so they may not stand among JSON objects. For this process
+    before it imports gRPC, and for those that it starts.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def exchange_variable(exchange: str, credential: str) -> str:
     """The environment variable that holds a credential of an exchange."""
     return EXCHANGE_PREFIX + f"{exchange}_{credential}".upper().replace("-", "_")
@@ -86,4 +95,10 @@ def _is_below(address: SplitResult, name: str) -> bool:
     return bool(plain) and any(host == plain or host.endswith(f".{plain}") for host in hosts)
 
 
-__all__ = ["environment_to_start", "exchange_credentials", "exchange_proxy", "exchange_variable"]
+__all__ = [
+    "environment_to_start",
+    "exchange_credentials",
+    "exchange_proxy",
+    "exchange_variable",
+    "silence_grpc",
+]

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import io
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
 from google.rpc import code_pb2
 
+import matcher
 from hashlists.access.audit_head import HeadFile
 from hashlists.access.database import AccessDatabase
 from hashlists.access.model import NewClient, Role
@@ -25,10 +32,16 @@ from matcher.demo_data import published_test_image
 from matcher.errors import ServerError
 from matcher.service.server import running
 from matcher.telemetry import JsonFormatter
+from tests.certificates import Authority
 
 IMAGE = published_test_image().data
 SHA256 = hashlib.sha256(IMAGE)
 ID = "x-request-id"
+
+
+SOURCE = Path(matcher.__file__).parents[1]
+#: Only what hangs takes so many seconds, however busy the machine is.
+PATIENCE = 100
 
 
 class Log:
@@ -150,3 +163,40 @@ async def test_no_secret_is_logged_and_every_call_is_named(begun_data, log):
     assert "call-4711" in {each["request_id"] for each in ended}
     (refused,) = [each for each in log.lines() if "is refused" in each["message"]]
     assert len(refused["request_id"]) == 36
+
+
+@pytest.mark.parametrize("told", [{}, {"GRPC_VERBOSITY": "INFO"}])
+def test_nothing_but_json_is_among_json_unless_it_was_asked_for(begun_data, tmp_path, told):
+    """Though a handshake fails, of which gRPC's core would write a line of its own."""
+    certificate, key = Authority(tmp_path).issue_for_this_machine("server")
+    chosen = {
+        "PROCESSES": 1,
+        "DECODE_SANDBOX": "off",
+        "LISTEN": "127.0.0.1:0",
+        "LISTS_LISTEN": "same",
+        "ADMIN_LISTEN": "off",
+        "LOG_FORMAT": "json",
+        "TLS_CERTIFICATE": certificate,
+        "TLS_KEY": key,
+    }
+    named = {f"HASHWARDEN_{name}": str(value) for name, value in chosen.items()}
+    with subprocess.Popen(
+        [sys.executable, "-m", "matcher.cli", "--data", str(begun_data), "serve"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=SOURCE,
+        env={"PATH": os.environ["PATH"]} | named | told,
+    ) as process:
+        _, _, port = process.stdout.readline().strip().rpartition(":")
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=PATIENCE) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                while plain.recv(4096):
+                    pass
+        process.terminate()
+        _, logged = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    others = [line for line in logged.splitlines() if not line.startswith("{")]
+    assert any("Handshake failed" in line for line in others) is bool(told)
+    assert bool(others) is bool(told)

@@ -185,6 +185,8 @@ def test_an_interrupt_in_the_midst_of_work_leaves_no_traceback(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
     (tmp_path / "file").write_bytes(b"no image")
     command = [sys.executable, "-m", "matcher.cli", "hash", *[str(tmp_path / "file")] * 70, "-"]
+    # What runs in the background of a shell ignores it, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -23,12 +23,14 @@ FIRST: Final = 8
 MOST: Final = 256
 #: A store that asks to be left alone for longer is asked again after this long all the same.
 LONGEST_PAUSE_SECONDS: Final = 120.0
-#: A rate counts as greater from here on; less is chance.
+#: A rate counts as greater from here on, and by this share of the growth; less is chance.
 _GAIN: Final = 1.05
+_GAIN_SHARE: Final = 0.25
 #: Windows that go by before more is tried again.
 _PATIENCE: Final = 8
-#: Ends of a window at least: fewer tell no rate.
+#: Ends of a window at least, and for each that may be under way: fewer tell no rate.
 _ENDS: Final = 16
+_ROUNDS: Final = 3
 _EIGHTH: Final = 8
 
 
@@ -54,6 +56,7 @@ class Pace:
         self._window_at: float | None = None
         self._ends = 0
         self._full = False
+        self._settling = 0  # ends that are not counted
 
     @property
     def limit(self) -> int:
@@ -74,8 +77,13 @@ class Pace:
 
     def ended(self, now: float) -> None:
         """One came to its end, and the store did not ask for less."""
+        if self._settling:
+            self._settling -= 1
+            if not self._settling:
+                self._open_window(now)
+            return
         self._ends += 1
-        if self._ends < max(_ENDS, self._limit) or self._window_at is None:
+        if self._ends < max(_ENDS, _ROUNDS * self._limit) or self._window_at is None:
             return
         took = now - self._window_at
         if took <= 0:
@@ -103,7 +111,7 @@ class Pace:
         self._cut_at = now
         self._limit = max(1, self._limit // 2)
         self._doubling = False
-        self._slower = 0
+        self._slower = self._settling = 0
         self._rest = _PATIENCE
         self._open_window(None)
         return True
@@ -114,7 +122,7 @@ class Pace:
     def _judge(self, rate: float) -> None:
         """Goes back where growth gained nothing, and grows where it is time to."""
         before, self._slower = self._slower, 0
-        if before and rate < self._rate * _GAIN:
+        if before and rate < self._rate * max(_GAIN, 1 + _GAIN_SHARE * (self._limit / before - 1)):
             self._limit = before
             self._doubling = False
             self._rest = _PATIENCE
@@ -126,6 +134,7 @@ class Pace:
             self._slower = self._limit
             step = self._limit if self._doubling else max(1, self._limit // _EIGHTH)
             self._limit = min(self._most, self._limit + step)
+            self._settling = self._limit  # until none of those that end was begun before
 
 
 class Gate:

@@ -46,12 +46,13 @@ def hashes_of(files):
     return hash_items([digest_bytes(each) for each in files], decoded, [request] * len(files))
 
 
-def generation_of(root, known):
-    """A generation with one list, `known-abuse`, that knows these pictures."""
+def generation_of(root, known, *, exact=()):
+    """A generation with one list, `known-abuse`, of these pictures, and files by digest."""
     hashed = hashes_of(known)
+    digests = [digest_bytes(each).sha256 for each in (*known, *exact)]
     pdq = np.array([np.frombuffer(x.views[0].codes[HashKind.PDQ], np.uint8) for x in hashed])
-    sha256 = np.array([np.frombuffer(x.digests[HashKind.SHA256], np.uint8) for x in hashed])
-    rows, count = np.arange(len(hashed)), len(hashed)
+    sha256 = np.array([np.frombuffer(each, np.uint8) for each in digests])
+    rows, count = np.arange(len(digests)), len(digests)
     builder = IndexBuilder()
     builder.add(
         IndexRows(
@@ -61,10 +62,10 @@ def generation_of(root, known):
             flags=np.zeros(count, np.uint16),
             sizes=np.full(count, -1, np.int64),
             expires=np.zeros(count, np.uint32),
-            codes={HashKind.PDQ: (rows, pdq), HashKind.SHA256: (rows, sha256)},
+            codes={HashKind.PDQ: (rows[: len(pdq)], pdq), HashKind.SHA256: (rows, sha256)},
         )
     )
-    counts = {HashKind.PDQ: count, HashKind.SHA256: count}
+    counts = {HashKind.PDQ: len(pdq), HashKind.SHA256: count}
     lists = [IndexedList("known-abuse", Harm.CSAM, ListState.LIVE, count, counts)]
     with snapshot.SnapshotWriter(root, revision=7) as writer:
         classifications = [None, Classification("vics", "US", "1")]

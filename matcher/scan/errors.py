@@ -41,9 +41,9 @@ class ReportError(ScanError):
     reason = "SCAN_REPORT"
 
 
-def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error among those of tasks that ended together."""
-    first: BaseException = errors
+def first_of(error: BaseException) -> BaseException:
+    """The first error among those of tasks that ended together; of any other error, itself."""
+    first = error
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
+import zipfile
 from collections import Counter
 
 import pytest
@@ -12,6 +15,7 @@ from matcher.errors import DecodersAwayError, UnknownPolicyError
 from matcher.hashing.digests import digest_bytes
 from matcher.model import NotHashableReason
 from matcher.pipeline import MatchOptions, match_items
+from matcher.scan.engines.archived import REST
 from matcher.scan.engines.local import LocalEngine, LocalOptions
 from matcher.scan.errors import EngineError
 from matcher.scan.events import Retried, Throttled
@@ -19,6 +23,7 @@ from matcher.scan.fetching import Patience
 from matcher.scan.judging.local import LocalJudge
 from matcher.scan.model import Batch, FailureReason, FetchError, Outcome, Way
 from matcher.scan.records import opened_hashes
+from matcher.scan.sources.archives import ArchiveLimits
 from tests.scan_support import MemorySource, generation_of, hashes_of, picture
 
 MAX_BYTES = 200_000
@@ -255,3 +260,135 @@ async def test_a_scan_that_is_cancelled_leaves_nothing_under_way(judge):
 def test_a_policy_that_is_not_there_is_told_at_once(generation, pool):
     with pytest.raises(UnknownPolicyError):
         LocalJudge(generation, pool, MatchOptions("none", within=None), max_bytes=1)
+
+
+# Archives
+
+
+def zipped(**files):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+async def archives_scanned(source, judge, limits=None, **options):
+    engine = LocalEngine(
+        [source], judge, LocalOptions(patience=BRIEF, **options), archives=limits or ArchiveLimits()
+    )
+    try:
+        return await engine.scan(batch_of(source))
+    finally:
+        await engine.close()
+
+
+async def test_members_of_archives_have_records_of_their_own(judge, counting):
+    source = MemorySource(
+        {
+            "a.zip": zipped(one=KNOWN[0], two=PICTURES["p/004.png"], three=b"words"),
+            "b.png": KNOWN[0],
+            "c.gz": gzip.compress(KNOWN[1]),
+        }
+    )
+    result = await archives_scanned(source, judge, keep_hashes=True)
+    told = [(each.id, each.key, each.member, each.outcome) for each in result.records]
+    assert told == [
+        ("1-1", "a.zip", "", Outcome.NO_KNOWN_MATCH),
+        ("1-1.1", "a.zip", "one", Outcome.MATCHED),
+        ("1-1.2", "a.zip", "two", Outcome.NO_KNOWN_MATCH),
+        ("1-1.3", "a.zip", "three", Outcome.NOT_HASHABLE),
+        ("1-2", "b.png", "", Outcome.MATCHED),
+        ("1-3", "c.gz", "", Outcome.NO_KNOWN_MATCH),
+        ("1-3.1", "c.gz", "c", Outcome.MATCHED),
+    ]
+    assert [each.id for each in result.kept] == [each.id for each in result.records]
+    assert set(counting.decoded.values()) == {1}  # the twin of a member, too
+    assert len(list(result.of_objects())) == 3
+    plain = await scanned(source, judge)
+    assert plain["a.zip"].outcome is Outcome.NOT_HASHABLE
+
+
+async def test_what_cannot_be_taken_out_of_an_archive_is_told(judge):
+    whole = zipped(**{f"m{n}": picture(n) for n in range(6)})
+    source = MemorySource(
+        {
+            "cut.gz": gzip.compress(bytes(range(256)) * 40)[:-30],
+            "many.zip": whole,
+            "no.zip": b"no archive",
+        }
+    )
+    result = await archives_scanned(source, judge, ArchiveLimits(members=4))
+    own = {each.key: each for each in result.of_objects()}
+    assert {key: (each.outcome, each.reason) for key, each in own.items()} == {
+        "cut.gz": (Outcome.FAILED, FailureReason.ARCHIVE_DAMAGED),
+        "many.zip": (Outcome.FAILED, FailureReason.ARCHIVE_LIMIT),
+        "no.zip": (Outcome.FAILED, FailureReason.ARCHIVE_DAMAGED),
+    }
+    assert sum(each.key == "many.zip" and bool(each.member) for each in result.records) in (0, 4)
+
+
+async def test_an_archive_that_is_known_itself_stays_found_when_it_is_damaged(
+    pool, tmp_path_factory
+):
+    damaged = zipped(a=KNOWN[0])[:-30]
+    known = generation_of(tmp_path_factory.mktemp("known"), KNOWN, exact=[damaged])
+    judge = LocalJudge(known, pool, MatchOptions(within=None), max_bytes=MAX_BYTES)
+    result = await archives_scanned(MemorySource({"a.zip": damaged}), judge)
+    await judge.close()
+    first, second = result.records
+    assert first.outcome is Outcome.MATCHED
+    assert (second.member, second.outcome) == (REST, Outcome.FAILED)
+
+
+async def test_a_large_archive_is_opened_and_judged_by_its_digests(judge):
+    source = MemorySource({"a.zip": zipped(one=KNOWN[0], pad=bytes(MAX_BYTES))})
+    result = await archives_scanned(source, judge)
+    told = [(each.member, each.outcome, each.reason) for each in result.records]
+    assert told == [
+        ("", Outcome.NO_KNOWN_MATCH, ""),
+        ("one", Outcome.MATCHED, ""),
+        ("pad", Outcome.NOT_HASHABLE, "unsupported"),
+    ]
+
+
+# What an earlier scan has kept
+
+
+async def test_unchanged_objects_are_looked_up_and_not_fetched(judge):
+    source = MemorySource(PICTURES | {"z.zip": zipped(one=KNOWN[0])})
+    first = await archives_scanned(source, judge, keep_hashes=True)
+    by_key = {}
+    for each in first.kept:
+        by_key.setdefault(each.listed.key, []).append(each)
+    del by_key["p/007.png"]
+
+    class Earlier:
+        def find(self, number, listed):
+            return tuple(by_key.get(listed.key, ()))
+
+    source.fetches.clear()
+    engine = LocalEngine(
+        [source],
+        judge,
+        LocalOptions(keep_hashes=True),
+        archives=ArchiveLimits(),
+        earlier=Earlier(),
+    )
+    again = await engine.scan(batch_of(source, number=5))
+    await engine.close()
+    assert set(source.fetches) == {"p/007.png"}
+    assert [each.id for each in again.kept] == [each.id for each in again.records]
+    for then, now in zip(first.records, again.records, strict=True):
+        same = now.key == "p/007.png"
+        assert (now.way, now.attempts) == ((Way.FETCHED, 1) if same else (Way.UNCHANGED, 0))
+        assert now.id == then.id.replace("1-", "5-", 1)
+        assert (now.outcome, now.matches, now.format) == (then.outcome, then.matches, then.format)
+
+
+def test_kept_hashes_are_no_use_to_a_judge_that_cannot_look_them_up():
+    class Server:
+        tells_hashes = False
+
+    with pytest.raises(ValueError, match="does not look hashes up"):
+        LocalEngine([], Server(), earlier=object())

@@ -12,29 +12,42 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hashlists.model import HashKind
 from matcher.hashing.digests import digest_bytes
 from matcher.model import ImageHashes, NotHashableReason, Undecodable
+from matcher.scan.engines.archived import Opener
+from matcher.scan.engines.done import Done
 from matcher.scan.errors import ScanError, first_of
 from matcher.scan.events import Event, unheard
 from matcher.scan.fetching import Fetcher, NotFetched, Patience
-from matcher.scan.model import Answer, BatchResult, FailureReason, KeptHashes, Record, Way
+from matcher.scan.model import Answer, BatchResult, FailureReason, KeptHashes, Way
 from matcher.scan.pace import FIRST, MOST, Gate, Pace, Room
-from matcher.scan.records import failed_record, kept_hashes, record_of
+from matcher.scan.records import (
+    failed_record,
+    kept_again,
+    kept_hashes,
+    opened_hashes,
+    record_of,
+    record_of_kept,
+)
 from matcher.scan.repeats import MOST_BYTES, Repeats
+from matcher.scan.sources.archives import is_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matcher.model import Digests
+    from matcher.scan.engines.archived import Place
     from matcher.scan.fetching import Fetched
     from matcher.scan.judging.base import Judge
-    from matcher.scan.model import Batch, Content, Listed
+    from matcher.scan.model import Batch, KeptHashes, Listed
+    from matcher.scan.sources.archives import ArchiveLimits, Member
     from matcher.scan.sources.base import Source
+    from matcher.scan.unchanged import Earlier
 
 _log = logging.getLogger(__name__)
 #: Digesting fewer bytes takes less than waking a thread for it.
@@ -67,20 +80,6 @@ class LocalOptions:
     patience: Patience = field(default_factory=Patience)
 
 
-@dataclass(slots=True)
-class _Done:
-    """What became of an object."""
-
-    records: list[Record] = field(default_factory=list)
-    kept: list[KeptHashes] = field(default_factory=list)
-    fetched_bytes: int = 0
-
-    def take(self, record: Record, kept: KeptHashes | None) -> None:
-        self.records.append(record)
-        if kept is not None:
-            self.kept.append(kept)
-
-
 class LocalEngine:
     """An `Engine` in this process.
 
@@ -88,8 +87,13 @@ class LocalEngine:
         sources: in the order of the scan's places; they stay the caller's to close.
         judge: decides; it stays the caller's to close.
         options: how.
+        archives: members of archives are scanned, within these limits; None: they are not.
+        earlier: of an earlier scan, whose hashes stand for unchanged objects.
         events: told of tries in vain, and when a store asks for less.
         clock: seconds since 1970, UTC, for kept hashes.
+
+    Raises:
+        ValueError: hashes of an earlier scan cannot be looked up by this judge.
     """
 
     def __init__(
@@ -98,10 +102,15 @@ class LocalEngine:
         judge: Judge,
         options: LocalOptions | None = None,
         *,
+        archives: ArchiveLimits | None = None,
+        earlier: Earlier | None = None,
         events: Callable[[Event], None] = unheard,
         clock: Callable[[], float] = time.time,
     ) -> None:
         own = options or LocalOptions()
+        if earlier is not None and not judge.tells_hashes:
+            raise ValueError("this judge does not look hashes up that were kept")
+        self._earlier = earlier
         self._options = own
         self._judge = judge
         self._clock = clock
@@ -117,7 +126,8 @@ class LocalEngine:
         ]
         self._room = Room(own.most_bytes)
         self._repeats = Repeats(own.repeat_bytes)
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="digest")
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="scan")
+        self._opener = Opener(archives, self._threads, self._member) if archives else None
 
     @property
     def capacity(self) -> int:
@@ -127,10 +137,12 @@ class LocalEngine:
     async def scan(self, batch: Batch) -> BatchResult:
         """As `Engine.scan`."""
         begun = time.monotonic()
+        stands = self._unchanged(batch)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._object(batch, row)) for row in range(len(batch.objects))
+                    group.create_task(self._object(batch, row, stands[row]))
+                    for row in range(len(batch.objects))
                 ]
         except BaseExceptionGroup as errors:
             raise first_of(errors) from None
@@ -149,48 +161,91 @@ class LocalEngine:
 
     # One object
 
-    async def _object(self, batch: Batch, row: int) -> _Done:
-        try:
-            return await self._scanned(batch, row)
-        except ScanError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one object never fails its neighbours
-            _log.error("scanning an object failed: this is a bug (%s)", type(error).__name__)
-            detail = f"scanning it failed: this is a bug ({type(error).__name__}); please report it"
-            record = failed_record(batch, row, FailureReason.STORE_ERROR, detail, attempts=1)
-            return _Done([record])
+    def _unchanged(self, batch: Batch) -> list[tuple[KeptHashes, ...]]:
+        """What stands of an earlier scan; looked for in the order of the listing."""
+        if self._earlier is None:
+            return [()] * len(batch.objects)
+        return [self._earlier.find(batch.source, each) for each in batch.objects]
 
-    async def _scanned(self, batch: Batch, row: int) -> _Done:
+    async def _object(self, batch: Batch, row: int, stands: tuple[KeptHashes, ...]) -> Done:
+        try:
+            if stands:
+                return await self._again(batch, row, stands)
+            return await self._scanned(batch, row)
+        except Exception as error:  # noqa: BLE001 - one object never fails its neighbours
+            first = first_of(error)
+            if isinstance(first, ScanError):
+                raise first from None
+            name = type(first).__name__
+            _log.error("scanning an object failed: this is a bug (%s)", name)
+            detail = f"scanning it failed: this is a bug ({name}); please report it"
+            record = failed_record(batch, row, FailureReason.STORE_ERROR, detail, attempts=1)
+            return Done([record])
+
+    async def _scanned(self, batch: Batch, row: int) -> Done:
         listed = batch.objects[row]
         nbytes = self._room_for(listed)
         await self._room.take(nbytes)
         try:
             fetched = await self._fetchers[batch.source].fetch(
-                listed, max_bytes=self._judge.max_bytes
+                listed, max_bytes=self._max_bytes(listed)
             )
             if isinstance(fetched, NotFetched):
                 record = failed_record(
                     batch, row, fetched.reason, fetched.detail, attempts=fetched.attempts
                 )
-                return _Done([record])
+                return Done([record])
             return await self._fetched(batch, row, fetched)
         finally:
             self._room.give(nbytes)
 
-    async def _fetched(self, batch: Batch, row: int, fetched: Fetched) -> _Done:
-        content = fetched.content
-        digests = await self._digests(content)
-        answer, way = await self._answer(content.data, digests)
-        read = content.listed
+    async def _again(self, batch: Batch, row: int, stands: tuple[KeptHashes, ...]) -> Done:
+        """Looks an unchanged object up, and its members, by the hashes that were kept of it."""
+        done = Done()
+        for each in stands:
+            kept = kept_again(each, batch, row)
+            _, hashes = opened_hashes(kept)
+            answer = await self._judge.look_up(hashes, image_format=kept.format, gaps=kept.gaps)
+            assert answer.result is not None  # by a judge that tells hashes
+            record = record_of_kept(kept, hashes, answer.result)
+            done.take(record, kept if self._options.keep_hashes else None)
+        return done
+
+    async def _fetched(self, batch: Batch, row: int, fetched: Fetched) -> Done:
+        content, read = fetched.content, fetched.content.listed
+        data = content.data
+        digests = content.digests or await self._digests(data or b"")
         if read.size is None:
             read = msgspec.structs.replace(read, size=digests.size)
-        done = _Done(fetched_bytes=digests.size)
-        done.take(
-            record_of(batch, row, answer, attempts=fetched.attempts, way=way, listed=read),
-            kept_hashes(batch, row, answer, now=self._clock(), listed=read)
-            if self._options.keep_hashes
-            else None,
+        opened = self._opener is not None and is_archive(read.key)
+        if opened:
+            answer, way = await self._judge.look_up(_by_digests(digests)), Way.FETCHED
+        else:
+            answer, way = await self._answer(data, digests)
+        done = self._done(batch, row, answer, way, attempts=fetched.attempts, listed=read)
+        done.fetched_bytes = digests.size
+        if self._opener is not None and opened:
+            await self._opener.open(batch, row, content, done)
+        return done
+
+    async def _member(self, member: Member, place: Place) -> Done:
+        """What becomes of a member of an archive."""
+        digests = member.digests or await self._digests(member.data or b"")
+        answer, way = await self._answer(member.data, digests)
+        return self._done(
+            *(place.batch, place.row, answer, way),
+            attempts=1,
+            member=place.path,
+            member_number=place.number,
         )
+
+    def _done(self, batch: Batch, row: int, answer: Answer, way: Way, **its: Any) -> Done:
+        """What was judged, with its hashes where they are kept; `its` as of `record_of`."""
+        done = Done([record_of(batch, row, answer, way=way, **its)])
+        if self._options.keep_hashes:
+            del its["attempts"]
+            kept = kept_hashes(batch, row, answer, now=self._clock(), **its)
+            done.kept += [] if kept is None else [kept]
         return done
 
     async def _answer(self, data: bytes | None, digests: Digests) -> tuple[Answer, Way]:
@@ -211,38 +266,40 @@ class LocalEngine:
         return answer, Way.FETCHED
 
     async def _judged(self, data: bytes | None, digests: Digests) -> Answer:
-        if data is not None:
+        most = self._judge.max_bytes
+        if data is not None and len(data) <= most:
             return await self._judge.judge(data, digests)
-        return await self._judge.look_up(_by_digests(digests, self._judge.max_bytes))
+        detail = f"{digests.size} bytes; the limit is {most}"
+        over = Undecodable(NotHashableReason.OVER_LIMIT, detail)
+        return await self._judge.look_up(_by_digests(digests, over))
 
-    async def _digests(self, content: Content) -> Digests:
-        if content.digests is not None:
-            return content.digests
-        assert content.data is not None
-        if len(content.data) <= _FEW_BYTES:
-            return digest_bytes(content.data)
+    async def _digests(self, data: bytes) -> Digests:
+        if len(data) <= _FEW_BYTES:
+            return digest_bytes(data)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, digest_bytes, content.data)
+        return await loop.run_in_executor(self._threads, digest_bytes, data)
+
+    def _max_bytes(self, listed: Listed) -> int:
+        """Of an object that is held in memory."""
+        if self._opener is not None and is_archive(listed.key):
+            return max(self._opener.limits.archive_bytes, self._judge.max_bytes)
+        return self._judge.max_bytes
 
     def _room_for(self, listed: Listed) -> int:
         """Bytes that an object takes in memory, as far as the listing tells."""
         if listed.size is None:
             return _UNKNOWN_BYTES
-        return listed.size if listed.size <= self._judge.max_bytes else _PIECE_BYTES
+        return listed.size if listed.size <= self._max_bytes(listed) else _PIECE_BYTES
 
 
-def _by_digests(digests: Digests, max_bytes: int) -> ImageHashes:
-    """What is looked up of a file that is too large to be decoded."""
-    detail = f"{digests.size} bytes; the limit is {max_bytes}"
-    return ImageHashes(
-        digests={
-            HashKind.MD5: digests.md5,
-            HashKind.SHA1: digests.sha1,
-            HashKind.SHA256: digests.sha256,
-        },
-        size=digests.size,
-        undecodable=Undecodable(NotHashableReason.OVER_LIMIT, detail),
-    )
+def _by_digests(digests: Digests, missing: Undecodable | None = None) -> ImageHashes:
+    """What is looked up of a file that is not decoded."""
+    known = {
+        HashKind.MD5: digests.md5,
+        HashKind.SHA1: digests.sha1,
+        HashKind.SHA256: digests.sha256,
+    }
+    return ImageHashes(known, digests.size, undecodable=missing)
 
 
 __all__ = ["LocalEngine", "LocalOptions"]

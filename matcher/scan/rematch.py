@@ -8,6 +8,7 @@ skipped.
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -63,20 +64,41 @@ def rematch(
     if state.document.places != earlier.document.places:
         raise StateError("the scan and the earlier one are of different places")
     gaps = (_LEFT_OUT,) if not_hashed(earlier, hashed) else ()
-    keeps = sealer if state.document.hashes_until else None
+    results = (
+        _result(batch, known, generation, options, gaps)
+        for batch, known in _batches(state, earlier, sealer)
+    )
+    yield from _finished(state, results, sealer if state.document.hashes_until else None)
+    _end_listing(state, earlier)
 
-    def looked_up(batch: Batch, known: Sequence[KeptHashes]) -> Iterator[BatchResult]:
-        result = _result(batch, known, generation, options, gaps)
-        if state.finish(result, sealer=keeps):
-            yield result
 
+def _finished(
+    state: ScanState, results: Iterator[BatchResult], keeps: Sealer | None
+) -> Iterator[BatchResult]:
+    """Each result once it is finished, which the disk does while the next one is looked up."""
+    with ThreadPoolExecutor(1, "rematch") as disk:
+        waiting: tuple[BatchResult, Future[bool]] | None = None
+        for result in results:
+            yield from _written(waiting)
+            waiting = (result, disk.submit(state.finish, result, sealer=keeps))
+        yield from _written(waiting)
+
+
+def _written(waiting: tuple[BatchResult, Future[bool]] | None) -> Iterator[BatchResult]:
+    if waiting is not None and waiting[1].result():
+        yield waiting[0]
+
+
+def _batches(
+    state: ScanState, earlier: ScanState, sealer: Sealer
+) -> Iterator[tuple[Batch, Sequence[KeptHashes]]]:
+    """What a stopped run has left, then what was not planned yet."""
     for batch in state.planned():
         found = earlier.kept_of(batch.number, sealer)
-        yield from looked_up(batch, () if found is None else found.hashes)
+        yield batch, () if found is None else found.hashes
     for planned in _planned_anew(state, earlier, sealer):
         for batch, known in planned:
-            yield from looked_up(batch, known.hashes)
-    _end_listing(state, earlier)
+            yield batch, known.hashes
 
 
 def _planned_anew(

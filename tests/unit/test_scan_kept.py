@@ -100,6 +100,14 @@ def test_nothing_is_kept_unless_asked_for(folder):
         assert state.summary().kept == 0
 
 
+def test_a_batch_of_which_nothing_has_hashes_keeps_none(state):
+    (one,) = batches([4, 9], first=6)  # both have failed
+    state.plan(0, "d", [one])
+    assert state.finish(result(one, keep=True), sealer=SEALER)
+    assert state.kept_of(6, SEALER) is None
+    assert state.summary().kept == 16
+
+
 def test_another_key_opens_nothing(state):
     with pytest.raises(StateError, match="key that is not here; have match_keys name"):
         list(state.kept(sealer(b"another")))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
+from hashlists.catalog import on_sqlite
+from hashlists.errors import CatalogError
 from matcher.scan.document import Place
 from matcher.scan.errors import StateError
-from matcher.scan.model import Batch, BatchResult
-from matcher.scan.state import Position, RunEnd, ScanState
+from matcher.scan.model import Batch, BatchResult, Listed
+from matcher.scan.state import Position, RunEnd, ScanState, database, lock, packing
 from matcher.scan.state import state as state_module
+from matcher.scan.state.database import state_errors
 from matcher.scan.tally import Tally
 from tests.clocks import Clock
 from tests.scan_state_support import RUN, batches, document, records, result
@@ -384,3 +393,79 @@ def test_a_bug_leaves_the_lock_free(state, folder, monkeypatch):
         ScanState.open(folder)
     monkeypatch.undo()
     ScanState.open(folder).close()
+
+
+def test_a_locked_state_is_told(state, folder, monkeypatch):
+    state.close()
+    hasty = tuple(each.replace("= 30000", "= 50") for each in on_sqlite._PRAGMAS)
+    monkeypatch.setattr(on_sqlite, "_PRAGMAS", hasty)
+    with ScanState.open(folder) as again, closing(sqlite3.connect(folder / "state.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateError, match="keeps the state of the scan locked"):
+            again.plan(0, "c", [])
+        other.rollback()
+        again.plan(0, "c", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (sqlite3.OperationalError("attempt to write a readonly database"), "may not be read and"),
+        (sqlite3.OperationalError("disk I/O error"), "cannot be used: disk I/O error"),
+        (SQLAlchemyError("of a value"), "this is a bug .SQLAlchemyError."),
+        (CatalogError("of a catalog"), "was moved away or replaced"),
+    ],
+)
+def test_errors_of_the_database_are_ours(error, told):
+    with pytest.raises(StateError, match=told), state_errors():
+        raise error
+
+
+def test_a_state_that_could_not_be_taken_over_is_not_begun(folder, monkeypatch):
+    real = database.open_engine
+
+    def unfinished(url, **options):
+        made = real(url, **options)
+        left = make_url(url).database
+        monkeypatch.setattr(made, "dispose", lambda: Path(f"{left}-wal").touch())
+        return made
+
+    monkeypatch.setattr(database, "open_engine", unfinished)
+    with pytest.raises(StateError, match="the disk is full"):
+        ScanState.create(folder, document())
+    assert [each.name for each in folder.iterdir()] == ["state.lock"]
+    gc.collect()
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_lock_that_cannot_be_had_is_told(state, folder, monkeypatch, call):
+    state.close()
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.os if call == "open" else lock.fcntl, call, refuse)
+    with pytest.raises(StateError, match="No locks available"):
+        lock.WriterLock(folder)
+
+
+def test_a_long_scan_has_a_short_timeline(folder):
+    steady = Clock(0.0)
+    with ScanState.create(folder, document(), steady=steady) as state:
+        made = batches(range(12))
+        state.plan(0, "c", made)
+        state.begin_run(**RUN)
+        for each in made:
+            steady.now += 1_000
+            state.finish(result(each))
+        summary = state.summary()
+    assert summary.bucket_seconds == 8
+    assert len(summary.timeline) == 376
+    assert [each.seconds for each in summary.timeline if each.objects] == [1_000, 2_000, 3_000]
+    assert sum(each.bytes for each in summary.timeline) == 300
+
+
+def test_content_that_would_unpack_to_no_end_is_refused(monkeypatch):
+    monkeypatch.setattr(packing, "_MOST_BYTES", 100)
+    with pytest.raises(StateError, match="is damaged"):
+        packing.unpack_objects(packing.pack_objects([Listed("k" * 200)]))

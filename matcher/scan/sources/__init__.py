@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matcher.scan.sources.addresses import split
 from matcher.scan.sources.folder import FolderSource
+from matcher.scan.sources.inventory import InventorySource
 from matcher.scan.sources.options import SourceOptions
 from matcher.scan.sources.store import StoreSource
 
@@ -30,6 +31,10 @@ def open_source(place: Place, *, prefix: str = "", options: SourceOptions | None
     options = options or SourceOptions()
     if address.scheme == "file":
         return FolderSource(Path(address.path), prefix=prefix, options=options)
+    if place.inventory:
+        return InventorySource(
+            address, place.inventory, prefix=prefix, endpoint=place.endpoint, options=options
+        )
     return StoreSource(address, prefix=prefix, endpoint=place.endpoint, options=options)
 
 

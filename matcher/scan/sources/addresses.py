@@ -55,7 +55,7 @@ def place_of(text: str, *, inventory: str = "", endpoint: str = "") -> Place:
     if inventory:
         if address.scheme != "s3":
             raise SourceError("an S3 Inventory lists buckets of S3: give it with an s3:// URL")
-        inventory = split(inventory).url.rstrip("/")
+        inventory = split(inventory).url.rstrip("/")  # of a file, not of what lies below it
     return Place(address.url, inventory, endpoint)
 
 

@@ -93,9 +93,9 @@ class Earlier:
         why = found[0].undecodable
         if why is not None and why[0] == NotHashableReason.DECODER_FAILED:
             return ()  # another try may do better
-        if self._archives and not self._archives_then and why is not None:
-            return ()  # it may be an archive, whose members nobody has hashed
-        return found if self._archives else found[:1]
+        if self._archives != self._archives_then and not opened_hashes(found[0])[1].views:
+            return ()  # it may be an archive, which is opened now and was not, or the other way
+        return found
 
 
 def not_hashed(state: ScanState, hashed: Collection[str]) -> tuple[str, ...]:

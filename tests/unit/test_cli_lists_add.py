@@ -15,7 +15,7 @@ from hashlists.errors import ImportInProgressError, ListNotFoundError
 from hashlists.formats.base import Encoding, FileHeader, HashColumn, RawBatch
 from hashlists.model import Harm, HashKind, HashList, Place
 from matcher import cli, demo
-from matcher.cli import file_entries, lists_add
+from matcher.cli import lists_add
 from matcher.cli.media_signs import HEAD_BYTES, is_picture_or_video
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -17,11 +18,21 @@ from matcher.pipeline import Generation, MatchOptions, match_items
 from matcher.policy.rules import default_policy
 from matcher.scan.document import Place
 from matcher.scan.errors import StateError
-from matcher.scan.model import Outcome, Way
+from matcher.scan.model import BatchResult, Outcome, Way
 from matcher.scan.records import outcome_of
-from matcher.scan.rematch import NO_OBJECT_HASHES, rematch
+from matcher.scan.rematch import NO_MEMBER_HASHES, NO_OBJECT_HASHES, rematch
 from matcher.scan.state import ScanState
-from tests.scan_state_support import RUN, batches, document, hashes, listed, result, sealer
+from tests.scan_state_support import (
+    RUN,
+    batches,
+    document,
+    hashes,
+    kept,
+    listed,
+    records,
+    result,
+    sealer,
+)
 
 SEALER = sealer()
 OPTIONS = MatchOptions(within=None)
@@ -160,3 +171,20 @@ def test_it_is_of_the_same_places(earlier, folder, generation):
         pytest.raises(StateError, match="different places"),
     ):
         list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
+
+
+def test_members_of_archives_are_looked_up_with_them(earlier, folder, generation):
+    (batch,) = batches([12], first=earlier.next_number)
+    own = records(batch)[0]
+    members = [msgspec.structs.replace(own, id=f"{own.id}.{at}", member="m") for at in (1, 2)]
+    its = (kept(batch, 0), kept(batch, 0, member="m", member_number=1))
+    earlier.plan(0, "d", [batch])
+    earlier.finish(BatchResult(batch.number, (own, *members), its), sealer=SEALER)
+    with ScanState.create(folder, new_document()) as state:
+        list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
+        made = list(state.records())[-2:]
+        assert [(each.id, each.member) for each in made] == [(own.id, ""), (f"{own.id}.1", "m")]
+        assert made[1].size == 10
+        assert {each.outcome for each in made} == {Outcome.MATCHED}
+        assert state.summary().skipped == {NO_OBJECT_HASHES: 22, NO_MEMBER_HASHES: 1}
+        assert state.summary().done

@@ -155,6 +155,10 @@ BAD = {
     "HashwardenProcessRestarts": {'hashwarden_process_restarts_total{process="0"}': "0+1x120"},
     "HashwardenStale": {"hashwarden_stale": "1x120"},
     "HashwardenListsOld": {"hashwarden_newest_list_age_seconds": "700000+60x120"},
+    "HashwardenListsWentBack": {
+        'hashwarden_index_revision{job="hashwarden",instance="one"}': "9x60 stale _x60",
+        'hashwarden_index_revision{job="hashwarden",instance="two"}': "8x60 7x60",
+    },
     "HashwardenOverloaded": {
         'hashwarden_rejects_total{reason="overloaded"}': "0+6x120",
         'hashwarden_decisions_total{decision="NO_KNOWN_MATCH"}': "0+94x120",
@@ -216,6 +220,9 @@ GOOD = {
     'hashwarden_process_restarts_total{process="0"}': "0x700 1x739",
     "hashwarden_stale": "0x1440",
     "hashwarden_newest_list_age_seconds": "0+60x1440",
+    # One starts anew, from an older snapshot at first, and one is always a little late.
+    'hashwarden_index_revision{job="hashwarden",instance="one"}': "7x700 -1x20 6x4 8x713",
+    'hashwarden_index_revision{job="hashwarden",instance="two"}': "7x704 -1x1 7x40 8x692",
     'hashwarden_rejects_total{reason="overloaded"}': "0+1x1440",
     'hashwarden_rejects_total{reason="decoders_away"}': "0x1440",
     'hashwarden_requests_total{code="OK",method="MatchImage"}': "0+1000x1440",

@@ -16,6 +16,7 @@ from hashlists.exporting import whole_file as whole_file_module
 from matcher.scan.errors import ReportError
 from matcher.scan.model import Outcome, Record, Way
 from matcher.scan.reports import FILES, FORMATS, writing
+from matcher.scan.reports.addresses import moment_text
 from matcher.scan.reports.csv import guarded
 from tests.scan_report_support import found_record, summary_of
 
@@ -182,6 +183,22 @@ def test_addresses_join_place_key_and_member(tmp_path):
     assert rows[1]["raw_name"] == "/w=="
     assert "raw_name" not in rows[0]
     assert rows[0]["modified"] == "2023-11-14T22:13:20.250000Z"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.0, "1970-01-01T00:00:00Z"),
+        (-1.5, "1969-12-31T23:59:58.500000Z"),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        (1e12, ""),
+        (1e300, ""),
+    ],
+)
+def test_times_that_no_calendar_has_are_left_out(seconds, text):
+    assert moment_text(seconds) == text
 
 
 def test_parquet_is_written_in_groups_of_rows(tmp_path, monkeypatch):

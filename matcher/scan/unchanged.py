@@ -54,17 +54,20 @@ class Earlier:
         self._archives = archives
         self._archives_then = state.document.archives
         missing = not_hashed(state, hashed)
-        then = [(each.url, each.endpoint) for each in state.document.places]
+        then = {_name(each): row for row, each in enumerate(state.document.places)}
         met = {
-            row: then.index((each.url, each.endpoint))
+            row: then[_name(each)]
             for row, each in enumerate(places)
-            if (each.url, each.endpoint) in then
+            if not each.inventory and _name(each) in then
         }
         self.problem = ""
         if missing:
             self.problem = f"the earlier scan has not hashed: {', '.join(missing)}"
         elif not met:
-            self.problem = "the earlier scan was of other places"
+            self.problem = (
+                "the earlier scan was of other places, or one of both has an inventory for a "
+                "listing, which is in no order"
+            )
         elif not state.summary().kept:
             self.problem = "the earlier scan has kept no hashes, or they have expired"
         self._walks = {
@@ -118,6 +121,11 @@ def is_same(kept: KeptHashes, listed: Listed) -> bool:
         return False
     read_at, _ = opened_hashes(kept)
     return then.modified + _TICK_SECONDS < read_at
+
+
+def _name(place: Place) -> tuple[str, str, str]:
+    """What two scans call the same place, where both list it in the same order."""
+    return place.url, place.endpoint, place.inventory
 
 
 def _is_near(then: float | None, now: float | None) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from hashlists.catalog import on_sqlite
+from matcher import tokens
 from matcher.errors import SealingKeyError
+from matcher.model import ImageHashes
 from matcher.scan.errors import StateError
 from matcher.scan.model import Batch, BatchResult, Outcome, Record
 from matcher.scan.records import record_id
@@ -17,6 +20,7 @@ from tests.clocks import Clock
 from tests.scan_state_support import (
     batches,
     document,
+    hashes,
     listed,
     records,
     result,
@@ -25,6 +29,8 @@ from tests.scan_state_support import (
 from tests.scan_state_support import kept as kept_hashes
 
 SEALER = sealer()
+NO_VIEWS = ImageHashes(hashes("k00000").digests, 10)
+changed = msgspec.structs.replace
 UNTIL = 5_000.0
 
 
@@ -245,3 +251,26 @@ def test_archives_of_which_a_member_has_no_hashes_are_named(state):
     assert state.forget(SEALER, prefix=listed(31).key).objects == 1
     assert state.kept_of(6, SEALER).partly == frozenset()
     assert len(state.kept_of(6, SEALER).hashes) == 2
+
+
+def test_an_archive_that_could_not_be_opened_stays_what_it_was(state):
+    archive = Batch(6, 0, (listed(30), listed(31), listed(33)))
+    whole = kept_hashes(archive, 0)
+    bare = [
+        changed(kept_hashes(archive, row), hashes=tokens.to_bytes(NO_VIEWS, sealed_at=0))
+        for row in range(3)
+    ]
+    own = records(archive)
+    made = (
+        changed(own[0], outcome=Outcome.FAILED, reason="archive_damaged"),
+        changed(own[1], outcome=Outcome.NOT_HASHABLE, reason="encrypted", detail="a password"),
+        changed(own[2], outcome=Outcome.NOT_HASHABLE, reason="featureless", detail="a blank"),
+    )
+    state.plan(0, "d", [archive])
+    its = (bare[0], bare[1], changed(whole, id="6-3"))
+    assert state.finish(BatchResult(6, made, its), sealer=SEALER)
+    found = state.kept_of(6, SEALER).hashes
+    assert [(each.id, each.undecodable) for each in found] == [
+        ("6-2", ("encrypted", "a password")),
+        ("6-3", None),
+    ]

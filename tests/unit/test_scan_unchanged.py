@@ -90,8 +90,20 @@ def test_places_are_told_by_their_url_and_endpoint(earlier):
 
 def test_nothing_stands_for_other_places(earlier):
     known = opened(earlier, (Place("/elsewhere"),))
-    assert known.problem == "the earlier scan was of other places"
+    assert known.problem.startswith("the earlier scan was of other places")
     assert known.find(0, listed(10)) == ()
+
+
+def test_an_inventory_is_in_no_order_that_could_be_gone_along(earlier, tmp_path):
+    of_inventory = Place(PLACES[1].url, inventory="m.json", endpoint=PLACES[1].endpoint)
+    assert "inventory" in opened(earlier, (of_inventory,)).problem
+    known = opened(earlier, (of_inventory, PLACES[0]))
+    assert known.find(0, listed(10)) == ()
+    assert known.find(1, listed(10))
+    places = (of_inventory,)
+    with ScanState.create(tmp_path / "x", document(places=places)) as state:
+        for now in (places, PLACES):
+            assert "inventory" in opened(state, now, hashed=()).problem
 
 
 def test_nothing_stands_where_less_was_hashed(earlier):

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from sqlalchemy import delete, select, update
 
 from hashlists.catalog.engine import rewrite_files
 from matcher.scan.errors import StateError
-from matcher.scan.records import object_id_of
+from matcher.scan.model import Outcome
+from matcher.scan.records import object_id_of, opened_hashes
 from matcher.scan.state import packing, schema
 from matcher.scan.state.database import reading, state_errors, writing
 from matcher.scan.state.packing import KeptContent
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
     from matcher.scan.document import ScanDocument
-    from matcher.scan.model import BatchResult, KeptHashes
+    from matcher.scan.model import BatchResult, KeptHashes, Record
     from matcher.sealing import KeySource
 
 _PURPOSE: Final = b"scan hashes"
@@ -70,17 +72,35 @@ def scan_sealer(keys: KeySource) -> Sealer:
 
 
 def sealed(scan_id: str, result: BatchResult, sealer: Sealer) -> dict[str, Any] | None:
-    """The row of a batch; None where it has no hashes.
+    """The row of a batch; None where it has no hashes. Those of what failed are not kept.
 
     Raises:
         SealingKeyError: there is no key.
     """
-    if not result.kept:
+    records = {each.id: each for each in result.records}
+    known = tuple(
+        _with_outcome(each, records[each.id])
+        for each in result.kept
+        if records[each.id].outcome is not Outcome.FAILED
+    )
+    if not known:
         return None
-    hashed = {each.id for each in result.kept}
-    without = {object_id_of(each.id) for each in result.records if each.id not in hashed}
-    content = KeptContent(result.kept, frozenset(without & hashed))
+    hashed = {each.id for each in known}
+    without = {object_id_of(each) for each in records if each not in hashed}
+    content = KeptContent(known, frozenset(without & hashed))
     return _row(content, sealer, _about(scan_id, result.number))
+
+
+def _with_outcome(kept: KeptHashes, record: Record) -> KeptHashes:
+    """With why there is nothing to look up but digests, where only the record says so.
+
+    So an archive that could not be opened stays not hashable however often it is looked up.
+    """
+    if record.outcome is not Outcome.NOT_HASHABLE or kept.undecodable is not None:
+        return kept
+    if opened_hashes(kept)[1].views:
+        return kept
+    return msgspec.structs.replace(kept, undecodable=(record.reason, record.detail))
 
 
 def each(

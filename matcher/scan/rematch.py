@@ -16,7 +16,7 @@ from matcher.pipeline import match_items
 from matcher.scan.errors import StateError
 from matcher.scan.model import Batch, BatchResult, FailureReason, Outcome, Record
 from matcher.scan.records import opened_hashes, record_of_kept
-from matcher.scan.unchanged import not_hashed
+from matcher.scan.unchanged import hashed_in, not_hashed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -63,6 +63,7 @@ def rematch(
     """
     if state.document.places != earlier.document.places:
         raise StateError("the scan and the earlier one are of different places")
+    state.set_hashed(hashed_in(earlier))  # what this scan keeps is of no more
     gaps = (_LEFT_OUT,) if not_hashed(earlier, hashed) else ()
     results = (
         _result(batch, known, generation, options, gaps)

@@ -103,9 +103,13 @@ class Earlier:
 
 def not_hashed(state: ScanState, hashed: Collection[str]) -> tuple[str, ...]:
     """Which of these views and kinds were not hashed in every run of a scan."""
+    return tuple(sorted(set(hashed).difference(hashed_in(state))))
+
+
+def hashed_in(state: ScanState) -> tuple[str, ...]:
+    """Which views and kinds were hashed in every run of a scan."""
     runs = [set(each.hashed) for each in state.summary().runs if each.objects]
-    then = set.intersection(*runs) if runs else set()
-    return tuple(sorted(set(hashed) - then))
+    return tuple(sorted(set.intersection(*runs))) if runs else ()
 
 
 def is_same(kept: KeptHashes, listed: Listed) -> bool:
@@ -166,4 +170,4 @@ def _whole(group: list[KeptHashes], batch: KeptBatch) -> Iterator[tuple[KeptHash
         yield tuple(group)
 
 
-__all__ = ["Earlier", "is_same", "not_hashed"]
+__all__ = ["Earlier", "hashed_in", "is_same", "not_hashed"]

@@ -22,6 +22,7 @@ from matcher.scan.model import BatchResult, Outcome, Way
 from matcher.scan.records import outcome_of
 from matcher.scan.rematch import NO_MEMBER_HASHES, NO_OBJECT_HASHES, rematch
 from matcher.scan.state import ScanState
+from matcher.scan.unchanged import not_hashed
 from tests.scan_state_support import (
     RUN,
     batches,
@@ -128,10 +129,13 @@ def test_it_is_resumed(earlier, folder, generation, stop):
 
 
 def test_hashes_are_kept_again_where_that_is_asked_for(earlier, folder, generation):
+    asked = ("mirrored", "pdq", "upright")
     with ScanState.create(folder, new_document(hashes_until=1e12)) as state:
-        list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
+        state.begin_run(**RUN, hashed=asked)
+        list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER, hashed=asked))
         assert kept_ids(state) == kept_ids(earlier)
         assert state.summary().kept == 88
+        assert not_hashed(state, asked) == ("mirrored",)  # still
 
 
 def test_what_was_not_hashed_is_told(earlier, folder, generation):

@@ -37,6 +37,15 @@ def begin(connection: Connection, run: Run) -> int:
     return number
 
 
+def set_hashed(connection: Connection, number: int, hashed: tuple[str, ...]) -> None:
+    """Writes down what a run's hashes are of."""
+    connection.execute(
+        update(schema.runs)
+        .where(_RUNS.number == number)
+        .values(hashed=msgspec.msgpack.encode(hashed))
+    )
+
+
 def add(connection: Connection, number: int, objects: int, *, at: float) -> None:
     """Counts what a run has finished at that time."""
     connection.execute(
@@ -72,4 +81,4 @@ def all_of(connection: Connection) -> tuple[Run, ...]:
     return tuple(told)
 
 
-__all__ = ["add", "all_of", "begin", "end"]
+__all__ = ["add", "all_of", "begin", "end", "set_hashed"]

@@ -192,6 +192,16 @@ class ScanState:
         self._run, self._began = number, self._steady()
         return runs[-1]
 
+    def set_hashed(self, hashed: Sequence[str]) -> None:
+        """Writes down what the run's hashes are of, where that is not what was asked for.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        if self._run is not None:
+            with self._writing() as connection:
+                running.set_hashed(connection, self._run, tuple(hashed))
+
     def end_run(self, how: RunEnd) -> None:
         """Writes down how the run has ended.
 

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import msgspec
 
 from hashlists.formats import csv_cells
-from matcher.scan.reports.rows import FIELDS, row_of
+from matcher.scan.reports.rows import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matcher.scan.model import MatchRecord, Record
-    from matcher.scan.reports.addresses import Addresses
-    from matcher.scan.reports.rows import Row
+    from matcher.scan.reports.rows import Row, Rows
 
 #: Of the strongest match.
 _STRONGEST: Final = (
@@ -37,15 +36,16 @@ _MATCHES: Final = "matches"
 _PLAIN: Final = tuple(name for name in FIELDS if name != _MATCHES)
 COLUMNS: Final = (*_PLAIN, *_STRONGEST, _MATCHES)
 _encode = msgspec.json.Encoder().encode
+_GUARDED: Final = tuple(csv_cells.FORMULA_STARTS + "\n'")
 _Cell = str | int | None
 
 
 class CsvReport:
     """Writes CSV (see `base.Report`)."""
 
-    def __init__(self, stream: BinaryIO, addresses: Addresses) -> None:
+    def __init__(self, stream: BinaryIO, rows: Rows) -> None:
         self._stream = stream
-        self._addresses = addresses
+        self._rows = rows
         self._write_lines([COLUMNS])
 
     @property
@@ -55,7 +55,7 @@ class CsvReport:
 
     def write(self, records: Sequence[Record]) -> None:
         """Writes a line for each."""
-        self._write_lines([_cells(row_of(record, self._addresses)) for record in records])
+        self._write_lines([_cells(row) for row in self._rows.of(records)])
 
     def finish(self) -> None:
         """Nothing stands at the end."""
@@ -68,7 +68,7 @@ class CsvReport:
 
 def guarded(text: str) -> str:
     """The text as no spreadsheet runs it; `csv_cells.unguarded` gives it back."""
-    return "'" + text if text.startswith("\n") else csv_cells.guarded(text)
+    return "'" + text if text.startswith(_GUARDED) else text
 
 
 def _cells(row: Row) -> list[_Cell]:

@@ -12,21 +12,19 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from matcher.scan.reports.rows import row_of
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matcher.scan.model import Record
-    from matcher.scan.reports.addresses import Addresses
+    from matcher.scan.reports.rows import Rows
 
 
 class JsonLinesReport:
     """Writes JSON Lines (see `base.Report`)."""
 
-    def __init__(self, stream: BinaryIO, addresses: Addresses) -> None:
+    def __init__(self, stream: BinaryIO, rows: Rows) -> None:
         self._stream = stream
-        self._addresses = addresses
+        self._rows = rows
         self._encoder = msgspec.json.Encoder()
 
     @property
@@ -36,8 +34,7 @@ class JsonLinesReport:
 
     def write(self, records: Sequence[Record]) -> None:
         """Writes a line for each."""
-        rows = [row_of(record, self._addresses) for record in records]
-        self._stream.write(self._encoder.encode_lines(rows))
+        self._stream.write(self._encoder.encode_lines(self._rows.of(records)))
 
     def finish(self) -> None:
         """Nothing stands at the end."""

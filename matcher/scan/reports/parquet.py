@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from hashlists.formats.parquet_library import pyarrow_modules
 from matcher.scan.reports.addresses import moment
-from matcher.scan.reports.rows import FIELDS, row_of
+from matcher.scan.reports.rows import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from matcher.scan.model import MatchRecord, Record
-    from matcher.scan.reports.addresses import Addresses
+    from matcher.scan.reports.rows import Row, Rows
 
 _ROWS_IN_GROUP: Final = 65_536
 #: Columns of few different values, for which a dictionary pays.
@@ -37,12 +37,12 @@ class ParquetReport:
         UnknownFormatError: pyarrow is not installed.
     """
 
-    def __init__(self, stream: BinaryIO, addresses: Addresses) -> None:
+    def __init__(self, stream: BinaryIO, rows: Rows) -> None:
         self._pa, parquet = pyarrow_modules()
-        self._addresses = addresses
+        self._rows = rows
         self._schema = _schema(self._pa)
         self._waiting: list[Any] = []
-        self._rows = 0
+        self._number = 0
         self._writer = parquet.ParquetWriter(
             _Sink(stream), self._schema, compression="zstd", use_dictionary=list(_REPETITIVE)
         )
@@ -54,11 +54,11 @@ class ParquetReport:
 
     def write(self, records: Sequence[Record]) -> None:
         """Takes a row for each, and writes a group of rows once there are enough."""
-        columns = _columns(records, self._addresses)
+        columns = _columns(records, self._rows.of(records))
         arrays = [self._pa.array(columns[field.name], field.type) for field in self._schema]
         self._waiting.append(self._pa.table(arrays, schema=self._schema))
-        self._rows += len(records)
-        if self._rows >= _ROWS_IN_GROUP:
+        self._number += len(records)
+        if self._number >= _ROWS_IN_GROUP:
             self._write_waiting()
 
     def finish(self) -> None:
@@ -67,10 +67,10 @@ class ParquetReport:
         self._writer.close()
 
     def _write_waiting(self) -> None:
-        if self._rows:
+        if self._number:
             table = self._pa.concat_tables(self._waiting)
-            self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting, self._rows = [], 0
+            self._writer.write_table(table, row_group_size=self._number)
+        self._waiting, self._number = [], 0
 
 
 def _schema(pa: Any) -> Any:
@@ -97,8 +97,7 @@ def _schema(pa: Any) -> Any:
     )
 
 
-def _columns(records: Sequence[Record], addresses: Addresses) -> dict[str, list[Any]]:
-    rows = [row_of(record, addresses) for record in records]
+def _columns(records: Sequence[Record], rows: Sequence[Row]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
         name: [getattr(row, name) for row in rows]
         if name in (*_NUMBERS, *_REQUIRED)

@@ -14,6 +14,8 @@ from matcher.scan.model import MatchRecord  # noqa: TC001  msgspec resolves it t
 from matcher.scan.reports.addresses import moment_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matcher.scan.model import Record
     from matcher.scan.reports.addresses import Addresses
 
@@ -60,8 +62,27 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 FIELDS = Row.__struct_fields__
 
 
-def row_of(record: Record, addresses: Addresses) -> Row:
-    """What reports with addresses say of a record."""
+class Rows:
+    """Records as rows, made once for all reports of a pass.
+
+    Args:
+        addresses: of the scan.
+    """
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._records: Sequence[Record] = ()
+        self._rows: Sequence[Row] = ()
+
+    def of(self, records: Sequence[Record]) -> Sequence[Row]:
+        """A row for each; those of the very same sequence are made once."""
+        if records is not self._records:
+            self._records = records
+            self._rows = [_row(record, self._addresses) for record in records]
+        return self._rows
+
+
+def _row(record: Record, addresses: Addresses) -> Row:
     return Row(
         id=record.id,
         address=addresses.address(record),
@@ -86,4 +107,4 @@ def row_of(record: Record, addresses: Addresses) -> Row:
     )
 
 
-__all__ = ["FIELDS", "Row", "row_of"]
+__all__ = ["FIELDS", "Row", "Rows"]

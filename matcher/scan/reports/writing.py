@@ -24,11 +24,12 @@ from matcher.scan.reports.csv import CsvReport
 from matcher.scan.reports.jsonl import JsonLinesReport
 from matcher.scan.reports.page import PageReport
 from matcher.scan.reports.parquet import ParquetReport
+from matcher.scan.reports.rows import Rows
 from matcher.scan.reports.totals import totals_json
 from matcher.scan.reports.vics import VicsReport
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from matcher.scan.model import Record
@@ -91,6 +92,7 @@ def write_reports(
     """
     chosen = _chosen(formats, sealed=records is None)
     paths = {name: folder / _file_name(name, encrypted=bool(recipients)) for name in chosen}
+    makers = _makers(summary, sealed=records is None, vics_profile=vics_profile)
     made: dict[str, Report] = {}
     try:
         with ExitStack() as stack:
@@ -98,10 +100,7 @@ def write_reports(
                 stream = stack.enter_context(whole_file(path, force=True))
                 to = () if name == PAGE else recipients
                 content = stack.enter_context(outgoing(Measured(stream), Compression.NONE, to))
-                sealed = records is None
-                made[name] = _report(
-                    name, content, summary, sealed=sealed, vics_profile=vics_profile
-                )
+                made[name] = makers[name](content)
             totals = stack.enter_context(whole_file(folder / TOTALS, force=True))
             _pass(records, summary, {paths[name]: report for name, report in made.items()})
             Measured(totals).write(totals_json(summary))
@@ -128,19 +127,18 @@ def _file_name(name: str, *, encrypted: bool) -> str:
     return FILES[name] + (AGE_SUFFIX if encrypted and name != PAGE else "")
 
 
-def _report(
-    name: str, stream: BinaryIO, summary: ScanSummary, *, sealed: bool, vics_profile: str
-) -> Report:
+def _makers(
+    summary: ScanSummary, *, sealed: bool, vics_profile: str
+) -> Mapping[str, Callable[[BinaryIO], Report]]:
     addresses = Addresses(summary.document.places)
-    if name == "jsonl":
-        return JsonLinesReport(stream, addresses)
-    if name == "csv":
-        return CsvReport(stream, addresses)
-    if name == "parquet":
-        return ParquetReport(stream, addresses)
-    if name == "vics":
-        return VicsReport(stream, addresses, profile=vics_profile)
-    return PageReport(stream, summary, sealed=sealed)
+    rows = Rows(addresses)
+    return {
+        "jsonl": lambda stream: JsonLinesReport(stream, rows),
+        "csv": lambda stream: CsvReport(stream, rows),
+        "parquet": lambda stream: ParquetReport(stream, rows),
+        "vics": lambda stream: VicsReport(stream, addresses, profile=vics_profile),
+        PAGE: lambda stream: PageReport(stream, summary, sealed=sealed),
+    }
 
 
 def _pass(

@@ -46,3 +46,16 @@ def env_file(name: str) -> dict[str, str]:
 def mounts(service: dict[str, Any]) -> dict[str, str]:
     """Where the volumes and folders of a Compose service lie in its container."""
     return {inside: outside for outside, inside, *_ in (v.split(":") for v in service["volumes"])}
+
+
+def scan_manifests(name: str) -> list[dict[str, Any]]:
+    """The objects of a file about scans with many machines."""
+    text = (DEPLOY / "scan" / name).read_text(encoding="utf-8")
+    return list(yaml.safe_load_all(text))
+
+
+def pods_of_the_cluster() -> list[dict[str, Any]]:
+    """The templates of the pods of Ray's cluster."""
+    (cluster,) = (x for x in scan_manifests("ray-cluster.yaml") if x["kind"] == "RayCluster")
+    groups = [cluster["spec"]["headGroupSpec"], *cluster["spec"]["workerGroupSpecs"]]
+    return [each["template"] for each in groups]

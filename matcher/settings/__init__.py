@@ -18,6 +18,7 @@ from matcher.settings.environment import (
     exchange_proxy,
     exchange_variable,
     silence_grpc,
+    silence_ray,
 )
 from matcher.settings.files import load_mapping
 from matcher.settings.loading import load_settings
@@ -50,4 +51,5 @@ __all__ = [
     "load_mapping",
     "load_settings",
     "silence_grpc",
+    "silence_ray",
 ]

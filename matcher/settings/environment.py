@@ -41,6 +41,14 @@ def silence_grpc() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
+def silence_ray() -> None:
+    """Has Ray not tell its makers of its use, where the environment says nothing of that.
+
+    For this process before it imports Ray, and for those that it starts.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
 def exchange_variable(exchange: str, credential: str) -> str:
     """The environment variable that holds a credential of an exchange."""
     return EXCHANGE_PREFIX + f"{exchange}_{credential}".upper().replace("-", "_")

@@ -32,6 +32,8 @@ from tests.deployment import (
     manifests,
     mounts,
     of_kind,
+    pods_of_the_cluster,
+    scan_manifests,
 )
 
 DATABASES = {
@@ -144,6 +146,48 @@ def test_a_wrong_manifest_would_be_told():
     wrong["spec"] = wrong["spec"] | {"portts": []}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
+
+
+class TestScans:
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_manifests_are_what_kubernetes_knows(self, version):
+        for each in [*scan_manifests("kubernetes-job.yaml"), *scan_manifests("ray-cluster.yaml")]:
+            if each["kind"] != "RayCluster":
+                kubernetes_validate.validate(each, version, strict=True)
+
+    @pytest.mark.parametrize("version", VERSIONS)
+    def test_pods_of_the_cluster_are_too(self, version):
+        for pod in pods_of_the_cluster():
+            template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "pod"}}
+            kubernetes_validate.validate(template | {"template": pod}, version, strict=True)
+
+    def test_pods_can_do_little(self):
+        (job,) = (x for x in scan_manifests("kubernetes-job.yaml") if x["kind"] == "Job")
+        for pod in [job["spec"]["template"], *pods_of_the_cluster()]:
+            assert pod["spec"]["automountServiceAccountToken"] is False
+            assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+            for container in pod["spec"]["containers"]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                }
+
+    def test_every_shard_has_a_pod(self):
+        (job,) = (x for x in scan_manifests("kubernetes-job.yaml") if x["kind"] == "Job")
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        shards = {each["name"]: each["value"] for each in container["env"]}["SHARDS"]
+        assert job["spec"]["completionMode"] == "Indexed"
+        assert job["spec"]["completions"] == int(shards)
+
+    def test_ray_reports_to_nobody_and_is_of_one_version(self):
+        clusters = scan_manifests("ray-cluster.yaml")
+        (cluster,) = (each for each in clusters if each["kind"] == "RayCluster")
+        page = (DEPLOY / "scan" / "README.md").read_text(encoding="utf-8")
+        assert f"'ray=={cluster['spec']['rayVersion']}'" in page
+        for pod in pods_of_the_cluster():
+            for container in pod["spec"]["containers"]:
+                assert {"name": "RAY_USAGE_STATS_ENABLED", "value": "0"} in container["env"]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

@@ -1,0 +1,164 @@
+"""A scan on a real cluster of Ray gives what one process gives, whatever becomes of its workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import msgspec
+import pytest
+
+from matcher.pipeline import MatchOptions
+from matcher.scan.document import Place
+from matcher.scan.engines.orders import Orders, engine_of
+from matcher.scan.engines.placing import usual_node_folder
+from matcher.scan.engines.ray import start_ray_engine
+from matcher.scan.errors import EngineError
+from matcher.scan.model import FOUND, Outcome
+from matcher.scan.run import run_scan
+from matcher.scan.sources import open_source
+from matcher.scan.sources.selection import Selector
+from matcher.scan.state import RunEnd, ScanState
+from tests.scan_support import document, generation_of, picture
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+REVISION = 7
+FILES = 700
+KNOWN = (3, 17, 450)
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """A folder of pictures, a few of them known, and of other files."""
+    folder = tmp_path_factory.mktemp("scanned")
+    for number in range(FILES):
+        (folder / f"{number % 7}").mkdir(exist_ok=True)
+        content = b"no picture" if number % 50 == 1 else picture(number)
+        (folder / f"{number % 7}" / f"{number:04}.png").write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def snapshots(tmp_path_factory):
+    root = tmp_path_factory.mktemp("snapshots")
+    generation_of(root, [picture(number) for number in KNOWN])
+    return root
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray on this machine, with two CPUs to give."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 << 20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield ray
+    ray.shutdown()
+
+
+def name_of(snapshots):
+    (folder,) = snapshots.glob("snapshot-*")
+    return folder.name
+
+
+def orders(scanned, **changes):
+    told = {"places": (Place(str(scanned)),), "image_bytes": 1 << 20, "revision": REVISION}
+    return Orders(**(told | changes))
+
+
+async def scan(folder, place, engine, meanwhile=None):
+    """The records of a whole scan, those parts left out that are drawn by lot or by chance."""
+    made = document(places=(place,))
+    source = open_source(place)
+    with ScanState.create(folder, made) as state:
+        state.begin_run(revision=REVISION, policy="default", policy_version="v")
+        running = asyncio.create_task(run_scan(state, [source], Selector(made.selection), engine))
+        if meanwhile is not None:
+            await meanwhile(state)
+        assert await running
+        state.end_run(RunEnd.DONE)
+        await source.close()
+        return [
+            msgspec.structs.replace(each, match_id="", way="fetched") for each in state.records()
+        ]
+
+
+@pytest.fixture(scope="module")
+def alone(scanned, snapshots, tmp_path_factory):
+    """What one process makes of it."""
+
+    async def work():
+        async with engine_of(orders(scanned), snapshots) as engine:
+            return await scan(tmp_path_factory.mktemp("out") / "scan", Place(str(scanned)), engine)
+
+    return asyncio.run(work())
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_workers_give_what_one_process_gives(scanned, snapshots, alone, tmp_path):
+    engine = await start_ray_engine(orders(scanned), snapshots, name_of(snapshots), workers=2)
+    try:
+        assert engine.capacity == 4
+        records = await scan(tmp_path / "scan", Place(str(scanned)), engine)
+        assert len(list(usual_node_folder().glob("snapshot-*[!k]"))) == 1  # for both of them
+    finally:
+        await engine.close()
+    assert records == alone
+    assert len(records) == FILES
+    assert sum(each.outcome in FOUND for each in records) == len(KNOWN)
+    assert sum(each.outcome is Outcome.NOT_HASHABLE for each in records) == FILES // 50
+    assert list(usual_node_folder().glob("snapshot-*")) == []
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_a_worker_that_is_killed_loses_nothing(scanned, snapshots, alone, tmp_path):
+    engine = await start_ray_engine(orders(scanned), snapshots, name_of(snapshots), workers=2)
+    before = await engine.processes()
+
+    async def kill_one(state):
+        for _ in range(6000):  # nothing but the state tells of it
+            if state.summary().finished:
+                break
+            await asyncio.sleep(0.01)
+        os.kill(before[0], signal.SIGKILL)
+
+    try:
+        records = await scan(tmp_path / "scan", Place(str(scanned)), engine, kill_one)
+        after = await engine.processes()
+    finally:
+        await engine.close()
+    assert records == alone
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_what_no_worker_can_mend_ends_the_scan(scanned, snapshots, tmp_path):
+    """Such as a policy that is wrong, told in the words that one process has for it."""
+    told = orders(scanned, policy="no-such-policy", views=MatchOptions().views)
+    engine = await start_ray_engine(told, snapshots, name_of(snapshots), workers=1)
+    try:
+        with pytest.raises(EngineError, match="no policy is named 'no-such-policy'"):
+            await scan(tmp_path / "scan", Place(str(scanned)), engine)
+    finally:
+        await engine.close()
+
+
+@pytest.mark.usefixtures("cluster")
+async def test_a_worker_with_other_lists_does_not_begin(scanned, snapshots, tmp_path):
+    told = orders(scanned, revision=REVISION + 1)
+    engine = await start_ray_engine(told, snapshots, name_of(snapshots), workers=1)
+    try:
+        with pytest.raises(EngineError, match="revision 7, not of 8"):
+            await scan(tmp_path / "scan", Place(str(scanned)), engine)
+    finally:
+        await engine.close()

@@ -42,6 +42,8 @@ _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 #: Too many files are open, or there is too little memory: fewer at a time may do.
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _PASSING: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
+#: No listing tells of them; a state that was tampered with may.
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
 _LEAST_BYTES: Final = 4096
 
 
@@ -148,6 +150,8 @@ class FolderSource:
             raise _failed(error) from None
 
     def _opened(self, parts: Parts) -> int:
+        if not _NO_NAMES.isdisjoint(parts):
+            raise FetchError(FailureReason.UNREADABLE, "it is no path within the folder")
         try:
             return self._open(parts)
         except OSError as error:

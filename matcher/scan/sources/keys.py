@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from matcher.scan.errors import SourceError
 from matcher.scan.model import Listed, Page
 
@@ -64,6 +66,29 @@ def page_of(url: str, found: Sequence[Listed], *, below: str, after: str) -> Pag
     return Page(tuple(objects), found[-1].key, {FOLDER_MARKER: markers} if markers else {})
 
 
+def markers_named(found: Sequence[Listed], after: str) -> list[Listed]:
+    """Listed objects, with the "/" that the storage library cuts off markers of folders.
+
+    A marker is told by having no bytes and by its place: before what lies in its folder, or behind
+    what it would stand before if it were called so.
+
+    Args:
+        found: a part of a listing, in the store's order.
+        after: the key before; empty where there is none.
+    """
+    named: list[Listed] = []
+    before = order(after)
+    for at, each in enumerate(found):
+        begun = each.key + "/"
+        holds = at + 1 < len(found) and found[at + 1].key.startswith(begun)
+        moved = order(each.key) <= before < order(begun)
+        if each.size == 0 and (holds or moved):
+            each = msgspec.structs.replace(each, key=begun)  # noqa: PLW2901
+        named.append(each)
+        before = order(each.key)
+    return named
+
+
 def told(key: str, size: int, modified: datetime, etag: str | None, version: str | None) -> Listed:
     """An object as a store tells of it, in a listing or when it is read: the same either way.
 
@@ -73,4 +98,4 @@ def told(key: str, size: int, modified: datetime, etag: str | None, version: str
     return Listed(key, size, seconds, (etag or "").strip('"'), version or "")
 
 
-__all__ = ["FOLDER_MARKER", "is_path", "order", "page_of", "told"]
+__all__ = ["FOLDER_MARKER", "is_path", "markers_named", "order", "page_of", "told"]

@@ -27,7 +27,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 from matcher.hashing.digests import Digester
 from matcher.scan.errors import SourceError
 from matcher.scan.model import Content, FailureReason, FetchError, Listed
-from matcher.scan.sources.keys import is_path, order, page_of, told
+from matcher.scan.sources.keys import is_path, markers_named, order, page_of, told
 from matcher.scan.sources.options import SourceOptions
 from matcher.scan.sources.refusals import cut_off, of_text, timed_out
 from matcher.scan.sources.s3_client import S3Client
@@ -107,10 +107,11 @@ class StoreSource:
     async def _listed_by_library(self, after: str) -> AsyncIterator[Sequence[Listed]]:
         # The library lists whole folders: the prefix's own, of which what else lies there is left.
         folder = self._prefix.rpartition("/")[0] or None
+        begin = after
         chunks = obstore.list(
             self._made(_LISTING_RETRIES),
             folder,
-            offset=after or None,
+            offset=begin.rstrip("/") or None,
             chunk_size=self._options.page_objects,
         )
         while True:
@@ -118,10 +119,15 @@ class StoreSource:
                 chunk = await anext(aiter(chunks), None)
             if chunk is None:
                 return
+            listed = markers_named([_told(each["path"], each) for each in chunk], after)
             found = [
-                _told(each["path"], each) for each in chunk if each["path"].startswith(self._prefix)
+                each
+                for each in listed
+                # Not every store can be told where to begin, and none within a name.
+                if each.key.startswith(self._prefix) and order(each.key) > order(begin)
             ]
             if found:
+                after = found[-1].key
                 yield found
 
     @contextmanager

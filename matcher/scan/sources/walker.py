@@ -186,8 +186,14 @@ class Walker:
     def _enter(self, folder: Parts) -> int:
         """The descriptor of a folder; it stays open until another one is entered."""
         if self._open is None or self._open[0] != folder:
+            # Mostly it lies in the one that is open; the way from the top is long in a deep tree.
+            begun = self._open is not None and bool(folder) and self._open[0] == folder[:-1]
+            if begun and self._open is not None:
+                handle = open_folder(self._open[1], folder[-1:])
+            else:
+                handle = open_folder(self._root, folder)
             self._leave()
-            self._open = (folder, open_folder(self._root, folder))
+            self._open = (folder, handle)
         return self._open[1]
 
     def _leave(self) -> None:

@@ -38,7 +38,8 @@ class Fault:
         cut_after: bytes of the body after which the connection is closed; None for all.
         wait: seconds before the answer.
         stall_after: bytes of the body after which nothing comes any more; None for never.
-        body: given instead of the store's.
+        body: given instead of the store's, which is asked all the same.
+        answer: an object's bytes, given with `status` without asking the store.
     """
 
     key: str | None = None
@@ -51,6 +52,7 @@ class Fault:
     wait: float = 0.0
     stall_after: int | None = None
     body: bytes | None = None
+    answer: bytes | None = None
     _seen: int = field(default=0, repr=False)
 
     def hits(self, key: str) -> bool:
@@ -67,11 +69,12 @@ def vanish(key: str) -> Fault:
 
 
 class FaultyProxy:
-    """The proxy, in a thread of its own."""
+    """The proxy, in a thread of its own; `signed` counts requests that had a signature, by key."""
 
     def __init__(self, upstream: str) -> None:
         self._faults: list[Fault] = []
         self._asked: Counter[str] = Counter()
+        self.signed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.ending = threading.Event()
         self.upstream = urlsplit(upstream).netloc
@@ -89,6 +92,10 @@ class FaultyProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends it; nothing listens there any more. May be called twice."""
         self.ending.set()
         self._server.shutdown()
         self._server.server_close()
@@ -135,8 +142,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         fault = self.server.proxy.fault_of(_key(self.path))
+        self.server.proxy.signed[_key(self.path)] += "Authorization" in self.headers
         if fault is not None and fault.wait:
             self.server.proxy.ending.wait(fault.wait)
+        if fault is not None and fault.answer is not None:
+            headers = [("ETag", '"e"'), ("Last-Modified", "Wed, 04 Mar 2026 05:06:07 GMT")]
+            headers.append(("Content-Length", str(len(fault.answer))))
+            self._answer(fault.status, headers, fault.answer, fault)
+            return
         if fault is not None and fault.status:
             self._refuse(fault)
             return

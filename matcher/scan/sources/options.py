@@ -14,6 +14,7 @@ class SourceOptions:
         connect_seconds: for one connection to be made.
         idle_seconds: for the next bytes to come.
         readers: files that are read, or pages that are listed, at the same time.
+        listing_tries: how often a page of a store's listing is asked for; objects once.
         allow_http: a store's endpoint may be plain HTTP on another machine than this one.
         anonymous: a store is asked without credentials, as public buckets can be.
     """
@@ -22,6 +23,7 @@ class SourceOptions:
     connect_seconds: float = 10.0
     idle_seconds: float = 60.0
     readers: int = 16
+    listing_tries: int = 8
     allow_http: bool = False
     anonymous: bool = False
 

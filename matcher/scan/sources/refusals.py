@@ -49,9 +49,9 @@ _BY_STATUS: Final = {
 _PASSING: Final = frozenset({408, 412, 416})
 _SERVERS_FAULT: Final = 500
 
-_STATUS: Final = re.compile(r"status code: (\d{3})\b")
+_STATUS: Final = re.compile(r"non-2xx status code: (\d{3})\b")
 _CODE: Final = re.compile(r"<Code>([A-Za-z.]{1,60})</Code>")
-_LATE: Final = ("timed out", "TimedOut", "timeout")
+_LATE: Final = ("timed out", "TimedOut")
 _CUT: Final = (
     "response body error",
     "error decoding response body",
@@ -64,9 +64,12 @@ _CUT: Final = (
 
 def of_text(text: str) -> FetchError:
     """What an error of the storage library means, by its text; nothing of that is passed on."""
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if status is not None:
-        return of_answer(int(status[1]), code[1] if code else "")
+    told, _, trace = text.partition("\n\nDebug source:")
+    # The last ones: an object's key stands before, and may hold anything.
+    statuses, codes = _STATUS.findall(told), _CODE.findall(told)
+    if statuses:
+        return of_answer(int(statuses[-1]), codes[-1] if codes else "")
+    text = trace or told
     if any(each in text for each in _LATE):
         return timed_out()
     if any(each in text for each in _CUT):

@@ -15,6 +15,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore import exceptions as refusals
 from botocore.config import Config
+from botocore.loaders import create_loader
 
 from matcher.scan.errors import SourceError
 from matcher.scan.sources.addresses import is_plain_http
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from matcher.scan.sources.options import SourceOptions
 
 _AWS_OWN: Final = re.compile(r"s3(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?", re.ASCII)
-_LISTING_TRIES: Final = 8
 _CREDENTIALS_COUNT: Final = timedelta(minutes=5)
 _BLOCK_BYTES: Final = 1 << 20
 
@@ -69,7 +70,8 @@ class S3Client:
         self._options = options
         with _told(bucket, "opening it"):
             session = botocore.session.get_session()
-            self._patient = self._made(session, endpoint, _LISTING_TRIES)
+            session.register_component("data_loader", _models())
+            self._patient = self._made(session, endpoint, options.listing_tries)
             self._hasty = self._made(session, endpoint, 1)
             self._credentials = None if options.anonymous else session.get_credentials()
         if self._credentials is None and not options.anonymous:
@@ -189,6 +191,12 @@ def _failed(error: Exception) -> FetchError:
     if isinstance(error, refusals.ReadTimeoutError | refusals.ConnectTimeoutError):
         return timed_out()
     return of_text("")
+
+
+@cache
+def _models() -> Any:
+    """The library's descriptions of services, which take long to read; once for all buckets."""
+    return create_loader()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from matcher.scan.errors import SourceError
 from matcher.scan.model import Content, FailureReason, FetchError, Listed
 from matcher.scan.sources.keys import is_path, markers_named, order, page_of, told
 from matcher.scan.sources.options import SourceOptions
-from matcher.scan.sources.refusals import cut_off, of_text, timed_out
+from matcher.scan.sources.refusals import cut_off, of_answer, of_text, timed_out
 from matcher.scan.sources.s3_client import S3Client
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 Library: TypeAlias = "AzureStore | GCSStore | S3Store"
 
-_LISTING_RETRIES: Final = 8
 _LISTING_SECONDS: Final = 180.0
 _BLOCK_BYTES: Final = 4 << 20
+_NOT_FOUND: Final = 404
 _WHOLE_OBJECT: Final = "86400s"  # the library's own limit would cut off what is large
 
 
@@ -109,7 +109,7 @@ class StoreSource:
         folder = self._prefix.rpartition("/")[0] or None
         begin = after
         chunks = obstore.list(
-            self._made(_LISTING_RETRIES),
+            self._made(self._options.listing_tries - 1),
             folder,
             offset=begin.rstrip("/") or None,
             chunk_size=self._options.page_objects,
@@ -168,8 +168,8 @@ class StoreSource:
             )
         try:
             return await self._read(listed, key, max_bytes)
-        except FileNotFoundError as error:
-            raise of_text(str(error) or "status code: 404") from None
+        except FileNotFoundError:
+            raise of_answer(_NOT_FOUND) from None
         except (refusals.BaseError, ValueError, OSError) as error:
             raise _failed(error) from None
 

@@ -1,143 +1,113 @@
-"""Kills a scan at every step that touches its state, and looks at what a restart makes of it.
+"""Kills a scan at random moments and resumes it, again and again, until it is complete.
 
-Run as `python -m tests.scan_kill_driver FOLDER STRIDE`; prints one JSON line. Each run is a process
-of its own (a fork, so that nothing has to be imported again) that kills itself with SIGKILL just
-before, or just after, its n-th step; `n` rises until one run comes to its end.
+Run as `python -m tests.scan_kill_driver FOLDER OBJECTS KILLS SEED`; prints one JSON line. Each run
+is a process of its own (a fork, so that nothing has to be imported again), which is killed with
+SIGKILL some moments after it has finished some batches, its decoders left to end by themselves. At
+the end the records are compared with those of a scan that nobody disturbed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import shutil
+import random
 import signal
 import sys
+import time
 import traceback
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, event
+import msgspec
 
-from hashlists.catalog import on_sqlite
-from matcher.scan.errors import StateError
-from matcher.scan.model import BatchResult
+from matcher.decode.limits import DecodeLimits
+from matcher.decode.sandbox.pool import SandboxPool
+from matcher.pipeline import MatchOptions
+from matcher.scan.document import Place, ScanDocument
+from matcher.scan.engines.local import LocalEngine, LocalOptions
+from matcher.scan.events import Finished
+from matcher.scan.judging.local import LocalJudge
+from matcher.scan.model import Record, Way
+from matcher.scan.run import run_scan
+from matcher.scan.sources import SourceOptions, open_source
+from matcher.scan.sources.selection import Selector
 from matcher.scan.state import RunEnd, ScanState
-from matcher.scan.tally import Tally
-from tests.scan_state_support import RUN, batches, document, result, sealer
+from tests.scan_support import generation_of, picture
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-OBJECTS = 15
-PAGE = 6
-FORGOTTEN = "k00000"
-SEALER = sealer()
-#: What changes the folder beside the database.
-STEPS = ((os, "open"), (os, "mkdir"), (os, "rename"), (os, "unlink"), (os, "fsync"))
+#: Every so many objects there is one of each of these.
+EVERY = 25
+TWIN = 1_000_003
+KNOWN = [2_000_003 + n for n in range(5)]
+PAGE = 500  # so that many listings are broken off, too
 
 
-def open_state(folder: Path) -> ScanState:
-    if (folder / "state.db").exists():
-        return ScanState.open(folder)
-    return ScanState.create(folder, document(hashes_until=1e12))
+def make_objects(folder: Path, count: int) -> None:
+    """Small pictures in a few folders; some are known, some are twins, some are none."""
+    for number in range(count):
+        path = folder / f"{number % 7}" / f"{number:05}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = number % EVERY
+        if kind == 0:
+            data = picture(TWIN, size=(16, 16))
+        elif kind == 1:
+            data = picture(KNOWN[number // EVERY % len(KNOWN)], size=(64, 64))
+        elif kind == 2:
+            data = f"no picture {number}".encode()
+        elif kind == 3:
+            data = b""
+        else:
+            data = picture(number, size=(20, 20))
+        path.write_bytes(data)
 
 
-def scan(folder: Path) -> None:
-    """A whole scan, or what is left of it; its listing are the numbers up to `OBJECTS`."""
-    with open_state(folder) as state:
-        state.begin_run(**RUN)
-        for each in state.planned():
-            assert state.finish(result(each, keep=True), sealer=SEALER)
-        while not state.position(0).done:
-            at = int(state.position(0).cursor or 0)
-            page = range(at, min(at + PAGE, OBJECTS))
-            made = batches(page, first=state.next_number)
-            state.plan(0, str(page.stop), made, done=page.stop == OBJECTS, skipped={"link": 1})
-            for each in state.planned():
-                assert state.finish(result(each, keep=True), sealer=SEALER)
-        state.forget(SEALER, prefix=FORGOTTEN)
+async def scan(work: Path, out: Path, generation: object, progress: int) -> None:
+    """Goes on with the scan in `out`; writes a byte for each batch that it has finished."""
+    place = Place(str(work / "objects"))
+    if not (out / "state.db").exists():
+        ScanState.create(out, ScanDocument("s1", 0.0, "a person", (place,))).close()
+
+    def tell(event: object) -> None:
+        if isinstance(event, Finished):
+            os.write(progress, b".")
+
+    with ScanState.open(out) as state:
+        state.begin_run(revision=7, policy="default", policy_version="v")
+        pool = SandboxPool(DecodeLimits(), 2)
+        judge = LocalJudge(generation, pool, MatchOptions(within=None), max_bytes=1 << 20)
+        source = open_source(place, options=SourceOptions(page_objects=PAGE))
+        engine = LocalEngine([source], judge, LocalOptions(batches=3))
+        selector = Selector(state.document.selection)
+        complete = await run_scan(state, [source], selector, engine, events=tell)
+        assert complete
+        for each in (engine, judge, source):
+            await each.close()
+        pool.close()
         state.end_run(RunEnd.DONE)
 
 
-def look(folder: Path) -> None:
-    """What is listed is planned or finished, once; sums are those of what is finished."""
-    if not (folder / "state.db").exists():
-        return
-    with ScanState.open(folder) as state:
-        planned = [each.key for batch in state.planned() for each in batch.objects]
-        made = list(state.records())
-        summary = state.summary()
-        kept = [each for batch in state.kept(SEALER) for each in batch.hashes]
-        at = int(state.position(0).cursor or 0)
-    finished = [each.key for each in made]
-    listing = [each.key for batch in batches(range(at)) for each in batch.objects]
-    assert sorted(planned + finished) == listing, "an object is lost, or there twice"
-    expected = Tally()
-    for batch in batches(range(at)):
-        its = tuple(each for each in made if each.key in {one.key for one in batch.objects})
-        expected.add(Tally.of(BatchResult(batch.number, its, fetched_bytes=0)))
-    summary.tally.fetched_bytes = 0
-    assert summary.tally == expected, "the sums are not those of the records"
-    assert (summary.listed, summary.finished) == (at, len(made))
-    assert summary.kept == len(kept)
-    assert sum(each.objects for each in summary.timeline) == len(made)
-    assert {each.id for each in kept} <= {each.id for each in made}
-
-
-def resume(folder: Path, undisturbed: list[object]) -> None:
-    """What a restart ends with is what an undisturbed scan does."""
-    scan(folder)
-    look(folder)
-    with ScanState.open(folder) as state:
-        assert list(state.records()) == undisturbed
-        assert state.summary().done
-        assert state.summary().skipped == {"link": -(-OBJECTS // PAGE)}
-        assert not any(
-            each.listed.key.startswith(FORGOTTEN)
-            for batch in state.kept(SEALER)
-            for each in batch.hashes
-        )
-    left = {each.name for each in folder.iterdir()}
-    assert left == {"state.db", "state.lock"}, f"left over: {sorted(left)}"
-
-
-def die_at(number: int, *, after: bool) -> None:
-    """Plants the kill: before the `number`-th step, or after it."""
-    count = 0
-
-    def step(*, done: bool) -> None:
-        nonlocal count
-        count += not done
-        if count == number and done == after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def planted(real: Callable[..., object]) -> Callable[..., object]:
-        def act(*args: object, **options: object) -> object:
-            step(done=False)
-            made = real(*args, **options)
-            step(done=True)
-            return made
-
-        return act
-
-    for module, name in STEPS:
-        setattr(module, name, planted(getattr(module, name)))
-    event.listen(Engine, "before_cursor_execute", lambda *_: step(done=False))
-    event.listen(Engine, "after_cursor_execute", lambda *_: step(done=True))
-    event.listen(Engine, "commit", lambda *_: step(done=False))
-
-
-def run_killed(folder: Path, number: int, *, after: bool) -> bool:
-    """Whether the run was killed; False when it came to its end before that step."""
+def run_killed(
+    work: Path, out: Path, generation: object, *, after: int | None, moment: float
+) -> bool:
+    """Whether a run was killed: `moment` seconds after it has finished so many batches."""
+    told, progress = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(told)
         try:
-            die_at(number, after=after)
-            scan(folder)
+            asyncio.run(scan(work, out, generation, progress))
         except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    os.close(progress)
+    with open(told, "rb", buffering=0) as finished:  # noqa: PTH123 - a descriptor
+        if after is None:
+            while finished.read(4096):
+                pass
+        elif len(_read(finished, after)) == after:
+            time.sleep(moment)
+            os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -146,32 +116,67 @@ def run_killed(folder: Path, number: int, *, after: bool) -> bool:
     return False
 
 
+def _read(finished: object, count: int) -> bytes:
+    """So many bytes, or all that come."""
+    data = b""
+    while len(data) < count and (more := finished.read(count - len(data))):
+        data += more
+    return data
+
+
+def comparable(record: Record) -> Record:
+    """A record but for what may differ.
+
+    The id of a match is drawn at random whenever it is found. Which of objects with the same bytes
+    is fetched, and which are repeats, depends on which comes first; a run knows nothing of the
+    bytes that a killed one has seen. All else is equal, attempts and opaque ids included.
+    """
+    way = Way.FETCHED if record.way is Way.REPEAT else record.way
+    return msgspec.structs.replace(record, match_id="", way=way)
+
+
+def outcome_of(out: Path) -> tuple[list[Record], dict[str, object]]:
+    """All records, and the sums, of a complete scan."""
+    with ScanState.open(out) as state:
+        assert not list(state.planned())
+        summary = state.summary()
+        records = [comparable(each) for each in state.records()]
+        sums = msgspec.to_builtins(summary.tally)
+        del sums["ways"]  # as said of records
+        assert summary.listed == summary.finished == len(records)
+        return records, sums
+
+
 def main() -> None:
-    # What a process has written outlives it, whether or not it has reached the disk.
-    on_sqlite._PRAGMAS = tuple(each.replace("= FULL", "= OFF") for each in on_sqlite._PRAGMAS)
-    folder, stride = Path(sys.argv[1]), int(sys.argv[2])
-    whole = folder / "whole"
-    scan(whole)
-    with ScanState.open(whole) as state:
-        undisturbed = list(state.records())
-    assert len(undisturbed) == OBJECTS
-    kills = 0
-    for after in (False, True):
-        number = 1 + stride // 2 * after
-        while True:
-            work = folder / f"{number}-{after}"
-            if not run_killed(work, number, after=after):
-                break
-            if work.exists():
-                try:
-                    look(work)
-                except StateError as error:
-                    raise AssertionError(f"step {number}: {error}") from error
-            resume(work, undisturbed)
-            shutil.rmtree(work)
-            kills += 1
-            number += stride
-    print(json.dumps({"kills": kills}))  # noqa: T201 - the answer
+    work, count, kills, seed = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    chance = random.Random(seed)
+    make_objects(work / "objects", count)
+    generation = generation_of(
+        work / "snapshots", [picture(number, size=(64, 64)) for number in KNOWN]
+    )
+    begun = time.monotonic()
+    assert not run_killed(work, work / "undisturbed", generation, after=None, moment=0)
+    took = time.monotonic() - begun
+    killed, each = 0, max(1, count // 64 // (kills + 1))
+    while killed < kills:
+        after = chance.randint(0, each)
+        # Where nothing is finished first, it is killed while it starts.
+        moment = chance.uniform(0, 0.05 if after else 0.5)
+        if not run_killed(work, work / "killed", generation, after=after, moment=moment):
+            break
+        killed += 1
+    run_killed(work, work / "killed", generation, after=None, moment=0)
+    expected, sums = outcome_of(work / "undisturbed")
+    found, found_sums = outcome_of(work / "killed")
+    keys = Counter((each.key, each.member) for each in found)
+    assert set(keys.values()) == {1}, "an object has several records"
+    assert len(found) == count, "objects are missing"
+    assert found == expected
+    assert found_sums == sums
+    listed = {str(path.relative_to(work / "objects")) for path in (work / "objects").rglob("*.png")}
+    assert listed == {each.key for each in found}
+    outcomes = Counter(str(each.outcome) for each in found)
+    print(json.dumps({"kills": killed, "outcomes": outcomes, "seconds": round(took, 1)}))  # noqa: T201 - the answer
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 
 import msgspec
 import pytest
@@ -22,7 +23,12 @@ from matcher.scan.sources.selection import Selector
 from matcher.scan.state import RunEnd, ScanState
 from tests.scan_support import document, generation_of, picture
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    # Ray leaves folders open that it has looked through.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 REVISION = 7
 FILES = 700
@@ -101,6 +107,14 @@ def alone(scanned, snapshots, tmp_path_factory):
             return await scan(tmp_path_factory.mktemp("out") / "scan", Place(str(scanned)), engine)
 
     return asyncio.run(work())
+
+
+async def test_a_cluster_where_nobody_is_is_told_soon(scanned, snapshots):
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(EngineError, match=f"no cluster of Ray could be had at {address}"):
+            await start_ray_engine(orders(scanned), snapshots, "snapshot", address=address)
 
 
 @pytest.mark.usefixtures("cluster")

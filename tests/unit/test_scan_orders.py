@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import socket
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -77,15 +76,6 @@ async def test_where_there_are_no_lists_nothing_begins(folder, tmp_path):
     with pytest.raises(EngineError, match="no snapshot"):
         async with engine_of(orders(folder), tmp_path / "empty"):
             pass
-
-
-async def test_a_cluster_where_nobody_is_is_told_soon(folder, snapshots):
-    pytest.importorskip("ray")
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))  # and nobody listens
-        address = f"127.0.0.1:{held.getsockname()[1]}"
-        with pytest.raises(EngineError, match=f"no cluster of Ray could be had at {address}"):
-            await start_ray_engine(orders(folder), snapshots, "snapshot", address=address)
 
 
 async def test_without_ray_it_is_told_how_to_install_it(folder, snapshots, monkeypatch):

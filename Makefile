@@ -141,7 +141,7 @@ FUZZERS := $(sort $(wildcard tests/fuzz/fuzz_*.py))
 fuzz: $(APP) $(TEST) ## Mutated inputs against the decoder and the list readers (INPUTS=100000 each)
 	@printf '%s\n' $(FUZZERS) | xargs -P $(JOBS) -I FUZZER $(PY) FUZZER --inputs $(INPUTS)
 
-BENCHMARKS ?= hashing decode_hash import_formats export_formats index live soak stages peers
+BENCHMARKS ?= hashing decode_hash import_formats export_formats index live soak stages peers scan
 
 .PHONY: bench
 bench: $(APP) $(BENCH) ## The benchmarks beside their peers (ARGS=--smoke for a quick look)

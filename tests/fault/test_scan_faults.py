@@ -18,7 +18,7 @@ from matcher.decode.sandbox.pool import SandboxPool
 from matcher.pipeline import MatchOptions
 from matcher.scan.document import Place, ScanDocument
 from matcher.scan.engines.local import LocalEngine, LocalOptions
-from matcher.scan.events import Retried, Throttled
+from matcher.scan.events import Finished, Retried, Throttled
 from matcher.scan.fetching import Patience
 from matcher.scan.judging.local import LocalJudge
 from matcher.scan.model import FailureReason, Outcome
@@ -56,16 +56,16 @@ async def scanning(tmp_path, generation, place, *, pool=None, options=None, even
     pool = pool or SandboxPool(DecodeLimits(), 2, worker_limits=PATIENT)
     judge = LocalJudge(generation, pool, MatchOptions(within=None), max_bytes=1 << 20)
     source = open_source(place, options=options)
-    engine = LocalEngine(
-        [source], judge, LocalOptions(patience=BRIEF, batches=3), events=events or (lambda _: 0)
-    )
+    events = events or (lambda _: 0)
+    engine = LocalEngine([source], judge, LocalOptions(patience=BRIEF, batches=3), events=events)
 
     async def run():
         with ScanState.create(
             tmp_path / "out", ScanDocument("s", 0.0, "a person", (place,))
         ) as state:
             state.begin_run(revision=7, policy="default", policy_version="v")
-            assert await run_scan(state, [source], Selector(state.document.selection), engine)
+            selector = Selector(state.document.selection)
+            assert await run_scan(state, [source], selector, engine, events=events)
             summary = state.summary()
             assert sum(summary.tally.outcomes.values()) == summary.listed == summary.finished
             return {each.key: each for each in state.records()}
@@ -176,25 +176,20 @@ async def test_decoders_that_are_killed_are_replaced(tmp_path, generation):
     large = io.BytesIO()
     Image.effect_noise((900, 900), 90).save(large, "PNG")
     (folder / "000.png").write_bytes(large.getvalue())
-    pool, stop = SandboxPool(DecodeLimits(), 2, worker_limits=PATIENT), asyncio.Event()
-    kills = 0
+    pool, kills = SandboxPool(DecodeLimits(), 2, worker_limits=PATIENT), 0
 
-    async def kill():
-        """Kills a decoder whenever there is one, but no two within one file's tries."""
+    def kill(event):
+        """Kills all decoders whenever a batch is finished, while the others are at work."""
         nonlocal kills
-        while not stop.is_set():
+        if isinstance(event, Finished):
             servers = psutil.Process().children()
-            decoders = [each for server in servers for each in server.children(recursive=True)]
-            for each in decoders[:1]:
+            for each in (decoder for server in servers for decoder in server.children()):
                 os.kill(each.pid, signal.SIGKILL)
                 kills += 1
-            await asyncio.sleep(0.1)
 
-    async with scanning(tmp_path, generation, Place(str(folder)), pool=pool) as run:
-        killer = asyncio.create_task(kill())
+    place = Place(str(folder))
+    async with scanning(tmp_path, generation, place, pool=pool, events=kill) as run:
         records = await run()
-        stop.set()
-        await killer
     assert kills
     assert len(records) == OBJECTS
     failed = [key for key, each in records.items() if each.outcome is Outcome.NOT_HASHABLE]

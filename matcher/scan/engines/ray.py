@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
@@ -105,12 +106,16 @@ class RayEngine:
 
     Args:
         workers: handles of the actors.
+        packed: what they were given, held here for those that Ray starts anew.
         batches: that each is given at a time.
         ends: Ray was started here, and ends with this engine.
     """
 
-    def __init__(self, workers: list[Any], *, batches: int, ends: bool) -> None:
+    def __init__(
+        self, workers: list[Any], packed: PackedSnapshot[Any], *, batches: int, ends: bool
+    ) -> None:
         self._workers = workers
+        self._packed = packed
         self._batches = batches
         self._ends = ends
         self._busy = [0] * len(workers)
@@ -199,7 +204,7 @@ async def start_ray_engine(
     )
     said = msgspec.msgpack.encode(orders)
     handles = [actor.remote(said, packed) for _ in range(count)]
-    return RayEngine(handles, batches=orders.batches, ends=ends)
+    return RayEngine(handles, packed, batches=orders.batches, ends=ends)
 
 
 def _connect(address: str, snapshot: Path, workers: int) -> bool:
@@ -207,7 +212,7 @@ def _connect(address: str, snapshot: Path, workers: int) -> bool:
     ray = _library()
     if ray.is_initialized():
         return False
-    usual: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    usual: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         _look_for(address)
         ray.init(address=address, **usual)

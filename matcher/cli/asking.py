@@ -10,6 +10,11 @@ from matcher.cli.output import is_terminal
 from matcher.cli.refusal import RefusalError
 
 
+def can_ask() -> bool:
+    """Whether a person watches, and can answer."""
+    return sys.stdin.isatty() and is_terminal(error=True)
+
+
 def require_someone_to_ask(*, otherwise: str) -> None:
     """Refuses what would have to be asked about where nobody can be.
 
@@ -19,7 +24,7 @@ def require_someone_to_ask(*, otherwise: str) -> None:
     Raises:
         RefusalError: nobody watches.
     """
-    if not (sys.stdin.isatty() and is_terminal(error=True)):
+    if not can_ask():
         raise RefusalError(f"nobody can be asked here: {otherwise}")
 
 
@@ -28,4 +33,4 @@ def agreed(question: str) -> bool:
     return click.confirm(question, err=True)
 
 
-__all__ = ["agreed", "require_someone_to_ask"]
+__all__ = ["agreed", "can_ask", "require_someone_to_ask"]

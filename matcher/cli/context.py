@@ -41,6 +41,11 @@ class Session:
     def __init__(self, data: Path | None) -> None:
         self._data = data
 
+    @property
+    def words(self) -> list[str]:
+        """What begins a command line that works on the same data."""
+        return ["hashwarden", *([] if self._data is None else ["--data", str(self._data)])]
+
     @cached_property
     def settings(self) -> Settings:
         """What defaults, file, environment and command line add up to."""
@@ -125,7 +130,18 @@ class Session:
         Raises:
             CredentialsError: they cannot be read, or would go to another machine in the clear.
         """
-        from matcher.client import Client, tls_credentials  # noqa: PLC0415  brings grpc
+        from matcher.client import Client  # noqa: PLC0415  brings grpc
+
+        with Client(server, **self.credentials()) as client:
+            yield client
+
+    def credentials(self) -> dict[str, Any]:
+        """What a client of a server is made with, as the settings name it.
+
+        Raises:
+            CredentialsError: it cannot be read.
+        """
+        from matcher.client import tls_credentials  # noqa: PLC0415  brings grpc
 
         settings, credentials = self.settings, None
         if settings.server_ca:
@@ -134,8 +150,7 @@ class Session:
                 certificate=settings.server_certificate,
                 key=settings.server_key,
             )
-        with Client(server, credentials=credentials, token=self._token()) as client:
-            yield client
+        return {"credentials": credentials, "token": self._token()}
 
     def _token(self) -> str | None:
         file = self.settings.server_token_file
@@ -267,15 +282,19 @@ class Session:
         )
 
     @contextmanager
-    def decode_pool(self) -> Iterator[DecodePool]:
-        """A pool of decoders."""
+    def decode_pool(self, workers: int | None = None) -> Iterator[DecodePool]:
+        """A pool of decoders.
+
+        Args:
+            workers: decoders at work at once; None for the setting.
+        """
         from matcher.decode.choosing import Sandbox, decode_pool  # noqa: PLC0415  brings Pillow
         from matcher.decode.limits import DecodeLimits, WorkerLimits  # noqa: PLC0415
 
         pool = decode_pool(
             DecodeLimits(**self.settings.decode_limits),
             WorkerLimits(**self.settings.worker_limits),
-            workers=self.settings.decode_workers,
+            workers=workers or self.settings.decode_workers,
             sandbox=Sandbox(self.settings.decode_sandbox),
         )
         try:
@@ -300,12 +319,7 @@ class Session:
 
         generation = self.generation()
         generation.policy_for(options)
-        if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
-            note(
-                f"warning: no list but the built-in {TEST_LIST_NAME} holds an entry, so no abuse "
-                "image can match",
-                style="yellow",
-            )
+        warn_of_no_entries(generation)
         with self.decode_pool() as pool:
             yield LocalMatcher(generation, pool, options, max_bytes=self.settings.image_bytes)
 
@@ -341,6 +355,16 @@ class Session:
 
         with self.client(server) as client:
             yield RemoteMatcher(client, options, max_bytes=self.settings.image_bytes)
+
+
+def warn_of_no_entries(generation: Generation) -> None:
+    """Says so where nothing but the built-in list can match."""
+    if not any(x.entries for x in generation.index.lists if x.name != TEST_LIST_NAME):
+        note(
+            f"warning: no list but the built-in {TEST_LIST_NAME} holds an entry, so no abuse "
+            "image can match",
+            style="yellow",
+        )
 
 
 def add_test_list(catalog: Catalog) -> None:

@@ -30,7 +30,7 @@ max_matches = click.option(
 policy = click.option("--policy", default="", metavar="NAME", help="Judge by this policy.")
 
 
-def _check_address(ctx: click.Context, option: click.Parameter, address: str | None) -> str | None:
+def check_address(ctx: click.Context, option: click.Parameter, address: str | None) -> str | None:
     """Refuses what is no HOST:PORT; gRPC would take port 443 without a word."""
     if address is None:
         return None
@@ -63,7 +63,7 @@ class Share(click.FloatRange):
 server = click.option(
     "--server",
     metavar="HOST:PORT",
-    callback=_check_address,
+    callback=check_address,
     help="Ask this server instead of the local catalog.",
 )
 

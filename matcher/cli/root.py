@@ -39,6 +39,7 @@ _COMMANDS = {
     "hash": "matcher.cli.hash",
     "match": "matcher.cli.match",
     "lookup": "matcher.cli.lookup",
+    "scan": "matcher.cli.scan",
     "matches": "matcher.cli.matches",
     "lists": "matcher.cli.lists",
     "exchanges": "matcher.cli.exchanges",

@@ -169,6 +169,10 @@ class Settings:
         climbing_queries: different codes that make a series.
         climbing_seconds: within which they come.
         climbing_answer_seconds: from one answer within a series to the next.
+        scan_price_get: what a store charges for 1,000 GET requests, in any currency, for the
+            estimates of scans; 0: nothing, or unknown.
+        scan_price_list: the same for 1,000 LIST requests.
+        scan_price_gb: the same for 10^9 bytes that leave the store.
         metrics_list_names: metrics tell the age of each list by its name.
         trace_endpoint: URL of a collector of traces, OTLP over HTTP; empty for no traces. Needs the
             extra `tracing`.
@@ -276,6 +280,9 @@ class Settings:
     climbing_queries: int = knob(whole(6, 100), 20)
     climbing_seconds: float = knob(real(1, 86_400, "seconds"), 600.0)
     climbing_answer_seconds: float = knob(real(0.1, 3600, "seconds"), 10.0)
+    scan_price_get: float = knob(real(0, 10**6, "a price"), 0.0)
+    scan_price_list: float = knob(real(0, 10**6, "a price"), 0.0)
+    scan_price_gb: float = knob(real(0, 10**6, "a price"), 0.0)
     metrics_list_names: bool = knob(boolean, default=False)
     trace_endpoint: str = knob(http_url_or_none, "", repr_=False)
     trace_share: float = knob(real(0, 1, "a share"), 1.0)

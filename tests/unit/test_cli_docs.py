@@ -65,6 +65,7 @@ def test_every_reporting_command_has_json():
         "hashwarden hash",
         "hashwarden match",
         "hashwarden lookup",
+        "hashwarden scan status",
         "hashwarden lists create",
         "hashwarden lists show",
         "hashwarden lists entry",

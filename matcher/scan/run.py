@@ -183,9 +183,9 @@ class _Run:
         self._stop = stop
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scan-state")
         self._waiting: deque[Batch] = deque()
-        self._under_way = 0
         self._changed = asyncio.Condition()
         self._listing_over = False
+        self._planning: asyncio.Task[None] | None = None
 
     async def go(self, grace_seconds: float) -> bool:
         """As `run_scan`."""
@@ -195,6 +195,8 @@ class _Run:
         try:
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
+                if self._planning is not None:
+                    self._planning.cancel()  # a page may be long in coming
                 await self._notify()
                 await asyncio.wait({work}, timeout=grace_seconds)
             if work.done():
@@ -203,7 +205,7 @@ class _Run:
             for task in (work, stopping):
                 task.cancel()
             await asyncio.gather(work, stopping, return_exceptions=True)
-        left = len(self._waiting) + self._under_way
+        left = len(await self._ask(self._planned))
         complete = self._listing_over and not left
         self._events(Ended(complete, left))
         return complete
@@ -220,7 +222,7 @@ class _Run:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._plan())
+                self._planning = group.create_task(self._plan())
                 for _ in range(self._engine.capacity):
                     group.create_task(self._scan())
         except BaseExceptionGroup as errors:
@@ -286,14 +288,8 @@ class _Run:
     async def _scan(self) -> None:
         """Scans one batch after the other, until there are no more."""
         while (batch := await self._next()) is not None:
-            try:
-                result = await self._engine.scan(batch)
-                counts = await self._ask(partial(self._state.finish, result, sealer=self._sealer))
-            except BaseException:
-                self._waiting.appendleft(batch)  # it stays planned
-                raise
-            finally:
-                self._under_way -= 1
+            result = await self._engine.scan(batch)
+            counts = await self._ask(partial(self._state.finish, result, sealer=self._sealer))
             if counts:
                 folder = batch.objects[-1].key.rpartition("/")[0]
                 self._events(Finished(batch.source, Tally.of(result), result.seconds, folder))
@@ -307,7 +303,6 @@ class _Run:
             if self._stop.is_set() or not self._waiting:
                 return None
             batch = self._waiting.popleft()
-            self._under_way += 1
             self._changed.notify_all()
         return batch
 

@@ -151,6 +151,28 @@ async def test_a_stopped_run_finishes_what_is_under_way_and_another_one_goes_on(
     assert [each.key for each in state.records()] == list(source.objects)
 
 
+async def test_a_listing_that_hangs_holds_no_stop_up():
+    reached, stop = asyncio.Event(), asyncio.Event()
+
+    class Hanging(MemorySource):
+        async def list(self, after=""):
+            async for page in super().list(after):
+                yield page
+                if self.pages_listed == 2:
+                    reached.set()
+                    await asyncio.Event().wait()
+
+    state = MemoryState()
+    task = asyncio.create_task(
+        run(state, Hanging(source_of(500).objects), Engine(), stop=stop, grace_seconds=3600)
+    )
+    await reached.wait()
+    stop.set()
+    assert not await asyncio.wait_for(task, 60)
+    assert await run(state, source_of(500), Engine())
+    assert len(state.records()) == 500
+
+
 async def test_what_takes_longer_than_the_grace_stays_planned():
     state, source, engine, stop = MemoryState(), source_of(200), Engine(), asyncio.Event()
 

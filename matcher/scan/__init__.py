@@ -4,7 +4,7 @@ The flow, each step a module of its own:
 
     sources      list objects in an order of their own, and fetch them
     selection    chooses among what is listed; estimate tells what it will cost
-    run          cuts the listing into batches, writes each down before it is begun, and has it scanned
+    run          cuts the listing into batches, writes each down, then has it scanned
     engines      carry batches out: `local` in this process, `ray` on a cluster
     fetching     fetches with patience and a pace of its own
     judging      decodes, hashes and looks up, here or at a server

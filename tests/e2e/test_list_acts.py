@@ -45,10 +45,10 @@ COMMON = "list-0"
 #: For as many tests as ask for a list of their own.
 OWN = tuple(f"list-{number}" for number in range(1, 10))
 COLUMNS = {"columns.sha256": "sha256", "columns.source_id": "id"}
-FOLLOW_SECONDS = 600.0
+FOLLOW_SECONDS = 60.0
 #: Two seconds are promised; a machine that runs the tests of others too may take longer. That it is
 #: far less than `FOLLOW_SECONDS` shows that the act woke the server.
-SOON_SECONDS = 60.0
+SOON_SECONDS = 45.0
 #: What was purged is erased once a process has built another snapshot.
 ERASED_SECONDS = 150.0
 WHY = "the issuer's correction"
@@ -253,6 +253,7 @@ async def test_entries_are_named_by_source_id_and_digest(client, common):
     assert (would.revision, would.changed) == (None, 2)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_entries_are_one_revision(client, demo, tmp_path):
     await bring(client, tmp_path, demo, range(10_000))
     await matching(client, demo, 9_999)
@@ -565,6 +566,7 @@ async def export(client, request):
     return await client.export_to_stream(io.BytesIO(), request)
 
 
+@pytest.mark.slow
 async def test_a_whole_list_retracts_what_it_does_not_name(client, demo, tmp_path):
     before = await client.get_list(demo)
     would = await bring(client, tmp_path, demo, range(1, 12), whole_list=WholeList(), dry_run=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,15 @@ class Caller:
         return self.known is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The token that a call shows, and whose it is, with the state of the directory then."""
+
+    token: str = field(repr=False)
+    known: Known | None
+    state: object
+
+
 #: Whose share the calls are of that show nothing of use.
 _STRANGERS = ""
 #: On an address where nobody is asked: by default this machine's own.
@@ -79,6 +88,8 @@ UNASKED = Caller("", frozenset(Role), None)
 #: Where no gate was passed nobody may anything.
 _NOBODY = Caller("", frozenset(), "")
 _caller: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
+#: Of the call that is worked on: it is asked more than once on the way in.
+_shown: ContextVar[_Shown | None] = ContextVar("shown", default=None)
 
 
 def current_caller() -> Caller:
@@ -133,7 +144,7 @@ class Gate:
         if token is None:
             return self._required and not self._certificates
         try:
-            known = self._directory.by_token(token)
+            known = self._by_token(token)
         except AccessDatabaseError:
             return True
         return known is None or not self._may(known.client.roles, method)
@@ -149,7 +160,7 @@ class Gate:
             may_differ = self._certificates or not (self._required or self._one_place)
             return None if may_differ else _STRANGERS
         try:
-            return _share(self._directory.by_token(token))
+            return _share(self._by_token(token))
         except AccessDatabaseError:
             return _STRANGERS
 
@@ -211,7 +222,7 @@ class Gate:
         directory = self._directory
         token = _token(context.invocation_metadata())
         if token is not None:
-            look_up, why_not = directory.by_token, directory.why_no_token
+            look_up, why_not = self._by_token, directory.why_no_token
             return self._told(context, partial(look_up, token), partial(why_not, token))
         names = list(_identities(context)) if self._certificates else []
         if names:
@@ -220,6 +231,21 @@ class Gate:
         if self._required:
             raise _unauthenticated(Unfit.NONE)
         return UNASKED
+
+    def _by_token(self, token: str) -> Known | None:
+        """The client with a token, looked up once for a call, and anew where that may differ.
+
+        Raises:
+            AccessDatabaseError: the clients were never read.
+        """
+        state, shown = self._directory.state, _shown.get()
+        if shown is not None and shown.state is state and shown.token == token:
+            known = shown.known
+            if known is None or not self._directory.has_expired(known):
+                return known
+        known = self._directory.by_token(token)
+        _shown.set(_Shown(token, known, state))
+        return known
 
     def _told(
         self,

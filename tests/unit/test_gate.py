@@ -96,6 +96,63 @@ def test_a_client_is_known_by_its_token(directory, token):
     assert gate(directory).admit(METHOD, Context(("authorization", f"bearer  {token} ")))
 
 
+@pytest.fixture
+def looked_up(directory, monkeypatch):
+    """Tokens that were looked up, in a call of its own."""
+    tokens, by_token = [], directory.by_token
+
+    def noted(token):
+        tokens.append(token)
+        return by_token(token)
+
+    monkeypatch.setattr(directory, "by_token", noted)
+    return tokens
+
+
+def asked(judge, token):
+    """What the gate says of a call on its way in, each time that it is asked."""
+    shown = (bearer(token),)
+    hopeless = judge.is_hopeless(METHOD, shown)
+    share = judge.share_shown(shown)
+    try:
+        return hopeless, share, judge.admit(METHOD, Context(*shown)).name
+    except UnauthenticatedError:
+        return hopeless, share, None
+
+
+def test_a_token_is_looked_up_once_for_a_call(directory, token, looked_up):
+    judge = gate(directory)
+    for shown, told in ((token, (False, "client:uploads", "uploads")), ("no", (True, "", None))):
+        for _ in range(2):
+            assert contextvars.copy_context().run(asked, judge, shown) == told
+    assert looked_up == [token, token, "no", "no"]
+
+
+def test_it_is_looked_up_anew_where_that_may_differ(directory, database, clock, key, looked_up):
+    """Between the head of a call and its message there may be a minute."""
+    ends = clock.now + timedelta(minutes=1)
+    token = database.add_client(client(expires_at=ends), actor="test", key=key)
+    other = database.add_client(client("other"), actor="test", key=key)
+    directory.refresh()
+    judge = gate(directory)
+
+    def call():
+        assert not judge.is_hopeless(METHOD, (bearer(token),))
+        assert judge.admit(METHOD, Context(bearer(other))).name == "other"
+        assert not judge.is_hopeless(METHOD, (bearer(other),))
+        database.revoke_client("other", actor="test")
+        directory.refresh()
+        with pytest.raises(UnauthenticatedError):
+            judge.admit(METHOD, Context(bearer(other)))
+        assert not judge.is_hopeless(METHOD, (bearer(token),))
+        clock.now = ends
+        with pytest.raises(UnauthenticatedError):
+            judge.admit(METHOD, Context(bearer(token)))
+
+    contextvars.copy_context().run(call)
+    assert looked_up == [token, other, other, token, token]
+
+
 @pytest.mark.parametrize(
     "shown",
     [

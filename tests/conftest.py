@@ -32,6 +32,7 @@ from matcher.decode import choosing
 from matcher.decode.pool import InProcessPool
 from tests.compiled_once import arguments_of, compile_once
 from tests.postgresql_server import PostgresqlServer, find_binaries
+from tests.quick_folder import quick_folder
 from tests.ready_schema import make_tables, run_migrations
 from tests.s3_server import s3_server
 
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 # and each of the many processes that tests start all of the product.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Where `tmp_path` lies, if nothing else was asked for.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(quick_folder()))
 
 # `dev` while writing, `everyday` in `make test`, `ci` in .ci/run, `long` in `make test-long` before
 # a release.

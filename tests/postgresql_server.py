@@ -23,6 +23,8 @@ from typing import Any
 import psutil
 import psycopg
 
+from tests.quick_folder import quick_folder
+
 _USER = "hashwarden"
 _SETTINGS = {
     "listen_addresses": "",
@@ -65,7 +67,7 @@ class PostgresqlServer:
         self._settings = {**_SETTINGS, **settings}
         self.port = settings.get("port", "5432")
         self._numbers = count()
-        self.folder = Path(tempfile.mkdtemp(prefix="hw-pg-", dir="/tmp"))  # sockets: short paths
+        self.folder = Path(tempfile.mkdtemp(prefix="hw-pg-", dir=quick_folder()))
         self.data = self.folder / "data"
         self._as_user: dict[str, Any] = {}
         if os.geteuid() == 0:

@@ -410,6 +410,7 @@ class TestRefusals:
             exported(demo, batch_size=0)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_list(demo):
     for part in range(6):
         bring(demo, items(*(f"{part}-{n}" for n in range(2_000))))

@@ -162,6 +162,7 @@ with Catalog.open(url) as catalog:
 """
 
 
+@pytest.mark.slow
 def test_nor_of_writers_in_other_processes(catalog, catalog_url):
     turns = 6
     for name in ("one", "two"):

@@ -342,6 +342,7 @@ class TestExports:
         monkeypatch.setattr("hashlists.catalog.catalog.now_microseconds", lambda: later)
         assert {name: gone for name, (gone, _) in shown(demo, since=since).items()} == {"x": True}
 
+    @pytest.mark.slow
     def test_a_delta_applied_to_an_export_gives_the_next(self, demo):
         rng = random.Random(11)
         recipients = [("a",), ("b",), ("a", "b"), (), ("a", "c")]
@@ -518,6 +519,7 @@ class TestHandlingsOfTheirOwn:
         require_coverage(demo)
         return demo
 
+    @pytest.mark.slow
     def test_hardly_any_memory_is_taken_for_whom_their_list_concerns(self, many):
         since = many.head()
         many.change_handling("demo", replace(to("b"), expires_at=FUTURE), **WHO)

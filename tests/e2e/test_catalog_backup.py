@@ -81,6 +81,7 @@ async def test_a_restored_catalog_is_followed_whatever_its_revisions_were_before
     assert await found(data) == before
 
 
+@pytest.mark.slow
 async def test_where_the_same_number_is_of_another_state_it_is_built_anew(tmp_path):
     data, file = tmp_path / "data", tmp_path / "backup"
     data.mkdir(mode=0o700)
@@ -94,6 +95,7 @@ async def test_where_the_same_number_is_of_another_state_it_is_built_anew(tmp_pa
     assert (await found(data))[0] == "abd"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pg_dump") is None, reason="pg_dump is not installed")
 def test_what_is_dumped_of_postgresql_is_restored_through_the_pipes(
     tmp_path, postgresql_server, postgresql_url

@@ -354,6 +354,7 @@ def test_an_import_while_the_server_runs_counts_soon(data, folder, server, tmp_p
     pytest.fail("the server never saw the import")
 
 
+@pytest.mark.slow
 def test_a_list_goes_to_a_server_as_into_the_local_catalog(data, server, tmp_path):
     digests = [hashlib.sha256(b"%d" % n).hexdigest() for n in range(30)]
     file = tmp_path / "far.csv"
@@ -412,6 +413,7 @@ def on_a_terminal(data, *arguments, typed=b""):
         return process.wait(170), seen.decode()
 
 
+@pytest.mark.slow
 def test_a_person_sees_a_table_in_colour(data, folder):
     paths = [str(folder / name) for name in ("listed-1.jpg", "resized.jpg", "mirrored.jpg")]
     status, seen = on_a_terminal(data, "match", *paths)
@@ -424,6 +426,7 @@ def test_a_person_sees_a_table_in_colour(data, folder):
     assert "can match near" in seen
 
 
+@pytest.mark.slow
 def test_a_person_is_asked_before_entries_are_erased_for_good(tmp_path):
     data, file = tmp_path / "data", tmp_path / "list.csv"
     digests = [hashlib.sha256(b"%d" % n).digest() for n in range(3)]

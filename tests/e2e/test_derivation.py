@@ -95,6 +95,7 @@ async def until(condition):
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lists")
 async def test_servers_and_replicas_tell_it(run, pictures, tmp_path):
     """The builder from what is live, and the replica, which has no catalog, from its snapshot."""

@@ -128,6 +128,7 @@ async def test_a_replica_without_the_key_serves_nothing_and_says_why(tmp_path, p
             await asyncio.wait_for(server.ready, 60)
 
 
+@pytest.mark.slow
 async def test_a_replica_that_lacks_a_newer_key_is_stale_and_starts_again(tmp_path, publish):
     await asyncio.to_thread(publish, LISTED, ONE)
     chosen = replace(replica(tmp_path, f"keys:{ONE}"), stale_after_seconds=2.0)

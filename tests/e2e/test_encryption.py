@@ -45,6 +45,7 @@ def keys(tmp_path, monkeypatch):
     return file
 
 
+@pytest.mark.slow
 def test_processes_share_what_was_decrypted_once(tmp_path, keys):
     data = tmp_path / "data"
     import_rows(data, tmp_path / "list.csv", CODES)

@@ -260,6 +260,7 @@ class TestUnderWay:
             await taking
         await ended(int(taken.data))
 
+    @pytest.mark.slow
     async def test_a_deadline_that_passes_ends_the_child(self, client):
         taking, taken = await under_way(client, timeout=2)
         with pytest.raises(ServerError) as caught:

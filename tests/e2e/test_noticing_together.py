@@ -24,6 +24,7 @@ def told(server):
     )
 
 
+@pytest.mark.slow
 def test_hits_at_two_processes_make_an_entry_hot(begun_data, tmp_path):
     image = tmp_path / "image.png"
     image.write_bytes(IMAGE)

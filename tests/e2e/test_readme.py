@@ -70,6 +70,7 @@ def ports():
         return [each.getsockname()[1] for each in (one, two)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the story is written for bash")
 def test_the_story(tmp_path, ports):
     port, admin = ports

@@ -135,6 +135,7 @@ async def test_a_replica_ends_at_once_where_waiting_would_not_help(tmp_path, sto
             await asyncio.wait_for(server.ready, 60)
 
 
+@pytest.mark.slow
 def test_all_processes_of_a_replica_wait(tmp_path, store):
     publishing, pulling = store
     address, admin = (f"127.0.0.1:{port}" for port in free_ports())

@@ -1118,6 +1118,7 @@ class TestAdmin:
                 pass
 
 
+@pytest.mark.slow
 async def test_aged_connections_lose_no_call_and_no_item(begun_data):
     """A connection of a second: unary calls move on to new ones, an open stream runs to its end."""
     settings = load_settings(begun_data, max_connection_age_seconds=1)

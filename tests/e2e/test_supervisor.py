@@ -153,6 +153,7 @@ def fresh_channels_until_both_answer(server):
     until(both)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_port_and_stand_in_for_each_other(tmp_path):
     with served(tmp_path) as server:
         assert re.fullmatch(r"serving on 127\.0\.0\.1:\d+\n", server.ready_line)
@@ -282,6 +283,7 @@ def drain_in_good_order(server):
     assert is_free(int(server.address.rpartition(":")[2]))
 
 
+@pytest.mark.slow
 def test_the_port_is_held_until_the_supervisor_is_killed_and_then_free(tmp_path):
     with served(tmp_path) as server:
         other = tmp_path / "other"

@@ -124,6 +124,7 @@ def test_wheel_holds_what_is_easily_forgotten(wheel: Path) -> None:
     assert any(name.startswith("hashlists/catalog/migrations/versions/0") for name in names)
 
 
+@pytest.mark.slow
 def test_code_comes_from_the_wheel(installed: Installed) -> None:
     show = "import hashlists, matcher; print(hashlists.__file__); print(matcher.__file__)"
     run = installed.call(installed.python, "-c", show)
@@ -146,11 +147,13 @@ def test_every_command_has_help(installed: Installed) -> None:
         assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.slow
 def test_doctor_is_content(installed: Installed) -> None:
     run = installed.run("--data", "data", "doctor")
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_pictures_of_an_imported_list_are_found(installed: Installed) -> None:
     demo = installed.call(installed.python, "-W", "error", "-m", "matcher.demo", "demo")
     assert demo.returncode == 0, demo.stderr

@@ -111,6 +111,7 @@ async def test_it_matches_without_postgresql_and_follows_once_that_is_back(tmp_p
         assert (await readiness(server))[1]["problem"] == ""
 
 
+@pytest.mark.slow
 async def test_postgresql_that_goes_away_and_comes_back_holds_up_no_match(tmp_path, mortal):
     chosen = load_settings(
         tmp_path, catalog_url=mortal.url(mortal.make_database()), stale_after_seconds=1
@@ -134,6 +135,7 @@ async def goes_on_stale(server, client):
     assert (status, told["ready"], told["stale"]) == (200, True, True)
 
 
+@pytest.mark.slow
 async def test_without_a_snapshot_it_waits_for_postgresql(tmp_path, mortal, caplog):
     chosen = load_settings(tmp_path, catalog_url=mortal.url(mortal.make_database()))
     mortal.kill()

@@ -122,6 +122,7 @@ async def test_no_command_makes_an_empty_one_in_its_place(begun_data, tmp_path, 
         await follows(client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["empty", "later", "no tables"])
 async def test_one_in_whose_place_a_new_one_is_put(begun_data, tmp_path, what):
     """It is not followed, whatever it holds, and takes no change."""
@@ -166,6 +167,7 @@ async def test_a_start_beside_a_new_one_serves_what_was_published(begun_data, tm
         await follows(client)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["garbage", "folder", "not to be read"])
 async def test_one_in_whose_place_is_what_cannot_be_read(begun_data, tmp_path, what):
     if what == "not to be read" and os.geteuid() == 0:

@@ -50,6 +50,7 @@ with Catalog.open(url) as catalog:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["answered", "staged", "committing", "committed"])
 def test_a_killed_fetch_is_gone_on_with(tmp_path, when):
     url = f"sqlite:///{tmp_path}/catalog.db"

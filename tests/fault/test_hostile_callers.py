@@ -142,6 +142,7 @@ async def test_connections_leave_files_to_all_else(begun_data, monkeypatch):
             assert answer.result.decision == match_pb2.DECISION_MATCH
 
 
+@pytest.mark.slow
 async def test_a_connection_without_calls_is_closed_and_opened_anew(begun_data, monkeypatch):
     monkeypatch.setattr(server_module, "_IDLE_PERIODS", 1)
     async with (

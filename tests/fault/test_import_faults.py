@@ -139,6 +139,7 @@ def start_and_stage(url: str, path: Path) -> subprocess.Popen[str]:
     return child
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(170)
 def test_a_killed_import_is_not_seen_and_is_swept(catalog, url, vics):
     bring(catalog, items("before"))
@@ -190,6 +191,7 @@ def test_a_second_import_needs_no_sweep_before_it(catalog, url, vics):
     assert len(in_force(catalog)) == count(catalog, "entries") == RECORDS
 
 
+@pytest.mark.slow
 def test_a_retraction_does_not_wait_for_an_import(catalog, url, vics):
     bring(catalog, items("x", "y"))
     (entry_id,) = ids_of(catalog, "x")

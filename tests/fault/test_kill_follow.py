@@ -34,6 +34,7 @@ def test_a_kill_at_some_steps(scenario, tmp_path):
     assert kill_at_every(37, scenario, tmp_path) >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(170)
 def test_a_kill_while_it_is_kept_what_was_retracted(tmp_path):
     assert kill_at_every(11, "retract", tmp_path) >= 4

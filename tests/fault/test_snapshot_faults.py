@@ -163,6 +163,7 @@ while step < steps:
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_a_whole_snapshot_current(tmp_path):
     here = Path(__file__)
     done = subprocess.run(

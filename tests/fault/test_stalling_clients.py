@@ -216,6 +216,7 @@ async def test_a_half_open_connection_is_closed_and_its_calls_end(begun_data):
             await until_served(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preface", [True, False])
 async def test_a_connection_that_says_nothing_is_closed(begun_data, preface):
     async with served(begun_data, keepalive_seconds=1) as server:

@@ -165,6 +165,7 @@ print(len(hits), tracemalloc.get_traced_memory()[1] // 2**20, (after - before) /
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "least"), [("cluster", 5_000_000), ("same chunks", 80_000)])
 def test_memory_stays_bounded_on_skewed_codes(shape, least):
     """A batch of 512, hits included; the kernel's own memory shows in the process's peak."""

@@ -40,6 +40,7 @@ def test_no_crop_is_made_unasked_nor_of_a_picture_too_small_for_one(lab, photo):
     assert names(lab.decoded(tiny, DecodeRequest(PLAIN, crops=(0.02,)))) == [View.UPRIGHT]
 
 
+@pytest.mark.slow
 def test_a_crop_of_a_jpeg_rendered_smaller_is_near_that_of_the_full_picture(lab, photo):
     large = photo.resize((2400, 2400), Image.Resampling.BICUBIC)
     request = DecodeRequest(PLAIN, crops=(0.05,))
@@ -59,6 +60,7 @@ def test_a_decoder_may_only_make_crops_that_were_asked_for(lab, photo):
         checked(result, replace(request, crops=(0.03,)), limits)
 
 
+@pytest.mark.slow
 def test_stored_crops_find_what_was_cut():
     """Cutting 2 % defeats PDQ for most pictures; a stored crop of 2 % finds every one of them."""
     pool = InProcessPool(workers=1)

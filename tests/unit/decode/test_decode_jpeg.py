@@ -51,6 +51,7 @@ def _distance(lab, data):
     return lab.distance(found, np.packbits(bits.astype(np.uint8))), quality
 
 
+@pytest.mark.slow
 def test_hash_of_the_file_is_that_of_its_rgb_pixels(lab):
     distances = []
     pictures = _photographs() + [_drawn(seed) for seed in range(6)]
@@ -68,6 +69,7 @@ def test_hash_of_the_file_is_that_of_its_rgb_pixels(lab):
     assert max(distances) <= 8  # 4 were measured
 
 
+@pytest.mark.slow
 def test_large_jpeg_is_rendered_smaller_but_not_too_small(lab, photo):
     shapes = {(2600, 2048): 2, (2047, 2100): 1, (1024, 1024): 1, (4096, 4100): 4}
     for size, scale in shapes.items():

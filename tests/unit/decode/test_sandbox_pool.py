@@ -368,6 +368,7 @@ def test_a_worker_that_answers_half_has_ended(pool):
     assert restarts_over(pool, work) == {"ended": 2}
 
 
+@pytest.mark.slow
 def test_a_late_answer_is_nobodys(lab, hasty, trusted):
     def work():
         late, after = [
@@ -400,6 +401,7 @@ def test_an_exception_of_a_decoder_is_an_answer(pool):
     assert restarts_over(pool, work) == {}
 
 
+@pytest.mark.slow
 def test_who_gave_up_is_dropped_before_work_is_spent(hasty):
     def work():
         busy = hasty.submit(planted("sleep"), REQUEST)
@@ -425,6 +427,7 @@ def test_a_worker_is_retired_after_so_much_time(made, monkeypatch):
     assert pid_of(pool) != pid_of(pool)
 
 
+@pytest.mark.slow
 def test_a_large_picture_leaves_no_memory_behind(made):
     """Such as a bomb within the limits: 132 million pixels in 17 kB."""
     pool = made(seconds=SECONDS)  # a busy machine may take longer than a file is given

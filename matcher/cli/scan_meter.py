@@ -77,13 +77,30 @@ class Meter:
         self._moments.append(Moment(self.begun, self.done, self.nbytes))
 
     @classmethod
-    def resumed(cls, begun: float, tally: Tally, *, sources: Collection[int], listed: int) -> Meter:
-        """A meter that goes on from what is finished already."""
+    def resumed(
+        cls,
+        begun: float,
+        tally: Tally,
+        *,
+        sources: Collection[int],
+        listed: int,
+        expected: int | None = None,
+    ) -> Meter:
+        """A meter that goes on from what is finished already.
+
+        Args:
+            begun: when the run begins.
+            tally: of what is finished.
+            sources: whose listing has not ended.
+            listed: objects that are planned or finished.
+            expected: objects of the whole scan as they were seen ahead; the listing tells better.
+        """
         outcomes = Counter(tally.outcomes) + Counter(tally.member_outcomes)
         return cls(
             begun,
             sources,
             listed=listed,
+            total=expected,
             done=tally.objects,
             outcomes=outcomes,
             members=tally.members,

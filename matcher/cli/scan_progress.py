@@ -202,7 +202,8 @@ def _troubles(meter: Meter) -> list[str]:
 
 def drawn(title: str, meter: Meter, at: float) -> RenderableType:
     """The live display: a title, a bar, rates, outcomes and the place in the listing."""
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415  only where a terminal is
+    from rich.console import Group  # noqa: PLC0415  only where a terminal is
+    from rich.progress_bar import ProgressBar  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -219,17 +220,16 @@ def drawn(title: str, meter: Meter, at: float) -> RenderableType:
     if left is not None:
         far.append(f"about {time_words(left)} left")
     rates = [f"{objects:,.1f} objects/s", f"{size_words(nbytes)}/s", *_troubles(meter)]
-    lines = Table.grid(expand=True)
-    for each in (
+    filled = Table.grid(expand=True)  # a bar alone ends no line
+    filled.add_row(bar)
+    return Group(
         Text(printable(title), style="bold", no_wrap=True, overflow="ellipsis"),
-        bar,
+        filled,
         Text("  ".join(filter(None, far))),
         Text("  ".join(rates)),
         _outcomes(meter),
-        _Place(meter.prefix),
-    ):
-        lines.add_row(each)
-    return lines
+        _Place(meter.prefix),  # not filled to the edge: ^C, which the terminal writes, must fit
+    )
 
 
 def _outcomes(meter: Meter) -> RenderableType:
@@ -255,7 +255,7 @@ class _Place:
 
         if not self._prefix:
             return Text("")
-        width = Console(stderr=True).width - len("at /")
+        width = Console(stderr=True).width - len("at /^C")
         return Text(f"at {shorten_left(printable(self._prefix), width)}/", style="dim")
 
 

@@ -73,11 +73,13 @@ def scan(session: Session, asked: Asked, given: frozenset[str]) -> int:
     Selector(document.selection)  # refuses globs that are none
     folder = asked.output or Path(f"scan-{document.id}")
     with opened_means(session, document, workers=asked.workers) as means:
-        if not _may_begin(order, asked, document, means):
+        estimate = _told_ahead(order, asked, document, means)
+        if not scan_estimate.may_begin(estimate, yes=asked.yes):
             note("Nothing was scanned.")
             return EXIT_ERROR
+        expected = None if estimate.at_least else estimate.objects
         with ScanState.create(folder, document) as state:
-            return _carried_out(order, asked, state, means)
+            return _carried_out(order, asked, state, means, expected=expected)
 
 
 def _resumed(session: Session, asked: Asked, given: frozenset[str]) -> int:
@@ -129,13 +131,13 @@ def _again(asked: Asked, given: frozenset[str]) -> list[str]:
 # Before it begins
 
 
-def _may_begin(order: Order, asked: Asked, document: ScanDocument, means: Means) -> bool:
-    """Tells what the scan will take, and asks where it is much."""
+def _told_ahead(order: Order, asked: Asked, document: ScanDocument, means: Means) -> Estimate:
+    """What the scan will take, which is told."""
     with waiting("Looking ahead"):
         estimate = asyncio.run(_estimated(order, asked, document, means))
     told = scan_estimate.words(estimate)
     order.display.tell("estimate", told, scan_estimate.record(estimate))
-    return scan_estimate.may_begin(estimate, yes=asked.yes)
+    return estimate
 
 
 async def _estimated(order: Order, asked: Asked, document: ScanDocument, means: Means) -> Estimate:
@@ -175,23 +177,32 @@ async def _sources(asked: Asked, document: ScanDocument) -> AsyncIterator[list[S
 # While it goes on
 
 
-def _carried_out(order: Order, asked: Asked, state: ScanState, means: Means) -> int:
+def _carried_out(
+    order: Order, asked: Asked, state: ScanState, means: Means, *, expected: int | None = None
+) -> int:
+    """Has the scan carried out; `expected` is how many objects were seen ahead, if all were."""
+    meter = _meter(state, expected)
     keeps = state.document.hashes_until > 0
     sealer = sealer_of(order.session, make=True) if keeps else None
     return carry_out(
         order,
         state,
         means.looked_up,
-        lambda: asyncio.run(_run(order, asked, state, means, sealer)),
+        lambda: asyncio.run(_run(order, asked, state, means, sealer, meter)),
         resumed=asked.resume is not None,
     )
 
 
-async def _run(
-    order: Order, asked: Asked, state: ScanState, means: Means, sealer: Sealer | None
+async def _run(  # noqa: PLR0917  each is another thing
+    order: Order,
+    asked: Asked,
+    state: ScanState,
+    means: Means,
+    sealer: Sealer | None,
+    meter: Meter,
 ) -> bool:
     """Scans; whether the scan is complete."""
-    document, display, meter, stop = state.document, order.display, _meter(state), asyncio.Event()
+    document, display, stop = state.document, order.display, asyncio.Event()
     grace = f"what is under way has {GRACE_SECONDS:.0f} s to finish"
     stopping = order.stopping(state.folder, grace=grace)
 
@@ -251,7 +262,7 @@ def _earlier(
     return earlier
 
 
-def _meter(state: ScanState) -> Meter:
+def _meter(state: ScanState, expected: int | None) -> Meter:
     summary = state.summary()
     places = range(len(state.document.places))
     return Meter.resumed(
@@ -259,6 +270,7 @@ def _meter(state: ScanState) -> Meter:
         summary.tally,
         sources=[each for each in places if not state.position(each).done],
         listed=summary.listed,
+        expected=expected,
     )
 
 

@@ -83,6 +83,14 @@ def test_a_resumed_scan_goes_on_from_what_is_finished():
     assert made.seconds_left(105.0) == 5.0
 
 
+def test_what_was_seen_ahead_is_the_total_until_the_listing_has_ended():
+    made = Meter.resumed(0.0, Tally(), sources=(0,), listed=0, expected=50)
+    made.take(finished(10), at=10.0)
+    assert (made.total, made.seconds_left(10.0)) == (50, 40.0)
+    made.take(planned(60, complete=True), at=11.0)
+    assert made.total == 60
+
+
 def test_rates_are_of_the_last_minute():
     made = meter(*(finished(10, nbytes=1000) for _ in range(100)))
     assert made.rates(100.0) == (10.0, 1000.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -143,11 +144,12 @@ def _told_ahead(order: Order, asked: Asked, document: ScanDocument, means: Means
 async def _estimated(order: Order, asked: Asked, document: ScanDocument, means: Means) -> Estimate:
     async with _sources(asked, document) as sources:
         selection, rate = document.selection, None
+        here = replace(asked, engine="local")  # a cluster is not started to learn a rate
         ahead = await estimating.look_ahead(sources, Selector(selection), limit=selection.limit)
         if scan_estimate.is_worth_measuring(ahead):
             async with (
                 means.judge() as judge,
-                opened_engine(asked, document, sources, judge) as engine,
+                opened_engine(order.session, here, document, sources, judge) as engine,
             ):
                 rate = await estimating.measured_rate(ahead, engine)
         return estimating.estimate(
@@ -215,10 +217,12 @@ async def _run(  # noqa: PLR0917  each is another thing
         judge = await stack.enter_async_context(means.judge())
         engine = await stack.enter_async_context(
             opened_engine(
+                order.session,
                 asked,
                 document,
                 sources,
                 judge,
+                revision=means.looked_up["revision"],
                 earlier=_earlier(stack, order, document, sources, means),
                 events=take,
             )

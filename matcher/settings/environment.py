@@ -42,11 +42,13 @@ def silence_grpc() -> None:
 
 
 def silence_ray() -> None:
-    """Has Ray not tell its makers of its use, where the environment says nothing of that.
+    """Has Ray not tell its makers of its use, nor write to standard error by itself.
 
-    For this process before it imports Ray, and for those that it starts.
+    Where the environment says otherwise, it does. For this process before it imports Ray, and for
+    those that it starts.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
 
 def exchange_variable(exchange: str, credential: str) -> str:

@@ -6,10 +6,16 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from hashlists.catalog import Catalog
+from matcher.builtin_list import ensure_test_list
+from matcher.demo_data import published_test_image
 from matcher.pipeline import MatchOptions
 from matcher.scan.document import Place
 from matcher.scan.engines.orders import Orders, engine_of
@@ -30,6 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+ROOT = Path(__file__).parents[2]
 REVISION = 7
 FILES = 700
 KNOWN = (3, 17, 450)
@@ -176,3 +183,29 @@ async def test_a_worker_with_other_lists_does_not_begin(scanned, snapshots, tmp_
             await scan(tmp_path / "scan", Place(str(scanned)), engine)
     finally:
         await engine.close()
+
+
+def test_a_command_scans_on_a_cluster_as_it_does_alone(scanned, tmp_path):
+    """On one that it starts itself, with the lists of a catalog at its head."""
+    command = [sys.executable, "-m", "matcher.cli", "--data", tmp_path / "data"]
+    (tmp_path / "data").mkdir(mode=0o700)
+    with Catalog.open(f"sqlite:///{tmp_path / 'data' / 'catalog.sqlite3'}", make=True) as catalog:
+        ensure_test_list(catalog)
+    (scanned / "test-image.png").write_bytes(published_test_image().data)
+    reports = []
+    for engine in ("local", "ray"):
+        out = tmp_path / engine
+        scan_command = [*command, "scan", scanned, "--output", out, "--engine", engine]
+        ended = subprocess.run(
+            [*scan_command, "--workers", "2", "--yes"], check=False, capture_output=True, cwd=ROOT
+        )
+        assert ended.returncode == 1, ended.stderr.decode()
+        assert b"core_worker" not in ended.stderr
+        lines = (out / "report.jsonl").read_bytes().splitlines()
+        records = [msgspec.json.decode(each) for each in lines]
+        for each in records:
+            each.pop("match_id", None)
+            each.pop("way")
+        reports.append(records)
+    assert reports[0] == reports[1]
+    assert [each["outcome"] for each in reports[0]].count("matched") == 1

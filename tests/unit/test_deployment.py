@@ -180,6 +180,13 @@ class TestScans:
         assert job["spec"]["completionMode"] == "Indexed"
         assert job["spec"]["completions"] == int(shards)
 
+    def test_the_job_says_options_that_there_are(self):
+        (job,) = (x for x in scan_manifests("kubernetes-job.yaml") if x["kind"] == "Job")
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+        for option in re.findall(r"--[a-z]+", container["command"][-1]):
+            assert f"  {option} " in page, option
+
     def test_ray_reports_to_nobody_and_is_of_one_version(self):
         clusters = scan_manifests("ray-cluster.yaml")
         (cluster,) = (each for each in clusters if each["kind"] == "RayCluster")

@@ -25,7 +25,8 @@ from matcher.scan.document import Place  # noqa: TC001  msgspec reads it
 from matcher.scan.engines.local import LocalEngine, LocalOptions
 from matcher.scan.errors import EngineError
 from matcher.scan.judging.local import LocalJudge
-from matcher.scan.sources import open_source
+from matcher.scan.pace import FIRST, MOST
+from matcher.scan.sources import SourceOptions, open_source
 from matcher.scan.sources.archives import ArchiveLimits
 
 if TYPE_CHECKING:
@@ -44,11 +45,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         policies: the policy document, as `carried` gives it; policy, views: which of it counts.
         policy_origin: where the document is from, for errors.
         default_policy: the name that an empty one stands for.
+        max_matches: that a record lists.
         image_bytes: of an encoded file that is decoded.
         decode_limits, worker_limits: fields of `DecodeLimits` and `WorkerLimits`.
         decode_sandbox: a `Sandbox`.
         decoders: of each worker.
         batches: that each worker is given at a time.
+        fetches: objects that a worker fetches at a time, at most; 0: as many as usual.
+        anonymous, allow_http: as `SourceOptions` has them.
         archives, keep_hashes: as `ScanDocument` has them.
         encryption_keys: place of the keys of encrypted snapshots, on the worker's machine.
         revision: of the lists; a worker that has others does not begin.
@@ -61,12 +65,16 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     default_policy: str = "default"
     policy: str = ""
     views: tuple[str, ...] = ()
+    max_matches: int = 10
     image_bytes: int
     decode_limits: dict[str, Any] = {}
     worker_limits: dict[str, Any] = {}
     decode_sandbox: str = Sandbox.ON.value
     decoders: int = 1
     batches: int = 2
+    fetches: int = 0
+    anonymous: bool = False
+    allow_http: bool = False
     archives: bool = False
     keep_hashes: bool = False
     encryption_keys: str = ""
@@ -116,16 +124,27 @@ async def engine_of(orders: Orders, snapshots: Path) -> AsyncIterator[LocalEngin
             sandbox=Sandbox(orders.decode_sandbox),
         )
         stack.push_async_callback(asyncio.to_thread, pool.close)
-        sources = [open_source(each, prefix=orders.prefix) for each in orders.places]
+        opening = SourceOptions(anonymous=orders.anonymous, allow_http=orders.allow_http)
+        sources = [
+            open_source(each, prefix=orders.prefix, options=opening) for each in orders.places
+        ]
         for each in sources:
             stack.push_async_callback(each.close)
-        options = MatchOptions(policy=orders.policy, views=orders.views)
+        options = MatchOptions(
+            policy=orders.policy, views=orders.views, max_matches=orders.max_matches
+        )
         judge = LocalJudge(generation, pool, options, max_bytes=orders.image_bytes)
         stack.push_async_callback(judge.close)
+        most = orders.fetches or MOST
         engine = LocalEngine(
             sources,
             judge,
-            LocalOptions(batches=orders.batches, keep_hashes=orders.keep_hashes),
+            LocalOptions(
+                batches=orders.batches,
+                first_fetches=min(FIRST, most),
+                most_fetches=most,
+                keep_hashes=orders.keep_hashes,
+            ),
             archives=ArchiveLimits() if orders.archives else None,
         )
         stack.push_async_callback(engine.close)

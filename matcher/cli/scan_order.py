@@ -5,6 +5,7 @@ Whenever it ends early, what is finished is kept, and the command that goes on i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from matcher.cli.root import EXIT_INTERRUPTED
 from matcher.cli.scan_results import tell_changes, tell_results, write_all
 from matcher.cli.scan_stopping import Stopping
 from matcher.cli.scan_tag import tag_found
+from matcher.scan.errors import ScanError
 from matcher.scan.state import RunEnd
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def carry_out(
         complete = work()
     except BaseException:
         display.end()
-        state.end_run(RunEnd.FAILED)
+        with suppress(ScanError):  # what went wrong first is told
+            state.end_run(RunEnd.FAILED)
         note(f"What is finished is kept. Go on with: {order.resume_command(state.folder)}")
         raise
     display.end()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from matcher.cli import scan_estimate, scan_folders
 from matcher.cli.output import note, waiting
+from matcher.cli.refusal import RefusalError
 from matcher.cli.root import EXIT_ERROR
-from matcher.cli.scan_asked import formats_for, new_document, parsed_tags, require_same
+from matcher.cli.scan_asked import formats_for, is_afar, new_document, parsed_tags, require_same
 from matcher.cli.scan_engines import opened_engine
 from matcher.cli.scan_keys import sealer_of
 from matcher.cli.scan_means import opened_means
@@ -73,6 +74,7 @@ def scan(session: Session, asked: Asked, given: frozenset[str]) -> int:
     order = _order(session, asked, given, document)
     Selector(document.selection)  # refuses globs that are none
     folder = asked.output or Path(f"scan-{document.id}")
+    _require_apart(folder, document)
     with opened_means(session, document, workers=asked.workers) as means:
         estimate = _told_ahead(order, asked, document, means)
         if not scan_estimate.may_begin(estimate, yes=asked.yes):
@@ -81,6 +83,20 @@ def scan(session: Session, asked: Asked, given: frozenset[str]) -> int:
         expected = None if estimate.at_least else estimate.objects
         with ScanState.create(folder, document) as state:
             return _carried_out(order, asked, state, means, expected=expected)
+
+
+def _require_apart(folder: Path, document: ScanDocument) -> None:
+    """Sees to it that a scan does not come upon its own state and reports.
+
+    Raises:
+        RefusalError: its folder would lie in what is scanned.
+    """
+    for place in document.places:
+        if not is_afar(place.url) and folder.resolve().is_relative_to(Path(place.url).resolve()):
+            raise RefusalError(
+                f"the scan's own folder {folder} would lie in {place.url}, which is scanned: name "
+                "one elsewhere with --output"
+            )
 
 
 def _resumed(session: Session, asked: Asked, given: frozenset[str]) -> int:
@@ -146,7 +162,8 @@ async def _estimated(order: Order, asked: Asked, document: ScanDocument, means: 
         selection, rate = document.selection, None
         here = replace(asked, engine="local")  # a cluster is not started to learn a rate
         ahead = await estimating.look_ahead(sources, Selector(selection), limit=selection.limit)
-        if scan_estimate.is_worth_measuring(ahead):
+        # At a server each match leaves a record, so nothing is tried there.
+        if not document.server and scan_estimate.is_worth_measuring(ahead):
             async with (
                 means.judge() as judge,
                 opened_engine(order.session, here, document, sources, judge) as engine,

@@ -213,8 +213,9 @@ def test_an_empty_catalog_warns(begun_data, pictures, tmp_path):
     [
         (("no-such-folder",), "no-such-folder"),
         (("ftp://x",), "ftp://"),
-        ((".", "--policy", "none"), "none"),
-        ((".", "--views", "sideways"), "sideways"),
+        (("/proc/self/fdinfo", "--policy", "none"), "none"),
+        (("/proc/self/fdinfo", "--views", "sideways"), "sideways"),
+        ((".",), "--output"),
         (("--resume", "."), "holds no scan"),
         (("gs://bucket", "--tag", "a=b"), "gs://"),
         ((".", "--tag", "a b=c"), "a b"),

@@ -20,9 +20,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import botocore.session
 import numpy as np
 import pyrage
 import pytest
+from moto.server import ThreadedMotoServer
 from PIL import Image
 
 import matcher
@@ -549,6 +551,31 @@ def test_a_scan_tags_in_the_end_where_that_was_asked_for(data, tagged_folder, tm
     assert not any(attributes(each) for each in tagged_folder.iterdir())
     run(data, "scan", tagged_folder, "--output", tmp_path / "b", *tag, "--yes", status=1)
     assert sum(bool(attributes(each)) for each in tagged_folder.iterdir()) == 8
+
+
+def test_objects_of_s3_are_tagged(data, demo_folder, tmp_path, monkeypatch):
+    give_credentials(monkeypatch, tmp_path)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        s3 = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
+        s3.create_bucket(Bucket="tagged")
+        for name in ("listed-1.jpg", "unlisted.jpg"):
+            body = (demo_folder / name).read_bytes()
+            s3.put_object(Bucket="tagged", Key=f"photos/{name}", Body=body)
+        out = tmp_path / "out"
+        place = ("s3://tagged/photos", "--endpoint", endpoint)
+        run(data, "scan", *place, "--output", out, "--tag", "case=17", "--yes", status=1)
+
+        def tags(name):
+            return s3.get_object_tagging(Bucket="tagged", Key=f"photos/{name}")["TagSet"]
+
+        assert tags("listed-1.jpg") == [{"Key": "case", "Value": "17"}]
+        assert tags("unlisted.jpg") == []
+        s3.close()
+    finally:
+        server.stop()
 
 
 def test_nothing_found_is_nothing_to_tag(data, pictures, tmp_path):

@@ -8,7 +8,7 @@ stops its neighbours.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -37,7 +37,9 @@ class Patience:
         attempts: the first included.
         first_seconds: bound of the first wait; it doubles.
         longest_seconds: bound of any wait that the store does not ask for.
-        total_seconds: for all tries and waits of one object; a large one has longer.
+        total_seconds: for all tries and waits of one object; a large one has longer. To wait for a
+            turn counts only once the store has asked for patience: else where a store is slow
+            those that wait behind others would be given up without a try.
     """
 
     attempts: int = 6
@@ -110,7 +112,7 @@ class Fetcher:
         """
         tries = _Tries()
         try:
-            async with asyncio.timeout(self._seconds(listed)):
+            async with asyncio.timeout(self._seconds(listed)) as tries.limit:
                 content = await self._tried(listed, max_bytes, tries)
         except FetchError as error:
             return NotFetched(error.reason, str(error), tries.begun)
@@ -144,9 +146,10 @@ class Fetcher:
 
     async def _once(self, listed: Listed, max_bytes: int, tries: _Tries) -> Content:
         turn = self._gate.turn()
+        tries.wait_for_turn()
         try:
             async with turn:
-                tries.begun += 1
+                tries.begin()
                 try:
                     return await self._source.fetch(listed, max_bytes=max_bytes)
                 except FetchError as error:
@@ -166,10 +169,30 @@ class Fetcher:
 
 @dataclass(slots=True)
 class _Tries:
-    """What is known of the tries so far."""
+    """What is known of the tries so far.
+
+    Attributes:
+        limit: ends them.
+    """
 
     begun: int = 0
     last: FetchError | None = None
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    _left: float | None = None
+
+    def wait_for_turn(self) -> None:
+        """Stops the clock, but where the store has asked for patience."""
+        ends = self.limit.when()
+        if ends is not None and not (self.last is not None and self.last.throttled):
+            self._left = ends - asyncio.get_running_loop().time()
+            self.limit.reschedule(None)
+
+    def begin(self) -> None:
+        """Begins a try; the clock goes on."""
+        self.begun += 1
+        if self._left is not None:
+            self.limit.reschedule(asyncio.get_running_loop().time() + self._left)
+            self._left = None
 
     def given_up(self) -> NotFetched:
         """That time ran out: for the reason of the last try, where one came to its end."""

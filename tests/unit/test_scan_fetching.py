@@ -102,3 +102,43 @@ async def test_the_gate_is_not_held_while_waiting(source):
 
     await asyncio.gather(fetch("a"), fetch("b"))
     assert order == ["b", "a"]
+
+
+async def test_who_waits_for_a_turn_at_a_slow_store_is_not_given_up(source):
+    async def slow():
+        await asyncio.sleep(0.1)
+
+    source.objects = {str(number): b"content" for number in range(20)}
+    for key in source.objects:
+        source.faults[key].append(slow)
+    one = Fetcher(source, Gate(Pace(first=2, most=2)), Patience(total_seconds=0.5))
+    told = await asyncio.gather(
+        *(one.fetch(source.listed(key), max_bytes=10) for key in source.objects)
+    )
+    assert [type(each) for each in told] == [Fetched] * 20  # which takes twice as long in all
+
+
+async def test_to_wait_for_a_turn_counts_once_a_store_has_asked_for_patience(source):
+    gate = Gate(Pace(first=1, most=1))
+    begun, away = asyncio.Event(), asyncio.Event()
+
+    async def stuck():
+        begun.set()
+        await away.wait()
+
+    source.objects["b"] = b"other"
+    throttled = FetchError(FailureReason.THROTTLED, "503", transient=True, throttled=True)
+    source.faults["a"].append(throttled)
+    source.faults["b"].append(stuck)
+
+    async def until_begun(seconds):
+        await begun.wait()
+
+    one = Fetcher(source, gate, Patience(total_seconds=0.3), sleep=until_begun)
+    other = Fetcher(source, gate, Patience())
+    first = asyncio.create_task(one.fetch(source.listed("a"), max_bytes=10))
+    second = asyncio.create_task(other.fetch(source.listed("b"), max_bytes=10))
+    told = await first
+    assert (told.reason, told.attempts) == (FailureReason.THROTTLED, 1)
+    away.set()
+    assert isinstance(await second, Fetched)

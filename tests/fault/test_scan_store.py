@@ -166,8 +166,8 @@ async def test_why_a_bucket_cannot_be_listed(
     assert SECRET_KEY not in str(caught.value)
 
 
-def listing(*keys: str) -> bytes:
-    """A page as S3 gives it."""
+def listing(*keys: str, token: str = "") -> bytes:
+    """A page as S3 gives it; with a token it is not the last one."""
     items = "".join(
         f"<Contents><Key>{escape(key)}</Key><LastModified>2026-03-04T05:06:07.000Z</LastModified>"
         f'<ETag>"e"</ETag><Size>{size}</Size></Contents>'
@@ -175,7 +175,8 @@ def listing(*keys: str) -> bytes:
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><EncodingType>url</EncodingType>'
-        f"<IsTruncated>false</IsTruncated>{items}</ListBucketResult>"
+        f"<IsTruncated>{'true' if token else 'false'}</IsTruncated>{items}"
+        f"<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
     ).encode()
 
 
@@ -249,8 +250,29 @@ async def test_a_store_that_lists_in_no_order_is_noticed(
         [page async for page in source.list()]
 
 
-async def test_a_listing_that_is_none(source: Source, proxy: FaultyProxy) -> None:
-    proxy.add(Fault(LISTING, times=ALWAYS, body=b"<html>this is a gateway's page"))
+async def test_an_empty_page_is_not_the_end_where_more_is_to_come(
+    source: Source, proxy: FaultyProxy
+) -> None:
+    pages = (listing(token="one"), listing(token="two"), listing("a.jpg"), listing())
+    proxy.add(*(Fault(LISTING, status=200, answer=each) for each in pages))
+    found = [each.key async for page in source.list() for each in page.objects]
+    assert found == ["a.jpg"]
+    assert proxy.asked(LISTING) == len(pages)
+
+
+@pytest.mark.parametrize("token", ["", "same"])
+async def test_a_store_that_does_not_say_from_where_more_is_to_come(
+    source: Source, proxy: FaultyProxy, token: str
+) -> None:
+    page = listing(token="x").replace(b">x<", f">{token}<".encode())
+    proxy.add(Fault(LISTING, times=ALWAYS, status=200, answer=page))
+    with pytest.raises(SourceError, match="not from where"):
+        [page async for page in source.list()]
+
+
+@pytest.mark.parametrize("page", [b"<html>this is a gateway's page", b"<html><body/></html>"])
+async def test_a_listing_that_is_none(source: Source, proxy: FaultyProxy, page: bytes) -> None:
+    proxy.add(Fault(LISTING, skip=1, times=ALWAYS, body=page))
     with pytest.raises(SourceError, match="s3://faulty: listing it"):
         [page async for page in source.list()]
 

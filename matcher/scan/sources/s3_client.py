@@ -138,10 +138,33 @@ class S3Client:
             asked["StartAfter"] = after
         with _told(self._bucket, "listing it"):
             answer = self._patient.list_objects_v2(**asked)
+            while not answer.get("Contents") and self._is_truncated(answer):
+                # A store may pass over so much that is no object any more that nothing is left of
+                # a page: that is not the end.
+                asked["ContinuationToken"] = self._goes_on(answer, asked)
+                answer = self._patient.list_objects_v2(**asked)
         return [
             told(each["Key"], each["Size"], each["LastModified"], each.get("ETag"), None)
             for each in answer.get("Contents", ())
         ]
+
+    def _is_truncated(self, answer: Any) -> bool:
+        # Every listing says so; what does not is e.g. the page of a gateway, and no empty bucket.
+        if "IsTruncated" not in answer:
+            raise SourceError(
+                f"s3://{self._bucket}: listing it: what answers is no store of S3; see to the"
+                " network and the endpoint, then resume"
+            )
+        return bool(answer["IsTruncated"])
+
+    def _goes_on(self, answer: Any, asked: Any) -> str:
+        token = str(answer.get("NextContinuationToken") or "")
+        if not token or token == asked.get("ContinuationToken"):
+            raise SourceError(
+                f"s3://{self._bucket}: listing it: the store says that more is to come, and not"
+                " from where; try again later, or scan by an inventory"
+            )
+        return token
 
     def read(self, key: str) -> tuple[Listed, Iterator[bytes]]:
         """An object's state, and its bytes in blocks.

@@ -299,6 +299,32 @@ def test_links_in_a_zip_are_no_pictures() -> None:
     assert taken(out.getvalue()) == ({}, [])
 
 
+def test_a_picture_that_calls_itself_a_link_or_a_folder_is_taken_out() -> None:
+    picture = bytes(range(256)) * 8
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("link.jpg")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, picture)
+        archive.writestr("folder.jpg/", picture)
+    assert taken(out.getvalue()) == ({"link.jpg": picture, "folder.jpg/": picture}, [])
+
+
+def test_entries_of_a_tar_whose_type_is_unknown_are_files_as_for_who_unpacks_it() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, form, data in (
+            ("odd", b"Z", b"a picture"),
+            ("label", b"V", b""),
+            ("link", tarfile.SYMTYPE, b""),
+            ("usual", tarfile.REGTYPE, b"another"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = form, len(data)
+            archive.addfile(info, io.BytesIO(data))
+    assert taken(out.getvalue()) == ({"odd": b"a picture", "usual": b"another"}, [])
+
+
 @pytest.mark.parametrize("name", ["gnu.tar", "packed.tar.gz"])
 def test_a_tar_that_is_cut_off_keeps_what_came_before(name: str) -> None:
     whole = ARCHIVES["gnu.tar"]

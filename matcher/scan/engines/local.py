@@ -18,7 +18,7 @@ import msgspec
 
 from hashlists.model import HashKind
 from matcher.hashing.digests import digest_bytes
-from matcher.model import ImageHashes, NotHashableReason, Undecodable
+from matcher.model import Decision, ImageHashes, NotHashableReason, Undecodable
 from matcher.scan.engines.archived import Opener
 from matcher.scan.engines.done import Done
 from matcher.scan.errors import ScanError, first_of
@@ -35,7 +35,7 @@ from matcher.scan.records import (
     record_of_kept,
 )
 from matcher.scan.repeats import MOST_BYTES, Repeats
-from matcher.scan.sources.archives import is_archive
+from matcher.scan.sources.archives import is_archive, is_packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,11 +217,13 @@ class LocalEngine:
         digests = content.digests or await self._digests(data or b"")
         if read.size is None:
             read = msgspec.structs.replace(read, size=digests.size)
-        opened = self._opener is not None and is_archive(read.key)
+        named = self._opener is not None and is_archive(read.key)
+        opened = named and is_packed(data)
         if opened:
             answer, way = await self._judge.look_up(_by_digests(digests)), Way.FETCHED
-        else:
+        else:  # a picture is one by its bytes, whatever it is called
             answer, way = await self._answer(data, digests)
+            opened = named and _is_not_hashable(answer)
         done = self._done(batch, row, answer, way, attempts=fetched.attempts, listed=read)
         done.fetched_bytes = digests.size
         if self._opener is not None and opened:
@@ -290,6 +292,10 @@ class LocalEngine:
         if listed.size is None:
             return _UNKNOWN_BYTES
         return listed.size if listed.size <= self._max_bytes(listed) else _PIECE_BYTES
+
+
+def _is_not_hashable(answer: Answer) -> bool:
+    return answer.result is not None and answer.result.decision is Decision.NOT_HASHABLE
 
 
 def _by_digests(digests: Digests, missing: Undecodable | None = None) -> ImageHashes:

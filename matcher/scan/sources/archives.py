@@ -43,6 +43,13 @@ def is_archive(key: str) -> bool:
     return key.lower().endswith(_SUFFIXES)
 
 
+def is_packed(data: bytes | None) -> bool:
+    """Whether bytes are an archive's, as far as their beginning tells; None, for many, may be."""
+    if data is None:
+        return True
+    return data.startswith((*ZIP_MAGICS, _GZIP_MAGIC)) or is_tar(data[:BLOCK_BYTES])
+
+
 def members(content: Content, limits: ArchiveLimits) -> Iterator[Member | ArchiveProblem]:
     """What an archive holds, one by one; what it is is told by its bytes.
 
@@ -96,5 +103,6 @@ __all__ = [
     "ArchiveProblem",
     "Member",
     "is_archive",
+    "is_packed",
     "members",
 ]

@@ -52,7 +52,7 @@ def tar_members(
         while (info := archive.next()) is not None:
             archive.members.clear()  # the library would keep them all
             meter.count_entry()
-            if info.isfile():
+            if _is_file(info):
                 yield _member(archive, info, meter, tape)
         whole = tape.is_end(archive.offset)
     except LimitPassedError:
@@ -71,6 +71,11 @@ def _member(archive: tarfile.TarFile, info: tarfile.TarInfo, meter: Meter, tape:
     if member.size != info.size:
         raise EOFError
     return member
+
+
+def _is_file(info: tarfile.TarInfo) -> bool:
+    """As who unpacks it takes it: what is of no known type becomes a file."""
+    return info.isfile() or (info.type not in tarfile.SUPPORTED_TYPES and info.size > 0)
 
 
 def _time(info: tarfile.TarInfo) -> float | None:

@@ -28,6 +28,7 @@ _ENCRYPTED: Final = 0x2041  # encrypted, strongly so, or its directory masked
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DIRECTORY_BYTES_A_MEMBER: Final = 1024
 _LEAST_DIRECTORY_BYTES: Final = 1 << 20
+_MOST_LINK_BYTES: Final = 1024  # paths are seldom longer, and hardly a picture is smaller
 
 
 def zip_members(
@@ -46,8 +47,18 @@ def zip_members(
         return
     for info in infos:
         meter.count_entry()
-        if not info.filename.endswith("/") and not stat.S_ISLNK(info.external_attr >> 16):
+        if not _is_folder(info) and not _is_link(info):
             yield _member(archive, info, meter)
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    """A folder has no bytes; what has some is a file, whatever it is called."""
+    return info.filename.endswith("/") and not info.file_size
+
+
+def _is_link(info: zipfile.ZipInfo) -> bool:
+    """A link has a path for its bytes; what has more is a file for some who unpack it."""
+    return stat.S_ISLNK(info.external_attr >> 16) and info.file_size <= _MOST_LINK_BYTES
 
 
 def _member(

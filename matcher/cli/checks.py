@@ -69,6 +69,7 @@ _EXTRAS = {
     "jxl": ("pillow-jxl-plugin", "JPEG XL is not decoded"),
     "parquet": ("pyarrow", "Parquet files are neither read nor written"),
     "postgresql": ("psycopg", "the catalog is kept in SQLite only"),
+    "ray": ("ray", "no scan runs on a cluster"),
     "tracing": ("opentelemetry-exporter-otlp-proto-http", "calls are not traced"),
 }
 #: A server whose limit of open files is lower is easily kept busy by strangers' connections.

@@ -23,7 +23,7 @@ SEALER = sealer()
 def kill_at_every(stride, folder):
     """Kills at every `stride`-th step; how many kills that were."""
     run = subprocess.run(
-        [sys.executable, "-m", "tests.scan_kill_driver", str(folder), str(stride)],
+        [sys.executable, "-m", "tests.scan_state_kill_driver", str(folder), str(stride)],
         cwd=ROOT,
         capture_output=True,
         text=True,

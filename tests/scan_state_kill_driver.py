@@ -1,8 +1,8 @@
 """Kills a scan at every step that touches its state, and looks at what a restart makes of it.
 
-Run as `python -m tests.scan_state_kill_driver FOLDER STRIDE`; prints one JSON line. Each run is a process
-of its own (a fork, so that nothing has to be imported again) that kills itself with SIGKILL just
-before, or just after, its n-th step; `n` rises until one run comes to its end.
+Run as `python -m tests.scan_state_kill_driver FOLDER STRIDE`; prints one JSON line. Each run is a
+process of its own (a fork, so that nothing has to be imported again) that kills itself with SIGKILL
+just before, or just after, its n-th step; `n` rises until one run comes to its end.
 """
 
 from __future__ import annotations

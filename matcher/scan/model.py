@@ -65,7 +65,8 @@ class Listed(msgspec.Struct, frozen=True, array_like=True):
         size: bytes; None where the listing does not tell.
         modified: seconds since 1970, UTC; None where the listing does not tell.
         etag: tells versions of one key apart, and nothing else: it is no digest.
-        version: the store's id of this version, where it keeps several.
+        version: the store's id of this version, where it keeps several; of a file when it was
+            changed last, by the system's own clock.
         raw: the bytes of the name, where `key` does not tell them.
     """
 

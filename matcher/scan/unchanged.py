@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SAME_SECONDS: Final = 1.0
 #: A file may be written again within the same tick of its file system's clock.
 _TICK_SECONDS: Final = 2.0
+#: Another try may do better, and a limit may be another one by now.
+_MAY_PASS: Final = frozenset({NotHashableReason.DECODER_FAILED, NotHashableReason.OVER_LIMIT})
 
 
 class Earlier:
@@ -94,8 +96,8 @@ class Earlier:
         if not found or not is_same(found[0], listed):
             return ()
         why = found[0].undecodable
-        if why is not None and why[0] == NotHashableReason.DECODER_FAILED:
-            return ()  # another try may do better
+        if why is not None and why[0] in _MAY_PASS:
+            return ()
         if self._archives != self._archives_then and not opened_hashes(found[0])[1].views:
             return ()  # it may be an archive, which is opened now and was not, or the other way
         return found

@@ -376,3 +376,17 @@ def test_walks_like_an_oracle_from_anywhere(
     finally:
         os.close(root)
     shutil.rmtree(top)
+
+
+async def test_a_file_that_was_replaced_is_told_from_the_one_before_whatever_time_it_bears(
+    top: Path, source: Source
+) -> None:
+    (before,) = [each async for page in source.list() for each in page.objects]
+    assert (await source.fetch(before, max_bytes=100)).listed == before
+    state = (top / "a.jpg").stat()
+    (top / "a.jpg").write_bytes(b"picture b")
+    os.utime(top / "a.jpg", ns=(state.st_atime_ns, state.st_mtime_ns))
+    (after,) = [each async for page in source.list() for each in page.objects]
+    assert (before.key, before.size, before.modified) == (after.key, after.size, after.modified)
+    assert before.version != after.version
+    assert (await source.fetch(before, max_bytes=100)).listed == after

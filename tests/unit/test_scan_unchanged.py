@@ -215,12 +215,12 @@ def test_what_may_be_an_archive_does_not_stand_once_they_are_opened(earlier):
     assert known.find(0, listed(6))
 
 
-def test_what_a_decoder_failed_at_is_tried_again(tmp_path):
+@pytest.mark.parametrize("reason", [NotHashableReason.DECODER_FAILED, NotHashableReason.OVER_LIMIT])
+def test_what_may_do_better_now_is_tried_again(tmp_path, reason):
     with archived(tmp_path / "x") as state:
         state.begin_run(**RUN, hashed=HASHED)
         (one,) = batches([2, 5], size=2)
-        failed = str(NotHashableReason.DECODER_FAILED)
-        first = changed(kept(one, 0), undecodable=(failed, "took too long"))
+        first = changed(kept(one, 0), undecodable=(str(reason), "took too long, or was too much"))
         state.plan(0, "c", [one])
         state.finish(BatchResult(1, records(one), (first, kept(one, 1))), sealer=SEALER)
         known = opened(state)

@@ -186,7 +186,14 @@ def _listed(found: Found) -> Listed:
     assert found.state is not None
     path = b"/".join(found.parts)
     state = found.state
-    return Listed(shown(path), state.st_size, state.st_mtime_ns / 1e9, raw=raw_of(path))
+    return _told(shown(path), state.st_size, state, raw_of(path))
+
+
+def _told(key: str, size: int, state: os.stat_result, raw: bytes) -> Listed:
+    # Whoever may write a file may set its time, so that another content passes for the same; of the
+    # system's own note of when it was changed last nobody may.
+    changed = str(state.st_ctime_ns)
+    return Listed(key, size, state.st_mtime_ns / 1e9, version=changed, raw=raw)
 
 
 def _content(file: int, listed: Listed, max_bytes: int) -> Content:
@@ -199,7 +206,7 @@ def _content(file: int, listed: Listed, max_bytes: int) -> Content:
             FailureReason.CUT_OFF, "it became shorter while it was read", transient=True
         )
     # The time from before: where it was written to meanwhile, the next listing tells another one.
-    read = Listed(listed.key, size, state.st_mtime_ns / 1e9, raw=listed.raw)
+    read = _told(listed.key, size, state, listed.raw)
     return Content(read, data, digests)
 
 

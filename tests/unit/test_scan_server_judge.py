@@ -175,6 +175,21 @@ async def test_a_stream_is_ended_when_idle_and_opened_again(judges, monkeypatch)
     assert client.opened == 2
 
 
+async def test_a_bug_on_the_stream_ends_the_scan_and_nobody_waits_for_ever(judges):
+    judge = judges(Client(streams=[None, ZeroDivisionError()], most=1))
+    told = await asyncio.gather(judged(judge, FILES[0], FILES[1]), return_exceptions=True)
+    assert isinstance(told[0], EngineError)
+    assert str(told[0]).startswith("asking the server failed: this is a bug (ZeroDivisionError)")
+    with pytest.raises(EngineError, match="this is a bug"):
+        await judged(judge, FILES[2])
+
+
+async def test_a_bug_in_looking_up_a_large_file_is_told_to_who_waits(judges):
+    judge = judges(Client(script={FILES[0]: [TOO_LARGE]}, lookups=[(ZeroDivisionError(),)]))
+    with pytest.raises(ZeroDivisionError):
+        await judged(judge, FILES[0])
+
+
 async def test_files_without_pixels_are_looked_up_by_digests(judges):
     matched = answer("known", Decision.MATCH)
     client = Client(lookups=[answer("no"), (DRAINED,), BUSY, matched, BROKEN])

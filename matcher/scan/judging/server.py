@@ -116,7 +116,7 @@ class ServerJudge:
         if self._ended is not None:
             raise self._ended
         if self._pump is None:
-            self._pump = asyncio.create_task(self._serve())
+            self._pump = asyncio.create_task(self._served())
         self._number += 1
         name = str(self._number)
         item = _Item(data, digests, asyncio.get_running_loop().create_future())
@@ -154,6 +154,13 @@ class ServerJudge:
     def _send(self, name: str) -> None:
         self._ready.append(name)
         self._more.set()
+
+    async def _served(self) -> None:
+        """As `_serve`; should that end by a bug, nobody waits for ever for what it would bring."""
+        try:
+            await self._serve()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            self._end_with(EngineError(_bug(error)))
 
     async def _serve(self) -> None:
         """Has a stream open whenever there is something to send."""
@@ -249,7 +256,10 @@ class ServerJudge:
 
     def _end(self, error: ServerError) -> None:
         """Ends the scan: what the server says holds for all."""
-        self._ended = EngineError(f"the server says: {error}")
+        self._end_with(EngineError(f"the server says: {error}"))
+
+    def _end_with(self, error: EngineError) -> None:
+        self._ended = error
         for item in self._open.values():
             if not item.answer.done():
                 item.answer.set_exception(self._ended)
@@ -263,7 +273,7 @@ class ServerJudge:
         over = Undecodable(NotHashableReason.OVER_LIMIT, f"{size} bytes are more than it takes")
         try:
             answer = await self._by_digests(item.digests, over)
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001 - else its caller would wait for ever
             if not item.answer.done():
                 item.answer.set_exception(error)
         else:
@@ -325,6 +335,10 @@ class ServerJudge:
         return Answer(
             digests, result, format=image.format if image else "", gaps=tuple(gaps.record())
         )
+
+
+def _bug(error: Exception) -> str:
+    return f"asking the server failed: this is a bug ({type(error).__name__}); please report it"
 
 
 def _failed(digests: Digests, problem: ServerError | None) -> Answer:

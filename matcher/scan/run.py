@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from matcher.scan.errors import first_of
 from matcher.scan.events import Ended, Event, Finished, Planned, unheard
 from matcher.scan.model import Batch
+from matcher.scan.sources.archives import is_archive
 from matcher.scan.tally import Tally
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 #: A batch is done again as a whole where it was not finished.
 BATCH_OBJECTS: Final = 64
 _BATCH_BYTES: Final = 128 * 1024 * 1024
+#: An archive that is opened may have ten thousand members, each with a record in memory until the
+#: batch is done; it counts as so many objects.
+_ARCHIVE_OBJECTS: Final = 32
 #: Batches that wait, for each that the engine takes at a time.
 _AHEAD: Final = 2
 #: Pages from which too little was selected are written down together, up to so many.
@@ -312,7 +316,8 @@ class _Run:
         return list(self._state.planned())
 
     def _planned_now(self, plan: _Plan) -> list[Batch]:
-        batches = list(cut(plan.chosen, plan.source, self._state.next_number))
+        archives = self._state.document.archives
+        batches = list(cut(plan.chosen, plan.source, self._state.next_number, archives=archives))
         self._state.plan(
             plan.source,
             plan.cursor,
@@ -391,22 +396,27 @@ async def _pages(source: Source, cursor: str, plan: _Plan) -> AsyncIterator[Page
         yield page
 
 
-def cut(objects: Sequence[Listed], source: int, number: int) -> Iterable[Batch]:
+def cut(
+    objects: Sequence[Listed], source: int, number: int, *, archives: bool = False
+) -> Iterable[Batch]:
     """Cuts what was listed into batches of about equal work.
 
     Args:
         objects: in the order of the listing.
         source: which.
         number: of the first batch.
+        archives: they are opened.
     """
     part: list[Listed] = []
-    nbytes = 0
+    count = nbytes = 0
     for listed in objects:
+        weighs = _ARCHIVE_OBJECTS if archives and is_archive(listed.key) else 1
         size = listed.size or 0
-        if part and (len(part) >= BATCH_OBJECTS or nbytes + size > _BATCH_BYTES):
+        if part and (count + weighs > BATCH_OBJECTS or nbytes + size > _BATCH_BYTES):
             yield Batch(number, source, tuple(part))
-            part, nbytes, number = [], 0, number + 1
+            part, count, nbytes, number = [], 0, 0, number + 1
         part.append(listed)
+        count += weighs
         nbytes += size
     if part:
         yield Batch(number, source, tuple(part))

@@ -260,3 +260,13 @@ def test_batches_are_cut_by_number_and_by_bytes():
     assert [len(each.objects) for each in batches[:3]] == [3, 1, 1]
     assert max(len(each.objects) for each in batches) == BATCH_OBJECTS
     assert list(cut([], 0, 1)) == []
+
+
+def test_few_archives_that_are_opened_come_into_one_batch():
+    keys = ["a.jpg", "b.zip", "c.tar.gz", "d.jpg", *(f"e{n:03}.jpg" for n in range(70))]
+    objects = [Listed(each, 1000) for each in keys]
+    assert [len(each.objects) for each in cut(objects, 0, 1)] == [64, 10]
+    opened = list(cut(objects, 0, 1, archives=True))
+    assert [len(each.objects) for each in opened] == [2, 33, 39]
+    assert [x for each in opened for x in each.objects] == objects
+    assert [each.number for each in opened] == [1, 2, 3]

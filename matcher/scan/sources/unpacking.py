@@ -33,7 +33,7 @@ DAMAGE: Final = (
     zlib.error,
 )
 _BLOCK_BYTES: Final = 1 << 18
-_MOST_NAME: Final = 4096
+_MOST_NAME: Final = 1024
 _UNNAMED: Final = "(unnamed)"
 
 

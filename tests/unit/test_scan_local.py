@@ -7,7 +7,9 @@ import gzip
 import io
 import zipfile
 from collections import Counter
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from matcher.decode.pool import InProcessPool
@@ -15,6 +17,7 @@ from matcher.errors import DecodersAwayError, UnknownPolicyError
 from matcher.hashing.digests import digest_bytes
 from matcher.model import NotHashableReason
 from matcher.pipeline import MatchOptions, match_items
+from matcher.scan.engines import local
 from matcher.scan.engines.archived import REST
 from matcher.scan.engines.local import LocalEngine, LocalOptions
 from matcher.scan.errors import EngineError
@@ -222,6 +225,41 @@ async def test_memory_is_bounded(judge):
     source = MemorySource({f"{n:03}": bytes([n]) * 60_000 for n in range(40)})
     await scan(source, judge, batch_of(source), most_bytes=200_000)
     assert 1 < source.most_at_once <= 3
+
+
+class LyingSource(MemorySource):
+    """Tells other sizes than objects have; notes how many larger ones are read at a time."""
+
+    told = 1
+    large = most_large = 0
+
+    def listed(self, key):
+        return msgspec.structs.replace(super().listed(key), size=self.told)
+
+    async def fetch(self, listed, *, max_bytes):
+        size = len(self.objects[listed.key])
+        self.large += max_bytes >= size
+        self.most_large = max(self.large, self.most_large)
+        try:
+            content = await super().fetch(listed, max_bytes=max_bytes)
+            return replace(content, listed=msgspec.structs.replace(listed, size=size))
+        finally:
+            self.large -= max_bytes >= size
+
+
+@pytest.mark.parametrize("told", [1, MAX_BYTES * 9])
+async def test_memory_is_bounded_where_a_listing_tells_wrong_sizes(judge, monkeypatch, told):
+    monkeypatch.setattr(local, "_PIECE_BYTES", 1)
+    source = LyingSource(PICTURES | {"p/large": b"x" * (MAX_BYTES + 1)})
+    source.told = told
+    records = await scanned(source, judge, most_bytes=2 * MAX_BYTES)
+    assert records["p/large"].reason == NotHashableReason.OVER_LIMIT
+    assert records["p/large"].size == MAX_BYTES + 1
+    outcomes = Counter(records[key].outcome for key in PICTURES)
+    assert outcomes == {Outcome.MATCHED: 2, Outcome.NO_KNOWN_MATCH: 38}
+    assert source.most_large <= 2
+    assert source.fetches["p/large"] == 1
+    assert {source.fetches[key] for key in PICTURES} == {2}
 
 
 async def test_a_judge_that_is_gone_ends_the_scan():

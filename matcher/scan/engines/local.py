@@ -53,7 +53,7 @@ _log = logging.getLogger(__name__)
 #: Digesting fewer bytes takes less than waking a thread for it.
 _FEW_BYTES: Final = 64 * 1024
 #: What an object takes of which the listing tells no size, and of a large one the piece at hand.
-_UNKNOWN_BYTES: Final = 1024 * 1024
+_UNKNOWN_BYTES: Final = 4 * 1024 * 1024
 _PIECE_BYTES: Final = 8 * 1024 * 1024
 
 
@@ -183,18 +183,31 @@ class LocalEngine:
             return Done([record])
 
     async def _scanned(self, batch: Batch, row: int) -> Done:
+        """Fetches and judges an object; twice where it is larger than the listing tells."""
         listed = batch.objects[row]
-        nbytes = self._room_for(listed)
+        done = await self._within(batch, row, self._room_for(listed))
+        if done is None:
+            done = await self._within(batch, row, self._max_bytes(listed), again=True)
+            assert done is not None  # there is room for all that is held
+        return done
+
+    async def _within(
+        self, batch: Batch, row: int, nbytes: int, *, again: bool = False
+    ) -> Done | None:
+        """What becomes of an object that takes so much memory; None where it takes more."""
+        listed = batch.objects[row]
+        most = self._max_bytes(listed)
         await self._room.take(nbytes)
         try:
-            fetched = await self._fetchers[batch.source].fetch(
-                listed, max_bytes=self._max_bytes(listed)
-            )
+            fetched = await self._fetchers[batch.source].fetch(listed, max_bytes=min(nbytes, most))
             if isinstance(fetched, NotFetched):
                 record = failed_record(
                     batch, row, fetched.reason, fetched.detail, attempts=fetched.attempts
                 )
                 return Done([record])
+            digests = fetched.content.digests
+            if not again and digests is not None and digests.size <= most:
+                return None
             return await self._fetched(batch, row, fetched)
         finally:
             self._room.give(nbytes)

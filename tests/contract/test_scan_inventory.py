@@ -383,6 +383,26 @@ async def test_cursors_of_something_else(tmp_path: Path) -> None:
         await listed(opened(manifest), "a/key.jpg")
 
 
+@pytest.mark.parametrize("alone", [False, True])
+async def test_no_other_inventory_goes_on_behind_a_place_in_one(
+    tmp_path: Path, alone: bool
+) -> None:
+    def written(inventory: Inventory) -> Path:
+        if not alone:
+            return inventory.write(tmp_path, "Parquet")
+        file = tmp_path / "one.parquet"
+        file.write_bytes(inventory.parquet())
+        return file
+
+    place = written(Inventory())
+    pages = await pages_of(opened(place))
+    rest = [each for page in pages[1:] for each in page.objects]
+    assert await listed(opened(place), pages[0].cursor) == rest
+    written(Inventory(rows=[("new.jpg", True, False, 1), *Inventory().rows]))
+    with pytest.raises(SourceError, match="another inventory than the one"):
+        await listed(opened(place), pages[0].cursor)
+
+
 def test_an_inventory_is_in_no_order(tmp_path: Path) -> None:
     source = opened(tmp_path / "manifest.json")
     with pytest.raises(SourceError, match="no order of keys"):

@@ -1,6 +1,7 @@
 """A bucket of S3 whose listing is an inventory: a billion objects are listed by reading files.
 
-The order is that of the files and of the rows in them; the cursor tells of both. Objects are read
+The order is that of the files and of the rows in them; the cursor tells of both, and of which
+inventory they are: behind a place in one no other goes on. Objects are read
 from the bucket itself: an inventory may be days old, so some will have vanished.
 """
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 DELETE_MARKER: Final = "delete_marker"
 OLDER_VERSION: Final = "older_version"
-_CURSOR: Final = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
+_CURSOR: Final = re.compile(r"(\d{1,9}):(\d{1,18}):([0-9a-f]{16})", re.ASCII)
 
 
 class InventorySource:
@@ -93,15 +94,20 @@ class InventorySource:
             with suppress(ValueError):  # a thread is still in it, and then it ends by itself
                 pages.close()
 
-    def _pages(self, first: int, skip: int) -> Generator[Page, None, None]:
+    def _pages(self, first: int, skip: int, begun: str) -> Generator[Page, None, None]:
         files = self._opened()
         for number in range(first, len(files.names)):
             done = skip if number == first else 0
             with files.opened(number) as file:
+                if begun and begun != files.mark:
+                    raise SourceError(
+                        f"{self._inventory}: is another inventory than the one that the scan has"
+                        " begun with; put that one back to go on, or begin a new scan"
+                    )
                 rows = rows_of(file, files.names[number], files.columns, done)
                 while taken := list(islice(rows, self._options.page_objects)):
                     done += len(taken)
-                    yield self._page(taken, f"{number}:{done}")
+                    yield self._page(taken, f"{number}:{done}:{files.mark}")
 
     def _opened(self) -> InventoryFiles:
         if self._files is None:
@@ -146,11 +152,14 @@ class InventorySource:
         await self._objects.close()
 
 
-def _place(cursor: str) -> tuple[int, int]:
-    found = _CURSOR.fullmatch(cursor or "0:0")
+def _place(cursor: str) -> tuple[int, int, str]:
+    """File, rows of it that are done, and the inventory's mark."""
+    if not cursor:
+        return 0, 0, ""
+    found = _CURSOR.fullmatch(cursor)
     if found is None:
         raise SourceError("the place that the listing had reached is none of an inventory")
-    return int(found[1]), int(found[2])
+    return int(found[1]), int(found[2]), found[3]
 
 
 def _passed_over(row: Row) -> str:

@@ -7,6 +7,7 @@ end; its sum is checked where the manifest tells one. Nothing of it is left behi
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,7 @@ class InventoryFiles:
         self.columns: tuple[str, ...] = ()
         self.names: tuple[str, ...] = (self._key,)
         self._sums: tuple[str, ...] = ("",)
+        self._version = ""  # of the file that was opened last
         if place.endswith(".json"):
             self._take(self._manifest())
         if any(each.endswith(".orc") for each in self.names):
@@ -107,6 +109,13 @@ class InventoryFiles:
         self.names = tuple(each.key for each in manifest.files)
         self._sums = tuple(each.md5.lower() for each in manifest.files)
 
+    @property
+    def mark(self) -> str:
+        """Tells this inventory from others; of a file alone once it was opened."""
+        lone = () if any(self._sums) else (self._version,)
+        told = "\n".join((*self.names, *self._sums, *lone))
+        return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
     @contextmanager
     def opened(self, number: int) -> Iterator[IO[bytes]]:
         """A file of the inventory, from 0, whose sum is right.
@@ -132,10 +141,14 @@ class InventoryFiles:
         try:
             if self._client is None:
                 with self._local(key).open("rb") as file:
+                    state = os.fstat(file.fileno())
+                    self._version = f"{state.st_size} {state.st_mtime_ns}"
                     yield file
             else:
                 with tempfile.TemporaryFile() as copy:
-                    for block in self._client.read(key)[1]:
+                    found, blocks = self._client.read(key)
+                    self._version = f"{found.size} {found.etag}"
+                    for block in blocks:
                         copy.write(block)
                     copy.seek(0)
                     yield copy

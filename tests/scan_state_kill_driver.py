@@ -68,7 +68,8 @@ def look(folder: Path) -> None:
         made = list(state.records())
         summary = state.summary()
         kept = [each for batch in state.kept(SEALER) for each in batch.hashes]
-        at = int(state.position(0).cursor or 0)
+        position = state.position(0)
+        at = OBJECTS if position.done else int(position.cursor or 0)
     finished = [each.key for each in made]
     listing = [each.key for batch in batches(range(at)) for each in batch.objects]
     assert sorted(planned + finished) == listing, "an object is lost, or there twice"

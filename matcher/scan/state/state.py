@@ -51,7 +51,7 @@ class Position(NamedTuple):
     """How far the listing of a place has come.
 
     Attributes:
-        cursor: behind which it goes on; empty: it was not begun.
+        cursor: behind which it goes on; empty: it was not begun, or is done.
         done: nothing is left to list.
     """
 
@@ -282,7 +282,9 @@ class ScanState:
             )
             place = schema.positions
             connection.execute(delete(place).where(place.c.source == source))
-            connection.execute(insert(place).values(source=source, cursor=cursor, done=done))
+            # It may be the name of an object, and once nothing follows nobody needs it any more.
+            left = "" if done else cursor
+            connection.execute(insert(place).values(source=source, cursor=left, done=done))
 
     def planned(self) -> Iterator[Batch]:
         """The batches that are planned and not finished, in their order; one at a time is read."""

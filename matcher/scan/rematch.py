@@ -2,7 +2,7 @@
 
 It makes a scan of its own, as resumable as any: its batches are the earlier scan's, under the same
 numbers, and its records have the same ids. What the earlier scan has no hashes of is counted as
-skipped.
+skipped, and so is what it has not come to.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 NO_OBJECT_HASHES: Final = "objects of which no hashes are kept"
 NO_MEMBER_HASHES: Final = "members of archives of which no hashes are kept"
+NOT_FINISHED: Final = "objects that the earlier scan has not finished"
+NOT_LISTED: Final = "places that the earlier scan has not listed to their end"
 _LEFT_OUT: Final = "views_left_out"
 #: Batches that are planned together, which spares the disk.
 _TOGETHER: Final = 16
@@ -168,6 +170,10 @@ def _end_listing(state: ScanState, earlier: ScanState) -> None:
     skipped = {
         NO_OBJECT_HASHES: then.finished - now.listed,
         NO_MEMBER_HASHES: then.tally.members - now.tally.members,
+        NOT_FINISHED: then.listed - then.finished,
+        NOT_LISTED: sum(
+            not earlier.position(source).done for source in range(len(state.document.places))
+        ),
     }
     for source in reversed(range(len(state.document.places))):
         position = state.position(source)
@@ -180,4 +186,4 @@ def _objects(hashes: Sequence[KeptHashes]) -> tuple[Listed, ...]:
     return tuple(each.listed for each in hashes if not each.member)
 
 
-__all__ = ["NO_MEMBER_HASHES", "NO_OBJECT_HASHES", "rematch"]
+__all__ = ["NOT_FINISHED", "NOT_LISTED", "NO_MEMBER_HASHES", "NO_OBJECT_HASHES", "rematch"]

@@ -20,7 +20,13 @@ from matcher.scan.document import Place
 from matcher.scan.errors import StateError
 from matcher.scan.model import BatchResult, Outcome, Way
 from matcher.scan.records import outcome_of
-from matcher.scan.rematch import NO_MEMBER_HASHES, NO_OBJECT_HASHES, rematch
+from matcher.scan.rematch import (
+    NO_MEMBER_HASHES,
+    NO_OBJECT_HASHES,
+    NOT_FINISHED,
+    NOT_LISTED,
+    rematch,
+)
 from matcher.scan.state import ScanState
 from matcher.scan.unchanged import not_hashed
 from tests.scan_state_support import (
@@ -182,7 +188,7 @@ def test_members_of_archives_are_looked_up_with_them(earlier, folder, generation
     own = records(batch)[0]
     members = [msgspec.structs.replace(own, id=f"{own.id}.{at}", member="m") for at in (1, 2)]
     its = (kept(batch, 0), kept(batch, 0, member="m", member_number=1))
-    earlier.plan(0, "d", [batch])
+    earlier.plan(0, "d", [batch], done=True)
     earlier.finish(BatchResult(batch.number, (own, *members), its), sealer=SEALER)
     with ScanState.create(folder, new_document()) as state:
         list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
@@ -192,3 +198,22 @@ def test_members_of_archives_are_looked_up_with_them(earlier, folder, generation
         assert {each.outcome for each in made} == {Outcome.MATCHED}
         assert state.summary().skipped == {NO_OBJECT_HASHES: 22, NO_MEMBER_HASHES: 1}
         assert state.summary().done
+
+
+def test_what_the_earlier_scan_has_not_come_to_is_told(tmp_path, folder, generation):
+    with (
+        ScanState.create(tmp_path / "stopped", document(hashes_until=1e12)) as stopped,
+        ScanState.create(folder, new_document()) as state,
+    ):
+        stopped.begin_run(**RUN)
+        first, second = batches(range(12), size=6)
+        stopped.plan(0, "c", [first, second])
+        stopped.finish(result(first, keep=True), sealer=SEALER)
+        list(rematch(state, stopped, generation, OPTIONS, sealer=SEALER))
+        told = state.summary()
+        assert told.skipped == {
+            NO_OBJECT_HASHES: 6 - told.listed,
+            NOT_FINISHED: len(second.objects),
+            NOT_LISTED: 1,
+        }
+        assert told.done

@@ -286,13 +286,14 @@ async def test_a_server_whose_settings_are_wrong_leaves_nothing_behind(
     begun_data, sandboxed_decoders
 ):
     """Neither decoders nor threads, whatever ended the start."""
-    before = set(psutil.Process().children()), threading.active_count()
+    before = set(psutil.Process().children()), set(threading.enumerate())
     (begun_data / "policies.toml").write_text("[policies.default]\nlists = []\n")
     for overrides in ({}, {"decode_sandbox": "required"}):
         chosen = settings.load_settings(begun_data, environ={}, overrides=overrides)
         with pytest.raises(PolicyError):
             Parts.open(chosen)
-    assert (set(psutil.Process().children()), threading.active_count()) == before
+    after = set(psutil.Process().children()), set(threading.enumerate())
+    assert [now - earlier for now, earlier in zip(after, before, strict=True)] == [set(), set()]
 
 
 async def test_where_protection_is_required_and_missing_no_server_starts(begun_data):

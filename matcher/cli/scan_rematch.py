@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import click
 
 from matcher.cli import scan_folders, scan_options
 from matcher.cli.context import Session, pass_session
+from matcher.cli.output import note
 from matcher.cli.refusal import RefusalError
 from matcher.cli.scan_asked import formats_for, new_id, recipients
 from matcher.cli.scan_group import OptionalValues
 from matcher.cli.scan_keys import sealer_of
 from matcher.cli.scan_options import DEFAULT_KEPT_DAYS
+from matcher.cli.scan_words import EXIT_UNDECIDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +71,13 @@ def command(
     from matcher.scan.state import ScanState  # noqa: PLC0415
 
     with scan_folders.opened(folder) as earlier:
-        before, kept = earlier.document, earlier.summary().kept
+        before, kept, whole = earlier.document, earlier.summary().kept, earlier.summary().done
+    if not whole:
+        note(
+            f"warning: the scan in {folder} has not ended, and what it has not finished is not "
+            f"looked up: finish it first with hashwarden scan --resume {shlex.quote(str(folder))}",
+            style="yellow",
+        )
     if not kept:
         raise RefusalError(
             f"{folder}: no hashes are kept there, so there is nothing to look up again: only a "
@@ -124,21 +133,25 @@ def _document(
 
 
 def go_on(order: Order, state: ScanState, *, resumed: bool) -> int:
-    """Looks up what is left; gives the exit status.
+    """Looks up what is left; gives the exit status, never 0 where the earlier scan has not ended.
 
     Raises:
         StateError: the earlier scan is gone, or its hashes cannot be opened.
     """
     from matcher.cli.scan_means import looked_up, opened_lists, options_of  # noqa: PLC0415
     from matcher.cli.scan_order import carry_out  # noqa: PLC0415
+    from matcher.scan.rematch import NOT_FINISHED, NOT_LISTED  # noqa: PLC0415
 
     options = options_of(state.document)
     generation = opened_lists(order.session, options)
     goes_by = looked_up(generation, options)
 
-    return carry_out(
+    status = carry_out(
         order, state, goes_by, lambda: _work(order, state, generation, options), resumed=resumed
     )
+    skipped = state.summary().skipped
+    is_whole = not any(skipped.get(each) for each in (NOT_FINISHED, NOT_LISTED))
+    return status if is_whole else status or EXIT_UNDECIDED
 
 
 def _work(order: Order, state: ScanState, generation: Generation, options: MatchOptions) -> bool:

@@ -403,6 +403,19 @@ def test_kept_hashes_are_looked_up_in_newer_lists_and_forgotten(
     assert "listed" not in json.dumps(forgotten)
 
 
+@pytest.mark.slow
+def test_what_a_killed_scan_has_kept_is_looked_up_and_the_rest_is_told(data, many, tmp_path):
+    out, again = tmp_path / "out", tmp_path / "again"
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with begun(data, many, "--output", out, "--keep-hashes", *SLOWLY, **streams) as process:
+        wait_for_some(data, out, process)
+        process.kill()
+    _, status = run_any(data, "scan", "rematch", out, "--output", again)
+    assert status in (1, 2)  # never 0, whether something was found or not
+    totals = json.loads((again / "summary.json").read_text())["totals"]
+    assert totals["skipped"]["objects that the earlier scan has not finished"] > 0
+
+
 def test_what_has_not_changed_is_not_fetched_again(begun_data, pictures, demo_folder, tmp_path):
     here = shutil.copytree(pictures, tmp_path / "pictures")
     first, again = tmp_path / "first", tmp_path / "again"

@@ -18,6 +18,7 @@ from matcher.model import Decision, ImageHashes, MatchResult, NotHashableReason,
 from matcher.pipeline import MatchOptions
 from matcher.scan.engines.local import LocalEngine
 from matcher.scan.errors import EngineError
+from matcher.scan.judging import server as server_judge
 from matcher.scan.judging.server import ServerJudge
 from matcher.scan.model import Batch, FailureReason, Outcome
 from matcher.service.server import running
@@ -173,6 +174,24 @@ async def test_a_stream_is_ended_when_idle_and_opened_again(judges, monkeypatch)
     await asyncio.wait_for(ended.wait(), 30)
     await judged(judge, b"two")
     assert client.opened == 2
+
+
+async def test_a_server_that_never_answers_is_given_up(judges, monkeypatch):
+    """It takes what is sent, and the scan does not wait for ever."""
+    monkeypatch.setattr(server_judge, "_SILENCE_SECONDS", 0.05)
+
+    class Silent(Client):
+        async def match_images(self, images, **options):
+            self.opened += 1
+            async for _ in images:
+                pass
+            await asyncio.Event().wait()
+            yield
+
+    client = Silent()
+    with pytest.raises(EngineError, match="has answered none"):
+        await judged(judges(client), *FILES)
+    assert client.opened > 2
 
 
 async def test_a_bug_on_the_stream_ends_the_scan_and_nobody_waits_for_ever(judges):

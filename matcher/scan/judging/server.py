@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: A stream on which nothing is sent for so long is ended, and opened again for the next image.
 _IDLE_SECONDS: Final = 1.0
+#: After which a stream whose images nobody answers is given up; longer than any image takes.
+_SILENCE_SECONDS: Final = 120.0
 #: Errors of an item that hold for every other item too.
 _OF_ALL_ITEMS: Final = frozenset(
     {
@@ -62,6 +64,13 @@ class _Item:
     digests: Digests
     answer: asyncio.Future[Answer]
     in_vain: int = 0
+
+
+_SILENT: Final = ServerError(
+    f"it takes images, and has answered none for {_SILENCE_SECONDS:.0f} seconds",
+    reason="SILENT",
+    retryable=True,
+)
 
 
 class ServerJudge:
@@ -188,9 +197,15 @@ class ServerJudge:
                 max_matches=self._options.max_matches,
             )
             async with aclosing(answers):  # type: ignore[type-var]  # it is a generator
-                async for each in answers:
+                while True:
+                    async with asyncio.timeout(_SILENCE_SECONDS):
+                        each = await anext(answers)
                     answered = True
                     self._take(each)
+        except StopAsyncIteration:
+            pass
+        except TimeoutError:
+            return answered, _SILENT
         except ServerError as error:
             return answered, error
         return answered, None

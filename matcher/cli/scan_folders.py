@@ -30,6 +30,13 @@ def opened(folder: Path, *, writing: bool = False) -> ScanState:
     return ScanState.open(folder, writing=writing)
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a process writes to the scan in a folder now."""
+    from matcher.scan.state.lock import is_locked  # noqa: PLC0415  as above
+
+    return is_locked(folder)
+
+
 def beginning_of(folder: Path) -> float:
     """When the scan in a folder began, in seconds since 1970.
 
@@ -52,4 +59,4 @@ def resume_command(words: Sequence[str], folder: Path, more: Sequence[str] = ())
     return shlex.join([*words, "scan", "--resume", str(folder), *more])
 
 
-__all__ = ["beginning_of", "folder", "opened", "resume_command"]
+__all__ = ["beginning_of", "folder", "is_at_work", "opened", "resume_command"]

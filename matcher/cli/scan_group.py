@@ -6,6 +6,8 @@ sub-command is given as ./NAME.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_ALIKE: Final = 0.75  # of 1: "statu" and "reprot" are, "photos" and "reports-2026" are not
 _CHOSEN: Final = "matcher.cli.scan_group.chosen"
 
 
@@ -96,6 +99,13 @@ class ScanGroup(click.Group):
         if args and args[0] in self.commands:
             ctx.meta[_CHOSEN] = (args[0], args[1:])
             return []
+        if args and "/" not in args[0] and not Path(args[0]).exists():
+            for meant in get_close_matches(args[0], self.commands, n=1, cutoff=_ALIKE):
+                raise click.UsageError(
+                    f"{args[0]!r} is no command and no folder here; did you mean "
+                    f"{f'{ctx.command_path} {meant}'!r}?",
+                    ctx,
+                )
         if not args:
             args = ["--help"]
         return click.Command.parse_args(self, ctx, settled(args, self.optional))

@@ -42,7 +42,16 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Whose categories the VICS file has, e.g. US. Default: those of most of what was found.",
 )
-@reading.identity
+@click.option(
+    "--identity",
+    "key_files",
+    multiple=True,
+    type=ExistingPath(dir_okay=False, path_type=Path),
+    metavar="KEY_FILE",
+    help="Open records that are encrypted with age by this private key, as age-keygen or "
+    "ssh-keygen made it. Reports are written in the clear then, unless --encrypt-to is given. "
+    "Repeat for several.",
+)
 @click.option(
     "--encrypt-to",
     multiple=True,

@@ -122,6 +122,10 @@ def tell_summary(summary: ScanSummary) -> None:
         note(f"{number:,} skipped, and no part of the listing: {outcome_words(reason)}")
     if summary.not_selected:
         note(f"{counted(summary.not_selected, 'object')} met that the options leave out")
+    if summary.done and not summary.listed:
+        why = "the options leave all of them out" if summary.not_selected else "there are none"
+        told = f"warning: no object was scanned: {why}; see to the URLs, --prefix and globs"
+        note(told, style="yellow")
     revisions = ", ".join(sorted(tally.revisions, key=int))
     if revisions:
         one = len(tally.revisions) == 1

@@ -25,7 +25,7 @@ from matcher.scan import estimate as estimating
 from matcher.scan.run import GRACE_SECONDS, run_scan
 from matcher.scan.sources import SourceOptions, open_source
 from matcher.scan.sources.selection import Selector
-from matcher.scan.state import ScanState
+from matcher.scan.state import ScanState, require_free
 from matcher.scan.unchanged import Earlier
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def scan(session: Session, asked: Asked, given: frozenset[str]) -> int:
     Selector(document.selection)  # refuses globs that are none
     folder = asked.output or Path(f"scan-{document.id}")
     _require_apart(folder, document)
+    require_free(folder)
     with opened_means(session, document, workers=asked.workers) as means:
         estimate = _told_ahead(order, asked, document, means)
         if not scan_estimate.may_begin(estimate, yes=asked.yes):

@@ -35,22 +35,25 @@ def command(ctx: click.Context, session: Session, *, folder: Path, as_json: bool
     """
     with scan_folders.opened(folder) as state:
         summary = state.summary()
+    at_work = not summary.done and scan_folders.is_at_work(folder)
     if as_json:
         print_json(summary_record(summary))
     else:
-        print_table(("scan", summary.document.id), _facts(summary))
+        print_table(("scan", summary.document.id), _facts(summary, at_work=at_work))
         tell_summary(summary)
-        if not summary.done:
+        if at_work:
+            note("Not finished: it is at work.")
+        elif not summary.done:
             again = scan_folders.resume_command(session.words, folder)
             note(f"Not finished. Go on with: {again}")
     ctx.exit(0 if summary.done else _UNFINISHED)
 
 
-def _facts(summary: ScanSummary) -> Iterator[tuple[str, str]]:
+def _facts(summary: ScanSummary, *, at_work: bool) -> Iterator[tuple[str, str]]:
     document, tally = summary.document, summary.tally
     yield "places", ", ".join(each.url for each in document.places)
     yield "begun", f"{_moment(document.made_at)} by {document.made_by}"
-    yield "runs", ", ".join(_run_words(each) for each in summary.runs) or "none"
+    yield "runs", ", ".join(_run_words(each, at_work=at_work) for each in summary.runs) or "none"
     listed = f"{summary.listed:,}" + ("" if summary.listing_done else ", and more to list")
     yield "listed", listed
     yield "finished", f"{summary.finished:,}"
@@ -63,8 +66,9 @@ def _facts(summary: ScanSummary) -> Iterator[tuple[str, str]]:
         yield "records", f"encrypted to {counted(len(document.recipients), 'public key')}"
 
 
-def _run_words(run: Run) -> str:
-    return f"{run.how or 'at work'} ({counted(run.objects, 'object')})"
+def _run_words(run: Run, *, at_work: bool) -> str:
+    unended = "at work" if at_work else "killed"
+    return f"{run.how or unended} ({counted(run.objects, 'object')})"
 
 
 def _moment(seconds: float) -> str:

@@ -268,3 +268,59 @@ def test_a_scan_that_is_declined_leaves_nothing(run, pictures, tmp_path, monkeyp
     assert "at the rate of a few tried" in told
     assert "Nothing was scanned." in told
     assert not (tmp_path / "out").exists()
+
+
+def test_status_tells_a_killed_scan_from_one_at_work(run, pictures, tmp_path, monkeypatch):
+    from matcher.scan.state import ScanState
+    from matcher.scan.state.lock import WriterLock
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(ScanState, "end_run", lambda *_: None)  # as where it was killed
+    monkeypatch.setattr("matcher.cli.scan_run._told_ahead", lambda *_: _ahead())
+    monkeypatch.setattr(FolderSource, "list", _never_listed)
+    run("scan", pictures, "--output", out, status=2)
+    shown = run("scan", "status", out, status=1)
+    assert "killed (0 objects)" in shown.out
+    assert "Not finished. Go on with: " in shown.err
+    lock = WriterLock(out)
+    try:
+        shown = run("scan", "status", out, status=1)
+    finally:
+        lock.release()
+    assert "at work (0 objects)" in shown.out
+    assert "Not finished: it is at work." in shown.err
+
+
+async def _never_listed(self, after=""):
+    raise SourceError("the store is away; try again later")
+    yield
+
+
+def test_a_folder_that_is_taken_is_refused_before_looking_ahead(run, pictures, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "a.txt").touch()
+    told = run("scan", pictures, "--output", taken, status=2).err
+    assert "is not empty; choose a new folder" in told
+    assert "To scan:" not in told
+
+
+def test_a_scan_of_nothing_is_warned_of(run, pictures, tmp_path):
+    told = run("scan", pictures, "--output", tmp_path / "a", "--include", "*.none").err
+    assert "warning: no object was scanned: the options leave all of them out" in told
+    (tmp_path / "empty").mkdir()
+    told = run("scan", tmp_path / "empty", "--output", tmp_path / "b").err
+    assert "warning: no object was scanned: there are none" in told
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("statu", "status"), ("reprot", "report")])
+def test_a_mistyped_sub_command_is_told(run, typed, meant):
+    told = run("scan", typed, "first", status=2).err
+    assert f"'{typed}' is no command and no folder here; did you mean" in told
+    assert f"scan {meant}'?" in told
+
+
+def test_a_folder_named_almost_like_a_sub_command_is_scanned(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tags").mkdir()
+    assert "through" in run("scan", "tags", "--output", tmp_path / "out").err

@@ -2,7 +2,7 @@
 
 The names are those of `rows.Row`, in its order, absent where there is nothing to say. `raw_name` is
 base64; `matches` is a list of objects, the strongest first, with `list`, `harm`, `entry`, `kind`,
-`basis`, `view`, `distance` (null for an exact match), `severity`, and perhaps `classification` (a
+`basis`, `view`, `distance` (0 for an exact match), `severity`, and perhaps `classification` (a
 list of scheme, profile and code) and `derivation`. The same records give the same bytes.
 """
 

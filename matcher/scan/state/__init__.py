@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from matcher.scan.state.database import require_free
 from matcher.scan.state.kept import Forgotten, KeptBatch, scan_sealer
 from matcher.scan.state.state import Position, ScanState
 from matcher.scan.state.summary import Run, RunEnd, ScanSummary, Work
@@ -22,5 +23,6 @@ __all__ = [
     "ScanState",
     "ScanSummary",
     "Work",
+    "require_free",
     "scan_sealer",
 ]

@@ -37,7 +37,18 @@ def make_folder(folder: Path) -> None:
     """
     with _system_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = {each.name for each in folder.iterdir()}
+        require_free(folder)
+        folder.chmod(0o700)
+
+
+def require_free(folder: Path) -> None:
+    """Refuses a folder that is no place for a new scan; one that is not there is.
+
+    Raises:
+        StateError: it is no folder or cannot be read, or holds a scan or something else.
+    """
+    with _system_errors(folder):
+        there = {each.name for each in folder.iterdir()} if folder.exists() else set()
         if FILE_NAME in there:
             raise StateError(
                 f"{folder}: holds a scan already; go on with it by --resume, or choose another "
@@ -45,7 +56,6 @@ def make_folder(folder: Path) -> None:
             )
         if any(not each.startswith((_PART, "state.lock")) for each in there):
             raise StateError(f"{folder}: is not empty; choose a new folder for the scan's output")
-        folder.chmod(0o700)
 
 
 def make_database(folder: Path, fill: Callable[[Connection], None]) -> None:
@@ -185,6 +195,7 @@ __all__ = [
     "make_folder",
     "open_database",
     "reading",
+    "require_free",
     "state_errors",
     "writing",
 ]

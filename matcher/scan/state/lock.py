@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from typing import TYPE_CHECKING, Final
 
 from matcher.scan.errors import StateError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 _FILE_NAME: Final = "state.lock"
 _MOST_BYTES: Final = 32
+_LOOKED_AT_SECONDS: Final = 0.1  # longer than `is_locked` holds on to it
 
 
 class WriterLock:
@@ -29,7 +31,7 @@ class WriterLock:
         except OSError as error:
             raise StateError(f"{folder}: cannot be written: {error.strerror}") from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle)
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
         except BlockingIOError:
@@ -51,4 +53,30 @@ class WriterLock:
             os.close(handle)
 
 
-__all__ = ["WriterLock"]
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes to a scan's folder now; so, too, where nobody can tell."""
+    try:
+        handle = os.open(folder / _FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _take(handle: int) -> None:
+    """Locks it; tries twice, for somebody may only be looking."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_LOOKED_AT_SECONDS)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+__all__ = ["WriterLock", "is_locked"]

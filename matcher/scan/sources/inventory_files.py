@@ -146,7 +146,7 @@ class InventoryFiles:
                     yield file
             else:
                 with tempfile.TemporaryFile() as copy:
-                    found, blocks = self._client.read(key)
+                    found, _, blocks = self._client.read(key)
                     self._version = f"{found.size} {found.etag}"
                     for block in blocks:
                         copy.write(block)

@@ -166,8 +166,8 @@ class S3Client:
             )
         return token
 
-    def read(self, key: str) -> tuple[Listed, Iterator[bytes]]:
-        """An object's state, and its bytes in blocks.
+    def read(self, key: str) -> tuple[Listed, str, Iterator[bytes]]:
+        """An object's state, how it is encoded (empty: not at all), and its bytes in blocks.
 
         Raises:
             FetchError: it could not be read this time; from the blocks, too.
@@ -183,7 +183,7 @@ class S3Client:
             answer.get("ETag"),
             answer.get("VersionId"),
         )
-        return state, _blocks(answer["Body"])
+        return state, answer.get("ContentEncoding", ""), _blocks(answer["Body"])
 
     def close(self) -> None:
         """Closes the connections."""

@@ -24,9 +24,10 @@ import obstore
 from obstore import exceptions as refusals
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from matcher.hashing.digests import Digester
+from matcher.hashing.digests import Digester, digest_bytes
 from matcher.scan.errors import SourceError
 from matcher.scan.model import Content, FailureReason, FetchError, Listed
+from matcher.scan.sources.encodings import shown
 from matcher.scan.sources.keys import is_path, markers_named, order, page_of, told
 from matcher.scan.sources.options import SourceOptions
 from matcher.scan.sources.refusals import cut_off, of_answer, of_text, timed_out
@@ -189,11 +190,15 @@ class StoreSource:
             digests = digester.digests()
         if size != meta["size"]:
             raise cut_off("fewer bytes came than were told")
-        return Content(_told(listed.key, meta), data, digests)
+        read = _told(listed.key, meta)
+        if data is None:
+            return Content(read, None, digests)
+        encoding = str(answer.attributes.get("Content-Encoding") or "")
+        return _content(read, data, encoding, max_bytes)
 
     def _read_by_s3(self, listed: Listed, max_bytes: int) -> Content:
         assert self._s3 is not None
-        state, blocks = self._s3.read(self._below + listed.key)
+        state, encoding, blocks = self._s3.read(self._below + listed.key)
         expected, size = state.size or 0, 0
         digester = None if expected <= max_bytes else Digester()
         kept: list[bytes] = []
@@ -204,7 +209,7 @@ class StoreSource:
             raise cut_off("fewer bytes came than were told")
         read = Listed(listed.key, size, state.modified, state.etag, state.version)
         if digester is None:
-            return Content(read, b"".join(kept))
+            return _content(read, b"".join(kept), encoding, max_bytes)
         return Content(read, None, digester.digests())
 
     # ------------------------------------------------------------------------------------- opening
@@ -276,6 +281,12 @@ class StoreSource:
         await asyncio.to_thread(self._readers.shutdown, wait=True, cancel_futures=True)
         if self._s3 is not None:
             self._s3.close()
+
+
+def _content(read: Listed, data: bytes, encoding: str, max_bytes: int) -> Content:
+    """An object as a browser shows it; of what is too large for that the digests as it lies."""
+    plain = shown(data, encoding, max_bytes=max_bytes)
+    return Content(read, plain, digest_bytes(data) if plain is None else None)
 
 
 def _told(key: str, meta: Any) -> Listed:

@@ -316,3 +316,9 @@ def test_a_store_that_gives_no_answer_is_told(bucket, s3, monkeypatch):
 def test_an_endpoint_that_is_none_is_refused(s3):
     with pytest.raises(TagError):
         ObjectTagger("b", "", "no endpoint")
+
+
+def test_without_credentials_no_bucket_is_tagged(monkeypatch):
+    monkeypatch.setattr("botocore.session.Session.get_credentials", lambda _: None)
+    with pytest.raises(TagError, match="s3://uploads cannot be tagged: no credentials are found"):
+        ObjectTagger("uploads", "")

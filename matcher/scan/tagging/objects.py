@@ -44,7 +44,8 @@ class ObjectTagger:
         endpoint: of a store that is none of AWS; empty otherwise.
 
     Raises:
-        TagError: the environment's settings, or the endpoint, make no sense.
+        TagError: the environment's settings, or the endpoint, make no sense, or there are no
+            credentials.
     """
 
     def __init__(self, bucket: str, prefix: str, endpoint: str = "") -> None:
@@ -56,11 +57,18 @@ class ObjectTagger:
             user_agent_appid="hashwarden",
         )
         try:
-            self._s3: Any = botocore.session.get_session().create_client(
+            session = botocore.session.get_session()
+            self._s3: Any = session.create_client(
                 "s3", endpoint_url=endpoint or None, config=settings
             )
+            found = session.get_credentials()
         except (BotoCoreError, ValueError) as error:
             raise TagError(f"s3://{bucket} cannot be tagged: {error}") from None
+        if found is None:
+            raise TagError(
+                f"s3://{bucket} cannot be tagged: no credentials are found; give them as for any "
+                "other tool of this cloud (environment, profile, role)"
+            )
 
     def tag(self, target: Target, tags: Mapping[str, str]) -> Done:
         """Sets tags, if the object still is what was scanned."""

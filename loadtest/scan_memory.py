@@ -9,13 +9,14 @@ mapped index, and of its decoders, at each tenth of the objects. Exit status 1 w
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import io
 import random
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import psutil
 from PIL import Image
@@ -35,9 +36,6 @@ from matcher.scan.run import run_scan
 from matcher.scan.sources import open_source
 from matcher.scan.sources.selection import Selector
 from matcher.scan.state import ScanState
-
-if TYPE_CHECKING:
-    import argparse
 
 _MOST_MB: Final = 1000
 _MAX_BYTES: Final = 25 << 20
@@ -103,12 +101,11 @@ async def scan(files: Path, index: Path, out: Path, memory: Memory) -> None:
 
 def main() -> int:
     """Prints the table; returns the exit status."""
-
-    def add(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--objects", type=int, help="files to scan (default 1,000,000)")
-        parser.add_argument("--entries", type=int, default=1_000_000, help="of the list")
-
-    options = measure.arguments("The memory of a scan.", rounds=1, add=add)
+    parser = argparse.ArgumentParser(description="The memory of a scan.")
+    parser.add_argument("--objects", type=int, help="files to scan (default 1,000,000)")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of the list")
+    parser.add_argument("--smoke", action="store_true", help="a thousand files")
+    options = parser.parse_args()
     objects = options.objects or (1_000 if options.smoke else 1_000_000)
     with tempfile.TemporaryDirectory(prefix="scan-memory-") as name:
         work = Path(name)

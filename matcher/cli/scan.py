@@ -36,7 +36,7 @@ def command(ctx: click.Context, session: Session, /, **given: Any) -> None:
     Nothing of what is scanned is kept but names and outcomes, and nothing there is changed.
 
     Exit status: 1 where any object matched or needs review, else 2 where any could not be hashed or
-    read, else 0. 130 where it was interrupted.
+    read, or where there was nothing at all, else 0. 130 where it was interrupted.
     """
     asked = Asked(**given)
     named = [each for each in asked.urls if each in ctx.command.commands]  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hashlists.words import counted
 from matcher.cli.output import note, print_table
-from matcher.cli.scan_words import EXIT_FOUND, exit_status, outcome_words
+from matcher.cli.scan_words import EXIT_FOUND, EXIT_UNDECIDED, exit_status, outcome_words
 from matcher.scan.model import Outcome
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def tell_results(display: Display, state: ScanState, written: Written) -> int:
     """Tells what a scan that is through has found; gives the exit status."""
     summary = state.summary()
     status = exit_status(summary.tally.outcomes, summary.tally.member_outcomes)
+    if not summary.listed and not summary.not_selected:
+        status = EXIT_UNDECIDED  # a name that was mistyped must not look like a clean bucket
     display.tell(
         "done",
         f"Scan {summary.document.id} is through.",

@@ -60,6 +60,7 @@ class Stopping:
         finally:
             for each in _SIGNALS:
                 loop.remove_signal_handler(each)
+            self._until_the_end()
 
     @contextmanager
     def of_thread(self) -> Iterator[None]:
@@ -70,6 +71,12 @@ class Stopping:
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)
+            self._until_the_end()
+
+    def _until_the_end(self) -> None:
+        """A second SIGTERM ends what is left of the process as the first one would have."""
+        if self.requested:
+            signal.signal(signal.SIGTERM, lambda *_: self.stop())
 
 
 __all__ = ["Stopping"]

@@ -342,7 +342,8 @@ def test_sigterm_stops_once_in_order_and_twice_at_once(data, many, tmp_path, tim
             process.send_signal(signal.SIGTERM)
             time.sleep(0.2)  # two signals at once are one
         told = process.stderr.read()
-        assert process.wait(120) == 130
+        # The second one may meet an interpreter that has told everything and takes no signals.
+        assert process.wait(120) in {130, -signal.SIGTERM if times == 2 else 130}
     assert "Go on with: " in told
     assert ("Ended at once" in told) or "Interrupted: " in told
 

@@ -309,7 +309,7 @@ def test_a_scan_of_nothing_is_warned_of(run, pictures, tmp_path):
     told = run("scan", pictures, "--output", tmp_path / "a", "--include", "*.none").err
     assert "warning: no object was scanned: the options leave all of them out" in told
     (tmp_path / "empty").mkdir()
-    told = run("scan", tmp_path / "empty", "--output", tmp_path / "b").err
+    told = run("scan", tmp_path / "empty", "--output", tmp_path / "b", status=2).err
     assert "warning: no object was scanned: there are none" in told
 
 
@@ -323,4 +323,4 @@ def test_a_mistyped_sub_command_is_told(run, typed, meant):
 def test_a_folder_named_almost_like_a_sub_command_is_scanned(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tags").mkdir()
-    assert "through" in run("scan", "tags", "--output", tmp_path / "out").err
+    assert "through" in run("scan", "tags", "--output", tmp_path / "out", status=2).err

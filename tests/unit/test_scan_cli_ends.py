@@ -159,10 +159,30 @@ def test_a_second_signal_ends_it_at_once(capsys, monkeypatch):
 async def test_signals_of_a_loop_are_given_back():
     stopping, then = Stopping(LineDisplay(), "again", grace="it waits"), asyncio.Event()
     with stopping.of_loop(asyncio.get_running_loop(), then.set):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.fixture
+def usual_signals():
+    yield
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("usual_signals")
+async def test_a_second_signal_is_met_after_the_loop_as_well(capsys, monkeypatch):
+    """While reports are written and the process winds up."""
+    ended = []
+    monkeypatch.setattr(scan_stopping.os, "_exit", ended.append)
+    stopping, then = Stopping(LineDisplay(), "again", grace="it waits"), asyncio.Event()
+    with stopping.of_loop(asyncio.get_running_loop(), then.set):
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(then.wait(), 60)
     assert stopping.requested
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert ended == [130]
+    assert "Go on with: again" in capsys.readouterr().err
 
 
 def test_a_ray_cluster_is_not_taken_for_granted(run, pictures, tmp_path):

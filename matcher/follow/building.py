@@ -170,16 +170,19 @@ class BackgroundBuilder(_Work):
         self._is_busy = is_busy
         self._stop = stop
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()  # who closes may meet a thread that is not running yet
 
     def start(self, order: BuildOrder) -> bool:
         """See `Builder`."""
         if self.running or self._is_busy():
             return False
         self._outcome = None
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(order,), name="snapshot-build", daemon=True
         )
-        self._thread.start()
+        with self._starting:
+            thread.start()
+            self._thread = thread
         return True
 
     def outcome(self) -> Exception | bool | None:
@@ -188,8 +191,10 @@ class BackgroundBuilder(_Work):
 
     def wait(self) -> None:
         """See `Builder`."""
-        if self._thread is not None:
-            self._thread.join()
+        with self._starting:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def close(self) -> None:
         """See `Builder`."""

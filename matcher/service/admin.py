@@ -81,6 +81,7 @@ class AdminServer:
         )
         self._listener = listener
         self._closing = False
+        self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
         try:
             self._thread.start()
@@ -90,15 +91,18 @@ class AdminServer:
 
     def close(self) -> None:
         """Ends what runs and frees the port."""
-        self._closing = True
-        self._server.pull_trigger()
+        with self._waking:  # the trigger must not be gone, and its number another file's
+            if not self._closing:
+                self._closing = True
+                self._server.pull_trigger()
         self._thread.join()
 
     def _run(self) -> None:
         while not self._closing:
             # `poll`: `select` fails in a process that has more than 1,024 files open.
             wasyncore.loop(timeout=_WAKE_SECONDS, use_poll=True, map=self._map, count=1)
-        self._end()
+        with self._waking:
+            self._end()
 
     def _end(self) -> None:
         self._server.task_dispatcher.shutdown(timeout=_WAKE_SECONDS)

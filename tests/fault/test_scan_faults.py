@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import signal
@@ -184,7 +185,8 @@ async def test_decoders_that_are_killed_are_replaced(tmp_path, generation):
         if isinstance(event, Finished):
             servers = psutil.Process().children()
             for each in (decoder for server in servers for decoder in server.children()):
-                os.kill(each.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(each.pid, signal.SIGKILL)
                 kills += 1
 
     place = Place(str(folder))

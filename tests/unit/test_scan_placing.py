@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import threading
+import time
 
 import pytest
 
@@ -56,24 +57,28 @@ def test_copies_are_closed_to_others(packed, tmp_path):
 
 
 def test_it_is_written_once_and_shared(packed, tmp_path):
+    """All begin at once, and the first one takes its time: the others want to write as well."""
     fetched = []
 
     def fetch(piece):
         fetched.append(piece)
+        time.sleep(0.05)
         return piece
 
     everybody_is_there = threading.Barrier(8)
 
     def work():
+        everybody_is_there.wait(SECONDS)
         with placed(packed, tmp_path / "node", fetch) as placed_root:
             everybody_is_there.wait(SECONDS)
             assert content_of(placed_root) == FILES
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
     for each in threads:
         each.start()
     for each in threads:
         each.join(SECONDS)
+    assert not any(each.is_alive() for each in threads)
     assert len(fetched) == sum(len(each.pieces) for each in packed.files)
     assert list((tmp_path / "node").iterdir()) == []
 
@@ -106,7 +111,11 @@ def test_what_killed_workers_left_is_removed_by_the_next_one(packed, tmp_path):
     os.kill(worker.pid, signal.SIGKILL)
     worker.join(SECONDS)
     with placed(other, node, bytes):
-        assert sorted(each.name for each in node.iterdir()) == ["snapshot-8-x", "snapshot-8-x.lock"]
+        assert {each.name for each in node.iterdir()} == {
+            "snapshot-8-x",
+            "snapshot-8-x.lock",
+            "snapshot-8-x.writing",
+        }
 
 
 def test_a_copy_that_could_not_be_written_leaves_nothing(packed, tmp_path):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PIECE_BYTES: Final = 32 << 20
 _CURRENT: Final = "current"
 _LOCK_SUFFIX: Final = ".lock"
+_WRITING_SUFFIX: Final = ".writing"
 _UNFINISHED: Final = ".unfinished-"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}", re.ASCII)
 
@@ -114,10 +115,9 @@ def placed(
     root = folder / packed.name
     try:
         if not root.exists():
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not root.exists():
-                _write(packed, folder, root, fetch)
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            with _writing(root):
+                if not root.exists():
+                    _write(packed, folder, root, fetch)
         yield root
     finally:
         _let_go(lock, root)
@@ -145,8 +145,24 @@ def _prepare(folder: Path) -> None:
         )
 
 
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    """Waits for the right to write a copy, and holds it.
+
+    It is a lock of its own: the other one is shared with those who use the copy for as long as they
+    live, so whoever waited for all of that would wait for ever.
+    """
+    file = root.with_name(f"{root.name}{_WRITING_SUFFIX}")
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def _shared(file: Path) -> int:
-    """A descriptor with a share in the lock on that file, once nobody writes or removes."""
+    """A descriptor with a share in the lock on that file, once nobody removes the copy."""
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -210,11 +226,12 @@ def _remove_unused(folder: Path, *, but: str) -> None:
 
 
 def _remove(root: Path) -> None:
-    """Removes a copy, what was left of one being written, and the lock, which is held."""
+    """Removes a copy, what was left of one being written, and the locks."""
     shutil.rmtree(root, ignore_errors=True)
     for each in root.parent.glob(f"{_UNFINISHED}{root.name}-*"):
         shutil.rmtree(each, ignore_errors=True)
-    root.with_name(f"{root.name}{_LOCK_SUFFIX}").unlink(missing_ok=True)
+    root.with_name(f"{root.name}{_WRITING_SUFFIX}").unlink(missing_ok=True)
+    root.with_name(f"{root.name}{_LOCK_SUFFIX}").unlink(missing_ok=True)  # last: it is held
 
 
 __all__ = ["PackedFile", "PackedSnapshot", "pack", "placed", "usual_node_folder"]

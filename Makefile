@@ -115,8 +115,9 @@ serve: demo ## Set up, import the demo list, start the service on loopback
 
 PYTEST := $(PY) -m pytest
 # Measuring slows down every test and every process that one starts: `.ci/run` asks for it.
+# `python -m coverage report` shows it by file afterwards.
 COVERAGE ?=
-MEASURED := --cov --cov-report=term --cov-report=xml:build/coverage.xml
+MEASURED := --cov --cov-report=xml:build/coverage.xml
 
 .PHONY: test
 test: $(APP) $(TEST) ## The tests (ARGS='-k name' for some; COVERAGE=1 with branch coverage)

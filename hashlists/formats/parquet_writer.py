@@ -12,12 +12,12 @@ The same entries give the same bytes with the same version of the library.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from hashlists.formats import own_layout
 from hashlists.formats.base import NO_ORIGIN, FileOrigin
 from hashlists.formats.field_mapping import FLAGS
+from hashlists.formats.parquet_groups import RowGroups
 from hashlists.formats.parquet_library import (
     LAYOUT_KEY,
     LAYOUT_VERSION,
@@ -29,11 +29,8 @@ from hashlists.model import HashKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from typing_extensions import Buffer
-
     from hashlists.model import ExportBatch, ExtraHash
 
-_ROWS_IN_GROUP: Final = 65_536
 _NUMBERS: Final = ("size", "verified_count", "entry_id", "revision")
 #: Columns of few different values, for which a dictionary pays.
 _REPETITIVE: Final = (
@@ -56,17 +53,9 @@ class ParquetWriter:
         self, stream: BinaryIO, options: Mapping[str, str], origin: FileOrigin = NO_ORIGIN
     ) -> None:
         own_layout.refuse_writer_options(options)
-        self._pa, parquet = pyarrow_modules()
+        pyarrow, _ = pyarrow_modules()
         self._origin = origin
-        self._schema = _schema(self._pa, origin)
-        self._waiting: list[Any] = []
-        self._rows = 0
-        self._writer = parquet.ParquetWriter(
-            _Sink(stream),
-            self._schema,
-            compression="zstd",
-            use_dictionary=list(_REPETITIVE),
-        )
+        self._groups = RowGroups(stream, _schema(pyarrow, origin), _REPETITIVE)
 
     @property
     def losses(self) -> Mapping[str, int]:
@@ -80,26 +69,11 @@ class ParquetWriter:
 
     def write(self, batch: ExportBatch) -> None:
         """Writes the entries of a batch, in order."""
-        columns = _columns(batch, self._origin)
-        table = self._pa.table(
-            [self._pa.array(columns[field.name], field.type) for field in self._schema],
-            schema=self._schema,
-        )
-        self._waiting.append(table)
-        self._rows += len(batch)
-        if self._rows >= _ROWS_IN_GROUP:
-            self._write_waiting()
+        self._groups.write(_columns(batch, self._origin))
 
     def finish(self) -> None:
         """Writes the last group of rows, and the table of contents."""
-        self._write_waiting()
-        self._writer.close()
-
-    def _write_waiting(self) -> None:
-        if self._rows:
-            table = self._pa.concat_tables(self._waiting)
-            self._writer.write_table(table, row_group_size=self._rows)
-        self._waiting, self._rows = [], 0
+        self._groups.finish()
 
 
 def _schema(pa: Any, origin: FileOrigin) -> Any:
@@ -154,18 +128,3 @@ def _columns(batch: ExportBatch, origin: FileOrigin) -> dict[str, Sequence[Any]]
 
 def _further(each: ExtraHash) -> dict[str, object]:
     return {"kind": str(each.kind), "value": each.value, "derivation": each.derivation}
-
-
-class _Sink(io.RawIOBase):
-    """Writes to the stream; closing it, as the library may, leaves the stream open."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Buffer, /) -> int:
-        self._stream.write(data)
-        return memoryview(data).nbytes

@@ -18,16 +18,22 @@ from matcher.builtin_list import ensure_test_list
 from matcher.demo_data import published_test_image
 from matcher.pipeline import MatchOptions
 from matcher.scan.document import Place
-from matcher.scan.engines.orders import Orders, engine_of
+from matcher.scan.engines.orders import engine_of
 from matcher.scan.engines.placing import usual_node_folder
 from matcher.scan.engines.ray import start_ray_engine
 from matcher.scan.errors import EngineError
 from matcher.scan.model import FOUND, Outcome
-from matcher.scan.run import run_scan
-from matcher.scan.sources import open_source
-from matcher.scan.sources.selection import Selector
-from matcher.scan.state import RunEnd, ScanState
-from tests.scan_support import document, generation_of, picture
+from tests.scan_ray_support import (
+    FILES,
+    KNOWN,
+    NO_PICTURES,
+    REVISION,
+    make_files,
+    make_snapshot,
+    orders,
+    scan,
+    some_are_finished,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,26 +43,20 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-REVISION = 7
-FILES = 700
-KNOWN = (3, 17, 450)
 
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
     """A folder of pictures, a few of them known, and of other files."""
     folder = tmp_path_factory.mktemp("scanned")
-    for number in range(FILES):
-        (folder / f"{number % 7}").mkdir(exist_ok=True)
-        content = b"no picture" if number % 50 == 1 else picture(number)
-        (folder / f"{number % 7}" / f"{number:04}.png").write_bytes(content)
+    make_files(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory):
     root = tmp_path_factory.mktemp("snapshots")
-    generation_of(root, [picture(number) for number in KNOWN])
+    make_snapshot(root)
     return root
 
 
@@ -81,28 +81,6 @@ def cluster():
 def name_of(snapshots):
     (folder,) = snapshots.glob("snapshot-*")
     return folder.name
-
-
-def orders(scanned, **changes):
-    told = {"places": (Place(str(scanned)),), "image_bytes": 1 << 20, "revision": REVISION}
-    return Orders(**(told | changes))
-
-
-async def scan(folder, place, engine, meanwhile=None):
-    """The records of a whole scan, those parts left out that are drawn by lot or by chance."""
-    made = document(places=(place,))
-    source = open_source(place)
-    with ScanState.create(folder, made) as state:
-        state.begin_run(revision=REVISION, policy="default", policy_version="v")
-        running = asyncio.create_task(run_scan(state, [source], Selector(made.selection), engine))
-        if meanwhile is not None:
-            await meanwhile(state)
-        assert await running
-        state.end_run(RunEnd.DONE)
-        await source.close()
-        return [
-            msgspec.structs.replace(each, match_id="", way="fetched") for each in state.records()
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +115,7 @@ async def test_workers_give_what_one_process_gives(scanned, snapshots, alone, tm
     assert records == alone
     assert len(records) == FILES
     assert sum(each.outcome in FOUND for each in records) == len(KNOWN)
-    assert sum(each.outcome is Outcome.NOT_HASHABLE for each in records) == FILES // 50
+    assert sum(each.outcome is Outcome.NOT_HASHABLE for each in records) == NO_PICTURES
     assert list(usual_node_folder().glob("snapshot-*")) == []
 
 
@@ -147,10 +125,7 @@ async def test_a_worker_that_is_killed_loses_nothing(scanned, snapshots, alone, 
     before = await engine.processes()
 
     async def kill_one(state):
-        for _ in range(6000):  # nothing but the state tells of it
-            if state.summary().finished:
-                break
-            await asyncio.sleep(0.01)
+        await some_are_finished(state)
         os.kill(before[0], signal.SIGKILL)
 
     try:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hashlists.errors import FormatError, HashlistsError, OptionsError, UnknownFormatError
-from hashlists.formats import parquet_pages, parquet_writer
+from hashlists.formats import parquet_groups, parquet_pages
 from hashlists.formats.base import Sample
 from hashlists.formats.parquet import looks_like
 from hashlists.formats.parquet_pages import Chunk, largest_repeating_page
@@ -267,7 +267,7 @@ def test_the_library_is_named_where_it_is_missing(monkeypatch):
 
 
 def test_the_streams_stay_open(monkeypatch):
-    monkeypatch.setattr(parquet_writer, "_ROWS_IN_GROUP", 1500)
+    monkeypatch.setattr(parquet_groups, "_ROWS_IN_GROUP", 1500)
     out = io.BytesIO()
     writer = open_writer(out, format="parquet")
     row = Row(key=b"\x00a", hashes={HashKind.MD5: md5()})

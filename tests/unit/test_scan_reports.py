@@ -202,7 +202,7 @@ def test_times_that_no_calendar_has_are_left_out(seconds, text):
 
 
 def test_parquet_is_written_in_groups_of_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr("matcher.scan.reports.parquet._ROWS_IN_GROUP", 3_000)
+    monkeypatch.setattr("hashlists.formats.parquet_groups._ROWS_IN_GROUP", 3_000)
     made = [found_record(number) for number in range(1, 9_001)]
     write(tmp_path, made, ["parquet"])
     groups = pyarrow.parquet.ParquetFile(tmp_path / "report.parquet").metadata

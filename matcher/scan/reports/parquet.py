@@ -8,9 +8,9 @@ The columns are those of `rows.Row`, with null where there is nothing to say: `r
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from hashlists.formats.parquet_groups import RowGroups
 from hashlists.formats.parquet_library import pyarrow_modules
 from matcher.scan.reports.addresses import moment
 from matcher.scan.reports.rows import FIELDS
@@ -18,12 +18,9 @@ from matcher.scan.reports.rows import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Buffer
-
     from matcher.scan.model import MatchRecord, Record
     from matcher.scan.reports.rows import Row, Rows
 
-_ROWS_IN_GROUP: Final = 65_536
 #: Columns of few different values, for which a dictionary pays.
 _REPETITIVE: Final = ("place", "outcome", "way", "reason", "format")
 _NUMBERS: Final = ("attempts", "size", "revision", "total_matches")
@@ -38,14 +35,9 @@ class ParquetReport:
     """
 
     def __init__(self, stream: BinaryIO, rows: Rows) -> None:
-        self._pa, parquet = pyarrow_modules()
+        pyarrow, _ = pyarrow_modules()
         self._rows = rows
-        self._schema = _schema(self._pa)
-        self._waiting: list[Any] = []
-        self._number = 0
-        self._writer = parquet.ParquetWriter(
-            _Sink(stream), self._schema, compression="zstd", use_dictionary=list(_REPETITIVE)
-        )
+        self._groups = RowGroups(stream, _schema(pyarrow), _REPETITIVE)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -54,23 +46,11 @@ class ParquetReport:
 
     def write(self, records: Sequence[Record]) -> None:
         """Takes a row for each, and writes a group of rows once there are enough."""
-        columns = _columns(records, self._rows.of(records))
-        arrays = [self._pa.array(columns[field.name], field.type) for field in self._schema]
-        self._waiting.append(self._pa.table(arrays, schema=self._schema))
-        self._number += len(records)
-        if self._number >= _ROWS_IN_GROUP:
-            self._write_waiting()
+        self._groups.write(_columns(records, self._rows.of(records)))
 
     def finish(self) -> None:
         """Writes the last group of rows, and the table of contents."""
-        self._write_waiting()
-        self._writer.close()
-
-    def _write_waiting(self) -> None:
-        if self._number:
-            table = self._pa.concat_tables(self._waiting)
-            self._writer.write_table(table, row_group_size=self._number)
-        self._waiting, self._number = [], 0
+        self._groups.finish()
 
 
 def _schema(pa: Any) -> Any:
@@ -125,21 +105,6 @@ def _match(match: MatchRecord) -> dict[str, object]:
         "category": category,
         "derivation": match.derivation,
     }
-
-
-class _Sink(io.RawIOBase):
-    """Writes to the stream; closing it, as the library may, leaves the stream open."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Buffer, /) -> int:
-        self._stream.write(data)
-        return memoryview(data).nbytes
 
 
 __all__ = ["ParquetReport"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from matcher.cli.scan_means import options_of
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from matcher.cli.context import Session
     from matcher.cli.scan_asked import Asked
+    from matcher.cli.scan_means import Means
     from matcher.scan.document import ScanDocument
     from matcher.scan.engines.base import Engine
     from matcher.scan.events import Event
@@ -28,9 +29,8 @@ async def opened_engine(
     asked: Asked,
     document: ScanDocument,
     sources: Sequence[Source],
-    judge: Judge,
+    means: Means,
     *,
-    revision: int = 0,
     earlier: Earlier | None = None,
     events: Callable[[Event], None] = unheard,
 ) -> AsyncIterator[Engine]:
@@ -41,22 +41,22 @@ async def opened_engine(
         asked: the options.
         document: of the scan.
         sources: in the order of its places.
-        judge: decides, where it is this process that scans.
-        revision: of the lists, where it is a cluster that scans.
+        means: what it matches by.
         earlier: of an earlier scan, whose hashes stand for unchanged objects.
         events: told of tries in vain, and when a store asks for less.
 
     Raises:
         EngineError: there is no cluster.
     """
-    if asked.engine == "ray":
-        opened = await _on_a_cluster(session, asked, document, revision)
-    else:
-        opened = _here(asked, document, sources, judge, earlier=earlier, events=events)
-    try:
+    async with AsyncExitStack() as stack:
+        if asked.engine == "ray":
+            revision = means.looked_up["revision"]
+            opened = await _on_a_cluster(session, asked, document, revision)
+        else:
+            judge = await stack.enter_async_context(means.judge())
+            opened = _here(asked, document, sources, judge, earlier=earlier, events=events)
+        stack.push_async_callback(opened.close)
         yield opened
-    finally:
-        await opened.close()
 
 
 def _here(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from matcher import __version__
 from matcher.cli.context import warn_of_no_entries
 from matcher.cli.output import note
+from matcher.errors import DecodersAwayError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from matcher.cli.context import Session
     from matcher.decode.pool import DecodePool
@@ -38,26 +42,33 @@ class Means(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """The lists of this machine."""
+    """The lists of this machine.
+
+    Attributes:
+        opened_pool: gives decoders, which are closed with the context.
+        decoders: tells in a line what reads the objects; empty where nobody here knows.
+    """
 
     generation: Generation
-    pool: DecodePool
     options: MatchOptions
     max_bytes: int
+    opened_pool: Callable[[], AbstractContextManager[DecodePool]]
+    decoders: Callable[[], str]
 
     @property
     def looked_up(self) -> Mapping[str, Any]:
-        return looked_up(self.generation, self.options)
+        return {**looked_up(self.generation, self.options), "decoders": self.decoders()}
 
     @asynccontextmanager
     async def judge(self) -> AsyncIterator[Judge]:
         from matcher.scan.judging.local import LocalJudge  # noqa: PLC0415  brings numpy and faiss
 
-        judge = LocalJudge(self.generation, self.pool, self.options, max_bytes=self.max_bytes)
-        try:
-            yield judge
-        finally:
-            await judge.close()
+        with self.opened_pool() as pool:
+            judge = LocalJudge(self.generation, pool, self.options, max_bytes=self.max_bytes)
+            try:
+                yield judge
+            finally:
+                await judge.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +140,17 @@ def hashed_names(request: DecodeRequest) -> tuple[str, ...]:
     return ("upright", *views, *sorted(kind.value for kind in request.kinds64))
 
 
+def decoders_of(pool: DecodePool) -> str:
+    """What reads objects here, in a line: build and decoders; empty where none can be started."""
+    try:
+        return f"hashwarden {__version__}; {pool.versions()}"
+    except DecodersAwayError:
+        return ""  # each object is told so, or a later try has better luck
+
+
 @contextmanager
 def opened_means(
-    session: Session, document: ScanDocument, *, workers: int | None = None
+    session: Session, document: ScanDocument, *, workers: int | None = None, afar: bool = False
 ) -> Iterator[Means]:
     """What a scan matches by.
 
@@ -139,6 +158,8 @@ def opened_means(
         session: of this command.
         document: what was asked for.
         workers: decoders at work at once; None for the setting.
+        afar: a cluster scans, and has decoders of its own: here there are some only while a judge
+            is open.
 
     Raises:
         UnknownPolicyError, PolicyError: the policy is none, or a view is unknown.
@@ -150,8 +171,20 @@ def opened_means(
         yield _There(document.server, session.credentials(), options, max_bytes)
         return
     generation = opened_lists(session, options)
+    if afar:
+        yield _Here(generation, options, max_bytes, session.decode_pool, lambda: "")
+        return
     with session.decode_pool(workers) as pool:
-        yield _Here(generation, pool, options, max_bytes)
+        opened, decoders = lambda: nullcontext(pool), partial(decoders_of, pool)
+        yield _Here(generation, options, max_bytes, opened, decoders)
 
 
-__all__ = ["Means", "hashed_names", "looked_up", "opened_lists", "opened_means", "options_of"]
+__all__ = [
+    "Means",
+    "decoders_of",
+    "hashed_names",
+    "looked_up",
+    "opened_lists",
+    "opened_means",
+    "options_of",
+]

@@ -30,6 +30,7 @@ from matcher.scan.unchanged import Earlier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractContextManager
 
     from matcher.cli.context import Session
     from matcher.cli.scan_asked import Asked
@@ -76,7 +77,7 @@ def scan(session: Session, asked: Asked, given: frozenset[str]) -> int:
     folder = asked.output or Path(f"scan-{document.id}")
     _require_apart(folder, document)
     require_free(folder)
-    with opened_means(session, document, workers=asked.workers) as means:
+    with _means(session, asked, document) as means:
         estimate = _told_ahead(order, asked, document, means)
         if not scan_estimate.may_begin(estimate, yes=asked.yes):
             note("Nothing was scanned.")
@@ -109,8 +110,13 @@ def _resumed(session: Session, asked: Asked, given: frozenset[str]) -> int:
             from matcher.cli.scan_rematch import go_on  # noqa: PLC0415  the rarer case
 
             return go_on(order, state, resumed=True)
-        with opened_means(session, state.document, workers=asked.workers) as means:
+        with _means(session, asked, state.document) as means:
             return _carried_out(order, asked, state, means)
+
+
+def _means(session: Session, asked: Asked, document: ScanDocument) -> AbstractContextManager[Means]:
+    """What the scan matches by; decoders are only opened for as long as they serve it."""
+    return opened_means(session, document, workers=asked.workers, afar=asked.engine == "ray")
 
 
 def _order(session: Session, asked: Asked, given: frozenset[str], document: ScanDocument) -> Order:
@@ -165,10 +171,7 @@ async def _estimated(order: Order, asked: Asked, document: ScanDocument, means: 
         ahead = await estimating.look_ahead(sources, Selector(selection), limit=selection.limit)
         # At a server each match leaves a record, so nothing is tried there.
         if not document.server and scan_estimate.is_worth_measuring(ahead):
-            async with (
-                means.judge() as judge,
-                opened_engine(order.session, here, document, sources, judge) as engine,
-            ):
+            async with opened_engine(order.session, here, document, sources, means) as engine:
                 rate = await estimating.measured_rate(ahead, engine)
         return estimating.estimate(
             ahead,
@@ -232,15 +235,13 @@ async def _run(  # noqa: PLR0917  each is another thing
     async with AsyncExitStack() as stack:
         stack.enter_context(stopping.of_loop(asyncio.get_running_loop(), stop.set))
         sources = await stack.enter_async_context(_sources(asked, document))
-        judge = await stack.enter_async_context(means.judge())
         engine = await stack.enter_async_context(
             opened_engine(
                 order.session,
                 asked,
                 document,
                 sources,
-                judge,
-                revision=means.looked_up["revision"],
+                means,
                 earlier=_earlier(stack, order, document, sources, means),
                 events=take,
             )
@@ -270,13 +271,15 @@ def _earlier(
     if not document.unchanged_from:
         return None
     state = stack.enter_context(scan_folders.opened(Path(document.unchanged_from)))
+    goes_by = means.looked_up
     earlier = Earlier(
         state,
         sealer_of(order.session, make=True),
         document.places,
         [each.order for each in sources],
         archives=document.archives,
-        hashed=means.looked_up["hashed"],
+        hashed=goes_by["hashed"],
+        decoders=goes_by["decoders"],
     )
     if earlier.problem:
         told = f"warning: all objects are fetched, for nothing of {document.unchanged_from} stands"

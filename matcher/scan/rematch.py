@@ -16,7 +16,7 @@ from matcher.pipeline import match_items
 from matcher.scan.errors import StateError
 from matcher.scan.model import Batch, BatchResult, FailureReason, Outcome, Record
 from matcher.scan.records import opened_hashes, record_of_kept
-from matcher.scan.unchanged import hashed_in, not_hashed
+from matcher.scan.unchanged import decoders_in, hashed_in, not_hashed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -65,7 +65,8 @@ def rematch(
     """
     if state.document.places != earlier.document.places:
         raise StateError("the scan and the earlier one are of different places")
-    state.set_hashed(hashed_in(earlier))  # what this scan keeps is of no more
+    # What this scan keeps is of no more, and was read by no newer decoders.
+    state.set_hashed(hashed_in(earlier), decoders=decoders_in(earlier))
     gaps = (_LEFT_OUT,) if not_hashed(earlier, hashed) else ()
     results = (
         _result(batch, known, generation, options, gaps)

@@ -38,6 +38,8 @@ class Earlier:
         orders: of each of them, `Source.order`.
         archives: whether this scan opens archives.
         hashed: names of the views and kinds that this scan hashes.
+        decoders: that this scan has, as `ScanState.begin_run` takes them. What could not be hashed
+            stands only where those of all runs of the earlier scan were the same.
 
     Attributes:
         problem: why nothing of the earlier scan stands; empty where something may.
@@ -52,8 +54,10 @@ class Earlier:
         *,
         archives: bool,
         hashed: Collection[str] = (),
+        decoders: str = "",
     ) -> None:
         self._archives = archives
+        self._same_decoders = bool(decoders) and decoders == decoders_in(state)
         self._archives_then = state.document.archives
         missing = not_hashed(state, hashed)
         then = {_name(each): row for row, each in enumerate(state.document.places)}
@@ -95,12 +99,16 @@ class Earlier:
         found = () if walk is None else walk.find(listed)
         if not found or not is_same(found[0], listed):
             return ()
-        why = found[0].undecodable
-        if why is not None and why[0] in _MAY_PASS:
+        if any(self._may_pass(each) for each in found):
             return ()
         if self._archives != self._archives_then and not opened_hashes(found[0])[1].views:
             return ()  # it may be an archive, which is opened now and was not, or the other way
         return found
+
+    def _may_pass(self, kept: KeptHashes) -> bool:
+        """Whether what could not be hashed then may be hashed now."""
+        why = kept.undecodable
+        return why is not None and (why[0] in _MAY_PASS or not self._same_decoders)
 
 
 def not_hashed(state: ScanState, hashed: Collection[str]) -> tuple[str, ...]:
@@ -112,6 +120,12 @@ def hashed_in(state: ScanState) -> tuple[str, ...]:
     """Which views and kinds were hashed in every run of a scan."""
     runs = [set(each.hashed) for each in state.summary().runs if each.objects]
     return tuple(sorted(set.intersection(*runs))) if runs else ()
+
+
+def decoders_in(state: ScanState) -> str:
+    """The decoders of every run of a scan; empty where those differ, or one's are not known."""
+    lines = {each.decoders for each in state.summary().runs if each.objects}
+    return lines.pop() if len(lines) == 1 else ""
 
 
 def is_same(kept: KeptHashes, listed: Listed) -> bool:
@@ -172,4 +186,4 @@ def _whole(group: list[KeptHashes], batch: KeptBatch) -> Iterator[tuple[KeptHash
         yield tuple(group)
 
 
-__all__ = ["Earlier", "hashed_in", "is_same", "not_hashed"]
+__all__ = ["Earlier", "decoders_in", "hashed_in", "is_same", "not_hashed"]

@@ -32,6 +32,7 @@ from hashlists.catalog import Catalog
 from hashlists.importer import import_file
 from hashlists.model import Harm, HashList, ListState
 from matcher import cli, demo
+from matcher.cli import scan_means
 from matcher.settings import load_settings
 from tests.s3_server import give_credentials
 
@@ -417,7 +418,9 @@ def test_what_a_killed_scan_has_kept_is_looked_up_and_the_rest_is_told(data, man
     assert totals["skipped"]["objects that the earlier scan has not finished"] > 0
 
 
-def test_what_has_not_changed_is_not_fetched_again(begun_data, pictures, demo_folder, tmp_path):
+def test_what_has_not_changed_is_not_fetched_again(
+    begun_data, pictures, demo_folder, tmp_path, monkeypatch
+):
     here = shutil.copytree(pictures, tmp_path / "pictures")
     first, again = tmp_path / "first", tmp_path / "again"
     run(begun_data, "scan", here, "--keep-hashes", "--output", first, status=1)
@@ -428,6 +431,11 @@ def test_what_has_not_changed_is_not_fetched_again(begun_data, pictures, demo_fo
     assert ways.pop("new.jpg") == "fetched"
     assert {*ways.values()} == {"unchanged"}
     assert outcomes(again)["listed-1.jpg"] == outcomes(again)["new.jpg"] == "matched"
+    monkeypatch.setattr(scan_means, "decoders_of", lambda _: "newer decoders")
+    newer = tmp_path / "newer"
+    run(begun_data, "scan", here, "--unchanged-from", first, "--output", newer, status=1)
+    fetched = {each["key"] for each in records(newer) if each["way"] == "fetched"}
+    assert fetched == {"new.jpg", demo.DEMO_LIST_FILE}  # which may be a picture for newer ones
 
 
 def test_where_nothing_stands_all_is_fetched_and_that_is_told(data, pictures, tmp_path):

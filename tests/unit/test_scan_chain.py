@@ -83,13 +83,21 @@ async def scan(state, generation, pool, *, earlier=None):
     known = None
     if earlier is not None:
         orders = [each.order for each in sources]
-        known = Earlier(earlier, SEALER, places, orders, archives=True, hashed=HASHED)
+        known = Earlier(
+            earlier,
+            SEALER,
+            places,
+            orders,
+            archives=True,
+            hashed=HASHED,
+            decoders=pool.versions(),
+        )
         assert known.problem == ""
     judge = LocalJudge(generation, pool, OPTIONS, max_bytes=1_000_000)
     engine = LocalEngine(
         sources, judge, LocalOptions(keep_hashes=True), archives=ArchiveLimits(), earlier=known
     )
-    state.begin_run(**RUN, hashed=HASHED)
+    state.begin_run(**RUN, hashed=HASHED, decoders=pool.versions())
     try:
         assert await run_scan(state, sources, Selector(Selection()), engine, sealer=SEALER)
     finally:

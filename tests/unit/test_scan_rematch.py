@@ -28,7 +28,7 @@ from matcher.scan.rematch import (
     rematch,
 )
 from matcher.scan.state import ScanState
-from matcher.scan.unchanged import not_hashed
+from matcher.scan.unchanged import decoders_in, not_hashed
 from tests.scan_state_support import (
     RUN,
     batches,
@@ -75,7 +75,7 @@ def generation(tmp_path_factory):
 @pytest.fixture
 def earlier(tmp_path):
     with ScanState.create(tmp_path / "then", document(hashes_until=1e12)) as state:
-        state.begin_run(**RUN, hashed=("pdq", "upright"))
+        state.begin_run(**RUN, hashed=("pdq", "upright"), decoders="reader 1")
         made = batches(range(COUNT))
         state.plan(0, "c", made, done=True)
         for each in made:
@@ -94,6 +94,21 @@ def new_document(**changes):
 
 def kept_ids(earlier):
     return [each.id for batch in earlier.kept(SEALER) for each in batch.hashes]
+
+
+def test_what_it_keeps_was_read_by_the_decoders_of_then(earlier, folder, generation, tmp_path):
+    with ScanState.create(folder, new_document(hashes_until=1e12)) as state:
+        state.begin_run(**RUN, decoders="newer")
+        list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
+        assert decoders_in(earlier) == decoders_in(state) == "reader 1"
+    earlier.begin_run(**RUN, decoders="reader 2")
+    (more,) = batches([200], first=earlier.next_number)
+    earlier.plan(0, "d", [more])
+    earlier.finish(result(more, keep=True), sealer=SEALER)
+    with ScanState.create(tmp_path / "later", new_document(hashes_until=1e12)) as state:
+        state.begin_run(**RUN, decoders="reader 2")
+        list(rematch(state, earlier, generation, OPTIONS, sealer=SEALER))
+        assert decoders_in(state) == ""
 
 
 def test_the_answer_is_that_of_looking_the_objects_up(earlier, folder, generation):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import msgspec
 import pytest
 
@@ -27,6 +30,8 @@ from tests.scan_state_support import (
 
 SEALER = sealer()
 HASHED = ("pdq", "upright")
+DECODERS = "reader 1.0; codec 2.1"
+MADE = {**RUN, "hashed": HASHED, "decoders": DECODERS}
 PLACES = (Place("/a"), Place("s3://b", endpoint="http://store"))
 NUMBERS = range(0, 60, 2)
 changed = msgspec.structs.replace
@@ -40,7 +45,7 @@ def order(key):
 def earlier(tmp_path):
     """Even numbers of both places, all of which have hashes but every fifth."""
     with ScanState.create(tmp_path / "out", document(places=PLACES, hashes_until=1e12)) as state:
-        state.begin_run(**RUN, hashed=HASHED)
+        state.begin_run(**MADE)
         for source in (0, 1):
             made = batches(NUMBERS, first=state.next_number, source=source)
             state.plan(source, "c", made, done=True)
@@ -49,8 +54,18 @@ def earlier(tmp_path):
         yield state
 
 
-def opened(state, places=PLACES, *, archives=False, hashed=HASHED, opener=SEALER):
-    return Earlier(state, opener, places, [order] * len(places), archives=archives, hashed=hashed)
+def opened(
+    state, places=PLACES, *, archives=False, hashed=HASHED, opener=SEALER, decoders=DECODERS
+):
+    return Earlier(
+        state,
+        opener,
+        places,
+        [order] * len(places),
+        archives=archives,
+        hashed=hashed,
+        decoders=decoders,
+    )
 
 
 def is_kept(number):
@@ -191,7 +206,7 @@ def archived(folder, **changes):
 
 def test_an_archive_stands_with_all_its_members(tmp_path):
     with archived(tmp_path / "x", archives=True) as state:
-        state.begin_run(**RUN, hashed=HASHED)
+        state.begin_run(**MADE)
         finish_archives(state)
         found = opened(state, archives=True).find(0, listed(200))
         assert [each.id for each in found] == ["1-1", "1-1.1", "1-1.2"]
@@ -203,7 +218,7 @@ def test_an_archive_stands_with_all_its_members(tmp_path):
 
 def test_an_archive_of_which_a_member_has_no_hashes_does_not_stand(tmp_path):
     with archived(tmp_path / "x", archives=True) as state:
-        state.begin_run(**RUN, hashed=HASHED)
+        state.begin_run(**MADE)
         finish_archives(state, partly=True)
         assert opened(state, archives=True).find(0, listed(200)) == ()
 
@@ -218,7 +233,7 @@ def test_what_may_be_an_archive_does_not_stand_once_they_are_opened(earlier):
 @pytest.mark.parametrize("reason", [NotHashableReason.DECODER_FAILED, NotHashableReason.OVER_LIMIT])
 def test_what_may_do_better_now_is_tried_again(tmp_path, reason):
     with archived(tmp_path / "x") as state:
-        state.begin_run(**RUN, hashed=HASHED)
+        state.begin_run(**MADE)
         (one,) = batches([2, 5], size=2)
         first = changed(kept(one, 0), undecodable=(str(reason), "took too long, or was too much"))
         state.plan(0, "c", [one])
@@ -226,3 +241,75 @@ def test_what_may_do_better_now_is_tried_again(tmp_path, reason):
         known = opened(state)
         assert known.find(0, listed(2)) == ()
         assert known.find(0, listed(5))
+
+
+def what_stands(state, decoders=DECODERS):
+    """Numbers of the objects that stand, of those with views and of those without."""
+    known = opened(state, decoders=decoders)
+    found = [number for number in NUMBERS if known.find(0, listed(number))]
+    return [[number for number in found if (number % 3 == 2) is lacks] for lacks in (False, True)]
+
+
+HASHABLE, NOT_HASHABLE = (
+    [number for number in NUMBERS if is_kept(number) and (number % 3 == 2) is lacks]
+    for lacks in (False, True)
+)
+
+
+@pytest.mark.parametrize("now", ["reader 1.0; codec 2.2", "reader 1.0", ""])
+def test_what_could_not_be_hashed_is_tried_again_by_other_decoders(earlier, now):
+    assert what_stands(earlier) == [HASHABLE, NOT_HASHABLE]
+    assert what_stands(earlier, now) == [HASHABLE, []]
+
+
+def finish_another(state, number):
+    (more,) = batches([number], first=state.next_number)
+    state.plan(0, "d", [more])
+    state.finish(result(more, keep=True), sealer=SEALER)
+
+
+@pytest.mark.parametrize("other", ["reader 0.9; codec 2.1", ""])
+def test_every_run_that_has_finished_something_must_have_had_these_decoders(earlier, other):
+    earlier.begin_run(**MADE | {"decoders": other})
+    assert what_stands(earlier) == [HASHABLE, NOT_HASHABLE]  # nothing was finished in it
+    finish_another(earlier, 100)
+    assert what_stands(earlier) == [HASHABLE, []]
+    assert what_stands(earlier, other) == [HASHABLE, []]
+
+
+def test_an_archive_is_opened_again_where_a_member_may_be_hashed_now(tmp_path):
+    with archived(tmp_path / "x", archives=True) as state:
+        state.begin_run(**MADE)
+        batch = Batch(1, 0, (listed(200),))
+        whole = hashes(listed(200).key)
+        own = Answer(digests_of(whole), None, ImageHashes(whole.digests, 10))
+        lacking = ("unsupported", "is no picture")
+        its = kept_hashes(batch, 0, own, now=READ_AT), kept(batch, 0, member="m", member_number=1)
+        made = (*records(batch), changed(records(batch)[0], id="1-1.1", member="m"))
+        state.plan(0, "d", [batch])
+        kept_then = (its[0], changed(its[1], undecodable=lacking))
+        state.finish(BatchResult(1, made, kept_then), sealer=SEALER)
+        assert len(opened(state, archives=True).find(0, listed(200))) == 2
+        assert opened(state, archives=True, decoders="other").find(0, listed(200)) == ()
+
+
+def as_by_an_older_build(folder):
+    """Makes the file what it was before runs were told the decoders of."""
+    with closing(sqlite3.connect(folder / "state.db")) as connection:
+        connection.execute("DROP TABLE decoders")
+        connection.commit()
+
+
+def test_a_state_of_an_older_build_opens_and_its_decoders_are_not_known(earlier, tmp_path):
+    folder = tmp_path / "out"
+    earlier.close()
+    as_by_an_older_build(folder)
+    with ScanState.open(folder, writing=False) as looked_at:
+        assert [each.decoders for each in looked_at.summary().runs] == [""]
+        assert what_stands(looked_at) == [HASHABLE, []]
+    with ScanState.open(folder) as state:
+        assert what_stands(state) == [HASHABLE, []]
+        assert state.begin_run(**MADE).decoders == DECODERS
+        finish_another(state, 100)
+        assert [each.decoders for each in state.summary().runs] == ["", DECODERS]
+        assert what_stands(state) == [HASHABLE, []]  # of some it is still not known

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, inspect, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from matcher.scan.state import schema
 from matcher.scan.state.summary import Run, RunEnd, changes
@@ -34,16 +35,18 @@ def begin(connection: Connection, run: Run) -> int:
         )
         .returning(_RUNS.number)
     ).scalar_one()
+    _set_decoders(connection, number, run.decoders)
     return number
 
 
-def set_hashed(connection: Connection, number: int, hashed: tuple[str, ...]) -> None:
-    """Writes down what a run's hashes are of."""
+def set_hashed(connection: Connection, number: int, hashed: tuple[str, ...], decoders: str) -> None:
+    """Writes down what a run's hashes are of, and which decoders read that."""
     connection.execute(
         update(schema.runs)
         .where(_RUNS.number == number)
         .values(hashed=msgspec.msgpack.encode(hashed))
     )
+    _set_decoders(connection, number, decoders)
 
 
 def add(connection: Connection, number: int, objects: int, *, at: float) -> None:
@@ -64,6 +67,7 @@ def end(connection: Connection, number: int, how: RunEnd, *, at: float) -> None:
 
 def all_of(connection: Connection) -> tuple[Run, ...]:
     """All runs, the first one first."""
+    decoders = _decoders(connection)
     told: list[Run] = []
     for row in connection.execute(select(schema.runs).order_by(_RUNS.number)):
         run = Run(
@@ -73,12 +77,26 @@ def all_of(connection: Connection) -> tuple[Run, ...]:
             policy=row.policy,
             policy_version=row.policy_version,
             hashed=msgspec.msgpack.decode(row.hashed, type=tuple[str, ...]),
+            decoders=decoders.get(row.number, ""),
             ended_at=row.ended_at if row.how else 0.0,
             how=row.how,
             objects=row.objects,
         )
         told.append(replace(run, changed=changes(told[-1] if told else None, run)))
     return tuple(told)
+
+
+def _set_decoders(connection: Connection, number: int, versions: str) -> None:
+    schema.decoders.create(connection, checkfirst=True)  # an older build has made the state
+    row = sqlite_insert(schema.decoders).values(run=number, versions=versions)
+    connection.execute(row.on_conflict_do_update(set_={"versions": row.excluded.versions}))
+
+
+def _decoders(connection: Connection) -> dict[int, str]:
+    """The decoders of each run of which they are known, by its number."""
+    if not inspect(connection).has_table(schema.decoders.name):
+        return {}  # an older build has made the state, and this one has not written to it
+    return {row.run: row.versions for row in connection.execute(select(schema.decoders))}
 
 
 __all__ = ["add", "all_of", "begin", "end", "set_hashed"]

@@ -68,6 +68,15 @@ runs = Table(
     Column("objects", Integer, nullable=False),
 )
 
+#: Which decoders a run had, in a line. An older build made no such table, and runs of one that goes
+#: on with a scan have no row: what their decoders were is not known.
+decoders = Table(
+    "decoders",
+    metadata,
+    Column("run", Integer, ForeignKey("runs.number"), primary_key=True, autoincrement=False),
+    Column("versions", String, nullable=False),
+)
+
 #: Batches that wait, or are being scanned.
 planned = Table(
     "planned",

@@ -169,7 +169,13 @@ class ScanState:
         self.close()
 
     def begin_run(
-        self, *, revision: int, policy: str, policy_version: str, hashed: Sequence[str] = ()
+        self,
+        *,
+        revision: int,
+        policy: str,
+        policy_version: str,
+        hashed: Sequence[str] = (),
+        decoders: str = "",
     ) -> Run:
         """Writes down that a run begins, and what it looks up; `Run.changed` tells what is new.
 
@@ -178,29 +184,32 @@ class ScanState:
             policy: its name.
             policy_version: its digest.
             hashed: names of the views and kinds that are hashed.
+            decoders: and their versions, in a line; empty where they are not known.
 
         Raises:
             StateError: it cannot be written.
         """
+        run = Run(0, self._clock(), revision, policy, policy_version, tuple(hashed), decoders)
         with self._writing() as connection:
-            number = running.begin(
-                connection,
-                Run(0, self._clock(), revision, policy, policy_version, tuple(hashed)),
-            )
+            number = running.begin(connection, run)
             self._worked_before = connection.execute(select(_SCAN.work_seconds)).scalar_one()
             runs = running.all_of(connection)
         self._run, self._began = number, self._steady()
         return runs[-1]
 
-    def set_hashed(self, hashed: Sequence[str]) -> None:
+    def set_hashed(self, hashed: Sequence[str], *, decoders: str) -> None:
         """Writes down what the run's hashes are of, where that is not what was asked for.
+
+        Args:
+            hashed: names of the views and kinds that were hashed.
+            decoders: that read what was hashed, as of `begin_run`.
 
         Raises:
             StateError: it cannot be written.
         """
         if self._run is not None:
             with self._writing() as connection:
-                running.set_hashed(connection, self._run, tuple(hashed))
+                running.set_hashed(connection, self._run, tuple(hashed), decoders)
 
     def end_run(self, how: RunEnd) -> None:
         """Writes down how the run has ended.

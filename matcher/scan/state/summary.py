@@ -36,6 +36,7 @@ class Run:
         revision, policy, policy_version: of what it looked up; 0 and empty where a server was asked
             that had not told yet.
         hashed: names of the views and kinds that were hashed.
+        decoders: and their versions, in a line; empty where they are not known.
         ended_at: as `began_at`; of one that was killed when it last finished a batch; 0 while it is
             at work, or where it never did.
         how: a `RunEnd`; empty while it is at work.
@@ -49,6 +50,7 @@ class Run:
     policy: str
     policy_version: str
     hashed: tuple[str, ...] = ()
+    decoders: str = ""
     ended_at: float = 0.0
     how: str = ""
     objects: int = 0

@@ -280,7 +280,8 @@ def _of_places(asked: Asked, document: ScanDocument) -> Iterator[tuple[bool, str
             "in it begin with"
         ),
     )
-    yield len({*urls}) < len(urls), "a URL is named twice"
+    apart = _told_apart(document)
+    yield bool(apart), apart
     yield (
         asked.inventory is not None and len(urls) > 1,
         "--inventory lists one bucket: scan each with its own",
@@ -288,6 +289,22 @@ def _of_places(asked: Asked, document: ScanDocument) -> Iterator[tuple[bool, str
     yield (
         asked.endpoint is not None and not any(map(is_afar, urls)),
         "--endpoint is of a store, and only folders are to be scanned",
+    )
+
+
+def _told_apart(document: ScanDocument) -> str:
+    """That objects would be scanned twice, and how not; empty where no two places have any."""
+    from matcher.scan.sources.overlap import overlapping  # noqa: PLC0415  for scans alone
+
+    found = overlapping(document.places, prefix=document.selection.prefix)
+    if found is None:
+        return ""
+    inner, outer = (each.url for each in found)
+    if inner == outer:
+        return f"{inner} is named twice: leave one out"
+    return (
+        f"{inner} lies in {outer}, or is the same, and its objects would be scanned and counted "
+        f"twice: leave {inner} out, or scan it by itself into another folder"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -12,9 +13,9 @@ import pytest
 from hashlists.errors import EncryptionRecipientError
 from hashlists.formats.unpacking.age_files import identities_in
 from matcher.scan.errors import ReportError, StateError
-from matcher.scan.state import ScanState
+from matcher.scan.state import RunEnd, ScanState, database
 from matcher.scan.tally import Tally
-from tests.scan_state_support import batches, document, records, result
+from tests.scan_state_support import RUN, batches, document, records, result
 
 MADE = batches(range(12))
 
@@ -72,6 +73,53 @@ def test_no_name_of_a_finished_object_is_in_the_file(state, folder):
     for batch in MADE:
         for each in batch.objects:
             assert each.key.encode() not in content
+
+
+def log_bytes(folder):
+    log = folder / "state.db-wal"
+    return log.stat().st_size if log.exists() else 0
+
+
+def test_the_log_is_empty_when_a_run_has_ended(state, folder):
+    state.begin_run(**RUN)
+    assert log_bytes(folder) > 0
+    state.end_run(RunEnd.INTERRUPTED)
+    assert log_bytes(folder) == 0
+    assert state.summary().runs[0].how == RunEnd.INTERRUPTED
+
+
+def test_the_log_of_a_killed_run_is_emptied_when_it_is_opened(state, folder, pairs, tmp_path):
+    killed = shutil.copytree(folder, tmp_path / "killed")  # as it lies there at a kill
+    assert log_bytes(killed) > 0
+    with ScanState.open(killed) as again:
+        assert log_bytes(killed) == 0
+        assert len(list(again.records(pairs[0][0]))) == 12
+
+
+def test_a_reader_in_the_way_of_emptying_it_ends_nothing(state, folder, monkeypatch):
+    monkeypatch.setattr(database, "_EMPTYING_SECONDS", 0.01)
+    state.begin_run(**RUN)
+    with closing(sqlite3.connect(folder / "state.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM finished").fetchall()
+        state.end_run(RunEnd.DONE)
+        assert log_bytes(folder) > 0
+        assert state.summary().runs[0].how == RunEnd.DONE
+    state.begin_run(**RUN)
+    state.end_run(RunEnd.DONE)
+    assert log_bytes(folder) == 0
+
+
+def test_the_log_stays_short_however_much_is_written(folder):
+    made = batches(range(12_800), size=64)
+    with ScanState.create(folder, document()) as state:
+        longest = 0
+        for at in range(0, len(made), 20):
+            state.plan(0, "c", made[at : at + 20])
+            for each in made[at : at + 20]:
+                state.finish(result(each))
+                longest = max(longest, log_bytes(folder))
+    assert 0 < longest < 3 * 1024 * 1024  # of more than twice as much that went through it
 
 
 def test_damage_is_told_from_a_missing_key(state, folder, pairs):

@@ -6,8 +6,9 @@ import contextlib
 import os
 import secrets
 import sqlite3
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from hashlists.catalog.engine import open_engine, writer
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "state.db"
 _PART: Final = ".state-"
+#: The log has names of objects that were planned, finished ones among them: it is kept short.
+_LOG_PAGES: Final = 256
+_LOG_BYTES: Final = 2 * 1024 * 1024
+#: For a reader or writer to be out of the way of who empties the log.
+_EMPTYING_SECONDS: Final = 2.0
 DAMAGED: Final = (
     "the state of the scan (state.db) is damaged; put a copy of it back, or scan again into "
     "another folder"
@@ -92,7 +98,28 @@ def open_database(folder: Path) -> Engine:
         raise StateError(f"{folder}: holds no scan; name the folder that --output named")
     with state_errors():
         _require_ours(path)
-        return open_engine(f"sqlite:///{path.absolute()}", make=False)
+        engine = open_engine(f"sqlite:///{path.absolute()}", make=False)
+        event.listen(engine, "connect", _keep_log_short)
+        return engine
+
+
+def empty_log(engine: Engine) -> bool:
+    """Takes the log over into the file, and empties it; by who holds the lock, between two writes.
+
+    Returns:
+        False where a reader is in the way, or the disk is full: then it stays as it was.
+    """
+    with state_errors(), engine.connect() as connection:
+        connection.detach()  # what is set here must not reach the pool
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(f"PRAGMA busy_timeout = {round(_EMPTYING_SECONDS * 1000)}")
+            (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False  # it says what is wrong to who writes next
+        finally:
+            cursor.close()
+    return not busy
 
 
 @contextlib.contextmanager
@@ -155,6 +182,11 @@ def _require_ours(path: Path) -> None:
         raise StateError(f"{path}: is of another build; install the newer Hashwarden")
 
 
+def _keep_log_short(connection: Any, _record: object) -> None:
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}").close()
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}").close()
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -191,6 +223,7 @@ def _explain(message: str) -> str:
 __all__ = [
     "DAMAGED",
     "FILE_NAME",
+    "empty_log",
     "make_database",
     "make_folder",
     "open_database",

@@ -22,6 +22,7 @@ from matcher.scan.state import kept as keeping
 from matcher.scan.state import packing, running, schema
 from matcher.scan.state.database import (
     DAMAGED,
+    empty_log,
     make_database,
     make_folder,
     open_database,
@@ -144,6 +145,7 @@ class ScanState:
             state = cls(folder, engine, lock, clock, steady)
             if writing:
                 state.erase_expired(clock())
+                empty_log(engine)  # as a killed one has left it
         except BaseException:
             engine.dispose()
             if lock is not None:
@@ -223,6 +225,8 @@ class ScanState:
             running.end(connection, self._run, how, at=self._clock())
             connection.execute(update(schema.scan).values(work_seconds=self._worked()))
         self._worked_before, self._run, self._began = self._worked(), None, None
+        with self._writers:
+            empty_log(self._engine)
 
     def position(self, source: int) -> Position:
         """How far the listing of a place has come, by its number from 0."""

@@ -29,11 +29,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from matcher.decode.worker import repair
 from matcher.decode.worker.failures import BAD_BYTES, NotDecodableError, malformed, over_limit
 from matcher.decode.worker.headers.registry import read_header
+from matcher.decode.worker.plain_jpeg import plain_luminance
 from matcher.decode.worker.sniff import Format, sniff
 from matcher.model import NotHashableReason
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from matcher.decode.limits import DecodeLimits
     from matcher.decode.worker.headers.base import Header
@@ -111,13 +115,21 @@ class OpenedFile:
         header: what the file says of itself.
         truncated: it was cut off or damaged; what rendered is in `image`.
         factor: how many stored pixels, along each axis, a pixel of `image` stands for.
+        luminance: the pixels of `image` as `(H, W) uint8`, where they are at hand.
     """
 
-    image: ImageFile.ImageFile
+    image: Image.Image
     format: Format
     header: Header
     truncated: bool
     factor: int = 1
+    luminance: NDArray[np.uint8] | None = None
+
+    @property
+    def frames(self) -> ImageFile.ImageFile:
+        """The image as a file that can be taken to other frames; a plain JPEG has none."""
+        assert isinstance(self.image, ImageFile.ImageFile)
+        return self.image
 
 
 def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
@@ -140,6 +152,9 @@ def open_file(data: bytes, limits: DecodeLimits) -> OpenedFile:
     if header.encrypted:
         raise NotDecodableError(NotHashableReason.ENCRYPTED, f"encrypted {image_format}")
     check_limits(header, limits)
+    if scale_of(header) == 1 and (pixels := plain_luminance(data, header)) is not None:
+        image = Image.fromarray(pixels)  # no copy
+        return OpenedFile(image, image_format, header, truncated=False, luminance=pixels)
     image, damaged, factor = _open_and_load(image_format, data, header, limits)
     if image.format == "MPO":
         image_format = Format.MPO
@@ -163,8 +178,7 @@ def check_limits(header: Header, limits: DecodeLimits) -> None:
                 limits.jpeg_scan_pixels,
                 "pixels in all scans",
             )
-        scale = max(1, min(8, min(width, height) // JPEG_LEAST_SIDE))
-        scale = 1 << (scale.bit_length() - 1)
+        scale = scale_of(header)
         width, height = -(-width // scale), -(-height // scale)
     check_size(width, height, limits)
     memory = width * height * _PIXEL_BYTES + header.extra_bytes
@@ -175,6 +189,14 @@ def check_limits(header: Header, limits: DecodeLimits) -> None:
             limits.memory_bytes,
             "bytes of memory",
         )
+
+
+def scale_of(header: Header) -> int:
+    """By how much a JPEG is rendered smaller along each axis: 1, 2, 4 or 8."""
+    if not header.stored_pixels:
+        return 1
+    most = max(1, min(8, min(header.width, header.height) // JPEG_LEAST_SIDE))
+    return 1 << (most.bit_length() - 1)
 
 
 def check_size(width: int, height: int, limits: DecodeLimits) -> None:

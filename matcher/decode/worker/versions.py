@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pi_heif
 import PIL
+import simplejpeg
 from PIL import features
 
 _CODECS = ("libjpeg_turbo", "zlib", "webp", "avif", "jpg_2000", "libtiff", "littlecms2")
@@ -21,6 +22,7 @@ def versions() -> str:
         found = features.version(codec)
         if found:
             parts.append(f"{codec} {found}")
+    parts.append(f"simplejpeg {simplejpeg.__version__}")
     parts += [f"pi-heif {pi_heif.__version__}", f"libheif {pi_heif.libheif_version()}"]
     with suppress(PackageNotFoundError):
         parts.append(f"jpegxl plug-in {version('pillow-jxl-plugin')}")

@@ -28,6 +28,7 @@ from matcher.model import View, ViewBlocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
     from matcher.decode.limits import DecodeLimits
@@ -60,12 +61,14 @@ class Rendering:
         factor: stored pixels, along each axis, that one of these pixels stands for.
         stored: width and height in stored pixels; by default as many as the factor makes it.
         turn: the EXIF orientation by which the stored picture was turned.
+        pixels: those of `image`, where they are at hand.
     """
 
     image: Image
     factor: int = 1
     stored: tuple[int, int] | None = None
     turn: int = exif.UPRIGHT
+    pixels: NDArray[np.uint8] | None = None
 
     def block(self) -> Float32Array | None:
         """The PDQ block; None where the picture is too small for one."""
@@ -73,7 +76,7 @@ class Rendering:
             return None
         size = self.stored or (self.image.width * self.factor, self.image.height * self.factor)
         return scaled_block(
-            np.asarray(self.image),
+            np.asarray(self.image) if self.pixels is None else self.pixels,
             factor=self.factor,
             stored=size[::-1],
             reversed_axes=orientation.reversed_axes(self.turn),
@@ -173,7 +176,8 @@ def render_views(
     upright = _turned(shown, turn)
     views = Views(request, limits, deadline)
     size = _full_size(opened, upright.colour, turn)
-    views.add(View.UPRIGHT, lambda: Rendering(upright.colour, opened.factor, size, turn))
+    pixels = opened.luminance if turn == exif.UPRIGHT else None
+    views.add(View.UPRIGHT, lambda: Rendering(upright.colour, opened.factor, size, turn, pixels))
     wanted = request.views
     if wanted.stored:
         _add_stored(views, opened, upright, hidden)
@@ -201,8 +205,8 @@ def _shown_and_hidden(
         return first, None
     still = Picture(first.colour.copy(), first.alpha)
     try:
-        frames.go_to(opened.image, timeline.positions[0])
-        load_pixels(opened.image)
+        frames.go_to(opened.frames, timeline.positions[0])
+        load_pixels(opened.frames)
         animated = _picture(opened)
     except _FRAME_FAILURES:
         return still, None  # the animation is broken, so viewers show the still picture
@@ -312,7 +316,7 @@ def _add_frames(views: Views, opened: OpenedFile, timeline: frames.Timeline, tur
 
 
 def _frame(opened: OpenedFile, position: int, turn: int, limits: DecodeLimits) -> Rendering:
-    image, factor = opened.image, 1
+    image, factor = opened.frames, 1
     frames.go_to(image, position)
     if opened.format is Format.MPO:
         factor = draft_luminance(image)

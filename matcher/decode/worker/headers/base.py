@@ -22,6 +22,8 @@ class Header:
         sample_bits: significant bits of grey samples that are stored in 16.
         white_is_zero: grey samples count downwards (TIFF).
         transformed: the container itself turns or mirrors the picture (HEIC, AVIF).
+        plain: one picture of 8-bit samples in one or three channels, with nothing to it that a
+            simple decoder would get wrong (JPEG).
         encrypted: the container says that pictures in it are encrypted.
     """
 
@@ -37,4 +39,5 @@ class Header:
     sample_bits: int = 16
     white_is_zero: bool = False
     transformed: bool = False
+    plain: bool = False
     encrypted: bool = False

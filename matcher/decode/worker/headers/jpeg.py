@@ -15,13 +15,17 @@ from matcher.decode.worker.headers.budget import Budget
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SOS, _EOI, _APP1 = 0xDA, 0xD9, 0xE1
+_SOS, _EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, 0xD8})  # markers without a length, besides restarts
 #: The next marker that is neither a stuffed zero byte, nor a restart, nor fill.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+#: Baseline, extended and progressive by Huffman's coding.
+_USUAL_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_USUAL_COMPONENTS = frozenset({1, 3})
 _COEFFICIENT_BYTES = 2
+_SAMPLE_BITS = 8
 _COUNTED_SCANS = 4096  # beyond any real file; counting further would only cost time
 
 
@@ -68,18 +72,22 @@ def read_header(data: bytes, frame_limit: int) -> Header:
     """Reads size, number of scans, memory for coefficients and whether the end is there."""
     del frame_limit  # one image; the further images of an MPO are judged as they are reached
     width = height = scans = components = coefficient_bytes = 0
-    buffered = complete = False
+    buffered = complete = plain = several = False
     exif = b""
     for segment in segments(data):
         if segment.marker == _EOI:
             complete = True
         elif segment.marker == _APP1 and not exif and data.startswith(b"Exif", segment.content):
             exif = data[segment.content : segment.end]
+        elif segment.marker == _APP2 and data.startswith(b"MPF\0", segment.content):
+            several = True
         elif segment.marker in _FRAMES and not width:
             content = data[segment.content : segment.end]
             width, height, coefficient_bytes = _frame(content)
             components = content[5]
             buffered = segment.marker in _PROGRESSIVE
+            plain = segment.marker in _USUAL_FRAMES and content[0] == _SAMPLE_BITS
+            plain = plain and components in _USUAL_COMPONENTS
         elif segment.marker == _SOS:
             if not width:
                 break
@@ -98,6 +106,7 @@ def read_header(data: bytes, frame_limit: int) -> Header:
         scans=scans if buffered else 1,
         extra_bytes=coefficient_bytes if buffered else 0,
         orientation=orientation_of(exif),
+        plain=plain and not several,
     )
 
 

@@ -81,8 +81,8 @@ class _Shown:
     state: object
 
 
-#: Whose share the calls are of that show nothing of use.
-_STRANGERS = ""
+#: Whose share calls of this machine are of that show nothing, where nobody is asked.
+_ONE_PLACE = ""
 #: On an address where nobody is asked: by default this machine's own.
 UNASKED = Caller("", frozenset(Role), None)
 #: Where no gate was passed nobody may anything.
@@ -152,17 +152,14 @@ class Gate:
     def share_shown(self, metadata: Metadata) -> str | None:
         """Whose share of the room a call is of, as its metadata tells; None where they do not.
 
-        Like `share_of` it decides nothing: who shows what is wrong is refused by `admit`, which
-        counts that. All of those have one share together.
+        Of a call that is not hopeless: what shows what is wrong has no share. Like `share_of` it
+        decides nothing. What was right a moment ago and is not any more is refused by `admit`.
         """
         token = _token(metadata)
         if token is None:
-            may_differ = self._certificates or not (self._required or self._one_place)
-            return None if may_differ else _STRANGERS
-        try:
-            return _share(self._by_token(token))
-        except AccessDatabaseError:
-            return _STRANGERS
+            return _ONE_PLACE if self._one_place and not self._certificates else None
+        known = self._by_token(token)
+        return None if known is None else _share(known)
 
     def share_of(self, context: Context) -> str:
         """Whose share of the room a call is of: a client's, or that of the place it comes from."""
@@ -268,8 +265,8 @@ class Gate:
         raise _unauthenticated(*why_not())
 
 
-def _share(known: Known | None) -> str:
-    return _STRANGERS if known is None else f"client:{known.client.name}"
+def _share(known: Known) -> str:
+    return f"client:{known.client.name}"
 
 
 def _unauthenticated(why: Unfit, client: str = "") -> UnauthenticatedError:

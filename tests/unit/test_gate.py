@@ -113,7 +113,7 @@ def asked(judge, token):
     """What the gate says of a call on its way in, each time that it is asked."""
     shown = (bearer(token),)
     hopeless = judge.is_hopeless(METHOD, shown)
-    share = judge.share_shown(shown)
+    share = None if hopeless else judge.share_shown(shown)
     try:
         return hopeless, share, judge.admit(METHOD, Context(*shown)).name
     except UnauthenticatedError:
@@ -122,7 +122,7 @@ def asked(judge, token):
 
 def test_a_token_is_looked_up_once_for_a_call(directory, token, looked_up):
     judge = gate(directory)
-    for shown, told in ((token, (False, "client:uploads", "uploads")), ("no", (True, "", None))):
+    for shown, told in ((token, (False, "client:uploads", "uploads")), ("no", (True, None, None))):
         for _ in range(2):
             assert contextvars.copy_context().run(asked, judge, shown) == told
     assert looked_up == [token, token, "no", "no"]
@@ -266,9 +266,9 @@ def test_the_audit_is_told_more_than_the_caller(database, directory, key, clock)
 def test_whose_share_a_call_is_of(database, directory, token):
     made = gate(directory)
     assert made.share_shown([bearer(token)]) == "client:uploads"
-    assert made.share_shown([bearer("wrong")]) == made.share_shown([]) == ""
     for places in ({"required": False}, {"certificates": True}):
         asked = gate(directory, **places)
+        assert not asked.is_hopeless(METHOD, [])
         assert asked.share_shown([]) is None
         assert asked.share_shown([bearer(token)]) == "client:uploads"
         assert asked.share_of(Context(peer="ipv4:192.0.2.7:1")) == "192.0.2.7"
@@ -276,6 +276,7 @@ def test_whose_share_a_call_is_of(database, directory, token):
     local = Gate(
         directory, Attempts(), required=False, certificates=False, one_place=True, roles_of=ROLES
     )
+    assert not local.is_hopeless(METHOD, [])
     assert local.share_shown([]) == ""
     database.add_client(client("named", identity="dns:a.test"), actor="test", key=None)
     directory.refresh()
@@ -284,9 +285,27 @@ def test_whose_share_a_call_is_of(database, directory, token):
     assert by_name.share_of(Context(peer_dns=["b.test"])) == "127.0.0.1"
 
 
+def test_what_has_no_share_by_what_it_shows_is_hopeless(directory, database, token):
+    """So nobody asks for its share, but where the clients change in between."""
+    for more in ({}, {"required": False}, {"certificates": True}):
+        assert gate(directory, **more).is_hopeless(METHOD, [bearer("wrong")])
+    assert gate(directory).is_hopeless(METHOD, [])
+    made = gate(directory)
+
+    def call():
+        assert not made.is_hopeless(METHOD, [bearer(token)])
+        database.revoke_client("uploads", actor="test")
+        directory.refresh()
+        assert made.share_shown([bearer(token)]) is None
+        with pytest.raises(UnauthenticatedError):
+            made.admit(METHOD, Context(bearer(token)))
+
+    contextvars.copy_context().run(call)
+
+
 def test_shares_are_told_apart_by_place_while_the_clients_are_not_known(directory):
     made = gate(directory, certificates=True)
-    assert made.share_shown([bearer("x")]) == ""
+    assert made.is_hopeless(METHOD, [bearer("x")])
     assert made.share_of(Context(peer_dns=["a.test"])) == "127.0.0.1"
 
 

@@ -99,6 +99,8 @@ class RootGroup(click.Group):
         """Runs the command; errors that a user can mend become a `ClickException`."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            raise self._placed(ctx, error) from error
         except (HashlistsError, MatcherError) as error:
             raise _UserError(str(error)) from error
         except BrokenPipeError:  # click would end with status 1, which reads as a match
@@ -106,6 +108,19 @@ class RootGroup(click.Group):
             ctx.exit(EXIT_ERROR)
         except OSError as error:
             raise _UserError(in_words(error)) from error
+
+    def _placed(self, ctx: click.Context, error: click.NoSuchOption) -> click.UsageError:
+        """The error, which tells where the option belongs if it is one of ours."""
+        name, below = error.option_name, error.ctx
+        for ours in self.get_params(ctx):
+            if below is not None and name in ours.opts:
+                option = " ".join(filter(None, (name, ours.metavar)))
+                command = below.command_path.removeprefix(ctx.command_path)
+                return click.UsageError(
+                    f"{name} stands before the command: {ctx.command_path} {option}{command} ...",
+                    below,
+                )
+        return error
 
 
 class _Folder(click.Path):

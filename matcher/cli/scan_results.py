@@ -143,8 +143,13 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:_MOST_REASONS]
 
 
-def summary_record(summary: ScanSummary) -> dict[str, Any]:
-    """What a scan has come to, as an object of JSON without the name of any object."""
+def summary_record(summary: ScanSummary, *, at_work: bool = False) -> dict[str, Any]:
+    """What a scan has come to, as an object of JSON without the name of any object.
+
+    Args:
+        summary: of the scan.
+        at_work: a process goes on with it now; else what has not ended was killed.
+    """
     tally = summary.tally
     return {
         "scan": summary.document.id,
@@ -166,15 +171,18 @@ def summary_record(summary: ScanSummary) -> dict[str, Any]:
         "kept_hashes": summary.kept,
         "revisions": dict(sorted(tally.revisions.items())),
         "work_seconds": round(summary.work_seconds, 1),
-        "runs": [_run_record(each) for each in summary.runs],
+        "runs": [_run_record(each, at_work=at_work) for each in summary.runs],
     }
 
 
-def _run_record(run: Run) -> dict[str, Any]:
+def _run_record(run: Run, *, at_work: bool) -> dict[str, Any]:
+    from matcher.scan.state import RunEnd  # noqa: PLC0415  brings SQLAlchemy
+
+    unended = None if at_work else RunEnd.KILLED.value
     return {
         "begun": _moment(run.began_at),
         "ended": _moment(run.ended_at) if run.ended_at else None,
-        "how": run.how or None,
+        "how": run.how or unended,
         "objects": run.objects,
         "revision": run.revision or None,
         "policy": run.policy or None,

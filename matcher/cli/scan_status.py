@@ -37,7 +37,7 @@ def command(ctx: click.Context, session: Session, *, folder: Path, as_json: bool
         summary = state.summary()
     at_work = not summary.done and scan_folders.is_at_work(folder)
     if as_json:
-        print_json(summary_record(summary))
+        print_json(summary_record(summary, at_work=at_work))
     else:
         print_table(("scan", summary.document.id), _facts(summary, at_work=at_work))
         tell_summary(summary)

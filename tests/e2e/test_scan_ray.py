@@ -177,6 +177,7 @@ def test_a_command_scans_on_a_cluster_as_it_does_alone(scanned, tmp_path):
         )
         assert ended.returncode == 1, ended.stderr.decode()
         assert b"core_worker" not in ended.stderr
+        assert b"RAY_BACKEND_LOG_LEVEL" not in ended.stderr
         lines = (out / "report.jsonl").read_bytes().splitlines()
         records = [msgspec.json.decode(each) for each in lines]
         for each in records:

@@ -126,6 +126,25 @@ def test_an_unknown_command_is_a_usage_error(capsys):
     assert "frobnicate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scan", "--data", "x", "y"], "hashwarden --data DIR scan ..."),
+        (["scan", "status", "--data=x", "y"], "hashwarden --data DIR scan status ..."),
+        (["doctor", "--version"], "hashwarden --version doctor ..."),
+    ],
+)
+def test_an_option_behind_its_command_is_told_where_it_belongs(arguments, told, capsys):
+    assert cli.main(arguments) == 2
+    assert f" stands before the command: {told}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["scan", "--dta", "x"], ["--nothing", "scan"]])
+def test_an_option_of_nobody_is_no_such_option(arguments, capsys):
+    assert cli.main(arguments) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
 def test_the_nearest_command_is_named(capsys):
     assert cli.main(["list", "show"]) == 2
     assert "No such command 'list'. Did you mean 'lists'?" in capsys.readouterr().err

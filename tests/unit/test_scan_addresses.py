@@ -39,6 +39,8 @@ def test_a_folder_is_taken_from_where_one_stands(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert place_of("pictures").url == str(tmp_path / "pictures")
     assert place_of(".").url == str(tmp_path)
+    assert place_of("./s3:/x").url == str(tmp_path / "s3:" / "x")
+    assert place_of("s3").url == str(tmp_path / "s3")
 
 
 def test_an_address_in_parts() -> None:
@@ -62,6 +64,11 @@ def test_inventory_and_endpoint() -> None:
         ("a\0b", "a NUL in it"),
         ("file://host/data", "file:///absolute/path"),
         ("file:data\udcff", "no UTF-8"),
+        ("s3:/bucket/x", "written as s3://bucket/prefix, .* given as ./s3:"),
+        ("S3:bucket", "written as s3://bucket/prefix"),
+        ("gs:/bucket", "written as gs://bucket/prefix"),
+        ("az:/", "written as az://bucket/prefix"),
+        ("file:/data", "written as file:///absolute/path"),
         ("/data/\udcff", "no UTF-8"),
         ("s3://", "s3://bucket/prefix"),
         ("s3:///prefix", "s3://bucket/prefix"),

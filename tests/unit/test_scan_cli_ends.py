@@ -19,8 +19,10 @@ from matcher.cli.scan_progress import LineDisplay
 from matcher.cli.scan_stopping import Stopping
 from matcher.scan.errors import SourceError
 from matcher.scan.sources.folder import FolderSource
+from matcher.scan.state import ScanState
 from matcher.scan.tagging.attributes import FileTagger
 from matcher.scan.tagging.model import Came, Done
+from tests.scan_state_support import RUN, document
 
 FILES = 150  # more than two batches
 
@@ -81,6 +83,17 @@ def test_a_place_that_cannot_be_listed_any_further_ends_it_and_it_goes_on(
     assert "failed (" in shown.out
     assert "Not finished. Go on with: " in shown.err
     run("scan", "--resume", tmp_path / "third")
+
+
+def test_a_run_that_was_killed_is_told_as_that_and_one_at_work_is_not(run, tmp_path):
+    out = tmp_path / "out"
+    with ScanState.create(out, document()) as state:
+        state.begin_run(**RUN)
+        at_work = run("scan", "status", out, "--json", status=1)
+        assert "at work (0 objects)" in run("scan", "status", out, status=1).out
+    killed = run("scan", "status", out, "--json", status=1)
+    found = [json.loads(each.out)["runs"][0]["how"] for each in (at_work, killed)]
+    assert found == [None, "killed"]
 
 
 def _ahead():

@@ -152,7 +152,9 @@ async def test_errors_of_one_image_are_its_own(judges):
 )
 async def test_what_holds_for_all_ends_the_scan_in_the_servers_words(judges, client):
     judge = judges(client)
-    with pytest.raises(EngineError, match=r"the server says: (no such policy|a bug|going down)"):
+    with pytest.raises(
+        EngineError, match=r"asking the server failed: (no such policy|a bug|going down)"
+    ):
         await judged(judge, *FILES)
     with pytest.raises(EngineError):
         await judged(judge, b"another")
@@ -255,7 +257,7 @@ async def test_at_a_real_server(tmp_path):
             batch = Batch(1, 0, tuple(source.listed(key) for key in source.objects))
             result = await engine.scan(batch)
             wrong = ServerJudge(client, MatchOptions("none"), max_bytes=1_000_000)
-            with pytest.raises(EngineError, match="the server says"):
+            with pytest.raises(EngineError, match="asking the server failed"):
                 await LocalEngine([source], wrong).scan(batch)
             for each in (judge, wrong):
                 await each.close()

@@ -271,7 +271,7 @@ class ServerJudge:
 
     def _end(self, error: ServerError) -> None:
         """Ends the scan: what the server says holds for all."""
-        self._end_with(EngineError(f"the server says: {error}"))
+        self._end_with(EngineError(f"asking the server failed: {error}"))
 
     def _end_with(self, error: EngineError) -> None:
         self._ended = error
@@ -336,7 +336,7 @@ class ServerJudge:
                 )
             except ServerError as error:
                 if pause is None or not error.retryable:
-                    raise EngineError(f"the server says: {error}") from None
+                    raise EngineError(f"asking the server failed: {error}") from None
             else:
                 if pause is None or not isinstance(told, ServerError) or not told.retryable:
                     return told

@@ -14,6 +14,8 @@ from matcher.scan.errors import SourceError
 STORES: Final = ("s3", "gs", "az")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9$][A-Za-z0-9._-]{1,254}", re.ASCII)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.ASCII | re.DOTALL)
+#: What is typed for a URL with a slash too few, or without any.
+_NEARLY: Final = re.compile(rf"({'|'.join(STORES)}):|(file):/", re.IGNORECASE)
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,6 +68,12 @@ def split(text: str) -> Address:
         SourceError: it is of no known form, or holds credentials.
     """
     found = _SCHEME.fullmatch(text)
+    if found is None and (nearly := _NEARLY.match(text)):
+        meant = "file:///absolute/path" if nearly[2] else f"{nearly[1].lower()}://bucket/prefix"
+        raise SourceError(
+            f"what begins with {nearly[0]} is no URL, which is written as {meant}, and no folder, "
+            f"whose name would be given as ./{nearly[0]}..."
+        )
     if found is None:
         return Address("file", "", _absolute(text))
     scheme, rest = found[1].lower(), found[2]

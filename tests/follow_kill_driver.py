@@ -10,15 +10,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
-import traceback
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hashlists.catalog import Catalog, on_sqlite
+from hashlists.catalog import Catalog
 from hashlists.model import Harm, HashKind, HashList
 from hashlists.snapshot.withdrawn import read_withdrawn
 from matcher.follow import snapshots
@@ -28,6 +27,7 @@ from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import Item, bring
 from tests.follow_support import found_in, read_state
+from tests.kill_steps import die_at, is_killed, need_no_syncs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,45 +140,11 @@ def open_catalog(folder: Path) -> Catalog:
     return Catalog.open(f"sqlite:///{folder}/catalog.db")
 
 
-def die_at(number: int, *, after: bool) -> None:
-    """Plants the kill: before the `number`-th step, or after it."""
-    count = 0
-
-    def planted(real: Callable[..., object]) -> Callable[..., object]:
-        def step(*args: object, **options: object) -> object:
-            nonlocal count
-            count += 1
-            if count == number and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = real(*args, **options)
-            if count == number and after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
-
-        return step
-
-    for module, name in STEPS:
-        setattr(module, name, planted(getattr(module, name)))
-
-
-def run_killed(scenario: Scenario, folder: Path, number: int, *, after: bool) -> bool:
-    """Whether the run was killed; False when it came to its end before that step."""
-    child = os.fork()
-    if child == 0:
-        try:
-            with open_catalog(folder) as catalog:
-                die_at(number, after=after)
-                scenario.act(catalog, folder)
-        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "the run failed by itself"
-    return False
+def act_until(scenario: Scenario, folder: Path, number: int, *, after: bool) -> None:
+    """Acts, and dies before the `number`-th step, or after it."""
+    with open_catalog(folder) as catalog:
+        die_at(STEPS, number, after=after)
+        scenario.act(catalog, folder)
 
 
 def build_after(scenario: str, folder: Path) -> None:
@@ -216,8 +182,7 @@ def check_left(scenario: str, root: Path) -> None:
 
 
 def main() -> None:
-    # What a process has written outlives it, whether or not it has reached the disk.
-    on_sqlite._PRAGMAS = tuple(each.replace("= FULL", "= OFF") for each in on_sqlite._PRAGMAS)
+    need_no_syncs()
     name, folder = sys.argv[1], Path(sys.argv[2])
     stride = int(sys.argv[3])
     scenario = SCENARIOS[name]
@@ -233,7 +198,7 @@ def main() -> None:
         while True:
             work = folder / f"{number}-{after}"
             shutil.copytree(template, work)
-            if not run_killed(scenario, work, number, after=after):
+            if not is_killed(partial(act_until, scenario, work, number, after=after)):
                 break
             copy = folder / "copy"
             shutil.copytree(work, copy)

@@ -10,23 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
-import traceback
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, event
 
-from hashlists.catalog import on_sqlite
 from matcher.scan.errors import StateError
 from matcher.scan.model import BatchResult
 from matcher.scan.state import RunEnd, ScanState
 from matcher.scan.tally import Tally
+from tests.kill_steps import die_at, is_killed, need_no_syncs
 from tests.scan_state_support import RUN, batches, document, result, sealer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 OBJECTS = 15
 PAGE = 6
@@ -102,54 +97,17 @@ def resume(folder: Path, undisturbed: list[object]) -> None:
     assert left == {"state.db", "state.lock"}, f"left over: {sorted(left)}"
 
 
-def die_at(number: int, *, after: bool) -> None:
-    """Plants the kill: before the `number`-th step, or after it."""
-    count = 0
-
-    def step(*, done: bool) -> None:
-        nonlocal count
-        count += not done
-        if count == number and done == after:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def planted(real: Callable[..., object]) -> Callable[..., object]:
-        def act(*args: object, **options: object) -> object:
-            step(done=False)
-            made = real(*args, **options)
-            step(done=True)
-            return made
-
-        return act
-
-    for module, name in STEPS:
-        setattr(module, name, planted(getattr(module, name)))
-    event.listen(Engine, "before_cursor_execute", lambda *_: step(done=False))
-    event.listen(Engine, "after_cursor_execute", lambda *_: step(done=True))
-    event.listen(Engine, "commit", lambda *_: step(done=False))
-
-
-def run_killed(folder: Path, number: int, *, after: bool) -> bool:
-    """Whether the run was killed; False when it came to its end before that step."""
-    child = os.fork()
-    if child == 0:
-        try:
-            die_at(number, after=after)
-            scan(folder)
-        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "the run failed by itself"
-    return False
+def scan_until(folder: Path, number: int, *, after: bool) -> None:
+    """Scans, and dies before the `number`-th step, or after it."""
+    step = die_at(STEPS, number, after=after)
+    event.listen(Engine, "before_cursor_execute", lambda *_: step(False))
+    event.listen(Engine, "after_cursor_execute", lambda *_: step(True))
+    event.listen(Engine, "commit", lambda *_: step(False))
+    scan(folder)
 
 
 def main() -> None:
-    # What a process has written outlives it, whether or not it has reached the disk.
-    on_sqlite._PRAGMAS = tuple(each.replace("= FULL", "= OFF") for each in on_sqlite._PRAGMAS)
+    need_no_syncs()
     folder, stride = Path(sys.argv[1]), int(sys.argv[2])
     whole = folder / "whole"
     scan(whole)
@@ -161,7 +119,7 @@ def main() -> None:
         number = 1 + stride // 2 * after
         while True:
             work = folder / f"{number}-{after}"
-            if not run_killed(work, number, after=after):
+            if not is_killed(partial(scan_until, work, number, after=after)):
                 break
             if work.exists():
                 try:

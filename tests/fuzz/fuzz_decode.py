@@ -12,12 +12,11 @@ runs the long version (some minutes on one core). `--only NUMBER` repeats one in
 
 from __future__ import annotations
 
-import argparse
 import resource
 import sys
 import time
-import traceback
-import warnings
+
+from fuzzing import command_line, tried
 
 from loadtest.hostile.mutations import mutated
 from loadtest.hostile.seeds import seeds
@@ -49,6 +48,10 @@ class Cost:
     """Time and memory that this process has taken since the last call."""
 
     def __init__(self) -> None:
+        self._seconds, self._memory = self._taken()
+
+    def forget(self) -> None:
+        """Begins anew."""
         self._seconds, self._memory = self._taken()
 
     def check(self) -> None:
@@ -84,44 +87,23 @@ def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dic
         result came.
     """
     corpus = list(seeds().values())
-    findings: list[int] = []
-    outcomes: dict[str, int] = {}
     cost = Cost()
-    for number in range(inputs) if only is None else [only]:
+
+    def attempt(number: int) -> str:
         data = mutated(corpus, seed, number)
         request = REQUESTS[number % len(REQUESTS)]
         try:
             result = checked(_decoded(data, request), request, LIMITS)
-            cost.check()
-        except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
-            findings.append(number)
-            cost = Cost()
-            sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
-            continue
+        except Exception:
+            cost.forget()
+            raise
+        cost.check()
         if isinstance(result, DecodedImage):
-            outcome = "truncated" if result.truncated else "decoded"
-        else:
-            outcome = result.reason.value
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return findings, outcomes
+            return "truncated" if result.truncated else "decoded"
+        return result.reason.value
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--inputs", type=int, default=1500, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1, help="which run")
-    parser.add_argument("--only", type=int, help="repeat this one input")
-    arguments = parser.parse_args()
-    warnings.simplefilter("error")
-    started = time.monotonic()
-    findings, outcomes = run(arguments.inputs, arguments.seed, arguments.only)
-    seconds = time.monotonic() - started
-    sys.stdout.write(
-        f"decode: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
-        f" findings: {len(findings)}\n"
-    )
-    return 1 if findings else 0
+    return tried(attempt, inputs, seed, only)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line("decode", __doc__.split("\n", 1)[0], run))

@@ -7,15 +7,14 @@ runs the long version (some minutes on one core). `--only NUMBER` repeats one in
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import io
 import random
 import sys
 import tarfile
-import time
-import traceback
 import zipfile
+
+from fuzzing import command_line, tried
 
 from matcher.scan.model import Content, Listed
 from matcher.scan.sources.archives import ArchiveLimits, ArchiveProblem, members
@@ -125,34 +124,12 @@ def read(data, limits=LIMITS[0]):
 def fuzz(inputs, seed, only=None):
     """The inputs that ended in anything else, and how often each outcome came."""
     files = corpus()
-    findings, outcomes = [], {}
-    for number in range(inputs) if only is None else [only]:
-        try:
-            outcome = read(mutated(files, seed, number), LIMITS[number % len(LIMITS)])
-        except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
-            findings.append(number)
-            sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
-            continue
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return findings, outcomes
 
+    def attempt(number):
+        return read(mutated(files, seed, number), LIMITS[number % len(LIMITS)])
 
-def main():
-    """The command line; exit status 1 when anything was found."""
-    parser = argparse.ArgumentParser(description="Fuzzes the archives among scanned objects.")
-    parser.add_argument("--inputs", type=int, default=1500, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1, help="which run")
-    parser.add_argument("--only", type=int, help="repeat this one input")
-    arguments = parser.parse_args()
-    started = time.monotonic()
-    findings, outcomes = fuzz(arguments.inputs, arguments.seed, arguments.only)
-    seconds = time.monotonic() - started
-    sys.stdout.write(
-        f"archives: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
-        f" findings: {len(findings)}\n"
-    )
-    return 1 if findings else 0
+    return tried(attempt, inputs, seed, only)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line("archives", "Fuzzes the archives among scanned objects.", fuzz))

@@ -7,16 +7,14 @@ runs the long version (some minutes on one core). `--only NUMBER` repeats one in
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import io
 import random
 import sys
-import time
-import traceback
 import zipfile
 
 import zstandard
+from fuzzing import command_line, tried
 
 from hashlists.errors import FormatError
 from hashlists.formats.unpacking import descriptor_of, open_parts
@@ -92,34 +90,12 @@ def read(data):
 def fuzz(inputs, seed, only=None):
     """The inputs that ended in anything else, and how often each outcome came."""
     files = corpus()
-    findings, outcomes = [], {}
-    for number in range(inputs) if only is None else [only]:
-        try:
-            outcome = read(mutated(files, seed, number))
-        except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
-            findings.append(number)
-            sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
-            continue
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return findings, outcomes
 
+    def attempt(number):
+        return read(mutated(files, seed, number))
 
-def main():
-    """The command line; exit status 1 when anything was found."""
-    parser = argparse.ArgumentParser(description="Fuzzes the unpacking of list files.")
-    parser.add_argument("--inputs", type=int, default=1500, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1, help="which run")
-    parser.add_argument("--only", type=int, help="repeat this one input")
-    arguments = parser.parse_args()
-    started = time.monotonic()
-    findings, outcomes = fuzz(arguments.inputs, arguments.seed, arguments.only)
-    seconds = time.monotonic() - started
-    sys.stdout.write(
-        f"unpacking: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
-        f" findings: {len(findings)}\n"
-    )
-    return 1 if findings else 0
+    return tried(attempt, inputs, seed, only)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line("unpacking", "Fuzzes the unpacking of list files.", fuzz))

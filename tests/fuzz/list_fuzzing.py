@@ -7,15 +7,12 @@ what looks like a hash.
 
 from __future__ import annotations
 
-import argparse
 import io
 import random
 import re
-import sys
-import time
-import traceback
-import warnings
 from typing import TYPE_CHECKING
+
+from fuzzing import command_line, tried
 
 from hashlists.errors import HashlistsError
 from hashlists.formats.registry import open_reader
@@ -179,40 +176,18 @@ def run(
         The numbers of the inputs that ended in anything but a result or a typed error, and how
         often each kind of outcome came.
     """
-    findings: list[int] = []
-    outcomes: dict[str, int] = {}
-    for number in range(inputs) if only is None else [only]:
+
+    def attempt(number: int) -> str:
         (data, options), limits = mutated(corpus, tokens, seed, number)
-        try:
-            outcome = read(data, format_name, options, limits)
-        except Exception:  # noqa: BLE001 - whatever it is, it is what this looks for
-            findings.append(number)
-            sys.stderr.write(f"input {number} of seed {seed}:\n{traceback.format_exc()}")
-            continue
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
-    return findings, outcomes
+        return read(data, format_name, options, limits)
+
+    return tried(attempt, inputs, seed, only)
 
 
 def main(format_name: str, corpus: Sequence[Case], tokens: Sequence[bytes]) -> int:
     """The command line; exit status 1 when anything was found."""
-    parser = argparse.ArgumentParser(description=f"Fuzzes the {format_name} reader.")
-    parser.add_argument("--inputs", type=int, default=1500, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=1, help="which run")
-    parser.add_argument("--only", type=int, help="repeat this one input")
-    arguments = parser.parse_args()
-    warnings.simplefilter("error")
-    started = time.monotonic()
-    findings, outcomes = run(
-        format_name,
-        corpus,
-        tokens,
-        inputs=arguments.inputs,
-        seed=arguments.seed,
-        only=arguments.only,
-    )
-    seconds = time.monotonic() - started
-    sys.stdout.write(
-        f"{format_name}: {arguments.inputs} inputs in {seconds:.0f} s: {outcomes};"
-        f" findings: {len(findings)}\n"
-    )
-    return 1 if findings else 0
+
+    def fuzz(inputs: int, seed: int, only: int | None) -> tuple[list[int], dict[str, int]]:
+        return run(format_name, corpus, tokens, inputs=inputs, seed=seed, only=only)
+
+    return command_line(format_name, f"Fuzzes the {format_name} reader.", fuzz)

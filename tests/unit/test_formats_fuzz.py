@@ -49,3 +49,22 @@ def test_the_unchanged_files_import_without_rejection(name, monkeypatch):
         for limits in shared.LIMITS:
             format_name = name.removeprefix("fuzz_").replace("_", "-")
             assert shared.read(data, format_name, options, limits) == "imported"
+
+
+def test_an_input_that_ends_in_anything_else_is_a_finding(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    fuzzing = importlib.import_module("fuzzing")
+
+    def attempt(number):
+        if number % 3 == 1:
+            raise ZeroDivisionError
+        return "read"
+
+    assert fuzzing.tried(attempt, 5, 7) == ([1, 4], {"read": 3})
+    told = capsys.readouterr().err
+    assert "input 1 of seed 7:\n" in told
+    assert "ZeroDivisionError" in told
+    assert fuzzing.tried(attempt, 5, 7, only=3) == ([], {"read": 1})
+    monkeypatch.setattr("sys.argv", ["fuzz", "--inputs", "2"])
+    assert fuzzing.command_line("x", "Fuzzes.", lambda *_: ([], {})) == 0
+    assert fuzzing.command_line("x", "Fuzzes.", lambda *_: ([1], {})) == 1

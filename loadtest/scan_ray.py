@@ -3,16 +3,12 @@
     python -m loadtest.scan_ray [--objects N] [--entries N] [--rounds N] [--smoke]
 
 The files are those of `loadtest.scan`. Workers are there, with their decoders and lists, before a
-scan is timed; one and two take turns, each in two ways. Held, a worker has one CPU, as it tells Ray
-that it takes: that is what adding a machine is worth. Free, one worker takes more where there is
-more, since it fetches and looks up beside its decoder, so that the second one finds less of this
-machine left. Exit status 1 where two that are held are not so much faster as they must.
+scan is timed; one and two take turns. Exit status 1 where two are not so much faster as they must.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import statistics
@@ -41,30 +37,19 @@ _WORKERS: Final = (1, 2)
 _MAX_BYTES: Final = 25 << 20
 
 
-def hold(processes: list[int]) -> None:
-    """Holds each process, and what it starts from now on, to a CPU of its own."""
-    own = sorted(os.sched_getaffinity(0))
-    for row, process in enumerate(processes):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
-                os.sched_setaffinity(int(task.name), {own[row % len(own)]})
-
-
-async def scan(work: Path, workers: int, number: int, *, held: bool) -> float:
+async def scan(work: Path, workers: int, number: int) -> float:
     """Seconds that a whole scan takes."""
     place = Place(str(work / "files"))
     orders = Orders(places=(place,), image_bytes=_MAX_BYTES, revision=1)
     (index,) = (work / "snapshots").glob("snapshot-*")
     engine = await start_ray_engine(orders, work / "snapshots", index.name, workers=workers)
-    if held:
-        hold(await engine.processes())  # before there are decoders
     source = open_source(place)
     try:
         page = await anext(source.list())
         some = [Batch(row + 1, 0, page.objects[:2]) for row in range(engine.capacity)]
         await asyncio.gather(*map(engine.scan, some))
         document = ScanDocument("s", 0.0, "load test", (place,))
-        with ScanState.create(work / f"out-{workers}-{number}-{held}", document) as state:
+        with ScanState.create(work / f"out-{workers}-{number}", document) as state:
             state.begin_run(revision=1, policy="default", policy_version="v")
             begun = time.perf_counter()
             done = await run_scan(state, [source], Selector(document.selection), engine)
@@ -78,20 +63,13 @@ async def scan(work: Path, workers: int, number: int, *, held: bool) -> float:
     return wall
 
 
-async def rounds(work: Path, count: int) -> dict[tuple[bool, int], list[float]]:
-    """Seconds of each scan, by whether its workers were held and how many they were."""
-    ways = [(held, workers) for held in (True, False) for workers in _WORKERS]
-    taken: dict[tuple[bool, int], list[float]] = {way: [] for way in ways}
+async def rounds(work: Path, count: int) -> dict[int, list[float]]:
+    """Seconds of each scan by how many workers did it."""
+    taken: dict[int, list[float]] = {workers: [] for workers in _WORKERS}
     for number in range(count):
-        for held, workers in ways:
-            taken[held, workers].append(await scan(work, workers, number, held=held))
+        for workers in _WORKERS:
+            taken[workers].append(await scan(work, workers, number))
     return taken
-
-
-def ratio_of(taken: dict[tuple[bool, int], list[float]], *, held: bool) -> float:
-    """How many times as fast two workers are; the median of all rounds."""
-    both = zip(taken[held, 1], taken[held, 2], strict=True)
-    return statistics.median(one / two for one, two in both)
 
 
 def main() -> int:
@@ -122,21 +100,16 @@ def main() -> int:
             taken = asyncio.run(rounds(work, options.rounds))
         finally:
             ray.shutdown()
+    ratio = statistics.median(one / two for one, two in zip(taken[1], taken[2], strict=True))
     print(f"{objects} files, medians of {options.rounds} rounds\n")
     print(measure.circumstances(("ray", "numpy", "pillow")), end="\n\n")
     table = [
-        (
-            str(workers),
-            "to one CPU each" if held else "not",
-            f"{statistics.median(of):.2f}",
-            f"{objects / statistics.median(of):.0f}",
-        )
-        for (held, workers), of in taken.items()
+        (str(workers), f"{statistics.median(of):.2f}", f"{objects / statistics.median(of):.0f}")
+        for workers, of in taken.items()
     ]
-    print(measure.markdown_table(("workers", "held", "s", "objects/s"), table))
-    ratio, free = (ratio_of(taken, held=held) for held in (True, False))
+    print(measure.markdown_table(("workers", "s", "objects/s"), table))
     print(f"\nTwo are {ratio:.2f} times as fast as one; required {_REQUIRED}: "
-          f"{'met' if ratio >= _REQUIRED else 'missed'}. Not held, {free:.2f} times.")  # fmt: skip
+          f"{'met' if ratio >= _REQUIRED else 'missed'}.")  # fmt: skip
     return int(ratio < _REQUIRED and not options.smoke)
 
 

@@ -1,12 +1,13 @@
 """Where an image's CPU time goes: the server's, stage by stage, beside the floor.
 
-    python -m loadtest.stages [--entries N] [--pictures kb100,mb1,mb5] [--seconds S] [--smoke]
+    python -m loadtest.stages [--entries N] [--pictures kb100,mb1,mb5] [--turns N] [--smoke]
 
 The whole is measured at a server, a few images at a time, and the echo and the files' floor in the
-same turn. The stages are the server's own functions, called here one after the other with the same
-files and the same lists, in batches of eight where the server gathers batches. What is left of the
-whole is gRPC, handing over between threads and processes, and waiting that costs. The largest is to
-be taken first.
+same turn; medians of several turns, since what a machine gives changes by the minute. The stages
+are the server's own functions, called here one after the other with the same files and the same
+lists, in batches of eight where the server gathers batches. What is left of the whole is gRPC,
+handing over between threads and processes, and waiting that costs. The largest is to be taken
+first.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from loadtest.openloop import floor, server
 from loadtest.openloop.phases import SERVER, Sender, cost_of
 from loadtest.openloop.plan import draw_plan
 from loadtest.openloop.processes import Watch
+from loadtest.openloop.results import Cost  # noqa: TC001  msgspec reads it
 from loadtest.openloop.scenario import Mix, Phase, Way
 from loadtest.openloop.side_by_side import side_by_side
 from matcher._proto.hashwarden.match.v1 import match_pb2 as pb
@@ -43,9 +45,8 @@ from matcher.policy.rules import policies_from_dict
 from matcher.service.convert import result_to_proto
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from loadtest.openloop.results import Cost
     from loadtest.openloop.server import Server
 
 _BATCH: Final = 8
@@ -141,6 +142,7 @@ def main() -> int:
         parser.add_argument("--entries", type=int, default=1_000_000, help="PDQ codes")
         parser.add_argument("--pictures", default="kb100,mb1,mb5", help="sets, between commas")
         parser.add_argument("--seconds", type=float, default=10.0, help="at the server")
+        parser.add_argument("--turns", type=int, default=5, help="of floor and server")
         parser.add_argument("--cache", type=Path, default=CACHE, help=f"default {CACHE}")
         parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
 
@@ -153,6 +155,7 @@ def main() -> int:
         return 0
     if options.smoke:
         options.entries, options.pictures, options.seconds = 20_000, "kb100", 2.0
+        options.turns = 1
     corpora = [open_corpus(Pictures(name), options.cache) for name in options.pictures.split(",")]
     data = server.prepare_data(options.cache, (), options.entries)
     print(f"{options.entries:,} PDQ entries, medians of {options.rounds} rounds\n")
@@ -176,37 +179,76 @@ def _unknown(corpus: Corpus) -> list[bytes]:
     return [content for file, content in pairs if file.sort is Sort.UNKNOWN]
 
 
-def _print_table(corpus: Corpus, data: Path, options: argparse.Namespace) -> None:
-    contents = _unknown(corpus)
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """CPU milliseconds for an image, all measured within a minute.
+
+    Attributes:
+        luminance, digests: of the files' floor.
+        echo: of a bare server, by way.
+        cost: of ours, by way.
+    """
+
+    luminance: float
+    digests: float
+    echo: dict[Way, float]
+    cost: dict[Way, Cost]
+
+    def ratio(self, way: Way) -> float:
+        """Ours over the floor."""
+        return self.cost[way].server / (self.luminance + self.digests + self.echo[way])
+
+
+def _take_turn(corpus: Corpus, servers: tuple[Server, Server], options: argparse.Namespace) -> Turn:
+    echo, ours = servers
     found = floor.measure_files(Pictures(corpus.folder.name), options.cache, options.rounds)
     floors = [f for f, file in zip(found, corpus.files, strict=True) if file.sort is Sort.UNKNOWN]
+    ways = (Way.UNARY, Way.STREAM)
+    return Turn(
+        luminance=1e3 * statistics.mean(each.luminance for each in floors),
+        digests=1e3 * statistics.mean(each.digests for each in floors),
+        echo={way: cost_at(echo, corpus, options, way=way, echo=True).server for way in ways},
+        cost={way: cost_at(ours, corpus, options, way=way, echo=False) for way in ways},
+    )
+
+
+def _print_table(corpus: Corpus, data: Path, options: argparse.Namespace) -> None:
+    contents = _unknown(corpus)
     stages = _stages_side_by_side(corpus, data, options)
     with contextlib.ExitStack() as stack:
-        echo = stack.enter_context(server.echo())
-        started = stack.enter_context(server.hashwarden(data, {}))
-        ways = {
-            way: (
-                cost_at(started, corpus, options, way=way, echo=False),
-                cost_at(echo, corpus, options, way=way, echo=True).server,
-            )
-            for way in (Way.UNARY, Way.STREAM)
-        }
+        servers = (
+            stack.enter_context(server.echo()),
+            stack.enter_context(server.hashwarden(data, {})),
+        )
+        turns = [_take_turn(corpus, servers, options) for _ in range(options.turns)]
     rows = [(f"stage: {name}", f"{taken:.3f}") for name, taken in stages.items()]
-    luminance = 1e3 * statistics.mean(each.luminance for each in floors)
-    digests = 1e3 * statistics.mean(each.digests for each in floors)
-    rows += [("floor: luminance", f"{luminance:.3f}"), ("floor: digests", f"{digests:.3f}")]
-    for way, (whole, echoed) in ways.items():
-        least = luminance + digests + echoed
+    rows += [
+        ("floor: luminance", _middle(each.luminance for each in turns)),
+        ("floor: digests", _middle(each.digests for each in turns)),
+    ]
+    for way in (Way.UNARY, Way.STREAM):
+        costs = [each.cost[way] for each in turns]
+        beyond = [each.server - sum(stages.values()) for each in costs]
+        ratios = sorted(each.ratio(way) for each in turns)
         rows += [
-            (f"floor: echo, {way}", f"{echoed:.3f}"),
-            (f"server, {way}", f"{whole.server:.3f}"),
-            *((f"of it {name}, {way}", f"{taken:.3f}") for name, taken in whole.by_role.items()),
-            (f"of it beyond the stages, {way}", f"{whole.server - sum(stages.values()):.3f}"),
-            (f"server over floor, {way}", f"**{whole.server / least:.2f}**"),
+            (f"floor: echo, {way}", _middle(each.echo[way] for each in turns)),
+            (f"server, {way}", _middle(each.server for each in costs)),
+            *(
+                (f"of it {name}, {way}", _middle(each.by_role.get(name, 0.0) for each in costs))
+                for name in costs[0].by_role
+            ),
+            (f"of it beyond the stages, {way}", _middle(beyond)),
+            (
+                f"server over floor, {way}",
+                f"**{statistics.median(ratios):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+            ),
         ]
     mean = sum(map(len, contents)) / len(contents) / 1e3
     print(f"\n{corpus.folder.name}: JPEG of {mean:,.0f} kB on average\n")
     print(measure.markdown_table(("CPU milliseconds an image", ""), rows))
+
+
+def _middle(taken: Iterable[float]) -> str:
+    return f"{statistics.median(taken):.3f}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from matcher.cli.scan_means import options_of
-from matcher.cli.scan_quiet import RAYS_LINE, without_lines
 from matcher.scan.events import unheard
 
 if TYPE_CHECKING:
@@ -120,14 +119,13 @@ async def _on_a_cluster(
         revision=revision,
     )
     name = await asyncio.to_thread(build_snapshot, session)
-    with without_lines(RAYS_LINE):
-        return await start_ray_engine(
-            orders,
-            settings.snapshots_dir,
-            name,
-            address=asked.address or "",
-            workers=asked.workers or 0,
-        )
+    return await start_ray_engine(
+        orders,
+        settings.snapshots_dir,
+        name,
+        address=asked.address or "",
+        workers=asked.workers or 0,
+    )
 
 
 __all__ = ["opened_engine"]

@@ -102,6 +102,18 @@ async def test_a_cluster_where_nobody_is_is_told_soon(scanned, snapshots):
             await start_ray_engine(orders(scanned), snapshots, "snapshot", address=address)
 
 
+async def test_a_cluster_that_does_not_come_up_is_told(scanned, snapshots, monkeypatch):
+    """Of which Ray tells by a plain exception."""
+    import ray
+
+    def timed_out(**options):
+        raise Exception("The current node timed out during startup")  # noqa: TRY002
+
+    monkeypatch.setattr(ray, "init", timed_out)
+    with pytest.raises(EngineError, match="could be had on this machine: The current node timed"):
+        await start_ray_engine(orders(scanned), snapshots, name_of(snapshots))
+
+
 @pytest.mark.usefixtures("cluster")
 async def test_workers_give_what_one_process_gives(scanned, snapshots, alone, tmp_path):
     engine = await start_ray_engine(orders(scanned), snapshots, name_of(snapshots), workers=2)
@@ -177,7 +189,6 @@ def test_a_command_scans_on_a_cluster_as_it_does_alone(scanned, tmp_path):
         )
         assert ended.returncode == 1, ended.stderr.decode()
         assert b"core_worker" not in ended.stderr
-        assert b"RAY_BACKEND_LOG_LEVEL" not in ended.stderr
         lines = (out / "report.jsonl").read_bytes().splitlines()
         records = [msgspec.json.decode(each) for each in lines]
         for each in records:

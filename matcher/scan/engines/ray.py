@@ -215,10 +215,10 @@ def _connect(address: str, snapshot: Path, workers: int) -> bool:
     usual: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
         _look_for(address)
-        ray.init(address=address, **usual)
+        _init(address=address, **usual)
         return True
     lists = sum(each.stat().st_size for each in snapshot.iterdir())
-    ray.init(
+    _init(
         address="local",
         num_cpus=workers or None,
         include_dashboard=False,
@@ -226,6 +226,13 @@ def _connect(address: str, snapshot: Path, workers: int) -> bool:
         **usual,
     )
     return True
+
+
+def _init(**options: Any) -> None:
+    try:
+        _library().init(**options)
+    except Exception as error:  # a node that does not come up is a plain one
+        raise OSError(str(error)) from error
 
 
 def _look_for(address: str) -> None:

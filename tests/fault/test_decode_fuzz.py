@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from pathlib import Path
 
 import pytest
 
-TARGET = Path(__file__).parents[1] / "fuzz" / "fuzz_decode.py"
+FOLDER = Path(__file__).parents[1] / "fuzz"
 
 
 @pytest.fixture(scope="module")
 def target():
-    spec = importlib.util.spec_from_file_location("fuzz_decode", TARGET)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("fuzz_decode")
 
 
 def test_mutated_files_end_in_results(target):

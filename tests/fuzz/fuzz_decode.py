@@ -105,5 +105,10 @@ def run(inputs: int, seed: int, only: int | None = None) -> tuple[list[int], dic
     return tried(attempt, inputs, seed, only)
 
 
+def main() -> int:
+    """The command line; exit status 1 when anything was found."""
+    return command_line("decode", __doc__.split("\n", 1)[0], run)
+
+
 if __name__ == "__main__":
-    sys.exit(command_line("decode", __doc__.split("\n", 1)[0], run))
+    sys.exit(main())

@@ -3,8 +3,9 @@
 On a machine with much else to do, a test fails now and then though nothing is wrong. Where few
 tests failed, each of those is run alone, three times over; if each passes twice or more, the run
 counts as passed, and says how unsteady they were, so that they are mended. Nothing else is let
-through: no test that fails more often, no run that broke off, no coverage below what is required,
-and nothing that earlier tests left behind, since the test that found it would not find it alone.
+through: no test that fails more often, no run that broke off, no process that died, no coverage
+below what is required, and no file that earlier tests left open, since the test that found it would
+not find it alone. What tests do to one another otherwise is not seen.
 
 `steady_tests.py count REPORT...` prints how many tests passed, failed and were skipped, and fails
 where any failed or a report has none that passed.
@@ -33,6 +34,12 @@ LEAST_PASSED = 2
 _TESTS_FAILED = 1
 #: The error of what earlier tests left behind, as `tests/conftest.py` names it.
 _LEFT_BEHIND = "LeftBehindError"
+#: What pytest-xdist says in a report of a test whose process died.
+_DIED = "crashed while running"
+_NO_ACCIDENTS = {
+    _LEFT_BEHIND: "tests left something behind",
+    _DIED: "a process of the tests died",
+}
 _REPORT = "--junitxml="
 
 
@@ -108,8 +115,10 @@ def _problem(arguments: list[str], report: Path, failed: list[str]) -> str:
         return f"{len(failed)} tests failed, and more than {MOST_UNSTEADY} are no accident"
     if outcomes_of(report)["failed"] != len(failed):
         return "the report tells of other failures"
-    if _LEFT_BEHIND in report.read_text(encoding="utf-8"):
-        return "tests left something behind"
+    told = report.read_text(encoding="utf-8")
+    for words, why in _NO_ACCIDENTS.items():
+        if words in told:
+            return why
     measured = any(each.startswith("--cov") for each in arguments)
     if measured and _quiet([sys.executable, "-m", "coverage", "report"]):
         return "the coverage is less than required"
@@ -123,6 +132,8 @@ def _passed_alone(report: Path, test: str) -> int:
         print(f"\n=== {test}: alone, {number} of {ROUNDS}", flush=True)
         again.unlink(missing_ok=True)
         status = _pytest([f"{_REPORT}{again}", "-p", "no:cacheprovider", test])
+        if status not in {0, _TESTS_FAILED}:  # it died, or never ran
+            return 0
         passed += status == 0 and outcomes_of(again) == {"passed": 1}
     return passed
 

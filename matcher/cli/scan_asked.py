@@ -303,8 +303,9 @@ def _told_apart(document: ScanDocument) -> str:
     if inner == outer:
         return f"{inner} is named twice: leave one out"
     return (
-        f"{inner} lies in {outer}, or is the same, and its objects would be scanned and counted "
-        f"twice: leave {inner} out, or scan it by itself into another folder"
+        f"{inner} lies in {outer}, or is the same, so that objects could be scanned and counted "
+        f"twice, whatever patterns leave out: leave {inner} out, or scan it by itself into another "
+        "folder"
     )
 
 

@@ -33,15 +33,15 @@ def command(ctx: click.Context, session: Session, *, folder: Path, as_json: bool
 
     Exit status: 0 where it is finished, 1 where it is not.
     """
+    at_work = scan_folders.is_at_work(folder)  # asked first: a run may end meanwhile
     with scan_folders.opened(folder) as state:
         summary = state.summary()
-    at_work = not summary.done and scan_folders.is_at_work(folder)
     if as_json:
         print_json(summary_record(summary, at_work=at_work))
     else:
         print_table(("scan", summary.document.id), _facts(summary, at_work=at_work))
         tell_summary(summary)
-        if at_work:
+        if at_work and not summary.done:
             note("Not finished: it is at work.")
         elif not summary.done:
             again = scan_folders.resume_command(session.words, folder)

@@ -135,6 +135,20 @@ FAILING = {
 }
 
 
+def test_a_process_that_dies_is_no_accident(checkout):
+    checkout.write("def test_a():\n    runs('a') in {1, 3} and os.abort()")
+    status, told = checkout.run("-p", "xdist", "-n", "1")
+    assert (status, checkout.runs("a")) == (1, 1)
+    assert "the failures stand: a process of the tests died" in told
+
+
+def test_a_process_that_dies_alone_is_none_either(checkout):
+    checkout.write("def test_a():\n    runs('a') == 2 and os.abort()\n    assert runs('b') > 1")
+    status, told = checkout.run()
+    assert (status, checkout.runs("a")) == (1, 2)
+    assert "failed again" in told
+
+
 @pytest.mark.parametrize("case", FAILING)
 def test_what_is_no_accident_fails_the_run(checkout, case):
     test, why, runs = FAILING[case]

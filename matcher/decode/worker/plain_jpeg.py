@@ -30,7 +30,7 @@ def plain_luminance(data: bytes, header: Header) -> NDArray[np.uint8] | None:
 
     Returns:
         Luminance as stored, `(H, W) uint8`, contiguous; None where the file is not plain (inks,
-        RGB, several pictures, more than 8 bits), or cut off or damaged in any way.
+        RGB, several pictures, more than 8 bits), cut off, or such that libjpeg-turbo warns of it.
 
     Raises:
         MemoryError: there was not enough.
@@ -42,6 +42,7 @@ def plain_luminance(data: bytes, header: Header) -> NDArray[np.uint8] | None:
         if (height, width) != (header.height, header.width) or colours not in _WITH_LUMINANCE:
             return None
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "GRAY", strict=True)
-    except (ValueError, KeyError):  # the latter where it has no name for the sampling of colours
+    # KeyError: it has no name for the sampling of colours; RuntimeError: no decoder could be made.
+    except (ValueError, KeyError, RuntimeError):
         return None
     return pixels[:, :, 0]

@@ -15,8 +15,8 @@ from matcher.decode.worker.sniff import Format
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: JPEG segments that change no pixel: APP1..APP13 and APP15 (APP14 tells the colours), COM.
-_JPEG_NEEDLESS = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})
+#: JPEG segments that change no pixel: TEM, APP1..APP13 and APP15 (APP14 tells the colours), COM.
+_JPEG_NEEDLESS = frozenset({0x01, *range(0xE1, 0xEE), 0xEF, 0xFE})
 _PNG_NEEDED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _IEND = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _LEAST_SHARE = 0.1  # of a file; of less, all that renders would be made of zeros

@@ -16,7 +16,7 @@ from matcher.decode.worker.failures import NotDecodableError
 from matcher.decode.worker.headers.jpeg import read_header
 from matcher.decode.worker.opening import JPEG_LEAST_SIDE
 from matcher.decode.worker.plain_jpeg import plain_luminance
-from matcher.model import ALL_VIEWS, CODE64_KINDS, DecodeRequest
+from matcher.model import ALL_VIEWS, CODE64_KINDS, DecodeRequest, NotHashableReason
 from tests.unit.decode.conftest import encoded
 
 
@@ -109,6 +109,34 @@ def test_what_is_not_plain_is_left_to_pillow(case):
     data = NOT_PLAIN[case]()
     assert short_way(data) is None
     assert opening.open_file(data, DecodeLimits()).luminance is None
+
+
+def with_many_scans(count):
+    """A progressive file whose last scan stands there so many times."""
+    data = encoded(drawn((64, 64), "L"), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + b"\xff\xd9"
+
+
+@pytest.mark.parametrize(("count", "plain"), [(1, True), (40, True), (100, False), (3000, False)])
+def test_files_of_many_scans_are_not_plain(count, plain):
+    assert read_header(with_many_scans(count), 1).plain is plain
+
+
+def test_files_of_too_many_scans_are_over_the_limit():
+    answer = worker.decode(with_many_scans(4096), DecodeRequest(), DecodeLimits())
+    assert answer.reason is NotHashableReason.OVER_LIMIT
+    assert "4097 scans, the limit is 4096" in answer.detail
+
+
+def test_a_marker_that_says_nothing_is_passed_over_both_ways(monkeypatch):
+    data = encoded(drawn((64, 64), "L"), "JPEG")
+    frame = data.index(b"\xff\xc0")
+    data = data[:frame] + b"\xff\x01" + data[frame:]
+    short = worker.decode(data, DecodeRequest(), DecodeLimits())
+    monkeypatch.setattr(opening, "plain_luminance", lambda *_: None)
+    long = worker.decode(data, DecodeRequest(), DecodeLimits())
+    np.testing.assert_array_equal(short.views[0].luma, long.views[0].luma, strict=True)
 
 
 def test_what_is_rendered_smaller_is_left_to_pillow():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matcher.decode.worker.exif import orientation_of
-from matcher.decode.worker.failures import malformed
+from matcher.decode.worker.failures import malformed, over_limit
 from matcher.decode.worker.headers.base import Header
 from matcher.decode.worker.headers.budget import Budget
 
@@ -26,7 +26,9 @@ _USUAL_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _USUAL_COMPONENTS = frozenset({1, 3})
 _COEFFICIENT_BYTES = 2
 _SAMPLE_BITS = 8
-_COUNTED_SCANS = 4096  # beyond any real file; counting further would only cost time
+_MOST_SCANS = 4096  # beyond any real file
+#: Beyond the usual ten; a plain file of which libjpeg-turbo warns is decoded twice.
+_PLAIN_SCANS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,12 @@ def read_header(data: bytes, frame_limit: int) -> Header:
                 break
             scans += 1
             buffered = buffered or data[segment.content] < components
-            if scans >= _COUNTED_SCANS or (not buffered and data.endswith(b"\xff\xd9")):
+            if scans > _MOST_SCANS or (not buffered and data.endswith(b"\xff\xd9")):
                 complete = True  # of a single scan, the last two bytes tell without a search
                 break
     if not width or not height or not scans:
         raise malformed("JPEG without a frame header or without image data")
+    _check_scans(scans if buffered else 1)
     return Header(
         width,
         height,
@@ -106,8 +109,13 @@ def read_header(data: bytes, frame_limit: int) -> Header:
         scans=scans if buffered else 1,
         extra_bytes=coefficient_bytes if buffered else 0,
         orientation=orientation_of(exif),
-        plain=plain and not several,
+        plain=plain and not several and scans <= _PLAIN_SCANS,
     )
+
+
+def _check_scans(scans: int) -> None:
+    if scans > _MOST_SCANS:
+        raise over_limit("JPEG", scans, _MOST_SCANS, "scans")
 
 
 def _frame(content: bytes) -> tuple[int, int, int]:

@@ -59,6 +59,7 @@ _NEEDED = (
     "pyrage",
     "rich",
     "scipy",
+    "simplejpeg",
     "sqlalchemy",
     "tenacity",
     "waitress",

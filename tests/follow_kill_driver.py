@@ -27,7 +27,7 @@ from matcher.index.holder import Holder
 from matcher.policy.rules import default_policy
 from tests.catalog_support import Item, bring
 from tests.follow_support import found_in, read_state
-from tests.kill_steps import die_at, is_killed, need_no_syncs
+from tests.kill_steps import die_at, forked, need_no_syncs, was_killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -198,7 +198,7 @@ def main() -> None:
         while True:
             work = folder / f"{number}-{after}"
             shutil.copytree(template, work)
-            if not is_killed(partial(act_until, scenario, work, number, after=after)):
+            if not was_killed(forked(partial(act_until, scenario, work, number, after=after))):
                 break
             copy = folder / "copy"
             shutil.copytree(work, copy)

@@ -1,4 +1,4 @@
-"""What drivers share that kill a run of theirs at its n-th step: the kill, and the run.
+"""What drivers share that kill a run of theirs, at its n-th step or some time: the kill, the run.
 
 Each run is a fork, so that nothing has to be imported again.
 """
@@ -58,12 +58,8 @@ def die_at(
     return step
 
 
-def is_killed(act: Callable[[], None]) -> bool:
-    """Whether a run was killed; False when it came to its end before that.
-
-    Args:
-        act: plants the kill, and runs.
-    """
+def forked(act: Callable[[], None]) -> int:
+    """The process id of a fork that does so, and then ends."""
     child = os.fork()
     if child == 0:
         try:
@@ -72,6 +68,11 @@ def is_killed(act: Callable[[], None]) -> bool:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    return child
+
+
+def was_killed(child: int) -> bool:
+    """Whether a fork was killed; False when it came to its end before that."""
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL

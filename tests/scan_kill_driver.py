@@ -15,7 +15,6 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from matcher.scan.run import run_scan
 from matcher.scan.sources import SourceOptions, open_source
 from matcher.scan.sources.selection import Selector
 from matcher.scan.state import RunEnd, ScanState
+from tests.kill_steps import forked, was_killed
 from tests.scan_support import generation_of, picture
 
 #: Every so many objects there is one of each of these.
@@ -91,15 +91,12 @@ def run_killed(
 ) -> bool:
     """Whether a run was killed: `moment` seconds after it has finished so many batches."""
     told, progress = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def run() -> None:
         os.close(told)
-        try:
-            asyncio.run(scan(work, out, generation, progress))
-        except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        asyncio.run(scan(work, out, generation, progress))
+
+    child = forked(run)
     os.close(progress)
     with open(told, "rb", buffering=0) as finished:  # noqa: PTH123 - a descriptor
         if after is None:
@@ -108,12 +105,7 @@ def run_killed(
         elif len(_read(finished, after)) == after:
             time.sleep(moment)
             os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.waitstatus_to_exitcode(status) == 0, "the run failed by itself"
-    return False
+    return was_killed(child)
 
 
 def _read(finished: object, count: int) -> bytes:

@@ -20,7 +20,7 @@ from matcher.scan.errors import StateError
 from matcher.scan.model import BatchResult
 from matcher.scan.state import RunEnd, ScanState
 from matcher.scan.tally import Tally
-from tests.kill_steps import die_at, is_killed, need_no_syncs
+from tests.kill_steps import die_at, forked, need_no_syncs, was_killed
 from tests.scan_state_support import RUN, batches, document, result, sealer
 
 OBJECTS = 15
@@ -119,7 +119,7 @@ def main() -> None:
         number = 1 + stride // 2 * after
         while True:
             work = folder / f"{number}-{after}"
-            if not is_killed(partial(scan_until, work, number, after=after)):
+            if not was_killed(forked(partial(scan_until, work, number, after=after))):
                 break
             if work.exists():
                 try:

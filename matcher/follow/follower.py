@@ -204,6 +204,16 @@ class Follower:
             build_seconds=making.seconds,
         )
 
+    def is_stale(self, after_seconds: float) -> bool:
+        """Whether what is served may be out of date; from any thread, and for every answer.
+
+        Args:
+            after_seconds: without word from the source.
+        """
+        view = self._view
+        behind = view is None or self._is_behind(view)
+        return behind or self._seconds_since_contact() > after_seconds
+
     def _is_behind(self, view: View) -> bool:
         if self._catalog is None and self._opener.refused:
             return True  # and nothing else tells what it has

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
 DOMAIN = "hashwarden"
+#: The metadata in which a status with its details is told.
+STATUS_KEY = "grpc-status-details-bin"
 _RETRY_SECONDS = 1
 _log = logging.getLogger(__name__)
 
@@ -111,11 +113,16 @@ def status_of(error: Exception) -> status_pb2.Status:
     What is not in the table is a bug of ours: it is logged with its traceback, and the caller
     gets `INTERNAL` without its text, which might hold what must not leave.
     """
-    for kind, code in STATUS_OF:
-        if isinstance(error, kind):
-            return _status(code, str(error), error)
+    code = _code_of(error)
+    if code is not None:
+        return _of_this_call(_status(code, str(error), error))
     _log.error("unexpected error", exc_info=error)
-    return _status(grpc.StatusCode.INTERNAL, "internal error; the server's log has more", error)
+    said = "internal error; the server's log has more"
+    return _of_this_call(_status(grpc.StatusCode.INTERNAL, said, error))
+
+
+def _code_of(error: Exception) -> grpc.StatusCode | None:
+    return next((code for kind, code in STATUS_OF if isinstance(error, kind)), None)
 
 
 def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2.Status:
@@ -132,6 +139,10 @@ def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2
         seconds = getattr(error, "retry_seconds", _RETRY_SECONDS)
         delay = duration_pb2.Duration(seconds=seconds)
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
+
+
+def _of_this_call(status: status_pb2.Status) -> status_pb2.Status:
     if called := request_id.get():
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=called))
     return status
@@ -153,3 +164,29 @@ async def abort(context: ServicerContext[Any, Any], error: Exception) -> NoRetur
     trailing = (*status.trailing_metadata, (HEADER, called))
     await context.abort_with_status(status._replace(trailing_metadata=trailing))
     raise AssertionError("abort_with_status always raises")
+
+
+class StandingError:
+    """An error that calls end with by the hundred: its status is made once.
+
+    Only the id of the call is put behind it: two messages one behind the other are read as one, in
+    which repeated fields hold what both held (Protocol Buffers, Encoding, "Last One Wins").
+
+    Args:
+        error: one of the table.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        code = _code_of(error)
+        assert code is not None, "not in the table"
+        self._code = code
+        self._message = str(error)
+        self._status = _status(code, self._message, error).SerializeToString()
+
+    async def abort(self, context: ServicerContext[Any, Any]) -> NoReturn:
+        """Ends an RPC with it."""
+        called = id_of(context)
+        status = self._status + _of_this_call(status_pb2.Status()).SerializeToString()
+        trailing = ((STATUS_KEY, status), (HEADER, called))
+        await context.abort(self._code, self._message, trailing)
+        raise AssertionError("abort always raises")

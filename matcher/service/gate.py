@@ -131,6 +131,10 @@ class Gate:
         self._one_place = one_place
         self._roles_of = roles_of
 
+    def knows(self, method: str) -> bool:
+        """Whether a method is any of ours, at this address or another."""
+        return method in self._roles_of
+
     def is_open(self, method: str) -> bool:
         """Whether a method is for everybody."""
         return self._roles_of.get(method, frozenset()) is EVERYBODY

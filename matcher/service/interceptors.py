@@ -23,7 +23,7 @@ from google.rpc import code_pb2, status_pb2
 from matcher import wire
 from matcher._proto.hashwarden.match.v1 import match_pb2
 from matcher.service.callers import note_place
-from matcher.service.errors import reason_of
+from matcher.service.errors import STATUS_KEY, reason_of
 from matcher.service.handlers import Handler, behavior_of, with_behavior
 from matcher.service.request_ids import note_request
 from matcher.service.tracing import NoTracing
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from matcher.service.tracing import Tracing
 
 Context = Any
-_STATUS = "grpc-status-details-bin"
 _log = logging.getLogger(__name__)
 
 
@@ -210,7 +209,7 @@ class _Method:
 def _told_status(context: Context) -> status_pb2.Status | None:
     """The status with which a handler of ours ended a call; None where it told none."""
     for key, value in context.trailing_metadata() or ():
-        if key == _STATUS:
+        if key == STATUS_KEY:
             return status_pb2.Status.FromString(value)
     return None
 

@@ -28,7 +28,7 @@ import grpc
 
 from matcher.admission import Place, Room
 from matcher.errors import InvalidRequestError, OverloadedError
-from matcher.service.errors import abort
+from matcher.service.errors import StandingError, abort
 from matcher.service.handlers import Handler, behavior_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
         Collection,
         Sequence,
     )
+
+    from prometheus_client import Counter
 
     from matcher.admission import Admission
     from matcher.service.gate import Gate
@@ -91,6 +93,10 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         self._unary_calls = Room(max_unary)
         self._others_open = Room(OTHERS_OPEN)
         self._others_read: defaultdict[str, Room] = defaultdict(lambda: Room(OTHERS_READ))
+        self._overloaded = StandingError(
+            OverloadedError("too many calls are open; try again, with back-off")
+        )
+        self._counters: dict[str, tuple[Counter, Counter]] = {}
         self._refusing: Handler = grpc.stream_stream_rpc_method_handler(self._refuse)
         self._asking: dict[Handler, Handler] = {}
 
@@ -104,6 +110,8 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         service, _, method = path.removeprefix("/").partition("/")
         if service not in self._services:
             return self._of_another(await continuation(handler_call_details), service, method)
+        if not self._gate.knows(path):  # nobody answers it, and its name is no label of metrics
+            return await continuation(handler_call_details)
         shown = handler_call_details.invocation_metadata
         if self._gate.is_hopeless(path, shown):
             return await continuation(handler_call_details)  # refused there, without a place
@@ -197,11 +205,18 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         return self._refusing
 
     def _count_refused(self, method: str) -> None:
-        self._metrics.requests.labels(method, grpc.StatusCode.UNAVAILABLE.name).inc()
-        self._metrics.rejects.labels(OverloadedError.reason.lower()).inc()
+        counters = self._counters.get(method)
+        if counters is None:
+            code = grpc.StatusCode.UNAVAILABLE.name
+            counters = self._counters[method] = (
+                self._metrics.requests.labels(method, code),
+                self._metrics.rejects.labels(OverloadedError.reason.lower()),
+            )
+        for each in counters:
+            each.inc()
 
     async def _refuse(self, _: object, context: Context) -> None:
-        await abort(context, OverloadedError("too many calls are open; try again, with back-off"))
+        await self._overloaded.abort(context)
 
 
 def _take(rooms: Sequence[Room], who: str | None) -> Place:

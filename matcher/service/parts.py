@@ -53,6 +53,7 @@ from matcher.service.certificate_ends import ServedCertificates
 from matcher.service.directory import Directory
 from matcher.service.exports import Exports, ExportSettings
 from matcher.service.gate import Gate
+from matcher.service.handlers import FoundByName
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_ages import ListAges
@@ -338,9 +339,10 @@ class Parts:
         if self.keeping.is_on or file is None or file.exists():  # else nothing is to be swept
             self.keeping.start()
         self._records = RecordServicer(self.keeping, self.holder, matching.exact_distances)
-        match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, server)
-        match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
+        services = FoundByName(server)
+        match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, services)
+        match_pb2_grpc.add_MatchServiceServicer_to_server(matching, services)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, services)
 
     def register_lists(self, server: grpc.aio.Server) -> None:
         """Adds the servicer of list management, and health."""
@@ -364,8 +366,9 @@ class Parts:
             self._changed.set,
             outcomes=self.keeping.outcomes,
         )
-        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
+        services = FoundByName(server)
+        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, services)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, services)
 
     async def load(self, *, wait: bool = True) -> None:
         """Loads the lists, tests matching, and says ready.
@@ -460,7 +463,7 @@ class Parts:
     def provenance(self) -> match_pb2.Provenance:
         """What every answer says of versions and age."""
         return match_pb2.Provenance(
-            stale=self._stale(self.follower.state()),
+            stale=self.follower.is_stale(self.settings.stale_after_seconds),
             hasher_version=hashing.HASHER_VERSION,
             decoder_version=self.pool.versions(),
         )
@@ -468,10 +471,6 @@ class Parts:
     def _observe_stages(self, spells: Mapping[Stage, Spell]) -> None:
         self.metrics.stages.observe(spells)
         self.tracing.upload(spells)
-
-    def _stale(self, state: FollowerState) -> bool:
-        late = state.seconds_since_contact > self.settings.stale_after_seconds
-        return state.behind or late
 
     def status(self) -> IndexStatus:
         """What health and metrics tell; from any thread."""
@@ -484,7 +483,7 @@ class Parts:
                 segments[name] += len(segment.entries)  # several may be live
         return IndexStatus(
             ready=self.health.is_ready and self.pulse.beats,
-            stale=self._stale(state),
+            stale=self.follower.is_stale(self.settings.stale_after_seconds),
             revision=revision,
             entries=sum(segments.values()),
             segments=segments,

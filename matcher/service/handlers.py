@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
@@ -15,8 +15,8 @@ Behavior = Any  # a coroutine function, or one of an asynchronous generator
 Deserializer = Callable[[bytes], Any]
 
 
-class FoundByName:
-    """A server as generated code adds servicers to it, all of whose methods are found by name.
+def found_by_name(server: grpc.aio.Server) -> grpc.aio.Server:
+    """A server for generated code to add servicers to, whose methods are all found by name.
 
     Generated code also registers each method with gRPC, which then waits for the next call of each
     in a task of its own, and goes through all these tasks at every call: with fifteen methods
@@ -25,6 +25,11 @@ class FoundByName:
     Args:
         server: gets the handlers.
     """
+    return cast("grpc.aio.Server", _FoundByName(server))
+
+
+class _FoundByName:
+    """As much of a server as generated code asks for."""
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server

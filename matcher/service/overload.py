@@ -110,10 +110,8 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         service, _, method = path.removeprefix("/").partition("/")
         if service not in self._services:
             return self._of_another(await continuation(handler_call_details), service, method)
-        if not self._gate.knows(path):  # nobody answers it, and its name is no label of metrics
-            return await continuation(handler_call_details)
         shown = handler_call_details.invocation_metadata
-        if self._gate.is_hopeless(path, shown):
+        if not self._gate.knows(path) or self._gate.is_hopeless(path, shown):
             return await continuation(handler_call_details)  # refused there, without a place
         is_unary = path in self._unary
         rooms = (self._calls, self._unary_calls) if is_unary else (self._calls,)

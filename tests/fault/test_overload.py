@@ -7,6 +7,7 @@ import threading
 from contextlib import asynccontextmanager
 
 import grpc
+import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,6 +18,8 @@ from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.service.server import running
 
+#: By channel, the address at which its server tells of itself.
+ADMIN: dict[grpc.aio.Channel, str] = {}
 REQUEST = match_pb2.MatchImageRequest(image=published_test_image().data)
 
 
@@ -50,10 +53,18 @@ async def served(data, gate, **overrides):
         async with grpc.aio.insecure_channel(
             server.address, options=(("grpc.enable_retries", 0),)
         ) as channel:
+            ADMIN[channel] = server.admin
             try:
                 yield channel
             finally:
                 gate.set()
+                del ADMIN[channel]
+
+
+async def metrics_of(channel):
+    """What the server behind a channel tells of itself."""
+    async with httpx.AsyncClient() as client:
+        return (await client.get(f"http://{ADMIN[channel]}/metrics")).text
 
 
 async def begun(gate, count=1):
@@ -90,6 +101,22 @@ async def test_a_call_too_many_is_told_to_try_again(begun_data, gate, bound):
         for call in held:
             assert (await call).result.matches
         assert (await stub.MatchImage(REQUEST)).result.matches
+
+
+async def test_what_nobody_answers_takes_no_room_and_is_no_label(begun_data, gate):
+    free = {"admin_listen": "127.0.0.1:0"}
+    async with served(begun_data, gate, max_rpcs=1, **free) as channel:
+        held = match_pb2_grpc.MatchServiceStub(channel).MatchImage(REQUEST)
+        await begun(gate)
+        for name in ("Made", "Up"):
+            call = channel.unary_unary(f"/hashwarden.match.v1.MatchService/{name}")(b"")
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await told(match_pb2_grpc.MatchServiceStub(channel).MatchImage(REQUEST)) == REFUSED
+        page = await metrics_of(channel)
+        assert 'method="MatchImage"' in page
+        assert "Made" not in page
+        gate.set()
+        assert (await held).result.matches
 
 
 async def test_streams_are_taken_where_no_more_unary_calls_are(begun_data, gate):

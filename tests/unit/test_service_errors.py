@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from hashlists import errors as lists
 from matcher import errors as match
-from matcher.service.errors import DOMAIN, STATUS_OF, status_of
+from matcher.service.errors import DOMAIN, STATUS_KEY, STATUS_OF, StandingError, status_of
+from matcher.service.request_ids import HEADER
+from matcher.telemetry import request_id
 
 #: Bases that nobody raises, and errors that never reach a caller of the service.
 NOT_TOLD = {
@@ -69,3 +71,33 @@ def test_who_failed_too_often_is_told_how_long_to_wait():
     retry = error_details_pb2.RetryInfo()
     assert any(each.Unpack(retry) for each in status.details)
     assert retry.retry_delay.seconds == 7
+
+
+class EndedError(Exception):
+    """What ends a call."""
+
+
+class Calling:
+    """A call that notes how it was ended."""
+
+    def __init__(self, called):
+        self._called = called
+
+    def invocation_metadata(self):
+        return ((HEADER, self._called),)
+
+    async def abort(self, code, details, trailing_metadata):
+        self.ended = code, details, dict(trailing_metadata)
+        raise EndedError
+
+
+@pytest.mark.parametrize("called", ["first", "a-second-one"])
+async def test_what_is_made_once_says_what_is_made_anew(called):
+    error = match.OverloadedError("too many calls are open")
+    call = Calling(called)
+    with pytest.raises(EndedError):
+        await StandingError(error).abort(call)
+    code, details, trailing = call.ended
+    assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "too many calls are open")
+    assert trailing[HEADER] == called == request_id.get()
+    assert status_pb2.Status.FromString(trailing[STATUS_KEY]) == status_of(error)

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 _REQUIRED: Final = {1_000_000: 4.0, 10_000_000: 7.0}
 _PROCESSES: Final = 2
 _WAYS: Final = (Way.UNARY, Way.STREAM)
-_IN_FLIGHT: Final = 16
+#: One caller alone may have 33 (`max_unary_rpcs`).
+_IN_FLIGHT: Final = 28
 _CONNECTIONS: Final = 4
 _TIMEOUT_SECONDS: Final = 30.0
 _ADDED: Final = 1_000_000  # codes given to the peer's index at a time

@@ -83,6 +83,11 @@ class Batcher(Generic[Item, Answer]):
             if not self._gathering or not self._is_worth_waiting():
                 self._changed.notify()
 
+    def look_again(self) -> None:
+        """What is expected has become less without an item coming; from any thread."""
+        with self._changed:
+            self._changed.notify()
+
     async def close(self) -> None:
         """Answers what is waiting and ends the thread."""
         with self._changed:

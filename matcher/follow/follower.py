@@ -193,7 +193,7 @@ class Follower:
         making = self._making
         return FollowerState(
             seconds_since_contact=since,
-            behind=view is None or self._is_behind(view),
+            behind=self._is_behind(view),
             problem=self._problems.text,
             revision=self._revision,
             snapshot="" if view is None else view.sealed.name,
@@ -210,11 +210,11 @@ class Follower:
         Args:
             after_seconds: without word from the source.
         """
-        view = self._view
-        behind = view is None or self._is_behind(view)
-        return behind or self._seconds_since_contact() > after_seconds
+        return self._is_behind(self._view) or self._seconds_since_contact() > after_seconds
 
-    def _is_behind(self, view: View) -> bool:
+    def _is_behind(self, view: View | None) -> bool:
+        if view is None:
+            return True
         if self._catalog is None and self._opener.refused:
             return True  # and nothing else tells what it has
         return self._need is Need.NOW or self._head != view.revision

@@ -115,10 +115,10 @@ def status_of(error: Exception) -> status_pb2.Status:
     """
     code = _code_of(error)
     if code is not None:
-        return _of_this_call(_status(code, str(error), error))
+        return _with_request_id(_status(code, str(error), error))
     _log.error("unexpected error", exc_info=error)
     said = "internal error; the server's log has more"
-    return _of_this_call(_status(grpc.StatusCode.INTERNAL, said, error))
+    return _with_request_id(_status(grpc.StatusCode.INTERNAL, said, error))
 
 
 def _code_of(error: Exception) -> grpc.StatusCode | None:
@@ -142,7 +142,7 @@ def _status(code: grpc.StatusCode, message: str, error: Exception) -> status_pb2
     return status
 
 
-def _of_this_call(status: status_pb2.Status) -> status_pb2.Status:
+def _with_request_id(status: status_pb2.Status) -> status_pb2.Status:
     if called := request_id.get():
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=called))
     return status
@@ -166,19 +166,23 @@ async def abort(context: ServicerContext[Any, Any], error: Exception) -> NoRetur
     raise AssertionError("abort_with_status always raises")
 
 
-class StandingError:
-    """An error that calls end with by the hundred: its status is made once.
+class StandingRefusal:
+    """What calls are refused with by the hundred: its status is made once.
 
     Only the id of the call is put behind it: two messages one behind the other are read as one, in
     which repeated fields hold what both held (Protocol Buffers, Encoding, "Last One Wins").
 
     Args:
-        error: one of the table.
+        error: what is told.
+
+    Raises:
+        ValueError: the error is not in the table.
     """
 
     def __init__(self, error: Exception) -> None:
         code = _code_of(error)
-        assert code is not None, "not in the table"
+        if code is None:
+            raise ValueError(f"{type(error).__name__} has no status")
         self._code = code
         self._message = str(error)
         self._status = _status(code, self._message, error).SerializeToString()
@@ -186,7 +190,7 @@ class StandingError:
     async def abort(self, context: ServicerContext[Any, Any]) -> NoReturn:
         """Ends an RPC with it."""
         called = id_of(context)
-        status = self._status + _of_this_call(status_pb2.Status()).SerializeToString()
+        status = self._status + _with_request_id(status_pb2.Status()).SerializeToString()
         trailing = ((STATUS_KEY, status), (HEADER, called))
         await context.abort(self._code, self._message, trailing)
         raise AssertionError("abort always raises")

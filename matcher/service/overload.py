@@ -28,7 +28,7 @@ import grpc
 
 from matcher.admission import Place, Room
 from matcher.errors import InvalidRequestError, OverloadedError
-from matcher.service.errors import StandingError, abort
+from matcher.service.errors import StandingRefusal, abort
 from matcher.service.handlers import Handler, behavior_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         self._unary_calls = Room(max_unary)
         self._others_open = Room(OTHERS_OPEN)
         self._others_read: defaultdict[str, Room] = defaultdict(lambda: Room(OTHERS_READ))
-        self._overloaded = StandingError(
+        self._overloaded = StandingRefusal(
             OverloadedError("too many calls are open; try again, with back-off")
         )
         self._counters: dict[str, tuple[Counter, Counter]] = {}

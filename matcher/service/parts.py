@@ -53,7 +53,6 @@ from matcher.service.certificate_ends import ServedCertificates
 from matcher.service.directory import Directory
 from matcher.service.exports import Exports, ExportSettings
 from matcher.service.gate import Gate
-from matcher.service.handlers import found_by_name
 from matcher.service.health import Health, Pulse
 from matcher.service.late_catalog import LateCatalog
 from matcher.service.list_ages import ListAges
@@ -339,10 +338,9 @@ class Parts:
         if self.keeping.is_on or file is None or file.exists():  # else nothing is to be swept
             self.keeping.start()
         self._records = RecordServicer(self.keeping, self.holder, matching.exact_distances)
-        services = found_by_name(server)
-        match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, services)
-        match_pb2_grpc.add_MatchServiceServicer_to_server(matching, services)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, services)
+        match_records_pb2_grpc.add_MatchRecordServiceServicer_to_server(self._records, server)
+        match_pb2_grpc.add_MatchServiceServicer_to_server(matching, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
     def register_lists(self, server: grpc.aio.Server) -> None:
         """Adds the servicer of list management, and health."""
@@ -366,9 +364,8 @@ class Parts:
             self._changed.set,
             outcomes=self.keeping.outcomes,
         )
-        services = found_by_name(server)
-        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, services)
-        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, services)
+        lists_pb2_grpc.add_HashListServiceServicer_to_server(self._lists, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, server)
 
     async def load(self, *, wait: bool = True) -> None:
         """Loads the lists, tests matching, and says ready.

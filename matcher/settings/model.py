@@ -45,11 +45,15 @@ _CPUS_A_PROCESS = 4  # about what one process can keep decoding
 
 
 def _decoders(cpus: int) -> int:
-    """One more than CPUs, since one is between two files as a rule; a single CPU has no more to do.
+    """As many as CPUs, and one more for each server process, of whose one is between two files.
 
-    Measured in docs/performance.md, "What a server does so that small uploads are cheap".
+    A single CPU has no more to do. Measured in docs/performance.md, "The service under load".
     """
-    return cpus + (cpus > 1)
+    return cpus + _processes(cpus) if cpus > 1 else 1
+
+
+def _processes(cpus: int) -> int:
+    return max(1, cpus // _CPUS_A_PROCESS)
 
 
 def knob(parse: Parser, default: object, *, repr_: bool = True) -> Any:
@@ -360,7 +364,7 @@ class Settings:
     @property
     def process_count(self) -> int:
         """How many processes serve: `processes`, or one for every four usable CPUs."""
-        return self.processes or max(1, usable_cpus() // _CPUS_A_PROCESS)
+        return self.processes or _processes(usable_cpus())
 
     @property
     def decode_limits(self) -> Mapping[str, Any]:

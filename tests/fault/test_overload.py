@@ -18,8 +18,6 @@ from matcher.decode import worker
 from matcher.demo_data import published_test_image
 from matcher.service.server import running
 
-#: By channel, the address at which its server tells of itself.
-ADMIN: dict[grpc.aio.Channel, str] = {}
 REQUEST = match_pb2.MatchImageRequest(image=published_test_image().data)
 
 
@@ -41,7 +39,8 @@ def gate(monkeypatch):
 
 
 @asynccontextmanager
-async def served(data, gate, **overrides):
+async def serving(data, gate, **overrides):
+    """A server and a connection to it."""
     free = {"listen": "127.0.0.1:0", "admin_listen": "off", "decode_workers": 8}
     chosen = settings.load_settings(data, environ={}, overrides=free | overrides)
     gate.set()
@@ -53,18 +52,16 @@ async def served(data, gate, **overrides):
         async with grpc.aio.insecure_channel(
             server.address, options=(("grpc.enable_retries", 0),)
         ) as channel:
-            ADMIN[channel] = server.admin
             try:
-                yield channel
+                yield server, channel
             finally:
                 gate.set()
-                del ADMIN[channel]
 
 
-async def metrics_of(channel):
-    """What the server behind a channel tells of itself."""
-    async with httpx.AsyncClient() as client:
-        return (await client.get(f"http://{ADMIN[channel]}/metrics")).text
+@asynccontextmanager
+async def served(data, gate, **overrides):
+    async with serving(data, gate, **overrides) as (_, channel):
+        yield channel
 
 
 async def begun(gate, count=1):
@@ -104,17 +101,18 @@ async def test_a_call_too_many_is_told_to_try_again(begun_data, gate, bound):
 
 
 async def test_what_nobody_answers_takes_no_room_and_is_no_label(begun_data, gate):
-    free = {"admin_listen": "127.0.0.1:0"}
-    async with served(begun_data, gate, max_rpcs=1, **free) as channel:
+    told_at = {"admin_listen": "127.0.0.1:0"}
+    async with serving(begun_data, gate, max_rpcs=1, **told_at) as (server, channel):
         held = match_pb2_grpc.MatchServiceStub(channel).MatchImage(REQUEST)
         await begun(gate)
-        for name in ("Made", "Up"):
+        for name in ("MadeUp", "MadeUpToo"):
             call = channel.unary_unary(f"/hashwarden.match.v1.MatchService/{name}")(b"")
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
         assert await told(match_pb2_grpc.MatchServiceStub(channel).MatchImage(REQUEST)) == REFUSED
-        page = await metrics_of(channel)
+        async with httpx.AsyncClient() as client:
+            page = (await client.get(f"http://{server.admin}/metrics")).text
         assert 'method="MatchImage"' in page
-        assert "Made" not in page
+        assert 'method="Made' not in page
         gate.set()
         assert (await held).result.matches
 

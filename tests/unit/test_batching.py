@@ -131,6 +131,18 @@ async def test_a_batch_waits_for_items_that_are_sure_to_come():
     await batcher.close()
 
 
+async def test_a_batch_does_not_wait_for_items_that_came_to_nothing():
+    work, expecting = Work(), Expecting(more=True)
+    work.gate.set()
+    batcher = gathering(work, expecting)
+    first = asyncio.create_task(batcher.submit(1))
+    await expecting.has_waited()
+    expecting.more = False
+    batcher.look_again()
+    assert await first == 1
+    await batcher.close()
+
+
 async def test_a_batch_that_is_full_waits_no_longer():
     work, expecting = Work(), Expecting(more=True)
     work.gate.set()

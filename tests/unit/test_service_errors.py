@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from hashlists import errors as lists
 from matcher import errors as match
-from matcher.service.errors import DOMAIN, STATUS_KEY, STATUS_OF, StandingError, status_of
+from matcher.service.errors import DOMAIN, STATUS_KEY, STATUS_OF, StandingRefusal, status_of
 from matcher.service.request_ids import HEADER
 from matcher.telemetry import request_id
 
@@ -96,8 +96,13 @@ async def test_what_is_made_once_says_what_is_made_anew(called):
     error = match.OverloadedError("too many calls are open")
     call = Calling(called)
     with pytest.raises(EndedError):
-        await StandingError(error).abort(call)
+        await StandingRefusal(error).abort(call)
     code, details, trailing = call.ended
     assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "too many calls are open")
     assert trailing[HEADER] == called == request_id.get()
     assert status_pb2.Status.FromString(trailing[STATUS_KEY]) == status_of(error)
+
+
+def test_what_has_no_status_is_not_made_once():
+    with pytest.raises(ValueError, match="KeyError"):
+        StandingRefusal(KeyError("no error of ours"))

@@ -449,8 +449,8 @@ class TestCpuQuota:
         loaded = settings_module.load_settings(tmp_path, environ={})
         assert (loaded.decode_workers, loaded.process_count) == (1, 1)
 
-    @pytest.mark.parametrize(("cpus", "decoders"), [(1, 1), (2, 3), (8, 9)])
-    def test_one_decoder_more_than_processors(self, tmp_path, monkeypatch, cpus, decoders):
+    @pytest.mark.parametrize(("cpus", "decoders"), [(1, 1), (2, 3), (4, 5), (8, 10)])
+    def test_each_process_has_a_decoder_more(self, tmp_path, monkeypatch, cpus, decoders):
         monkeypatch.setattr("matcher.settings.model.usable_cpus", lambda: cpus)
         assert settings_module.load_settings(tmp_path, environ={}).decode_workers == decoders
 

@@ -411,6 +411,11 @@ class TestShares:
         assert {each.max_in_flight_bytes for each in parts} == {settings.max_in_flight_bytes // 3}
         assert {each.processes for each in parts} == {1}
 
+    def test_all_have_as_many_decoders_by_default(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("matcher.settings.model.usable_cpus", lambda: 16)
+        settings = load_settings(tmp_path)
+        assert [each.decode_workers for each in shares(settings, 4)] == [5, 5, 5, 5]
+
     def test_everyone_can_work(self, tmp_path):
         settings = load_settings(tmp_path, decode_workers=1, max_in_flight=1)
         settings = replace(settings, max_in_flight_bytes=settings.image_bytes)

@@ -12,7 +12,7 @@ import itertools
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -35,6 +35,10 @@ _OPTIONS: Final = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _OVERLOADED: Final = "OVERLOADED"
+_BOX: Final = b"\x00\x00\x00\x10free"
+_NUMBER_BYTES: Final = 8
+#: Serialized, by row of the file: with the file as it is, and with a box behind it.
+_Messages: TypeAlias = "tuple[list[bytes], list[bytes]]"
 #: How long before the first request of a plan.
 _AHEAD_SECONDS: Final = 0.1
 #: Before a stream that ended is opened again.
@@ -71,7 +75,11 @@ class Sent:
 
 
 class Images:
-    """The bytes that requests carry.
+    """The messages that carry files; what is the same in each is made once, before any is sent.
+
+    A file that is to be fresh is followed by bytes that no other has and no decoder shows: a
+    free-space box (ISO/IEC 14496-12, 8.1.2), which HEIC and AVIF pass over; other formats have
+    ended by then.
 
     Args:
         contents: files, by row.
@@ -79,19 +87,36 @@ class Images:
     """
 
     def __init__(self, contents: Sequence[bytes], fresh_from: int) -> None:
-        self._contents = contents
+        unary, item = pb.MatchImageRequest, pb.MatchImagesRequest
+        boxed = [content + _BOX + bytes(_NUMBER_BYTES) for content in contents]
+        self._unary = _messages(unary, contents), _messages(unary, boxed)
+        self._items = _messages(item, contents), _messages(item, boxed)
         self._numbers = itertools.count(fresh_from)
 
-    def bytes_of(self, file: int, *, fresh: bool) -> bytes:
-        """A file; with `fresh`, followed by bytes that no other has, which no decoder shows.
+    def request(self, file: int, *, fresh: bool) -> bytes:
+        """A `MatchImageRequest` with a file."""
+        return b"".join(self._ending(self._unary, file, fresh=fresh))
 
-        What follows is a free-space box (ISO/IEC 14496-12, 8.1.2), which HEIC and AVIF pass over;
-        other formats have ended by then.
-        """
-        content = self._contents[file]
+    def item(self, request_id: str, file: int, *, fresh: bool) -> bytes:
+        """A `MatchImagesRequest` with a file: two messages one behind the other are one."""
+        named = pb.MatchImagesRequest(request_id=request_id).SerializeToString()
+        return b"".join((named, *self._ending(self._items, file, fresh=fresh)))
+
+    def _ending(
+        self, messages: _Messages, file: int, *, fresh: bool
+    ) -> tuple[bytes | memoryview, ...]:
+        """A message with a file, which ends with that, as it is or with a number of its own."""
+        as_it_is, boxed = messages
         if not fresh:
-            return content
-        return content + b"\x00\x00\x00\x10free" + next(self._numbers).to_bytes(8)
+            return (as_it_is[file],)
+        number = next(self._numbers).to_bytes(_NUMBER_BYTES)
+        return memoryview(boxed[file])[:-_NUMBER_BYTES], number
+
+
+def _messages(
+    kind: type[pb.MatchImageRequest | pb.MatchImagesRequest], contents: Sequence[bytes]
+) -> list[bytes]:
+    return [kind(image=content).SerializeToString() for content in contents]
 
 
 async def send(
@@ -217,8 +242,7 @@ class _Sender:
         return Sent(asked, begin, time.monotonic())
 
     async def _call(self, asked: Asked, *, fresh: bool) -> None:
-        image = self._images.bytes_of(asked.file, fresh=fresh)
-        request = pb.MatchImageRequest(image=image).SerializeToString()
+        request = self._images.request(asked.file, fresh=fresh)
         asked.sent = time.monotonic()
         try:
             asked.response = await self._channels.unary()(request, timeout=self._timeout)
@@ -274,13 +298,12 @@ class _Stream:
 
     async def _write(self, call: Any) -> None:
         while (item := await self._queue.get()) is not None:
-            image = self._images.bytes_of(item.asked.file, fresh=item.fresh)
             request_id = str(next(self._ids))
-            request = pb.MatchImagesRequest(request_id=request_id, image=image)
+            request = self._images.item(request_id, item.asked.file, fresh=item.fresh)
             self._unanswered[request_id] = item
             try:
                 item.asked.sent = time.monotonic()
-                await call.write(request.SerializeToString())
+                await call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the call has ended, and this item with it
             if item.asked.outcome is Outcome.UNSENT:

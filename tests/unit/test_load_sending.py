@@ -235,10 +235,22 @@ async def test_streams_of_a_closed_plan():
     assert {each.outcome for each in sent.asked} == {Outcome.ANSWERED}
 
 
+def image_of(request):
+    return pb.MatchImageRequest.FromString(request).image
+
+
+def item_of(request, request_id):
+    item = pb.MatchImagesRequest.FromString(request)
+    assert item.request_id == request_id
+    return item.image
+
+
 def test_fresh_images_differ_and_others_do_not():
     images = Images(CONTENTS, 5)
-    fresh = {images.bytes_of(0, fresh=True) for _ in range(10)}
-    assert len(fresh) == 10
+    fresh = {image_of(images.request(0, fresh=True)) for _ in range(10)}
+    fresh |= {item_of(images.item(str(n), 0, fresh=True), str(n)) for n in range(10)}
+    assert len(fresh) == 20
     assert all(each.startswith(b"first") and len(each) == 5 + 16 for each in fresh)
-    assert images.bytes_of(1, fresh=False) is CONTENTS[1]
-    assert fresh.isdisjoint({Images(CONTENTS, 1 << 32).bytes_of(0, fresh=True)})
+    assert image_of(images.request(1, fresh=False)) == CONTENTS[1]
+    assert item_of(images.item("an-id", 1, fresh=False), "an-id") == CONTENTS[1]
+    assert fresh.isdisjoint({image_of(Images(CONTENTS, 1 << 32).request(0, fresh=True))})

@@ -109,8 +109,8 @@ def cost_at(
     started: Server, corpus: Corpus, options: argparse.Namespace, *, way: Way, echo: bool
 ) -> Cost:
     """CPU milliseconds of a server for an image, a few at a time."""
-    phase = Phase(name="cost", seconds=options.seconds, in_flight=_IN_FLIGHT, way=way)
-    warming = Phase(name="cost", seconds=_WARM_SECONDS, in_flight=_IN_FLIGHT, way=way)
+    phase = Phase(name="cost", seconds=options.seconds, in_flight=options.in_flight, way=way)
+    warming = Phase(name="cost", seconds=_WARM_SECONDS, in_flight=options.in_flight, way=way)
     rng = np.random.default_rng(1)
     with Watch({SERVER: started.pid}) as watch, tempfile.TemporaryDirectory() as scratch:
         sender = Sender(
@@ -142,6 +142,9 @@ def main() -> int:
         parser.add_argument("--entries", type=int, default=1_000_000, help="PDQ codes")
         parser.add_argument("--pictures", default="kb100,mb1,mb5", help="sets, between commas")
         parser.add_argument("--seconds", type=float, default=10.0, help="at the server")
+        parser.add_argument(
+            "--in-flight", type=int, default=_IN_FLIGHT, help=f"at the server; default {_IN_FLIGHT}"
+        )
         parser.add_argument("--turns", type=int, default=5, help="of floor and server")
         parser.add_argument("--cache", type=Path, default=CACHE, help=f"default {CACHE}")
         parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)

@@ -286,15 +286,17 @@ class Session:
         """A pool of decoders.
 
         Args:
-            workers: decoders at work at once; None for the setting.
+            workers: decoders at work at once; None for the setting, but no more than CPUs: here
+                nothing else takes their time while one is between two files.
         """
         from matcher.decode.choosing import Sandbox, decode_pool  # noqa: PLC0415  brings Pillow
         from matcher.decode.limits import DecodeLimits, WorkerLimits  # noqa: PLC0415
+        from matcher.settings.machine import usable_cpus  # noqa: PLC0415  with the settings
 
         pool = decode_pool(
             DecodeLimits(**self.settings.decode_limits),
             WorkerLimits(**self.settings.worker_limits),
-            workers=workers or self.settings.decode_workers,
+            workers=workers or min(self.settings.decode_workers, usable_cpus()),
             sandbox=Sandbox(self.settings.decode_sandbox),
         )
         try:

@@ -198,7 +198,7 @@ _OPTIONS: Final = (
         "--workers",
         type=click.IntRange(1, 1024),
         metavar="N",
-        help="Decoders at work at once (default: decode_workers); with Ray, actors (a CPU each).",
+        help="Decoders at work at once; with Ray, actors. Default: one for every usable CPU.",
     ),
     _RUN(
         "--fetches",

@@ -247,7 +247,8 @@ def refuse_what_cannot_serve(server):
 def drain_in_good_order(server):
     """SIGTERM: of an open stream's items, just those that were read are answered."""
     answered, begun = [], threading.Event()
-    # Few are under way: sending into a socket just closed would break it before the end is read.
+    # Few are under way, and none is sent once the server is to end: sending into a socket just
+    # closed would break it before it is read how the stream ended.
     under_way = threading.Semaphore(16)
 
     def items():
@@ -262,8 +263,9 @@ def drain_in_good_order(server):
                 for response in stream:
                     assert response.HasField("result")
                     answered.append(int(response.request_id))
-                    under_way.release()
-                    if len(answered) == 20:
+                    if len(answered) < 20:
+                        under_way.release()
+                    else:
                         begun.set()
             except grpc.RpcError as error:
                 return error

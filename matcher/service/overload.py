@@ -41,8 +41,6 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from prometheus_client import Counter
-
     from matcher.admission import Admission
     from matcher.service.gate import Gate
     from matcher.service.metrics import ServiceMetrics
@@ -96,7 +94,6 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         self._overloaded = StandingRefusal(
             OverloadedError("too many calls are open; try again, with back-off")
         )
-        self._counters: dict[str, tuple[Counter, Counter]] = {}
         self._refusing: Handler = grpc.stream_stream_rpc_method_handler(self._refuse)
         self._asking: dict[Handler, Handler] = {}
 
@@ -203,15 +200,8 @@ class OverloadGate(grpc.aio.ServerInterceptor):
         return self._refusing
 
     def _count_refused(self, method: str) -> None:
-        counters = self._counters.get(method)
-        if counters is None:
-            code = grpc.StatusCode.UNAVAILABLE.name
-            counters = self._counters[method] = (
-                self._metrics.requests.labels(method, code),
-                self._metrics.rejects.labels(OverloadedError.reason.lower()),
-            )
-        for each in counters:
-            each.inc()
+        self._metrics.requests.labels(method, grpc.StatusCode.UNAVAILABLE.name).inc()
+        self._metrics.rejects.labels(OverloadedError.reason.lower()).inc()
 
     async def _refuse(self, _: object, context: Context) -> None:
         await self._overloaded.abort(context)

@@ -206,15 +206,16 @@ class Uploads:
         """Hands an upload on to its batch; in the thread of its decoder."""
         self._count(-1)
         upload.ended = _now()
-        given_up = decoding.cancelled()
-        error = None if given_up else decoding.exception()
-        if not given_up and error is None:
+        if decoding.cancelled():
+            self._batcher.look_again()
+            return
+        error = decoding.exception()
+        if error is None:
             upload.decoded = decoding.result()
             self._batcher.put(upload, upload.answer)
             return
-        self._batcher.look_again()  # nothing comes of this one
-        if error is not None:
-            on_loop(upload.answer.get_loop(), partial(_fail, upload.answer, error))
+        self._batcher.look_again()
+        on_loop(upload.answer.get_loop(), partial(_fail, upload.answer, error))
 
     def _count(self, change: int) -> None:
         with self._counting:

@@ -117,12 +117,18 @@ def gathering(work, expecting, *, max_size=64):
     )
 
 
-async def test_a_batch_waits_for_items_that_are_sure_to_come():
-    work, expecting = Work(), Expecting(more=True)
+async def waiting(work, expecting):
+    """A batcher whose first item waits for others, and that item's answer."""
     work.gate.set()
     batcher = gathering(work, expecting)
     first = asyncio.create_task(batcher.submit(1))
     await expecting.has_waited()
+    return batcher, first
+
+
+async def test_a_batch_waits_for_items_that_are_sure_to_come():
+    work, expecting = Work(), Expecting(more=True)
+    batcher, first = await waiting(work, expecting)
     assert not work.begun.is_set()
     expecting.more = False  # this is the last
     assert await batcher.submit(2) == 2
@@ -133,10 +139,7 @@ async def test_a_batch_waits_for_items_that_are_sure_to_come():
 
 async def test_a_batch_does_not_wait_for_items_that_came_to_nothing():
     work, expecting = Work(), Expecting(more=True)
-    work.gate.set()
-    batcher = gathering(work, expecting)
-    first = asyncio.create_task(batcher.submit(1))
-    await expecting.has_waited()
+    batcher, first = await waiting(work, expecting)
     expecting.more = False
     batcher.look_again()
     assert await first == 1
